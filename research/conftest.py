@@ -1,0 +1,62 @@
+"""Settings that every test shares."""
+
+import os
+import sys
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import pytest  # noqa: E402
+from absl import logging  # noqa: E402
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds `--slow`, which runs the whole suite."""
+    parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves the slow tests out unless they were asked for."""
+    if config.getoption("--slow"):
+        return
+    skip = pytest.mark.skip(reason="slow: run with --slow")
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def _log_what_scripts_log() -> None:
+    """Lets `caplog` see what scripts say, whatever ran before in the same process."""
+    logging.set_verbosity(logging.INFO)
+
+
+# Largest difference from the official code by backbone, over all processes that ran tests.
+_WORST: dict[str, float] = {}
+
+
+def _merge(worst: dict[str, float]) -> None:
+    for variant, error in worst.items():
+        _WORST[variant] = max(error, _WORST.get(variant, 0.0))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Takes down what this process measured, or hands it to the one that reports."""
+    if parity := sys.modules.get("deeplab.testing.parity"):
+        _merge(parity.worst)
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["worst"] = _WORST
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Takes over what a process of pytest-xdist measured."""
+    _merge(getattr(node, "workeroutput", {}).get("worst", {}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints how far each backbone's outputs were from the official ones at most."""
+    if _WORST:
+        terminalreporter.section("largest difference from the official code, as a share of range")
+        for variant, error in sorted(_WORST.items()):
+            terminalreporter.line(f"{variant:28} {error:.1e}")

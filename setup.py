@@ -1,0 +1,78 @@
+"""Installs the package `deeplab` from `research/` and its commands."""
+
+import pathlib
+import re
+
+import setuptools
+
+ROOT = pathlib.Path(__file__).parent
+VERSION = re.search(
+    r'__version__ = "(.+)"', (ROOT / "research/deeplab/__init__.py").read_text()
+).group(1)
+
+SCRIPTS = {
+    "deeplab-train": "deeplab.train",
+    "deeplab-eval": "deeplab.eval",
+    "deeplab-vis": "deeplab.vis",
+    "deeplab-export-model": "deeplab.export_model",
+    "deeplab-convert-to-tflite": "deeplab.convert_to_tflite",
+    "deeplab-predict": "deeplab.predict",
+    "deeplab-model-zoo": "deeplab.model_zoo",
+    "deeplab-model-info": "deeplab.model_info",
+    "deeplab-build-voc2012-data": "deeplab.datasets.build_voc2012_data",
+    "deeplab-build-cityscapes-data": "deeplab.datasets.build_cityscapes_data",
+    "deeplab-build-ade20k-data": "deeplab.datasets.build_ade20k_data",
+    "deeplab-build-custom-data": "deeplab.datasets.build_custom_data",
+    "deeplab-remove-gt-colormap": "deeplab.datasets.remove_gt_colormap",
+    "deeplab-check-data": "deeplab.datasets.check_data",
+    "deeplab-make-sample-data": "deeplab.datasets.make_sample_data",
+    "deeplab-eval-coco-format": "deeplab.evaluation.eval_coco_format",
+}
+
+setuptools.setup(
+    name="deeplab",
+    version=VERSION,
+    description="DeepLab, v1 to v3+, for TensorFlow 2 and Keras 3",
+    long_description=(ROOT / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    classifiers=[
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+    package_dir={"": "research"},
+    packages=setuptools.find_packages("research"),
+    package_data={"deeplab": ["recipes/**/*", "testing/data/**/*"]},
+    python_requires=">=3.11",
+    install_requires=[
+        # The flags of every script, and their logs.
+        "absl-py>=2.1,<3",
+        # Layers, schedules, optimizers and metrics are Keras objects.
+        "keras>=3.15,<3.16",
+        # Arrays, metrics and pictures.
+        "numpy>=2.2,<3",
+        # Image files that are read and written outside the graph. The headless wheel is the same
+        # module without the windows, so that it imports on a server that has no libGL.so.1.
+        "opencv-python-headless>=4.10,<6",
+        # The curves and pictures that training and evaluation write.
+        "tensorboard>=2.21,<2.22",
+        # Everything that computes, and the files: records, checkpoints, exports.
+        "tensorflow>=2.21,<2.22",
+    ],
+    extras_require={
+        "test": [
+            # Runs the tests.
+            "pytest>=9,<10",
+            # Runs them on all cores.
+            "pytest-xdist>=3.8,<4",
+            # Checks and formats the code.
+            "ruff>=0.17,<0.18",
+        ],
+    },
+    entry_points={
+        "console_scripts": [f"{name} = {module}:run" for name, module in SCRIPTS.items()]
+    },
+)
