@@ -1,0 +1,164 @@
+"""Atrous spatial pyramid pooling with the image-level feature (arXiv 1706.05587, section 3.3)."""
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from deeplab.core import layers, utils
+
+# Batch norm of everything after the backbone.
+HEAD_BATCH_NORM = layers.BatchNormOptions(decay=0.9997, epsilon=1e-5)
+_KEEP_PROBABILITY = 0.9
+
+
+class ImagePooling(layers.Conv2D):
+    """The image-level feature: the mean over windows of the features, and a 1x1 convolution."""
+
+    def __init__(
+        self,
+        filters: int,
+        crop_size: tuple[int, int] | None,
+        stride: tuple[int, int],
+        output_stride: int,
+        gate: layers.Activation | None,
+        whole_at_full_scale: bool = False,
+    ):
+        """Sets the layer up.
+
+        Args:
+            filters: channels of the output.
+            crop_size: (height, width) of the windows in image pixels; None: the whole image.
+            stride: (height, width) between windows in feature pixels.
+            output_stride: ratio of image size to feature size.
+            gate: activation where the feature gates the others (squeeze-and-excitation); None:
+                batch norm and ReLU, the feature is a branch of its own.
+            whole_at_full_scale: pool the whole image at scale 1 all the same. The official code
+                does where it does not know the size of the images.
+        """
+        super().__init__(
+            filters,
+            1,
+            batch_norm=None if gate else HEAD_BATCH_NORM,
+            use_bias=gate is not None,
+            activation=gate or tf.nn.relu,
+            name="image_pooling",
+        )
+        self.crop_size = crop_size
+        self.pooling_stride = stride
+        self.output_stride = output_stride
+        self.whole_at_full_scale = whole_at_full_scale
+
+    def call(self, features: tf.Tensor, training: bool = False, scale: float = 1.0) -> tf.Tensor:
+        """[B, h, w, C] -> [B, h, w, filters]; `scale` is that of the image in a pyramid."""
+        size = utils.size(features)
+        if self.crop_size is None or (self.whole_at_full_scale and scale == 1.0):
+            pooled = tf.reduce_mean(features, axis=(1, 2), keepdims=True)
+        else:
+            pooled = self._pool_windows(features, scale)
+        return utils.resize_bilinear(super().call(pooled, training=training), size)
+
+    def _pool_windows(self, features: tf.Tensor, scale: float) -> tf.Tensor:
+        window = [
+            utils.scale_dimension(
+                utils.scale_dimension(side, scale) if scale != 1.0 else side,
+                1.0 / self.output_stride,
+            )
+            for side in self.crop_size
+        ]
+        # A window larger than the image is the image.
+        size = utils.size(features)
+        window = [
+            side if tf.is_tensor(known) else min(side, known)
+            for side, known in zip(window, size, strict=True)
+        ]
+        # Where that size is not known yet, zeros fill the window and are left out of the mean.
+        missing = [
+            tf.maximum(side - known, 0) if tf.is_tensor(known) else 0
+            for side, known in zip(window, size, strict=True)
+        ]
+        if any(map(tf.is_tensor, missing)):
+            features = tf.pad(features, ((0, 0), (0, missing[0]), (0, missing[1]), (0, 0)))
+        means = tf.nn.avg_pool2d(features, window, self.pooling_stride, "VALID")
+        for side, lacking in zip(window, missing, strict=True):
+            if tf.is_tensor(lacking):
+                means *= tf.cast(side / (side - lacking), means.dtype)
+        return means
+
+
+class ASPP(layers.Container):
+    """Parallel convolutions at several atrous rates and the image-level feature, projected.
+
+    Its parts' official names have no common scope: `image_pooling`, `aspp0` (1x1), `aspp1` ...
+    (3x3, separable ones as `aspp1_depthwise`, `aspp1_pointwise`), `concat_projection`.
+    """
+
+    def __init__(
+        self,
+        output_stride: int,
+        atrous_rates: Sequence[int] | None = None,
+        filters: int = 256,
+        *,
+        image_level_feature: bool = True,
+        image_pooling_crop_size: tuple[int, int] | None = None,
+        image_pooling_stride: tuple[int, int] = (1, 1),
+        crop_size_known: bool = True,
+        separable_conv: bool = True,
+        concat_projection: bool = True,
+        squeeze_and_excitation: bool = False,
+        q_sigmoid: bool = False,
+        bounded_activation: bool = False,
+    ):
+        """Sets the head up.
+
+        The arguments are the options of `ModelOptions` without prefixes, and `crop_size_known`:
+        whether `crop_size` is set; see `ImagePooling`.
+        """
+        super().__init__(name=".aspp")
+        activation = tf.nn.relu6 if bounded_activation else tf.nn.relu
+        common = {"batch_norm": HEAD_BATCH_NORM, "activation": activation}
+        self.squeeze_and_excitation = squeeze_and_excitation and image_level_feature
+        self.image_pooling = None
+        if image_level_feature:
+            gate = None
+            if squeeze_and_excitation:
+                gate = layers.q_sigmoid if q_sigmoid else tf.nn.sigmoid
+            self.image_pooling = ImagePooling(
+                filters,
+                image_pooling_crop_size,
+                image_pooling_stride,
+                output_stride,
+                gate,
+                whole_at_full_scale=not crop_size_known,
+            )
+        self.branches = [[layers.Conv2D(filters, 1, name="aspp0", **common)]]
+        for index, rate in enumerate(atrous_rates or (), start=1):
+            name = f"aspp{index}"
+            if separable_conv:
+                branch = layers.split_separable_conv2d(filters, rate=rate, name=name, **common)
+            else:
+                branch = [layers.Conv2D(filters, 3, rate=rate, name=name, **common)]
+            self.branches.append(branch)
+        self.concat_projection = self.dropout = None
+        if concat_projection:
+            self.concat_projection = layers.Conv2D(filters, 1, name="concat_projection", **common)
+            self.dropout = keras.layers.Dropout(1.0 - _KEEP_PROBABILITY)
+
+    def call(self, features: tf.Tensor, training: bool = False, scale: float = 1.0) -> tf.Tensor:
+        """Features [B, h, w, C] -> [B, h, w, filters] (more without the projection).
+
+        Args:
+            features: the backbone's output.
+            training: whether batch statistics and dropout are used.
+            scale: scale of the image in a pyramid, 1 for the image itself.
+        """
+        outputs = [layers.apply(branch, features, training) for branch in self.branches]
+        if self.image_pooling:
+            image_feature = self.image_pooling(features, training=training, scale=scale)
+            if not self.squeeze_and_excitation:
+                outputs.insert(0, image_feature)
+        y = tf.concat(outputs, axis=-1)
+        if self.concat_projection:
+            y = self.concat_projection(y, training=training)
+            y = self.dropout(y, training=training)
+        return y * image_feature if self.squeeze_and_excitation else y

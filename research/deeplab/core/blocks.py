@@ -1,0 +1,108 @@
+"""Blocks of two convolutions that several backbones have."""
+
+import keras
+import tensorflow as tf
+
+from deeplab.core import layers
+
+
+class _Pointwise(layers.Conv2D):
+    """A 1x1 convolution whose weight the official code calls `pointwise_weights`."""
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Makes the variables for `input_shape` [B, H, W, C]."""
+        self.add_variables("pointwise_weights", (1, 1, input_shape[-1], self.filters), self.filters)
+
+
+class SeparableConv2D(keras.layers.Layer):
+    """A depthwise and a pointwise convolution with nothing in between, both weights regularised.
+
+    Official `slim.separable_conv2d`. Variables: `depthwise_weights`, `pointwise_weights`,
+    `BatchNorm/...`.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        rate: int = 1,
+        symmetric_padding: bool = False,
+        batch_norm: layers.BatchNormOptions | None = None,
+        activation: layers.Activation | None = None,
+        initializer: keras.initializers.Initializer,
+        name: str,
+    ):
+        """Sets the layer up; the arguments are those of `layers.Conv2D`."""
+        super().__init__(name=name)
+        self.depthwise = layers.DepthwiseConv2D(
+            kernel_size,
+            stride=stride,
+            rate=rate,
+            symmetric_padding=symmetric_padding,
+            initializer=initializer,
+            regularized=True,
+            name=".depthwise",
+        )
+        self.pointwise = _Pointwise(
+            filters,
+            1,
+            batch_norm=batch_norm,
+            activation=activation,
+            initializer=initializer,
+            name=".pointwise",
+        )
+        self.filters = filters
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Makes the variables for `input_shape` [B, H, W, C]."""
+        self.depthwise.build(input_shape)
+        self.pointwise.build(input_shape)
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), filters]."""
+        return self.pointwise(self.depthwise(x, training=training), training=training)
+
+
+class SqueezeExcite(layers.Container):
+    """Gates each channel by what the means of all channels say (arXiv 1709.01507).
+
+    Official `squeeze_excite` of slim's MobileNetV3 (arXiv 1905.02244, section 5.3). Variables:
+    `Conv/...` and `Conv_1/...`, weights and biases each, without batch norm.
+    """
+
+    def __init__(
+        self,
+        squeezed: int,
+        channels: int,
+        initializer: keras.initializers.Initializer,
+    ):
+        """Sets the layer up.
+
+        Args:
+            squeezed: channels between the two convolutions.
+            channels: of the input.
+            initializer: of the weights.
+        """
+        super().__init__(name="squeeze_excite")
+        self.squeeze = layers.Conv2D(
+            squeezed,
+            1,
+            use_bias=True,
+            activation=tf.nn.relu,
+            initializer=initializer,
+            name="Conv",
+        )
+        self.excite = layers.Conv2D(
+            channels,
+            1,
+            use_bias=True,
+            activation=layers.q_sigmoid,
+            initializer=initializer,
+            name="Conv_1",
+        )
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """[B, H, W, C] -> [B, H, W, C]; the means are those of the whole map."""
+        return x * self.excite(self.squeeze(tf.reduce_mean(x, axis=(1, 2), keepdims=True)))

@@ -1,0 +1,54 @@
+"""Convolutions that train with one image a device: standardised weights, group norm."""
+
+import keras
+import tensorflow as tf
+
+from deeplab.core import layers
+
+_WEIGHT_EPSILON = 1e-5
+_GROUPS = 32
+_GROUP_NORM_EPSILON = 1e-6
+
+
+class StandardizedConv2D(layers.Conv2D):
+    """Convolution with a standardised kernel, then group norm, then activation.
+
+    Each filter of the kernel is shifted and scaled to mean 0 and variance 1 before it is used
+    (arXiv 1903.10520, equation 6; official `core/conv2d_ws.py`); groups of channels are
+    normalised within each image (arXiv 1803.08494; official `slim.group_norm`). Nothing depends
+    on the batch. Variables: `weights` [k, k, in, out], `GroupNorm/gamma`, `GroupNorm/beta`.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int,
+        *,
+        activation: layers.Activation | None = None,
+        **kwargs,
+    ):
+        """Sets the layer up.
+
+        Args:
+            filters: channels of the output, a multiple of 32, or fewer.
+            kernel_size: height and width of the kernel.
+            activation: applied last; None: linear.
+            **kwargs: see `layers.Conv2D`.
+        """
+        super().__init__(filters, kernel_size, **kwargs)
+        self.last_activation = activation
+        self.group_norm = keras.layers.GroupNormalization(
+            min(_GROUPS, filters), epsilon=_GROUP_NORM_EPSILON, name="GroupNorm"
+        )
+
+    def convolve(self, x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
+        """The convolution itself."""
+        exact = tf.cast(kernel, tf.float32)
+        mean, variance = tf.nn.moments(exact, (0, 1, 2), keepdims=True)
+        standardized = (exact - mean) * tf.math.rsqrt(variance + _WEIGHT_EPSILON)
+        return super().convolve(x, tf.cast(standardized, x.dtype), padding)
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """[B, H, W, in] -> [B, ceil(H / stride), ceil(W / stride), out]."""
+        y = self.group_norm(super().call(x, training=training))
+        return self.last_activation(y) if self.last_activation else y

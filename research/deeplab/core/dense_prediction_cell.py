@@ -1,0 +1,309 @@
+"""The dense prediction cell (arXiv 1809.04184): a head whose branches a JSON file describes.
+
+The file holds a list of branches, in the official format:
+
+    [{"op": "conv", "kernel": 3, "rate": [1, 6], "input": -1},
+     {"op": "conv", "kernel": 1, "input": 0},
+     {"op": "pyramid_pooling", "grid_size": [2, 2], "input": -1}]
+
+`input` is -1 for the backbone's features, or the number of an earlier branch, from 0. A 1x1
+convolution is a plain one and needs no rate; any other is depthwise separable. The rates are those
+at output stride 16 and are scaled to finer ones.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from deeplab.core import aspp, layers, utils
+
+SCOPE = "meta_architecture"
+_FILTERS = 256
+_KEEP_PROBABILITY = 0.9
+# The output stride that the rates of a file are meant for.
+_DESIGNED_STRIDE = 16
+# Where the cells that come with the package lie.
+_SHIPPED = pathlib.Path(__file__).resolve().parents[1] / "recipes"
+
+
+@dataclasses.dataclass(frozen=True)
+class Convolution:
+    """A branch that convolves.
+
+    Attributes:
+        input: number of the branch that it takes; None: the backbone's features.
+        kernel: (height, width) of the kernel; (1, 1) is a plain convolution, others separable.
+        rate: atrous rates (height, width) at output stride 16.
+    """
+
+    input: int | None
+    kernel: tuple[int, int]
+    rate: tuple[int, int] = (1, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pooling:
+    """A branch that pools over windows.
+
+    Attributes:
+        input: number of the branch that it takes; None: the backbone's features.
+        grid_size: how many (rows, columns) of windows, side by side, would cover the image.
+    """
+
+    input: int | None
+    grid_size: tuple[int, int]
+
+
+Branch = Convolution | Pooling
+
+
+def find(path: str) -> str:
+    """The file of a cell: `path` itself, else the cell of that file name in the package.
+
+    So the official flag files, which name a path in the official repository, work as they are.
+
+    Raises:
+        FileNotFoundError: there is neither.
+    """
+    if tf.io.gfile.exists(path) and not tf.io.gfile.isdir(path):
+        return path
+    shipped = _SHIPPED / os.path.basename(path)
+    if shipped.suffix == ".json" and shipped.exists():
+        return str(shipped)
+    known = ", ".join(sorted(file.name for file in _SHIPPED.glob("dense_prediction_cell*.json")))
+    raise FileNotFoundError(
+        f"--dense_prediction_cell_json={path} is no file; the package comes with {known}"
+    )
+
+
+def read(path: str) -> tuple[Branch, ...]:
+    """Reads a cell from a JSON file in the official format.
+
+    Args:
+        path: of the file; see `find`.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        ValueError: it does not describe a cell; the message names the branch and the field.
+    """
+    path = find(path)
+    with tf.io.gfile.GFile(path) as stream:
+        try:
+            branches = json.loads(stream.read())
+        except ValueError as error:
+            raise ValueError(f"{path} is not JSON: {error}") from None
+    if not isinstance(branches, list) or not branches:
+        raise ValueError(f"{path} holds {_quote(branches)}; a cell is a list of branches")
+    return tuple(_Fields(path, index, fields).branch() for index, fields in enumerate(branches))
+
+
+def _quote(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+class _Fields:
+    """The fields of one branch in a file."""
+
+    def __init__(self, path: str, index: int, fields: Any):
+        self.path = path
+        self.index = index
+        self.fields = fields
+        if not isinstance(fields, dict):
+            raise ValueError(f"{path}: branch {index} is {_quote(fields)}, not an object")
+
+    def branch(self) -> Branch:
+        """The branch that they describe."""
+        op = self.fields.get("op")
+        source = self.fields.get("input")
+        if not (_is_integer(source) and source < self.index):
+            earlier = f" or an earlier branch, up to {self.index - 1}" if self.index else ""
+            raise self._error("input", f"-1 (the features){earlier}")
+        source = None if source < 0 else source
+        if op == "pyramid_pooling":
+            return Pooling(source, self._pair("grid_size", "two positive integers"))
+        if op != "conv":
+            raise self._error("op", '"conv" or "pyramid_pooling"')
+        kernel = self.fields.get("kernel")
+        if _is_integer(kernel) and kernel > 0:
+            kernel = (kernel, kernel)
+        else:
+            kernel = self._pair("kernel", "a positive integer or two of them")
+        if kernel == (1, 1):
+            return Convolution(source, kernel)
+        return Convolution(source, kernel, self._pair("rate", "two positive integers"))
+
+    def _pair(self, field: str, wanted: str) -> tuple[int, int]:
+        pair = self.fields.get(field)
+        if (
+            isinstance(pair, list)
+            and len(pair) == 2
+            and all(_is_integer(value) and value > 0 for value in pair)
+        ):
+            return tuple(pair)
+        raise self._error(field, wanted)
+
+    def _error(self, field: str, wanted: str) -> ValueError:
+        found = f"is {_quote(self.fields[field])}" if field in self.fields else "is missing"
+        return ValueError(
+            f'{self.path}: branch {self.index}: "{field}" {found}; it must be {wanted}'
+        )
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+class PyramidPooling(layers.Conv2D):
+    """Means over windows of the features and a 1x1 convolution, resized to the features' size."""
+
+    def __init__(
+        self,
+        filters: int,
+        grid_size: tuple[int, int],
+        output_stride: int,
+        crop_size: tuple[int, int] | None,
+        **kwargs,
+    ):
+        """Sets the layer up.
+
+        Args:
+            filters: channels of the output.
+            grid_size: (rows, columns) of windows that would cover the image side by side.
+            output_stride: ratio of image size to feature size.
+            crop_size: (height, width) in image pixels of what the grid divides; None: the image.
+            **kwargs: of `layers.Conv2D`.
+        """
+        super().__init__(filters, 1, **kwargs)
+        self.grid_size = grid_size
+        self.output_stride = output_stride
+        self.crop_size = crop_size
+
+    def call(self, x: tf.Tensor, training: bool = False, scale: float = 1.0) -> tf.Tensor:
+        """[B, h, w, C] -> [B, h, w, filters]; `scale` is that of the image in a pyramid."""
+        size = utils.size(x)
+        pooled = _window_means(x, [self._window(axis, size[axis], scale) for axis in (0, 1)])
+        return utils.resize_bilinear(super().call(pooled, training=training), size)
+
+    def _window(self, axis: int, side: int | tf.Tensor, scale: float) -> int | tf.Tensor:
+        """Size of the windows along an axis on which the features have `side` pixels."""
+        if self.crop_size is None:
+            return utils.scale_dimension(side, 1.0 / self.grid_size[axis])
+        crop = self.crop_size[axis]
+        if scale != 1.0:
+            crop = utils.scale_dimension(crop, scale)
+        window = utils.scale_dimension(crop, 1.0 / (self.output_stride * self.grid_size[axis]))
+        # A window larger than the image is the image.
+        return tf.minimum(window, side) if tf.is_tensor(side) else min(window, side)
+
+
+def _window_means(x: tf.Tensor, window: Sequence[int | tf.Tensor]) -> tf.Tensor:
+    """Means over every window [height, width] that lies inside `x` [B, H, W, C].
+
+    `tf.nn.avg_pool2d` cannot do it: it wants to know the window before it sees the image.
+    """
+
+    def means(side: int | tf.Tensor, length: int | tf.Tensor) -> tf.Tensor:
+        ones = tf.linalg.band_part(tf.ones((side - length + 1, side)), 0, length - 1)
+        return ones / tf.cast(length, tf.float32)
+
+    height, width = utils.size(x)
+    return tf.cast(
+        tf.einsum(
+            "ih,jw,bhwc->bijc",
+            means(height, window[0]),
+            means(width, window[1]),
+            tf.cast(x, tf.float32),
+        ),
+        x.dtype,
+    )
+
+
+class DensePredictionCell(layers.Container):
+    """The head that a list of branches describes: all their outputs, concatenated and projected.
+
+    Official `core/dense_prediction_cell.py`; scopes `branch<i>` (`branch<i>_depthwise` and
+    `branch<i>_pointwise` where separable) and `concat_projection`.
+    """
+
+    def __init__(
+        self,
+        branches: Sequence[Branch],
+        output_stride: int,
+        image_pooling_crop_size: tuple[int, int] | None = None,
+        name: str = SCOPE,
+    ):
+        """Sets the head up.
+
+        Args:
+            branches: of the cell, see `read`.
+            output_stride: ratio of image size to feature size, at most 16.
+            image_pooling_crop_size: (height, width) in image pixels of what pooling branches
+                divide by their grids; None: the image.
+            name: the official scope.
+
+        Raises:
+            ValueError: the output stride is above 16.
+        """
+        super().__init__(name=name)
+        multiplier = _DESIGNED_STRIDE // output_stride
+        if multiplier < 1:
+            raise ValueError(
+                f"--output_stride is {output_stride}; with --dense_prediction_cell_json it is at"
+                f" most {_DESIGNED_STRIDE}, which the cell's atrous rates are made for"
+            )
+        self.branches = tuple(branches)
+        common = {"batch_norm": aspp.HEAD_BATCH_NORM, "activation": tf.nn.relu}
+        self.parts = []
+        for index, branch in enumerate(self.branches):
+            name = f"branch{index}"
+            match branch:
+                case Pooling(grid_size=grid_size):
+                    parts = [
+                        PyramidPooling(
+                            _FILTERS,
+                            grid_size,
+                            output_stride,
+                            image_pooling_crop_size,
+                            name=name,
+                            **common,
+                        )
+                    ]
+                case Convolution(kernel=(1, 1)):
+                    parts = [layers.Conv2D(_FILTERS, 1, name=name, **common)]
+                case Convolution(kernel=kernel, rate=rate):
+                    parts = layers.split_separable_conv2d(
+                        _FILTERS,
+                        kernel_size=kernel,
+                        rate=[each * multiplier for each in rate],
+                        name=name,
+                        **common,
+                    )
+            self.parts.append(parts)
+        self.dropout = keras.layers.Dropout(1.0 - _KEEP_PROBABILITY)
+        self.concat_projection = layers.Conv2D(_FILTERS, 1, name="concat_projection", **common)
+
+    def call(self, features: tf.Tensor, training: bool = False, scale: float = 1.0) -> tf.Tensor:
+        """Features [B, h, w, C] -> [B, h, w, 256].
+
+        Args:
+            features: the backbone's output.
+            training: whether batch statistics and dropout are used.
+            scale: scale of the image in a pyramid, 1 for the image itself.
+        """
+        outputs = []
+        for branch, parts in zip(self.branches, self.parts, strict=True):
+            x = features if branch.input is None else outputs[branch.input]
+            if isinstance(branch, Pooling):
+                x = parts[0](x, training=training, scale=scale)
+            else:
+                x = layers.apply(parts, x, training)
+            outputs.append(x)
+        x = self.dropout(tf.concat(outputs, axis=-1), training=training)
+        return self.concat_projection(x, training=training)

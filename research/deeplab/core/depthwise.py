@@ -1,0 +1,148 @@
+"""Depthwise convolution at atrous rates, in the fastest form that is right where it runs.
+
+`tf.nn.depthwise_conv2d` moves a dilated convolution's space into the batch and back, which every
+build of TensorFlow can do. The operation below it has a dilation of its own, which saves both
+moves, but it works with oneDNN on a CPU only, and its registered gradients leave the dilation out
+without a word. So it is used only where a trial has shown that it works, with gradients made of
+the convolution itself, and never in a graph that might be exported.
+"""
+
+import contextlib
+import contextvars
+import functools
+import itertools
+from collections.abc import Iterator, Sequence
+from concurrent import futures
+
+import numpy as np
+import tensorflow as tf
+
+# oneDNN's kernel for depthwise convolutions takes a wider padding with AVX-512 only (then 6);
+# beyond that its general one is up to thirty times slower.
+_WIDEST_PADDING = 4
+
+_graphs_may_be_native = contextvars.ContextVar("graphs_may_be_native", default=False)
+
+
+@contextlib.contextmanager
+def native_dilation() -> Iterator[None]:
+    """Lets the graphs that are traced inside use the native dilation where it works.
+
+    They then need not work on another machine. Enter it inside the function that is traced, so
+    that it holds for every trace and thread. Eager execution never needs it.
+
+    Example:
+        @tf.function
+        def train_step(images, labels):
+            with depthwise.native_dilation():
+                ...
+    """
+    token = _graphs_may_be_native.set(True)
+    try:
+        yield
+    finally:
+        _graphs_may_be_native.reset(token)
+
+
+def depthwise_conv2d(
+    x: tf.Tensor, kernel: tf.Tensor, stride: int, padding: str, rate: Sequence[int]
+) -> tf.Tensor:
+    """One convolution a channel.
+
+    Args:
+        x: [B, H, W, C].
+        kernel: [height, width, C, multiplier], of the type of `x`.
+        stride: step between output pixels.
+        padding: "SAME" or "VALID".
+        rate: atrous rates (height, width).
+
+    Returns:
+        [B, H', W', C * multiplier], the same to the last bit in either form.
+    """
+    native = (
+        max(rate) > 1
+        and stride == 1
+        and padding == "SAME"
+        and _is_symmetric(kernel, rate)
+        and (tf.executing_eagerly() or _graphs_may_be_native.get())
+        and native_dilation_works(x.dtype.name)
+    )
+    if native:
+        return _native(x, kernel, tuple(rate))
+    return _portable(x, kernel, stride, padding, rate)
+
+
+def _is_symmetric(kernel: tf.Tensor, rate: Sequence[int]) -> bool:
+    """Whether SAME pads alike on all sides, not too widely, and channels are not multiplied."""
+    *size, _, multiplier = kernel.shape
+    return (
+        multiplier == 1
+        and all(side % 2 for side in size)
+        and all((n - 1) * r // 2 <= _WIDEST_PADDING for n, r in zip(size, rate, strict=True))
+    )
+
+
+def _portable(
+    x: tf.Tensor, kernel: tf.Tensor, stride: int, padding: str, rate: Sequence[int]
+) -> tf.Tensor:
+    return tf.nn.depthwise_conv2d(x, kernel, (1, stride, stride, 1), padding, dilations=rate)
+
+
+def _native(x: tf.Tensor, kernel: tf.Tensor, rate: tuple[int, int]) -> tf.Tensor:
+    """The operation with its own dilation: stride 1, SAME, odd kernels."""
+
+    @tf.custom_gradient
+    def convolve(x: tf.Tensor, kernel: tf.Tensor):
+        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            dx = _native(dy, tf.reverse(kernel, axis=(0, 1)), rate)
+            with tf.GradientTape() as tape:
+                tape.watch(kernel)
+                y = _portable(x, kernel, 1, "SAME", rate)
+            return dx, tape.gradient(y, kernel, output_gradients=dy)
+
+        y = tf.raw_ops.DepthwiseConv2dNative(
+            input=x, filter=kernel, strides=(1, 1, 1, 1), padding="SAME", dilations=(1, *rate, 1)
+        )
+        return y, gradient
+
+    return convolve(x, kernel)
+
+
+@functools.cache
+def native_dilation_works(dtype: str) -> bool:
+    """Whether the native dilation and its gradients are right on every kind of device there is.
+
+    Args:
+        dtype: of the features, e.g. "float32".
+    """
+    devices = {device.device_type: device.name for device in tf.config.list_logical_devices()}
+    # Eager and without gradient tapes, whatever the caller is in the middle of.
+    with futures.ThreadPoolExecutor(1) as thread:
+        return all(thread.map(_works_on, devices.values(), itertools.repeat(dtype)))
+
+
+def _works_on(device: str, dtype: str) -> bool:
+    """Compares both forms on random numbers; where the rate is left out, all results differ."""
+    rate = (2, 3)
+    with tf.device(device):
+        x, kernel, dy = (
+            tf.cast(tf.random.stateless_normal(shape, seed=(0, seed)), dtype)
+            for seed, shape in enumerate([(2, 9, 11, 16), (3, 3, 16, 1), (2, 9, 11, 16)])
+        )
+        results = []
+        for convolve in (
+            lambda: _native(x, kernel, rate),
+            lambda: _portable(x, kernel, 1, "SAME", rate),
+        ):
+            with tf.GradientTape() as tape:
+                tape.watch((x, kernel))
+                try:
+                    y = convolve()
+                except tf.errors.OpError:
+                    return False
+            results.append((y, *tape.gradient(y, (x, kernel), output_gradients=dy)))
+    for ours, theirs in zip(*results, strict=True):
+        error = np.max(np.abs(np.float32(ours) - np.float32(theirs)))
+        if not error < 0.05 * np.max(np.abs(np.float32(theirs))):
+            return False
+    return True

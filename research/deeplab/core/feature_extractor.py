@@ -1,0 +1,228 @@
+"""The registry of backbones: one entry a model variant, and nothing else that knows their names."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+from absl import logging
+
+from deeplab.core import (
+    mobilenet_edgetpu,
+    mobilenet_v2,
+    mobilenet_v3,
+    nas_network,
+    resnet_v1_beta,
+    xception,
+)
+
+# Red, green and blue of the mean ImageNet pixel, and of the middle of the range.
+IMAGENET_MEAN = (123.15, 115.90, 103.06)
+MID_GREY = (127.5, 127.5, 127.5)
+
+
+def to_unit_range(images: tf.Tensor) -> tf.Tensor:
+    """0..255 -> -1..1."""
+    return images * tf.constant(2.0 / 255.0, images.dtype) - tf.constant(1.0, images.dtype)
+
+
+def subtract_imagenet_mean(images: tf.Tensor) -> tf.Tensor:
+    """0..255 -> the difference from the mean ImageNet pixel."""
+    return images - tf.constant(IMAGENET_MEAN, images.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+    """What the rest of the code needs to know of a backbone.
+
+    Attributes:
+        scope: official scope of its variables.
+        build: makes it from a `ModelOptions`: a layer that takes preprocessed images
+            [B, H, W, 3] and `training`, and returns features [B, h, w, C] and a dictionary of
+            named end points.
+        decoder_end_points: output stride to the name of the end point the decoder takes there.
+        preprocess: images 0..255 -> what the backbone expects.
+        mean_pixel: what images are padded with, 0..255.
+        has_multi_grid: whether `multi_grid` means anything to it.
+    """
+
+    scope: str
+    build: Callable[[Any], keras.layers.Layer]
+    decoder_end_points: Mapping[int, str]
+    preprocess: Callable[[tf.Tensor], tf.Tensor] = to_unit_range
+    mean_pixel: tuple[float, float, float] = MID_GREY
+    has_multi_grid: bool = False
+
+    def check(self, options: Any) -> None:
+        """Says which options of a `ModelOptions` the backbone does not heed."""
+        if options.multi_grid and not self.has_multi_grid:
+            with_it = ", ".join(sorted(k for k, v in BACKBONES.items() if v.has_multi_grid))
+            logging.warning(
+                "--multi_grid=%s has no effect: %s has no multi-grid (%s have)",
+                *(list(options.multi_grid), options.model_variant, with_it),
+            )
+
+    def decoder_end_point(self, output_stride: int) -> str:
+        """The name of the end point at an output stride.
+
+        Raises:
+            ValueError: the backbone has none there.
+        """
+        if output_stride not in self.decoder_end_points:
+            raise ValueError(
+                f"--decoder_output_stride has {output_stride}, but {self.scope} has decoder"
+                f" features at {sorted(self.decoder_end_points) or 'no stride'}"
+            )
+        return self.decoder_end_points[output_stride]
+
+
+def _xception(
+    build: Callable[..., xception.Xception], scope: str, decoder_blocks: Mapping[int, str]
+) -> Backbone:
+    """An Xception; the decoder takes the second separable convolution of the given blocks."""
+    return Backbone(
+        scope=scope,
+        build=lambda options: build(
+            options.output_stride,
+            multi_grid=options.multi_grid,
+            bounded_activation=options.use_bounded_activation,
+        ),
+        decoder_end_points={
+            stride: f"{block}/unit_1/xception_module/separable_conv2_pointwise"
+            for stride, block in decoder_blocks.items()
+        },
+        has_multi_grid=True,
+    )
+
+
+def _resnet_v1(depth: int, *, beta: bool) -> Backbone:
+    """A ResNet; with the original stem it takes images less the mean pixel, padded with it."""
+    original = {"preprocess": subtract_imagenet_mean, "mean_pixel": IMAGENET_MEAN}
+    return Backbone(
+        scope=f"resnet_v1_{depth}",
+        build=lambda options: resnet_v1_beta.ResNetV1(
+            depth, options.output_stride, beta=beta, multi_grid=options.multi_grid
+        ),
+        decoder_end_points=resnet_v1_beta.decoder_end_points(depth),
+        has_multi_grid=True,
+        **({} if beta else original),
+    )
+
+
+def _nas(
+    build: Callable[..., nas_network.NASNet], scope: str, decoder_end_points: Mapping[int, str]
+) -> Backbone:
+    """A network found by architecture search."""
+
+    def build_from(options: Any) -> nas_network.NASNet:
+        net = build(
+            options.output_stride,
+            stem_filters=options.nas_stem_output_num_conv_filters,
+            classification_head=options.nas_use_classification_head,
+            remove_os32_stride=options.nas_remove_os32_stride,
+        )
+        pools = (
+            options.aspp_with_batch_norm
+            and options.add_image_level_feature
+            and not options.dense_prediction_cell_json
+            and options.image_pooling_crop_size
+            and options.crop_size
+        )
+        if pools and net.features_stride != options.output_stride:
+            raise ValueError(
+                f"--image_pooling_crop_size needs features at the output stride, but"
+                f" --output_stride is {options.output_stride} and {options.model_variant} ends at"
+                f" {net.features_stride}: leave the crop size out"
+            )
+        return net
+
+    return Backbone(scope=scope, build=build_from, decoder_end_points=decoder_end_points)
+
+
+BACKBONES: dict[str, Backbone] = {
+    "mobilenet_v2": Backbone(
+        scope="MobilenetV2",
+        build=lambda options: mobilenet_v2.MobilenetV2(
+            options.output_stride, options.depth_multiplier, options.divisible_by
+        ),
+        decoder_end_points={
+            4: "layer_4/depthwise_output",
+            8: "layer_7/depthwise_output",
+            16: "layer_14/depthwise_output",
+        },
+    ),
+    "mobilenet_v3_large_seg": Backbone(
+        scope="MobilenetV3",
+        build=lambda options: mobilenet_v3.MobilenetV3Large(
+            options.output_stride, options.depth_multiplier
+        ),
+        decoder_end_points={
+            4: "layer_4/depthwise_output",
+            8: "layer_7/depthwise_output",
+            16: "layer_13/depthwise_output",
+        },
+    ),
+    "mobilenet_v3_small_seg": Backbone(
+        scope="MobilenetV3",
+        build=lambda options: mobilenet_v3.MobilenetV3Small(
+            options.output_stride, options.depth_multiplier
+        ),
+        decoder_end_points={
+            4: "layer_2/depthwise_output",
+            8: "layer_4/depthwise_output",
+            16: "layer_9/depthwise_output",
+        },
+    ),
+    "mobilenet_edgetpu": Backbone(
+        scope="MobilenetEdgeTPU",
+        build=lambda options: mobilenet_edgetpu.MobilenetEdgeTPU(
+            options.output_stride, options.depth_multiplier
+        ),
+        decoder_end_points={},
+    ),
+    "resnet_v1_18": _resnet_v1(18, beta=False),
+    "resnet_v1_18_beta": _resnet_v1(18, beta=True),
+    "resnet_v1_50": _resnet_v1(50, beta=False),
+    "resnet_v1_50_beta": _resnet_v1(50, beta=True),
+    "resnet_v1_101": _resnet_v1(101, beta=False),
+    "resnet_v1_101_beta": _resnet_v1(101, beta=True),
+    "xception_41": _xception(
+        xception.xception_41,
+        scope="xception_41",
+        decoder_blocks={4: "entry_flow/block2", 8: "entry_flow/block3", 16: "exit_flow/block1"},
+    ),
+    "xception_65": _xception(
+        xception.xception_65,
+        scope="xception_65",
+        decoder_blocks={4: "entry_flow/block2", 8: "entry_flow/block3", 16: "exit_flow/block1"},
+    ),
+    "xception_71": _xception(
+        xception.xception_71,
+        scope="xception_71",
+        decoder_blocks={4: "entry_flow/block3", 8: "entry_flow/block5", 16: "exit_flow/block1"},
+    ),
+    "nas_pnasnet": _nas(
+        nas_network.pnasnet,
+        scope="pnasnet",
+        decoder_end_points={4: "Stem", 8: "Cell_3", 16: "Cell_7"},
+    ),
+    "nas_hnasnet": _nas(
+        nas_network.hnasnet,
+        scope="hnasnet",
+        decoder_end_points={4: "Cell_2", 8: "Cell_5", 16: "Cell_7"},
+    ),
+}
+
+
+def get_backbone(model_variant: str) -> Backbone:
+    """The backbone of that name.
+
+    Raises:
+        ValueError: there is none; the message lists those there are.
+    """
+    if model_variant not in BACKBONES:
+        raise ValueError(
+            f"--model_variant is {model_variant!r}; known are {', '.join(sorted(BACKBONES))}"
+        )
+    return BACKBONES[model_variant]

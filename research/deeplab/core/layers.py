@@ -1,0 +1,319 @@
+"""The blocks that every backbone and head is made of.
+
+A block is a layer that owns its weight under the official name (`weights`, `depthwise_weights`,
+`biases`) and holds its batch norm as a sub-layer called `BatchNorm`. With layers named and nested
+like the official scopes, the path of a variable is its official name. A layer whose name starts
+with a dot groups others without being an official scope.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+
+import keras
+import tensorflow as tf
+
+from deeplab.core import depthwise
+
+Activation = Callable[[tf.Tensor], tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchNormOptions:
+    """How a part of the network normalises.
+
+    Attributes:
+        decay: share of a moving average that a training step keeps.
+        epsilon: added to the variance.
+    """
+
+    decay: float
+    epsilon: float
+
+
+def q_sigmoid(x: tf.Tensor) -> tf.Tensor:
+    """The piecewise linear sigmoid that quantises well (official `utils.q_sigmoid`)."""
+    return tf.nn.relu6(x + 3) * tf.constant(0.16667, x.dtype)
+
+
+def pair(value: int | Sequence[int]) -> tuple[int, int]:
+    """(height, width) of what is given as both or as one number for both."""
+    height, width = (value, value) if isinstance(value, int) else value
+    return height, width
+
+
+def truncated_normal(stddev: float) -> keras.initializers.Initializer:
+    """The official initialiser of most convolutions: a normal cut off at two deviations."""
+    return keras.initializers.TruncatedNormal(stddev=stddev)
+
+
+def glorot_uniform() -> keras.initializers.Initializer:
+    """The initialiser of convolutions for which the official code names none."""
+    return keras.initializers.GlorotUniform()
+
+
+class Container(keras.layers.Layer):
+    """A layer made of others, which make their variables when they are first called.
+
+    Without a `build` of its own, Keras would rehearse the call of each one within the other.
+    """
+
+    def build(self, *shapes: tuple[int | None, ...], **named_shapes: tuple[int | None, ...]):
+        """Nothing is left to make."""
+
+
+class BatchNorm(keras.layers.Layer):
+    """Batch normalisation whose moving averages move as the official ones do.
+
+    It normalises with the biased variance of the batch and moves the moving variance towards the
+    unbiased one (Bessel's correction), as TensorFlow's fused operation does; Keras'
+    `BatchNormalization` does not. Statistics and parameters are float32 in any precision.
+
+    With `fine_tune` off it uses and keeps the moving averages in training too, while gamma and
+    beta go on learning: the official `fine_tune_batch_norm=False`.
+    """
+
+    def __init__(self, options: BatchNormOptions, name: str = "BatchNorm"):
+        super().__init__(name=name)
+        self.options = options
+        self.fine_tune = True
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Makes gamma, beta and the moving averages, float32 [channels]."""
+
+        def add(name: str, value: str, trainable: bool) -> keras.Variable:
+            return self.add_weight(
+                name=name,
+                shape=(input_shape[-1],),
+                initializer=value,
+                dtype="float32",
+                trainable=trainable,
+                autocast=False,
+            )
+
+        self.gamma = add("gamma", "ones", True)
+        self.beta = add("beta", "zeros", True)
+        self.moving_mean = add("moving_mean", "zeros", False)
+        self.moving_variance = add("moving_variance", "ones", False)
+
+    def uses_batch(self, training: bool) -> bool:
+        """Whether a call with this `training` normalises with the batch's own statistics."""
+        return bool(training) and self.fine_tune
+
+    def affine(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Scale and offset that normalise with the moving averages, float32 [channels] each."""
+        scale = self.gamma.value * tf.math.rsqrt(self.moving_variance.value + self.options.epsilon)
+        return scale, self.beta.value - self.moving_mean.value * scale
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Normalises `x` [B, H, W, C]; the result has its shape and dtype."""
+        if not self.uses_batch(training):
+            scale, offset = self.affine()
+            return x * tf.cast(scale, x.dtype) + tf.cast(offset, x.dtype)
+        y, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+            x, self.gamma.value, self.beta.value, epsilon=self.options.epsilon
+        )
+        step = 1.0 - self.options.decay
+        self.moving_mean.assign_sub((self.moving_mean.value - mean) * step)
+        self.moving_variance.assign_sub((self.moving_variance.value - variance) * step)
+        return y
+
+
+class _Convolution(keras.layers.Layer):
+    """What full and depthwise convolutions share: padding, batch norm or bias, activation.
+
+    Batch norm with moving averages is folded into the kernel and a bias. That is the same
+    function, gradients included, in one pass over the features instead of three.
+
+    A subclass has `scale(kernel, scale)`, the kernel whose output channels are scaled, and
+    `convolve(x, kernel, padding)`, the convolution itself.
+    """
+
+    # Whether the official code applies weight decay to the weight.
+    regularized = True
+
+    def __init__(
+        self,
+        kernel_size: int | Sequence[int],
+        *,
+        stride: int = 1,
+        rate: int | Sequence[int] = 1,
+        symmetric_padding: bool = False,
+        batch_norm: BatchNormOptions | None = None,
+        use_bias: bool = False,
+        activation: Activation | None = None,
+        initializer: keras.initializers.Initializer | None = None,
+        name: str | None = None,
+    ):
+        """Sets the layer up.
+
+        Args:
+            kernel_size: of the kernel, one number or (height, width).
+            stride: step between output pixels.
+            rate: atrous rate, the step between the kernel's taps, one number or (height, width).
+            symmetric_padding: pad alike on both sides whatever the image size, where TensorFlow's
+                SAME pads strided convolutions of even sizes at the bottom and right only.
+            batch_norm: normalise the output; None: do not.
+            use_bias: add a bias to the output, where there is no batch norm.
+            activation: applied last; None: linear.
+            initializer: of the weight; None: Glorot's uniform one.
+            name: the official scope.
+        """
+        super().__init__(name=name)
+        self.kernel_size = pair(kernel_size)
+        self.stride = stride
+        self.rate = pair(rate)
+        self.symmetric_padding = symmetric_padding and stride > 1
+        self.use_bias = use_bias
+        self.activation = activation
+        # A copy: an initialiser gives the same values each time it is called.
+        self.initializer = (initializer or glorot_uniform()).clone()
+        self.batch_norm = BatchNorm(batch_norm) if batch_norm else None
+
+    def add_variables(self, name: str, shape: tuple[int, ...], channels: int) -> None:
+        """Makes the weight of that name and shape, and what `channels` of output need."""
+        # Cast where it is used, after folding, which wants float32.
+        self.kernel = self.add_weight(
+            name=name, shape=shape, initializer=self.initializer, autocast=False
+        )
+        if self.use_bias:
+            self.bias = self.add_weight(
+                name="biases", shape=(channels,), initializer="zeros", autocast=False
+            )
+        if self.batch_norm:
+            self.batch_norm.build((None, None, None, channels))
+
+    def pad(self, x: tf.Tensor) -> tuple[tf.Tensor, str]:
+        """The input and the padding scheme to convolve it with."""
+        if not self.symmetric_padding:
+            return x, "SAME"
+        totals = [(size - 1) * rate for size, rate in zip(self.kernel_size, self.rate, strict=True)]
+        rows, columns = [(total // 2, total - total // 2) for total in totals]
+        return tf.pad(x, ((0, 0), rows, columns, (0, 0))), "VALID"
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """[B, H, W, in] -> [B, ceil(H / stride), ceil(W / stride), out]."""
+        kernel, bias = self.kernel.value, None
+        normalize = self.batch_norm is not None and self.batch_norm.uses_batch(training)
+        if self.batch_norm and not normalize:
+            scale, bias = self.batch_norm.affine()
+            kernel = self.scale(kernel, scale)
+        elif self.use_bias:
+            bias = self.bias.value
+        x, padding = self.pad(x)
+        y = self.convolve(x, tf.cast(kernel, x.dtype), padding)
+        if bias is not None:
+            y = tf.nn.bias_add(y, tf.cast(bias, y.dtype))
+        if normalize:
+            y = self.batch_norm(y, training=training)
+        return self.activation(y) if self.activation else y
+
+
+class Conv2D(_Convolution):
+    """Convolution, then batch norm or bias, then activation; official `slim.conv2d`.
+
+    Variables: `weights` [k, k, in, out], `biases` [out], `BatchNorm/...`.
+    """
+
+    def __init__(self, filters: int, kernel_size: int | Sequence[int], **kwargs):
+        super().__init__(kernel_size, **kwargs)
+        self.filters = filters
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Makes the variables for `input_shape` [B, H, W, C]."""
+        shape = (*self.kernel_size, input_shape[-1], self.filters)
+        self.add_variables("weights", shape, self.filters)
+
+    def scale(self, kernel: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+        """The kernel whose output channels are scaled."""
+        return kernel * scale
+
+    def convolve(self, x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
+        """The convolution itself."""
+        return tf.nn.conv2d(x, kernel, self.stride, padding, dilations=self.rate)
+
+
+class DepthwiseConv2D(_Convolution):
+    """One convolution a channel, then batch norm and activation.
+
+    Official: `slim.separable_conv2d` without pointwise outputs. Variables: `depthwise_weights`
+    [k, k, in, 1], `BatchNorm/...`. Official weight decay leaves its weight alone except in the
+    NAS networks.
+    """
+
+    def __init__(self, kernel_size: int | Sequence[int], *, regularized: bool = False, **kwargs):
+        super().__init__(kernel_size, **kwargs)
+        self.regularized = regularized
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Makes the variables for `input_shape` [B, H, W, C]."""
+        channels = input_shape[-1]
+        shape = (*self.kernel_size, channels, 1)
+        self.add_variables("depthwise_weights", shape, channels)
+
+    def scale(self, kernel: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+        """The kernel whose output channels are scaled."""
+        return kernel * scale[:, tf.newaxis]
+
+    def convolve(self, x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
+        """The convolution itself."""
+        return depthwise.depthwise_conv2d(x, kernel, self.stride, padding, self.rate)
+
+
+def split_separable_conv2d(
+    filters: int,
+    *,
+    kernel_size: int | Sequence[int] = 3,
+    rate: int | Sequence[int] = 1,
+    batch_norm: BatchNormOptions,
+    activation: Activation,
+    name: str,
+) -> list[keras.layers.Layer]:
+    """A depthwise and a pointwise convolution, each with batch norm and activation.
+
+    Official `split_separable_conv2d` of the heads: scopes `<name>_depthwise`, `<name>_pointwise`.
+
+    Returns:
+        The two layers, to be applied in turn.
+    """
+    common = {"batch_norm": batch_norm, "activation": activation}
+    return [
+        DepthwiseConv2D(
+            kernel_size,
+            rate=rate,
+            initializer=truncated_normal(0.33),
+            name=f"{name}_depthwise",
+            **common,
+        ),
+        Conv2D(filters, 1, initializer=truncated_normal(0.06), name=f"{name}_pointwise", **common),
+    ]
+
+
+def apply(layers: list[keras.layers.Layer], x: tf.Tensor, training: bool = False) -> tf.Tensor:
+    """Applies layers in turn."""
+    for layer in layers:
+        x = layer(x, training=training)
+    return x
+
+
+def sublayers(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+    """The layer and everything inside it."""
+    return iter(layer._flatten_layers())
+
+
+def set_fine_tune_batch_norm(network: keras.layers.Layer, fine_tune: bool) -> None:
+    """Whether training uses and moves the batch statistics (see `BatchNorm`), in every layer."""
+    for layer in sublayers(network):
+        if isinstance(layer, BatchNorm):
+            layer.fine_tune = fine_tune
+
+
+def regularized_variables(network: keras.layers.Layer) -> list[keras.Variable]:
+    """The variables that the official code applies weight decay to: convolution weights.
+
+    Biases and batch norms are never among them, depthwise weights only in the NAS networks.
+    """
+    return [
+        layer.kernel
+        for layer in sublayers(network)
+        if isinstance(layer, _Convolution) and layer.regularized
+    ]

@@ -1,0 +1,216 @@
+"""What all MobileNets are made of: a stem, inverted bottlenecks, and a last convolution.
+
+A network is a table of `Bottleneck`s, see `mobilenet_v2`, `mobilenet_v3` and `mobilenet_edgetpu`.
+Official: slim's `mobilenet_base` and `conv_blocks`.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from deeplab.core import atrous, blocks, layers
+
+# Channels inside blocks are multiples of this, whatever those of their outputs are.
+_INNER_DIVISOR = 8
+_OUTPUT_STRIDES = (1, 2, 4, 8, 16, 32)
+_SQUEEZE_FACTOR = 4
+
+
+def make_divisible(channels: float, divisor: int, least: int | None = None) -> int:
+    """The multiple of `divisor` next to `channels`, never less than 90 % of it.
+
+    Args:
+        channels: what to round.
+        divisor: of the result, but for what `least` and the 90 % bring about.
+        least: the least result before the 90 % are looked at; None: `divisor`.
+    """
+    rounded = max(least or divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * channels else rounded
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bottleneck:
+    """How one block is designed: at depth multiplier 1, before strides turn into atrous rates.
+
+    Attributes:
+        filters: channels of the output.
+        expansion: channels inside the block, as a multiple of the input's; 1: no expansion.
+        kernel_size: of the depthwise convolution, or of the fused one.
+        stride: of the same.
+        activation: after the expansion and after the depthwise convolution.
+        squeeze_excite: whether the block weighs its inner channels by what the image shows.
+        fused: whether one full convolution stands for expansion and depthwise convolution.
+        residual: whether the input is added where it has the output's shape.
+    """
+
+    filters: int
+    expansion: float
+    kernel_size: int = 3
+    stride: int = 1
+    activation: layers.Activation = tf.nn.relu
+    squeeze_excite: bool = False
+    fused: bool = False
+    residual: bool = True
+
+
+def _convolution_options() -> dict[str, Any]:
+    """Batch norm and initialiser of a convolution, the latter its own: it draws only once."""
+    return {
+        "batch_norm": layers.BatchNormOptions(decay=0.997, epsilon=1e-3),
+        "initializer": layers.truncated_normal(0.09),
+    }
+
+
+class InvertedBottleneck(layers.Container):
+    """Expansion, depthwise convolution, squeeze-and-excitation, linear projection, residual.
+
+    Variables: `expand/...`, `depthwise/...`, `squeeze_excite/...` and `project/...`, those that
+    the design has.
+    """
+
+    def __init__(
+        self, design: Bottleneck, channels: int, filters: int, stride: int, rate: int, name: str
+    ):
+        """Sets the block up.
+
+        Args:
+            design: what it is made of.
+            channels: of the input.
+            filters: channels of the output.
+            stride: between output pixels; a fused block has that of its design.
+            rate: atrous rate of the depthwise convolution.
+            name: the official scope.
+        """
+        super().__init__(name=name)
+        if design.fused:
+            # The official code does not turn these strides into rates.
+            stride = design.stride
+        inner = channels
+        self.expand = self.depthwise = self.squeeze_excite = None
+        if design.expansion != 1:
+            inner = make_divisible(channels * design.expansion, _INNER_DIVISOR)
+            self.expand = layers.Conv2D(
+                inner,
+                design.kernel_size if design.fused else 1,
+                stride=stride if design.fused else 1,
+                activation=design.activation,
+                name="expand",
+                **_convolution_options(),
+            )
+        if not design.fused:
+            self.depthwise = layers.DepthwiseConv2D(
+                design.kernel_size,
+                stride=stride,
+                rate=rate,
+                activation=design.activation,
+                name="depthwise",
+                **_convolution_options(),
+            )
+        if design.squeeze_excite:
+            squeezed = make_divisible(inner / _SQUEEZE_FACTOR, _INNER_DIVISOR)
+            self.squeeze_excite = blocks.SqueezeExcite(
+                squeezed, inner, layers.truncated_normal(0.09)
+            )
+        self.project = layers.Conv2D(filters, 1, name="project", **_convolution_options())
+        self.residual = design.residual and stride == 1 and filters == channels
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """[B, H, W, C] -> the block's output, and that of its depthwise convolution if any."""
+        y, depthwise = x, None
+        if self.expand:
+            y = self.expand(y, training=training)
+        if self.depthwise:
+            y = depthwise = self.depthwise(y, training=training)
+        if self.squeeze_excite:
+            y = self.squeeze_excite(y)
+        y = self.project(y, training=training)
+        return y + x if self.residual else y, depthwise
+
+
+class Mobilenet(layers.Container):
+    """A MobileNet up to its features, without what only classifies images.
+
+    End points: `layer_<n>` and `layer_<n>/depthwise_output` (before squeeze-and-excitation), n
+    from 1 (the first convolution) on, as in the official code.
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[Bottleneck],
+        output_stride: int,
+        *,
+        stem_filters: int,
+        last_filters: int | None = None,
+        activation: layers.Activation,
+        depth_multiplier: float,
+        divisible_by: int = 8,
+        min_depth: int = 8,
+        name: str,
+    ):
+        """Sets the network up.
+
+        Args:
+            blocks: the designs of its bottlenecks.
+            output_stride: ratio of image size to feature size: 1, 2, 4, 8, 16 or 32.
+            stem_filters: channels of the first convolution, 3x3 with stride 2.
+            last_filters: channels of a 1x1 convolution after the bottlenecks; None: there is none.
+            activation: of the first and the last convolution.
+            depth_multiplier: factor on the channels of every convolution and block.
+            divisible_by: these are rounded to multiples of this.
+            min_depth: the least that they are rounded to.
+            name: the official scope.
+
+        Raises:
+            ValueError: the output stride is none of these.
+        """
+        if output_stride not in _OUTPUT_STRIDES:
+            raise ValueError(
+                f"--output_stride is {output_stride}; {name} takes {list(_OUTPUT_STRIDES)}"
+            )
+        super().__init__(name=name)
+
+        def scaled(filters: int) -> int:
+            return make_divisible(filters * depth_multiplier, divisible_by, min_depth)
+
+        strides = atrous.AtrousStrides(output_stride)
+        stride, _ = strides.next(2)
+        channels = scaled(stem_filters)
+        self.stem = layers.Conv2D(
+            channels,
+            3,
+            stride=stride,
+            activation=activation,
+            name="Conv",
+            **_convolution_options(),
+        )
+        self.blocks = []
+        for index, design in enumerate(blocks):
+            stride, rate = strides.next(design.stride)
+            filters = scaled(design.filters)
+            scope = f"expanded_conv_{index}" if index else "expanded_conv"
+            self.blocks.append(InvertedBottleneck(design, channels, filters, stride, rate, scope))
+            channels = filters
+        self.last = None
+        if last_filters:
+            self.last = layers.Conv2D(
+                scaled(last_filters),
+                1,
+                activation=activation,
+                name="Conv_1",
+                **_convolution_options(),
+            )
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Images in [-1, 1] [B, H, W, 3] -> features [B, h, w, C] and the end points."""
+        end_points = {}
+        x = end_points["layer_1"] = self.stem(x, training=training)
+        for number, block in enumerate(self.blocks, start=2):
+            x, depthwise = block(x, training=training)
+            end_points[f"layer_{number}"] = x
+            if depthwise is not None:
+                end_points[f"layer_{number}/depthwise_output"] = depthwise
+        if self.last:
+            x = end_points[f"layer_{len(self.blocks) + 2}"] = self.last(x, training=training)
+        return x, end_points

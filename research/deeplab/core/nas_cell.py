@@ -1,0 +1,266 @@
+"""The cell that NAS networks stack (arXiv 1707.07012 and 1712.00559).
+
+Batch norms here have scopes of their own beside those of their convolutions, not inside them.
+"""
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from deeplab.core import blocks, layers, nas_genotypes, utils
+
+BATCH_NORM = layers.BatchNormOptions(decay=0.9997, epsilon=1e-3)
+_ATROUS_RATE = 2
+
+
+def initializer() -> keras.initializers.Initializer:
+    """The initialiser of every convolution: uniform, with a variance of 1 / (3 fan-in)."""
+    return keras.initializers.VarianceScaling(1 / 3, mode="fan_in", distribution="uniform")
+
+
+def conv2d(filters: int, kernel_size: int, name: str, **kwargs) -> layers.Conv2D:
+    """A convolution without batch norm and bias, as NAS networks have them."""
+    return layers.Conv2D(filters, kernel_size, initializer=initializer(), name=name, **kwargs)
+
+
+class ReluConvBatchNorm(keras.layers.Layer):
+    """ReLU, a convolution and batch norm, the last two in scopes beside each other."""
+
+    def __init__(self, conv: layers.Conv2D | blocks.SeparableConv2D, batch_norm_name: str):
+        super().__init__(name=f".{conv.name}")
+        self.conv = conv
+        self.batch_norm = layers.BatchNorm(BATCH_NORM, name=batch_norm_name)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Makes the variables for `input_shape` [B, H, W, C]."""
+        self.conv.build(input_shape)
+        self.batch_norm.build((None, None, None, self.conv.filters))
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """[B, H, W, C] -> [B, h, w, filters]."""
+        return self.batch_norm(self.conv(tf.nn.relu(x), training=training), training=training)
+
+
+class Operation(keras.layers.Layer):
+    """One operation of a cell; its scope is `left` or `right`."""
+
+    def __init__(self, design: nas_genotypes.Operation, filters: int, stride: int, name: str):
+        """Sets the operation up.
+
+        Args:
+            design: what to do.
+            filters: channels of its input and output.
+            stride: of the cell, which only states from outside the cell undergo.
+            name: the official scope.
+        """
+        super().__init__(name=name)
+        self.design = design
+        self.stride = stride if design.state < 2 else 1
+        size = f"{design.kernel_size}x{design.kernel_size}"
+        self.steps = []
+        match design.kind:
+            case "separable":
+                for number, each in ((1, self.stride), (2, 1)):
+                    conv = blocks.SeparableConv2D(
+                        filters,
+                        design.kernel_size,
+                        stride=each,
+                        initializer=initializer(),
+                        name=f"separable_{size}_{number}",
+                    )
+                    self.steps.append(ReluConvBatchNorm(conv, f"bn_sep_{size}_{number}"))
+            case "atrous":
+                # Where the cell halves its input the convolution is plain: see `call`.
+                rate = _ATROUS_RATE if self.stride == 1 else 1
+                conv = conv2d(filters, design.kernel_size, f"atrous_{size}", rate=rate)
+                self.steps.append(ReluConvBatchNorm(conv, f"bn_atr_{size}"))
+            case "none" if self.stride > 1:
+                conv = conv2d(filters, 1, "1x1", stride=self.stride)
+                self.steps.append(ReluConvBatchNorm(conv, "bn_1"))
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Makes the variables for `input_shape` [B, H, W, filters]."""
+        for step in self.steps:
+            step.build(input_shape)
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """[B, H, W, filters] -> [B, ceil(H / stride), ceil(W / stride), filters]."""
+        if self.design.kind == "max_pool":
+            return tf.nn.max_pool2d(x, self.design.kernel_size, self.stride, "SAME")
+        if self.design.kind == "atrous" and self.stride > 1:
+            size = [utils.scale_dimension(side, 1.0 / self.stride) for side in utils.size(x)]
+            x = utils.resize_bilinear(tf.nn.relu(x), size)
+        return layers.apply(self.steps, x, training)
+
+
+class Combination(keras.layers.Layer):
+    """The sum of two operations; its scope is `comb_iter_<i>`."""
+
+    def __init__(
+        self,
+        designs: tuple[nas_genotypes.Operation, nas_genotypes.Operation],
+        filters: int,
+        stride: int,
+        name: str,
+    ):
+        super().__init__(name=name)
+        self.operations = [
+            Operation(design, filters, stride, side)
+            for design, side in zip(designs, ("left", "right"), strict=True)
+        ]
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Makes the variables for states of `input_shape` [B, H, W, filters]."""
+        for operation in self.operations:
+            operation.build(input_shape)
+
+    def call(
+        self, states: list[tf.Tensor], kept: tf.Tensor | None = None, training: bool = False
+    ) -> tf.Tensor:
+        """The sum of the operations on their states.
+
+        Args:
+            states: of the cell so far, [B, H, W, filters] each.
+            kept: factors on the operations' outputs [B, 2]; None: none. A state that is passed on
+                as it is has no factor.
+            training: whether batch statistics are used.
+        """
+        outputs = []
+        for index, operation in enumerate(self.operations):
+            y = operation(states[operation.design.state], training=training)
+            if kept is not None and operation.design.kind != "none":
+                y *= tf.cast(kept[:, index, tf.newaxis, tf.newaxis, tf.newaxis], y.dtype)
+            outputs.append(y)
+        return tf.add_n(outputs)
+
+
+class DropPath(keras.layers.Layer):
+    """Decides which operations of a cell an image goes without in training.
+
+    Official `_apply_drop_path`: the deeper the cell and the later in training, the more.
+    See `set_drop_path`.
+    """
+
+    def __init__(self, depth: float):
+        """Sets the layer up.
+
+        Args:
+            depth: share of the network's cells up to this one, itself included.
+        """
+        super().__init__(name=".drop_path")
+        self.depth = depth
+        self.keep_probability = 1.0
+        self.progress: Callable[[], tf.Tensor] | None = None
+        self.seed_generator = keras.random.SeedGenerator()
+
+    def call(self, x: tf.Tensor, paths: int) -> tf.Tensor:
+        """Factors on the outputs of `paths` operations for each image of `x`: float32 [B, paths].
+
+        A factor is 0, or such that its mean is 1.
+        """
+        progress = tf.clip_by_value(tf.cast(self.progress(), tf.float32), 0.0, 1.0)
+        keep = 1.0 - progress * self.depth * (1.0 - self.keep_probability)
+        random = keras.random.uniform((tf.shape(x)[0], paths), seed=self.seed_generator)
+        return tf.floor(keep + random) / keep
+
+
+def set_drop_path(
+    network: keras.layers.Layer, keep_probability: float, progress: Callable[[], tf.Tensor]
+) -> None:
+    """Lets a network's NAS cells drop operations at random in training.
+
+    As in the official code, cells do so only while their batch norms train too. Call it before the
+    training step is compiled.
+
+    Args:
+        network: a network; one without NAS cells is left as it is.
+        keep_probability: with which the last cell keeps an operation at the end of training.
+        progress: gives the share of training that is done, a float scalar; called in each step.
+
+    Raises:
+        ValueError: keep_probability is no probability above 0.
+    """
+    if not 0.0 < keep_probability <= 1.0:
+        raise ValueError(
+            f"--drop_path_keep_prob is {keep_probability}; it must be above 0 and at most 1"
+        )
+    for layer in layers.sublayers(network):
+        if isinstance(layer, DropPath):
+            layer.keep_probability = keep_probability
+            layer.progress = progress
+
+
+class Cell(keras.layers.Layer):
+    """A NAS cell: operations on its input and the input of the cell before, concatenated."""
+
+    def __init__(
+        self,
+        genotype: nas_genotypes.Genotype,
+        filters: int,
+        *,
+        stride: int,
+        upsample: bool,
+        previous_channels: int,
+        depth: float,
+        name: str,
+    ):
+        """Sets the cell up.
+
+        Args:
+            genotype: what the cell consists of.
+            filters: channels of each operation and sum.
+            stride: 2 halves the features.
+            upsample: double the input first.
+            previous_channels: of the input of the cell before.
+            depth: share of the network's cells up to this one, itself included.
+            name: the official scope.
+        """
+        super().__init__(name=name)
+        self.filters = filters
+        self.channels = len(genotype) * filters
+        self.upsample = upsample
+        self.previous = None
+        if previous_channels != filters:
+            self.previous = ReluConvBatchNorm(conv2d(filters, 1, "prev_1x1"), "prev_bn")
+        self.beginning = ReluConvBatchNorm(conv2d(filters, 1, "1x1"), "beginning_bn")
+        self.combinations = [
+            Combination(designs, filters, stride, name=f"comb_iter_{index}")
+            for index, designs in enumerate(genotype)
+        ]
+        self.drop_path = DropPath(depth)
+
+    def build(
+        self, x_shape: tuple[int | None, ...], previous_shape: tuple[int | None, ...]
+    ) -> None:
+        """Makes the variables for inputs of these shapes [B, H, W, C]."""
+        if self.previous:
+            self.previous.build(previous_shape)
+        self.beginning.build(x_shape)
+        for part in (*self.combinations, self.drop_path):
+            part.build((None, None, None, self.filters))
+
+    def call(self, x: tf.Tensor, previous: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """The cell's output.
+
+        Args:
+            x: the features so far [B, H, W, C].
+            previous: those that the cell before got [B, H', W', C'], resized to `x`.
+            training: whether batch statistics are used and operations are dropped.
+
+        Returns:
+            [B, h, w, len(genotype) * filters].
+        """
+        if self.upsample:
+            x = utils.resize_bilinear(x, [utils.scale_dimension(side, 2) for side in utils.size(x)])
+        previous = utils.resize_bilinear(previous, utils.size(x))
+        if self.previous:
+            previous = self.previous(previous, training=training)
+        states = [self.beginning(x, training=training), previous]
+        kept = None
+        if self.drop_path.keep_probability < 1.0 and self.beginning.batch_norm.uses_batch(training):
+            kept = self.drop_path(x, paths=2 * len(self.combinations))
+        for index, combination in enumerate(self.combinations):
+            factors = None if kept is None else kept[:, 2 * index : 2 * index + 2]
+            states.append(combination(states, factors, training=training))
+        return tf.concat(states[2:], axis=-1)

@@ -1,0 +1,44 @@
+"""The cells that architecture searches found, as data."""
+
+import dataclasses
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True)
+class Operation:
+    """One operation of a cell.
+
+    Attributes:
+        kind: `separable`: two separable convolutions in turn; `atrous`: a convolution with rate 2;
+            `max_pool`: the maximum over windows; `none`: the state as it is, projected where the
+            cell halves it.
+        kernel_size: of its kernels or windows.
+        state: the state it takes: 0 is the cell's input, 1 the input of the cell before, 2 the
+            sum of the cell's first two operations, and so on.
+    """
+
+    kind: Literal["separable", "atrous", "max_pool", "none"]
+    kernel_size: int
+    state: int
+
+
+# Pairs of operations whose outputs are added. The cell's output is all these sums.
+Genotype = tuple[tuple[Operation, Operation], ...]
+
+# PNASNet-5 (arXiv 1712.00559, figure 1).
+PNASNET: Genotype = (
+    (Operation("separable", 5, state=1), Operation("max_pool", 3, state=1)),
+    (Operation("separable", 7, state=0), Operation("max_pool", 3, state=0)),
+    (Operation("separable", 5, state=0), Operation("separable", 3, state=0)),
+    (Operation("separable", 3, state=4), Operation("max_pool", 3, state=0)),
+    (Operation("separable", 3, state=1), Operation("none", 1, state=0)),
+)
+
+# Auto-DeepLab (arXiv 1901.02985, figure 3).
+HNASNET: Genotype = (
+    (Operation("atrous", 5, state=1), Operation("separable", 3, state=0)),
+    (Operation("separable", 3, state=1), Operation("atrous", 3, state=0)),
+    (Operation("separable", 3, state=3), Operation("separable", 3, state=1)),
+    (Operation("separable", 5, state=4), Operation("separable", 5, state=2)),
+    (Operation("separable", 5, state=3), Operation("atrous", 5, state=5)),
+)

@@ -1,0 +1,257 @@
+"""Networks found by architecture search: PNASNet (arXiv 1712.00559), Auto-DeepLab (1901.02985)."""
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from deeplab.core import layers, nas_cell, nas_genotypes
+
+# Resolution of each cell's output: level n has output stride 4 * 2**n.
+_PNASNET_LEVELS = {
+    8: (1,) * 12,
+    16: (1,) * 4 + (2,) * 8,
+    32: (1,) * 4 + (2,) * 4 + (3,) * 4,
+}
+_HNASNET_LEVELS = (0, 0, 0, 1, 2, 1, 2, 2, 3, 3, 2, 1)
+_COARSEST_LEVEL = 3
+# Name, channels and stride of the stem's convolutions.
+_STEM = (("conv0", 64, 2), ("conv1", 64, 1), ("conv2", 128, 2))
+# Channels of the classification head's convolutions by the output stride of an image classifier.
+_DOWNSAMPLED_FILTERS = {16: 512, 32: 1024}
+_CLASSIFIED_FILTERS = 2048
+
+
+class Stem(keras.layers.Layer):
+    """Three convolutions, down to output stride 4."""
+
+    def __init__(self):
+        super().__init__(name=".stem")
+        self.convs = [
+            nas_cell.conv2d(filters, 3, name, stride=stride, symmetric_padding=True)
+            for name, filters, stride in _STEM
+        ]
+        self.batch_norms = [
+            layers.BatchNorm(nas_cell.BATCH_NORM, name=f"{name}_bn") for name, *_ in _STEM
+        ]
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Makes the variables for `input_shape` [B, H, W, C]."""
+        channels = input_shape[-1]
+        for conv, batch_norm in zip(self.convs, self.batch_norms, strict=True):
+            conv.build((None, None, None, channels))
+            channels = conv.filters
+            batch_norm.build((None, None, None, channels))
+
+    def call(self, x: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
+        """[B, H, W, 3] -> every convolution's output after its batch norm, before its ReLU."""
+        outputs = []
+        for conv, batch_norm in zip(self.convs, self.batch_norms, strict=True):
+            x = batch_norm(conv(x, training=training), training=training)
+            outputs.append(x)
+            x = tf.nn.relu(x)
+        return outputs
+
+
+class ClassificationHead(keras.layers.Layer):
+    """What an image classifier has between its cells and its logits.
+
+    Convolutions go on to output stride 32, or dilate from the network's output stride on.
+    """
+
+    def __init__(self, features_stride: int, output_stride: int):
+        """Sets the head up.
+
+        Args:
+            features_stride: ratio of image size to the size of its input.
+            output_stride: ratio of image size to the size of its output.
+
+        Raises:
+            ValueError: the output cannot be coarser than the input by a whole factor.
+        """
+        super().__init__(name=".head")
+        if output_stride % features_stride:
+            raise ValueError(
+                f"--output_stride is {output_stride}; with --nas_use_classification_head it is a"
+                f" multiple of the cells' output stride, {features_stride}"
+            )
+        left = output_stride // features_stride
+        rate = 1
+        self.steps = {}
+        for target, filters in _DOWNSAMPLED_FILTERS.items():
+            if target <= features_stride:
+                continue
+            stride = 1 if left == 1 else 2
+            if stride == 1:
+                rate *= 2
+            left //= stride
+            conv = nas_cell.conv2d(
+                filters,
+                3,
+                f"downsample_os{target}_conv",
+                stride=stride,
+                rate=rate,
+                symmetric_padding=True,
+            )
+            self._add(f"downsample_os{target}", conv)
+        self._add(
+            "classification_head",
+            nas_cell.conv2d(_CLASSIFIED_FILTERS, 1, "classification_head_conv"),
+        )
+
+    def _add(self, name: str, conv: layers.Conv2D) -> None:
+        self.steps[name] = nas_cell.ReluConvBatchNorm(conv, f"{name}_bn")
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Makes the variables for `input_shape` [B, H, W, C]."""
+        channels = input_shape[-1]
+        for step in self.steps.values():
+            step.build((None, None, None, channels))
+            channels = step.conv.filters
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """[B, H, W, C] -> [B, h, w, 2048] before its ReLU, and the end points."""
+        end_points = {}
+        for name, step in self.steps.items():
+            x = end_points[name] = step(x, training=training)
+        return x, end_points
+
+
+class NASNet(keras.layers.Layer):
+    """A stem and a stack of NAS cells.
+
+    End points, as in the official code and before their ReLUs: `Stem`, `Cell_<i>`, and with the
+    classification head `downsample_os<stride>` and `classification_head`.
+
+    Attributes:
+        features_stride: ratio of image size to feature size.
+    """
+
+    def __init__(
+        self,
+        genotype: nas_genotypes.Genotype,
+        levels: Sequence[int],
+        output_stride: int,
+        *,
+        name: str,
+        stem_filters: int = 20,
+        classification_head: bool = False,
+        remove_os32_stride: bool = False,
+        num_classes: int | None = None,
+    ):
+        """Sets the network up.
+
+        Args:
+            genotype: what a cell consists of.
+            levels: resolution of each cell's output; level n has output stride 4 * 2**n.
+            output_stride: ratio of image size to feature size, for the classification head; the
+                cells' is that of the last level.
+            name: the official scope.
+            stem_filters: channels of a cell's operations at output stride 4; they double with it.
+            classification_head: whether convolutions to 2048 channels follow the cells.
+            remove_os32_stride: keep cells of output stride 32 at 16.
+            num_classes: of image classification logits; None: the features are returned.
+
+        Raises:
+            ValueError: no channels, or an output stride that the classification head cannot have.
+        """
+        super().__init__(name=name)
+        if stem_filters < 1:
+            raise ValueError(
+                f"--nas_stem_output_num_conv_filters is {stem_filters}; it must be at least 1"
+            )
+        self.stem = Stem()
+        self.cells = []
+        # Channels of the outputs so far; a cell takes the last two.
+        channels = [filters for _, filters, _ in _STEM]
+        before = 0
+        for index, level in enumerate(levels):
+            rescales = not (remove_os32_stride and _COARSEST_LEVEL in (before, level))
+            filters = stem_filters * 2**level
+            self.cells.append(
+                nas_cell.Cell(
+                    genotype,
+                    filters,
+                    stride=2 if level > before and rescales else 1,
+                    upsample=level < before and rescales,
+                    previous_channels=channels[-2],
+                    depth=(index + 1) / len(levels),
+                    name=f"cell_{index}",
+                )
+            )
+            channels.append(self.cells[-1].channels)
+            before = level
+        designed_stride = 4 * 2**before
+        self.features_stride = min(designed_stride, 16) if remove_os32_stride else designed_stride
+        self.head = None
+        if classification_head:
+            self.head = ClassificationHead(designed_stride, output_stride)
+            self.features_stride = self.features_stride * output_stride // designed_stride
+        self.classifier = nas_cell.conv2d(num_classes, 1, "logits") if num_classes else None
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Makes the variables for `input_shape` [B, H, W, 3]."""
+        self.stem.build(input_shape)
+        channels = [filters for _, filters, _ in _STEM]
+        for cell in self.cells:
+            cell.build((None, None, None, channels[-1]), (None, None, None, channels[-2]))
+            channels.append(cell.channels)
+        shape = (None, None, None, channels[-1])
+        if self.head:
+            self.head.build(shape)
+            shape = (None, None, None, _CLASSIFIED_FILTERS)
+        if self.classifier:
+            self.classifier.build(shape)
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Images in [-1, 1] [B, H, W, 3] -> features [B, h, w, C] and the end points.
+
+        With `num_classes`, logits [B, 1, 1, num_classes] in place of the features, and the end
+        point `predictions` (probabilities) as well.
+        """
+        outputs = self.stem(x, training=training)
+        end_points = {"Stem": outputs[-1]}
+        for index, cell in enumerate(self.cells):
+            outputs.append(cell(outputs[-1], outputs[-2], training=training))
+            end_points[f"Cell_{index}"] = outputs[-1]
+        x = outputs[-1]
+        if self.head:
+            x, more = self.head(x, training=training)
+            end_points |= more
+        x = tf.nn.relu(x)
+        if self.classifier:
+            x = self.classifier(tf.reduce_mean(x, axis=(1, 2), keepdims=True), training=training)
+            end_points["predictions"] = tf.nn.softmax(x)
+        return x, end_points
+
+
+def pnasnet(output_stride: int, **kwargs) -> NASNet:
+    """PNASNet-5 in a size for dense prediction (official `pnasnet`).
+
+    Args:
+        output_stride: ratio of image size to feature size: 8, 16 or 32.
+        **kwargs: of `NASNet`.
+
+    Raises:
+        ValueError: another output stride.
+    """
+    if output_stride not in _PNASNET_LEVELS:
+        raise ValueError(
+            f"--output_stride is {output_stride}; nas_pnasnet has {sorted(_PNASNET_LEVELS)}"
+        )
+    levels = _PNASNET_LEVELS[output_stride]
+    return NASNet(nas_genotypes.PNASNET, levels, output_stride, name="pnasnet", **kwargs)
+
+
+def hnasnet(output_stride: int, **kwargs) -> NASNet:
+    """Auto-DeepLab (official `hnasnet`): its cells end at output stride 8, whatever is asked for.
+
+    Args:
+        output_stride: ratio of image size to feature size of the classification head: 8, 16 or
+            32. Without the head it does not change the network.
+        **kwargs: of `NASNet`.
+
+    Raises:
+        ValueError: an output stride that the classification head cannot have.
+    """
+    return NASNet(nas_genotypes.HNASNET, _HNASNET_LEVELS, output_stride, name="hnasnet", **kwargs)

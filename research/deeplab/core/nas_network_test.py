@@ -1,0 +1,186 @@
+"""PNASNet and Auto-DeepLab against the official code, and their options."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deeplab import common, model
+from deeplab.core import feature_extractor, nas_cell, nas_genotypes, nas_network
+from deeplab.testing import backbone_case, golden, parity
+from deeplab.utils import checkpoint
+
+
+class TestPNASNet(backbone_case.BackboneCase):
+    model_variant = "nas_pnasnet"
+    golden_prefix = "pnasnet"
+    options = {"nas_stem_output_num_conv_filters": 8}
+    consistent_strides = ()
+    heavy = True
+
+
+class TestAutoDeepLab(backbone_case.BackboneCase):
+    model_variant = "nas_hnasnet"
+    golden_prefix = "hnasnet"
+    options = {"output_stride": 8, "nas_stem_output_num_conv_filters": 8}
+    consistent_strides = ()
+    heavy = True
+
+
+@pytest.mark.parametrize(
+    "model_variant", ["nas_pnasnet", pytest.param("nas_hnasnet", marks=pytest.mark.slow)]
+)
+def test_initial_values_and_weight_decay_are_the_official_ones(model_variant):
+    output_stride = 16 if model_variant == "nas_pnasnet" else 8
+    net = model.DeepLab(
+        common.ModelOptions(model_variant=model_variant, output_stride=output_stride)
+    )
+    parity.check_weight_decay(net, model_variant)
+    if model_variant == "nas_pnasnet":
+        parity.check_initial_values(net, model_variant)
+
+
+def test_the_classifier_equals_the_official_one():
+    official = json.loads(golden.shared("golden/_extra/nas_pnasnet_classifier.json").read_text())
+    arrays = np.load(golden.shared("golden/_extra/nas_pnasnet_classifier.npz"))
+    images = feature_extractor.to_unit_range(tf.constant(arrays["image"], tf.float32))
+    net = nas_network.pnasnet(32, classification_head=True, num_classes=11)
+    net.build(images.shape)
+    variables = {
+        f"pnasnet/{name}": variable for name, variable in checkpoint.official_variables(net).items()
+    }
+    assert {name: list(each.shape) for name, each in variables.items()} == dict(
+        official["variables"]
+    )
+    golden.assign(variables)
+    logits, end_points = net(images)
+    assert set(end_points) == set(official["end_points"])
+    for ours, key in ((logits, "out"), (end_points["predictions"], "predictions")):
+        assert ours.shape == arrays[key].shape
+        assert np.max(np.abs(ours - arrays[key])) <= 1e-4 * np.max(np.abs(arrays[key]))
+
+
+def small(levels, output_stride=8, genotype=nas_genotypes.HNASNET, **kwargs) -> nas_network.NASNet:
+    """A network of few cells with the golden weights."""
+    net = nas_network.NASNet(
+        genotype, levels, output_stride, name="hnasnet", stem_filters=3, **kwargs
+    )
+    net.build((None, None, None, 3))
+    golden.assign(checkpoint.official_variables(net))
+    return net
+
+
+def images(height: int, width: int) -> tf.Tensor:
+    random = np.random.default_rng(0)
+    return tf.constant(random.uniform(-1, 1, (1, height, width, 3)), tf.float32)
+
+
+def test_cells_have_the_size_of_their_levels():
+    net = small((0, 1, 2, 3, 3, 2))
+    _, end_points = net(images(65, 129))
+    sizes = [end_points[f"Cell_{index}"].shape for index in range(6)]
+    assert sizes == [
+        (1, 17, 33, 15),
+        (1, 9, 17, 30),
+        (1, 5, 9, 60),
+        (1, 3, 5, 120),
+        (1, 3, 5, 120),
+        (1, 5, 9, 60),
+    ]
+
+
+def test_drop_path_reaches_every_cell_and_grows_with_depth():
+    net = small((0, 1, 2, 1))
+    nas_cell.set_drop_path(net, 0.5, lambda: 1.0)
+    assert [cell.drop_path.keep_probability for cell in net.cells] == [0.5] * 4
+    assert [cell.drop_path.depth for cell in net.cells] == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_removing_the_last_stride_changes_sizes_but_no_variable():
+    kept, removed = small((1, 2, 3, 3, 2, 1)), small((1, 2, 3, 3, 2, 1), remove_os32_stride=True)
+    shapes = [
+        {name: tuple(each.shape) for name, each in checkpoint.official_variables(net).items()}
+        for net in (kept, removed)
+    ]
+    assert shapes[0] == shapes[1]
+    _, end_points = removed(images(65, 65))
+    assert [end_points[f"Cell_{index}"].shape[1] for index in range(6)] == [9, 5, 5, 5, 5, 9]
+
+
+@pytest.mark.parametrize(
+    ("output_stride", "strides", "rates"),
+    [(8, (1, 1, 1), (2, 4, 1)), (16, (2, 1, 1), (1, 2, 1)), (32, (2, 2, 1), (1, 1, 1))],
+)
+def test_the_classification_head_strides_and_then_dilates(output_stride, strides, rates):
+    net = small((0, 1), output_stride, classification_head=True)
+    convs = [step.conv for step in net.head.steps.values()]
+    assert tuple(conv.stride for conv in convs) == strides
+    assert tuple(conv.rate for conv in convs) == tuple((rate, rate) for rate in rates)
+    assert net.features_stride == output_stride
+    features, end_points = net(images(65, 65))
+    assert features.shape == (1, 64 // output_stride + 1, 64 // output_stride + 1, 2048)
+    assert list(end_points)[-3:] == ["downsample_os16", "downsample_os32", "classification_head"]
+    assert np.all(features == tf.nn.relu(end_points["classification_head"]))
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 96), (96, 65), (50, 34)])
+def test_sizes_that_do_not_come_back_by_doubling_work(height, width):
+    """Where rows and columns part, the official code stops with an error."""
+    net = small((0, 1, 2, 1, 2, 3, 2, 1))
+    traced = tf.function(net, input_signature=[tf.TensorSpec((None, None, None, 3))])
+    features, _ = net(images(height, width))
+    assert np.max(np.abs(traced(images(height, width))[0] - features)) <= 1e-4 * np.max(features)
+
+
+def test_auto_deeplab_ends_at_stride_8_whatever_is_asked_for():
+    """Its logits are brought to the grid that was asked for.
+
+    The official code does so without the image-level feature, and stops with an error with it.
+    """
+    options = common.ModelOptions(
+        model_variant="nas_hnasnet", nas_stem_output_num_conv_filters=2, output_stride=16
+    )
+    net = model.DeepLab(options)
+    picture = 255.0 * (images(65, 97) + 1.0) / 2.0
+    assert net.single_scale(picture)["logits"].shape == (1, 9, 13, 21)
+    assert net(picture).shape == (1, 5, 7, 21)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"model_variant": "nas_pnasnet", "output_stride": 4},
+            r"--output_stride is 4; nas_pnasnet has \[8, 16, 32\]",
+        ),
+        (
+            {
+                "model_variant": "nas_hnasnet",
+                "output_stride": 4,
+                "nas_use_classification_head": True,
+            },
+            "--output_stride is 4; with --nas_use_classification_head it is a multiple of .* 8",
+        ),
+        (
+            {
+                "model_variant": "nas_hnasnet",
+                "image_pooling_crop_size": (65, 65),
+                "crop_size": (65, 65),
+            },
+            "--image_pooling_crop_size needs .* --output_stride is 16 and nas_hnasnet ends at 8",
+        ),
+        (
+            {"model_variant": "nas_pnasnet", "nas_stem_output_num_conv_filters": 0},
+            "--nas_stem_output_num_conv_filters is 0; it must be at least 1",
+        ),
+        (
+            {"model_variant": "nas_pnasnet", "decoder_output_stride": (2,)},
+            r"--decoder_output_stride has 2, but pnasnet has decoder features at \[4, 8, 16\]",
+        ),
+    ],
+)
+def test_options_that_the_network_cannot_have_are_errors(options, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        model.DeepLab(common.ModelOptions(**options))
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,217 @@
+"""The image operations that preprocessing is made of.
+
+Resampling keeps the centres of the corner pixels in the corners (`align_corners`), as all of
+DeepLab does.
+"""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from deeplab.core import utils
+
+
+def size_in_range(
+    size: tf.Tensor, min_size: int, max_size: int | None = None, factor: int | None = None
+) -> tf.Tensor:
+    """The size of an image whose sides are brought into a range; the aspect ratio is kept.
+
+    Args:
+        size: int32 [2], height and width.
+        min_size: what the smaller side becomes, where `max_size` allows it.
+        max_size: limit of the larger side, which then decides. None: no limit.
+        factor: both sides become multiples of this plus one; `max_size` is lowered and the sides
+            are raised to such a number. None: any number.
+
+    Returns:
+        int32 [2], height and width.
+
+    Reference: official `preprocess_utils.resize_to_range`. The arithmetic is that of float32: its
+        rounding decides some sizes.
+    """
+    sides = tf.cast(size, tf.float32)
+
+    def scaled_to(side: tf.Tensor, wanted: int) -> tf.Tensor:
+        return tf.cast(tf.floor(sides * (tf.cast(wanted, tf.float32) / side)), tf.int32)
+
+    new_size = scaled_to(tf.reduce_min(sides), min_size)
+    if max_size is not None:
+        if factor is not None:
+            max_size -= (max_size - 1) % factor
+        limited = scaled_to(tf.reduce_max(sides), max_size)
+        new_size = tf.where(tf.reduce_max(new_size) > max_size, limited, new_size)
+    if factor is not None:
+        new_size += (1 - new_size) % factor
+    return new_size
+
+
+def resize_to_range(
+    image: tf.Tensor,
+    label: tf.Tensor | None,
+    min_size: int | None,
+    max_size: int | None = None,
+    factor: int | None = None,
+) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """Resizes an image (bilinearly) and its label (to the nearest) as `size_in_range` says.
+
+    Args:
+        image: [height, width, channels].
+        label: [height, width, 1], or None.
+        min_size: see `size_in_range`.
+        max_size: see `size_in_range`.
+        factor: see `size_in_range`.
+
+    Returns:
+        The image, float32, and the label, of the type it had.
+
+    Raises:
+        ValueError: there is no `min_size`.
+
+    Reference: official `preprocess_utils.resize_to_range`.
+    """
+    if not min_size:
+        raise ValueError(
+            f"min_resize_value is {min_size}; max_resize_value={max_size} and"
+            f" resize_factor={factor} need it"
+        )
+    size = size_in_range(tf.shape(image)[:2], min_size, max_size, factor)
+    image = utils.resize_bilinear(image[tf.newaxis], size, tf.float32)[0]
+    if label is not None:
+        label = utils.resize_nearest(label[tf.newaxis], size)[0]
+    return image, label
+
+
+def pad_to_bounding_box(
+    image: tf.Tensor,
+    top: int | tf.Tensor,
+    left: int | tf.Tensor,
+    height: int | tf.Tensor,
+    width: int | tf.Tensor,
+    value: float | Sequence[float] | tf.Tensor,
+) -> tf.Tensor:
+    """Puts an image into a larger one of one colour.
+
+    Args:
+        image: [h, w, channels] of any number type.
+        top: rows of padding above the image.
+        left: columns of padding left of it.
+        height: rows of the result, at least `top + h`.
+        width: columns of the result, at least `left + w`.
+        value: the colour, a number or one a channel.
+
+    Returns:
+        [height, width, channels] of the type of `image`.
+
+    Reference: official `preprocess_utils.pad_to_bounding_box`.
+    """
+    size = tf.shape(image)
+    value = tf.cast(value, image.dtype)
+    rows, columns = [top, height - top - size[0]], [left, width - left - size[1]]
+    return tf.pad(image - value, [rows, columns, [0, 0]]) + value
+
+
+def random_scale(
+    min_scale: float, max_scale: float, step: float, uniform: float | tf.Tensor
+) -> tf.Tensor:
+    """A scale between two bounds.
+
+    Args:
+        min_scale: smallest scale, above 0.
+        max_scale: largest scale.
+        step: distance of neighbouring scales; where it does not divide the range, the scales are
+            spread evenly over the whole range with a larger distance. 0: any scale.
+        uniform: the random number in [0, 1) that decides.
+
+    Returns:
+        A float32 scalar.
+
+    Raises:
+        ValueError: the bounds are not ordered, or the step is negative.
+
+    Reference: official `preprocess_utils.get_random_scale`.
+    """
+    if not 0 < min_scale <= max_scale:
+        raise ValueError(
+            f"min_scale_factor is {min_scale} and max_scale_factor {max_scale}; they must be above"
+            " 0 and the first not larger than the second"
+        )
+    if step < 0:
+        raise ValueError(f"scale_factor_step_size is {step}; it must be at least 0")
+    if min_scale == max_scale:
+        return tf.constant(min_scale, tf.float32)
+    if step == 0:
+        return min_scale + uniform * (max_scale - min_scale)
+    count = int((max_scale - min_scale) / step + 1)
+    # This operation, unlike tf.linspace, gives the official scales to the last bit; with some of
+    # them, that bit decides about a row of the scaled image.
+    scales = tf.raw_ops.LinSpace(start=min_scale, stop=max_scale, num=count)
+    return scales[tf.cast(uniform * count, tf.int32)]
+
+
+def aligned_positions(
+    size: tf.Tensor, scaled_size: tf.Tensor, start: tf.Tensor, limit: int
+) -> tf.Tensor:
+    """Where the pixels of a part of a scaled side lie in the side itself.
+
+    Args:
+        size: pixels of the side, an int32 scalar.
+        scaled_size: pixels of the scaled side, an int32 scalar.
+        start: the first pixel of the part, in the scaled side.
+        limit: pixels of the part, of which those past the end of the scaled side are left out.
+
+    Returns:
+        float32 [number of pixels], in pixels of the side, first to last. They are the ones that
+        TensorFlow's resizing kernels compute, to the last bit, but none is past the end.
+    """
+    # A side of one pixel shows the first.
+    step = tf.cast(size - 1, tf.float32) / tf.cast(tf.maximum(scaled_size - 1, 1), tf.float32)
+    pixels = tf.range(start, tf.minimum(start + limit, scaled_size))
+    return tf.minimum(tf.cast(pixels, tf.float32) * step, tf.cast(size - 1, tf.float32))
+
+
+def sample_bilinear(image: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
+    """Samples an image bilinearly on a grid.
+
+    Args:
+        image: [height, width, channels] of any number type.
+        rows: float32 [h], positions in [0, height - 1].
+        columns: float32 [w], positions in [0, width - 1].
+
+    Returns:
+        float32 [h, w, channels].
+    """
+    # First the columns, of only those rows that are needed: this reads and computes the least.
+    first = tf.cast(tf.reduce_min(rows), tf.int32)
+    last = tf.cast(tf.math.ceil(tf.reduce_max(rows)), tf.int32)
+    image = _interpolate(image[first : last + 1], columns, axis=1)
+    return _interpolate(image, rows - tf.cast(first, tf.float32), axis=0)
+
+
+def _interpolate(image: tf.Tensor, positions: tf.Tensor, axis: int) -> tf.Tensor:
+    below = tf.floor(positions)
+    weight = tf.reshape(positions - below, [-1, 1, 1] if axis == 0 else [1, -1, 1])
+    low = tf.cast(tf.gather(image, tf.cast(below, tf.int32), axis=axis), tf.float32)
+    above = tf.cast(tf.math.ceil(positions), tf.int32)
+    high = tf.cast(tf.gather(image, above, axis=axis), tf.float32)
+    return low + (high - low) * weight
+
+
+def sample_nearest(label: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
+    """Samples a label at the pixels nearest to a grid; of two that are as near, the later one.
+
+    Args:
+        label: [height, width, 1] of any number type.
+        rows: float32 [h], positions in [0, height - 1].
+        columns: float32 [w], positions in [0, width - 1].
+
+    Returns:
+        [h, w, 1] of the type of `label`.
+    """
+    label = tf.gather(label, _nearest(rows), axis=0)
+    return tf.gather(label, _nearest(columns), axis=1)
+
+
+def _nearest(positions: tf.Tensor) -> tf.Tensor:
+    below = tf.floor(positions)
+    # Not floor(x + 0.5), whose sum rounds up just below a tie.
+    return tf.cast(below + tf.cast(positions - below >= 0.5, tf.float32), tf.int32)
