@@ -1,0 +1,1 @@
+"""Dataset descriptors, TFRecord converters and the input pipeline. Knows no models."""

@@ -1,0 +1,86 @@
+"""Converts ADE20K (the scene parsing challenge of 2016) to TFRecords.
+
+Writes the splits train and val in four shards each, in an order that is shuffled with a fixed
+seed. Label 0 is what belongs to no class, and is ignored.
+"""
+
+import glob
+import os
+import random
+from collections.abc import Sequence
+
+from absl import flags
+
+from deeplab import common, script
+from deeplab.datasets import build_data, descriptor, label_files
+
+_NUM_SHARDS = 4
+_SEED = 0
+_DATA = "./ADE20K/ADEChallengeData2016"
+
+
+def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines the flags of this script; the official ones have their official defaults."""
+    build_data.define_flags(flag_values)
+    define = common.definer("deeplab.datasets.build_ade20k_data", flag_values)
+    for split, folder, images in (
+        ("train", "training", "training images"),
+        ("val", "validation", "validation images"),
+    ):
+        define(
+            "string",
+            f"{split}_image_folder",
+            f"{_DATA}/images/{folder}",
+            f"Folder of the {images}.",
+        )
+        define(
+            "string",
+            f"{split}_image_label_folder",
+            f"{_DATA}/annotations/{folder}",
+            f"Folder of the labels of the {images}.",
+        )
+    define("string", "output_dir", "./ADE20K/tfrecord", "Folder of the TFRecords.")
+
+
+def _sources(images: str, labels: str, flag: str) -> list[build_data.Source]:
+    """The JPEG images of a folder with their labels, shuffled; a record has the image's path."""
+    paths = sorted(glob.glob(os.path.join(glob.escape(images), "*.jpg")))
+    if not paths:
+        raise ValueError(f"there is no image (*.jpg) in {images} (--{flag})")
+    random.Random(_SEED).shuffle(paths)
+    stems = [os.path.splitext(os.path.basename(path))[0] for path in paths]
+    return [
+        build_data.Source(path, path, os.path.join(labels, f"{stem}.png"))
+        for path, stem in zip(paths, stems, strict=True)
+    ]
+
+
+def main(argv: Sequence[str]) -> None:
+    """Converts both splits."""
+    del argv
+    values = flags.FLAGS
+    common.log_unused_flags(values, {"image_format": "ADE20K's images are *.jpg"})
+    labels = label_files.LabelReader(
+        descriptor.load("ade20k"), remedy="the labels are those of ADEChallengeData2016"
+    )
+    splits = {
+        split: _sources(
+            values[f"{split}_image_folder"].value,
+            values[f"{split}_image_label_folder"].value,
+            f"{split}_image_folder",
+        )
+        for split in ("train", "val")
+    }
+    for split, sources in splits.items():
+        build_data.convert(
+            split, sources, labels, values.output_dir, _NUM_SHARDS, values.num_processes
+        )
+
+
+def run() -> None:
+    """Runs the script."""
+    script.run(main, define_flags)
+
+
+if __name__ == "__main__":
+    run()

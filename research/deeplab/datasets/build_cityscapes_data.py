@@ -1,0 +1,87 @@
+"""Converts Cityscapes to TFRecords.
+
+Below --cityscapes_root it wants leftImg8bit/{train,val,test} and gtFine/{train,val,test}, as the
+downloads unpack. Labels are *_gtFine_labelTrainIds.png, which the data set's own scripts make, or
+else *_gtFine_labelIds.png, which are turned into training ids here. Writes the splits train_fine
+and val_fine, and test_fine where its images are there, in ten shards each, in the order of the
+file names.
+"""
+
+import glob
+import os
+from collections.abc import Sequence
+
+from absl import flags, logging
+
+from deeplab import common, script
+from deeplab.datasets import build_data, descriptor, label_files
+
+_NUM_SHARDS = 10
+_SPLITS = {"train_fine": "train", "val_fine": "val", "test_fine": "test"}
+_IMAGE_SUFFIX = "_leftImg8bit"
+_TRAIN_IDS = "_gtFine_labelTrainIds.png"
+_LABEL_IDS = "_gtFine_labelIds.png"
+_REMEDY = "Cityscapes trains with labelTrainIds; make the file again (cityscapesscripts)"
+
+
+def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines the flags of this script; the official ones have their official defaults."""
+    build_data.define_flags(flag_values)
+    define = common.definer("deeplab.datasets.build_cityscapes_data", flag_values)
+    define("string", "cityscapes_root", "./cityscapes", "Folder of the data set.")
+    define("string", "output_dir", "./tfrecord", "Folder of the TFRecords.")
+
+
+def label_map() -> dict[int, int]:
+    """The training id of each label id that Cityscapes has; most have none and are ignored."""
+    dataset = descriptor.load("cityscapes")
+    train_ids = {label: train_id for train_id, label in enumerate(dataset.train_id_to_eval_id)}
+    return {label: train_ids.get(label, dataset.ignore_label) for label in range(256)}
+
+
+def _sources(root: str, folder: str, label_suffix: str) -> list[build_data.Source]:
+    """The images of a folder of `leftImg8bit`, sorted, with their labels."""
+    pattern = os.path.join(glob.escape(root), "leftImg8bit", folder, "*", f"*{_IMAGE_SUFFIX}.png")
+    sources = []
+    for image in sorted(glob.glob(pattern)):
+        city = os.path.basename(os.path.dirname(image))
+        name = os.path.basename(image).removesuffix(f"{_IMAGE_SUFFIX}.png")
+        label = os.path.join(root, "gtFine", folder, city, name + label_suffix)
+        sources.append(build_data.Source(name, image, label))
+    return sources
+
+
+def main(argv: Sequence[str]) -> None:
+    """Converts the splits."""
+    del argv
+    values = flags.FLAGS
+    common.log_unused_flags(values, {"image_format": "Cityscapes' images are *.png"})
+    root = values.cityscapes_root
+    reader = label_files.LabelReader(descriptor.load("cityscapes"), remedy=_REMEDY)
+    label_suffix = _TRAIN_IDS
+    labels = os.path.join(glob.escape(root), "gtFine", "*", "*", "*")
+    if not glob.glob(labels + _TRAIN_IDS) and glob.glob(labels + _LABEL_IDS):
+        logging.info("there are no labelTrainIds; turning labelIds into training ids")
+        label_suffix = _LABEL_IDS
+        reader = label_files.LabelReader(reader.dataset, label_map(), remedy=_REMEDY)
+    splits = {split: _sources(root, folder, label_suffix) for split, folder in _SPLITS.items()}
+    for split, sources in splits.items():
+        if not sources and split == "test_fine":
+            continue
+        if not sources:
+            raise ValueError(
+                f"there is no image in {root}/leftImg8bit/{_SPLITS[split]}/<city>"
+                " (--cityscapes_root)"
+            )
+        build_data.convert(
+            split, sources, reader, values.output_dir, _NUM_SHARDS, values.num_processes
+        )
+
+
+def run() -> None:
+    """Runs the script."""
+    script.run(main, define_flags)
+
+
+if __name__ == "__main__":
+    run()

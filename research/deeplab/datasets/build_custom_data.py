@@ -1,0 +1,298 @@
+"""Converts images and labels of any data set to TFRecords, and writes its descriptor.
+
+Splits come from lists (--list_folder: <split>.txt, one name a line, without extension) or from
+patterns of image files (--split=train='train/*' --split=val='val/*'). The label of the image
+a/b.jpg is a/b.png in --label_folder. Classes are told by --class_names, --num_classes or
+--colormap. The descriptor is what the other scripts take as --dataset.
+
+  python -m deeplab.datasets.build_custom_data --image_folder=images --label_folder=labels \\
+      --list_folder=lists --class_names=background,roof,road --output_dir=tfrecord
+  python -m deeplab.datasets.check_data --dataset=tfrecord/dataset.json --dataset_dir=tfrecord
+"""
+
+import dataclasses
+import glob
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags, logging
+
+from deeplab import common, script
+from deeplab.datasets import build_data, descriptor, label_files
+from deeplab.datasets.build_voc2012_data import read_lists
+
+_IGNORE = "ignore"
+_IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
+
+
+def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines the flags of this script."""
+
+    define = common.definer("deeplab.datasets.build_custom_data", flag_values)
+    define("string", "image_folder", None, "Folder of the images, in any format that OpenCV reads.")
+    define("string", "image_format", None, "Extension of the images, such as jpg. Default: any.")
+    define(
+        "string",
+        "label_folder",
+        None,
+        "Folder of the labels (PNG). Default: the images have no labels.",
+    )
+    define(
+        "string",
+        "label_suffix",
+        "",
+        "What a label's name has after the image's, such as _mask.",
+    )
+    define(
+        "string",
+        "list_folder",
+        None,
+        "Folder of the lists of image names, one file <split>.txt a split.",
+    )
+    define(
+        "multi_string",
+        "split",
+        None,
+        "<split>=<pattern of image files in --image_folder>, in place of lists; one for each split",
+    )
+    define("string", "output_dir", None, "Folder of the TFRecords.")
+    define(
+        "string",
+        "descriptor",
+        None,
+        "File of the descriptor. Default: dataset.json in --output_dir.",
+    )
+    define(
+        "integer",
+        "num_classes",
+        None,
+        "Number of classes, with the background, without the ignore label.",
+    )
+    define("list", "class_names", None, "Names of the labels 0, 1, 2, ...")
+    define("integer", "ignore_label", 255, "Label of the pixels that neither train nor count.")
+    define(
+        "string",
+        "colormap",
+        None,
+        "JSON file of colours, for labels that are colour images: {name: [red, green, blue], ...}"
+        " in the order of the classes, or a list of colours. A class may have a list of colours;"
+        f' the name "{_IGNORE}" is the ignore label.',
+    )
+    define(
+        "list",
+        "label_map",
+        [],
+        "Label values to replace: <value>:<label>, separated by commas, such as 255:1,128:0.",
+    )
+    define(
+        "integer",
+        "num_shards",
+        4,
+        "Number of files for each split.",
+        lower_bound=1,
+        upper_bound=999,
+    )
+    build_data.define_num_processes(flag_values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Colors:
+    """The colours of a data set's label images.
+
+    Attributes:
+        labels: the label of each colour (red, green, blue).
+        colormap: the first colour of each class.
+        names: the name of each class; None where the file has none.
+    """
+
+    labels: dict[tuple[int, int, int], int]
+    colormap: tuple[tuple[int, int, int], ...]
+    names: tuple[str, ...] | None
+
+
+def read_colors(path: str, ignore_label: int) -> Colors:
+    """Reads a file of colours (flag `--colormap`).
+
+    Raises:
+        ValueError: the file is malformed, or two classes have the same colour.
+        OSError: it cannot be read.
+    """
+    with open(path, encoding="utf-8") as file:
+        try:
+            entries = json.load(file)
+        except ValueError as error:
+            raise ValueError(f"{path} is not JSON: {error}") from None
+    named = isinstance(entries, dict)
+    if not named and not isinstance(entries, list):
+        raise ValueError(f"{path} holds {entries!r}; it must be an object or a list of colours")
+    items = list(entries.items()) if named else [(str(i), color) for i, color in enumerate(entries)]
+    labels: dict[tuple[int, int, int], int] = {}
+    colormap, names = [], []
+    for name, value in items:
+        colors = _colors(value, f"{path}: the colour of {name}")
+        label = ignore_label if name == _IGNORE else len(names)
+        for color in colors:
+            if labels.setdefault(color, label) != label:
+                raise ValueError(f"{path}: the colour {list(color)} of {name} is another's too")
+        if name != _IGNORE:
+            names.append(name)
+            colormap.append(colors[0])
+    return Colors(labels, tuple(colormap), tuple(names) if named else None)
+
+
+def _colors(value: Any, what: str) -> list[tuple[int, int, int]]:
+    """One colour, or a list of some."""
+    several = isinstance(value, list) and value and all(isinstance(c, list) for c in value)
+    colors = [tuple(c) if isinstance(c, list) else () for c in (value if several else [value])]
+    for color in colors:
+        if len(color) != 3 or not all(type(v) is int and 0 <= v <= 255 for v in color):
+            raise ValueError(f"{what} is {value!r}; it must be [red, green, blue], 0 to 255")
+    return colors
+
+
+def parse_label_map(entries: Sequence[str]) -> dict[int, int]:
+    """The replacements of `--label_map`.
+
+    Raises:
+        ValueError: an entry is not <value>:<label>.
+    """
+    label_map = {}
+    for entry in entries:
+        value, _, label = entry.partition(":")
+        if not (value.strip().isdigit() and label.strip().isdigit()):
+            raise ValueError(f"--label_map has {entry!r}; it takes <value>:<label>, such as 255:1")
+        label_map[int(value)] = int(label)
+    return label_map
+
+
+def _describe(
+    values: flags.FlagValues, path: str, sizes: dict[str, int], colors: Colors | None
+) -> descriptor.DatasetDescriptor:
+    """The data set's descriptor from the flags."""
+    names = values.class_names or (colors.names if colors else None)
+    known = {
+        "--num_classes": values.num_classes,
+        "--class_names": len(values.class_names) if values.class_names else None,
+        "--colormap": len(colors.colormap) if colors else None,
+    }
+    known = {flag: number for flag, number in known.items() if number is not None}
+    if not known:
+        raise ValueError("the classes are unknown: give --class_names, --num_classes or --colormap")
+    if len(set(known.values())) > 1:
+        numbers = ", ".join(f"{flag} has {number}" for flag, number in known.items())
+        raise ValueError(f"the number of classes is not clear: {numbers}")
+    return descriptor.DatasetDescriptor(
+        name=os.path.splitext(os.path.basename(path))[0],
+        num_classes=next(iter(known.values())),
+        ignore_label=values.ignore_label,
+        splits_to_sizes=sizes,
+        class_names=tuple(name.strip() for name in names) if names else None,
+        colormap=colors.colormap if colors else None,
+    )
+
+
+def _images(folder: str, pattern: str, extension: str | None) -> dict[str, list[str]]:
+    """The image files that match a pattern, by name: the path relative to the folder, no extension.
+
+    More than one file may have a name.
+    """
+    extensions = (f".{extension}",) if extension else _IMAGE_EXTENSIONS
+    images: dict[str, list[str]] = {}
+    for path in sorted(glob.glob(os.path.join(glob.escape(folder), pattern), recursive=True)):
+        if path.lower().endswith(extensions):
+            name = os.path.relpath(os.path.splitext(path)[0], folder)
+            images.setdefault(name, []).append(path)
+    return images
+
+
+def _by_list(values: flags.FlagValues) -> dict[str, dict[str, list[str]]]:
+    """For each list, the files of its images by name; none where there is no file."""
+    lists = read_lists(values.list_folder)
+    there: dict[str, list[str]] = {}
+    for folder in {os.path.dirname(name) for names in lists.values() for name in names}:
+        pattern = os.path.join(glob.escape(folder), "*")
+        there.update(_images(values.image_folder, pattern, values.image_format))
+    return {
+        split: {name: there.get(os.path.normpath(name), []) for name in names}
+        for split, names in lists.items()
+    }
+
+
+def _by_pattern(values: flags.FlagValues) -> dict[str, dict[str, list[str]]]:
+    """For each `--split`, the files of its images by name."""
+    splits: dict[str, dict[str, list[str]]] = {}
+    for entry in values.split:
+        split, equals, pattern = entry.partition("=")
+        if not (split and equals and pattern):
+            raise ValueError(f"--split is {entry!r}; it takes <split>=<pattern>, such as val=val/*")
+        images = _images(values.image_folder, pattern, values.image_format)
+        if not images:
+            raise ValueError(f"--split={entry}: no image {pattern} in {values.image_folder}")
+        splits.setdefault(split, {}).update(images)
+    return splits
+
+
+def _check_images(split: str, images: dict[str, list[str]], folder: str) -> None:
+    """Refuses images that have no file or several."""
+    missing = [name for name, paths in images.items() if not paths]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of the {len(images)} images of {split} are not in {folder}, the first"
+            f" is {missing[0]}"
+        )
+    for paths in images.values():
+        if len(paths) > 1:
+            raise ValueError(
+                f"{paths[0]} and {paths[1]} have the same name; --image_format=jpg (or another)"
+                " takes only those"
+            )
+
+
+def main(argv: Sequence[str]) -> None:
+    """Converts the splits and writes the descriptor."""
+    del argv
+    values = flags.FLAGS
+    if bool(values.list_folder) == bool(values.split):
+        raise ValueError("the splits come from --list_folder or from --split; give one of them")
+    splits = _by_list(values) if values.list_folder else _by_pattern(values)
+    for split, images in splits.items():
+        _check_images(split, images, values.image_folder)
+    path = values.descriptor or os.path.join(values.output_dir, "dataset.json")
+    if not path.endswith(".json"):
+        raise ValueError(f"--descriptor is {path}; the file's name must end in .json")
+    colors = read_colors(values.colormap, values.ignore_label) if values.colormap else None
+    sizes = {split: len(images) for split, images in splits.items()}
+    dataset = _describe(values, path, sizes, colors)
+    labels = label_files.LabelReader(
+        dataset,
+        parse_label_map(values.label_map),
+        colors.labels if colors else None,
+        remedy="mend the file, or change --num_classes, --ignore_label or --label_map",
+    )
+    for split, images in splits.items():
+        sources = [
+            build_data.Source(name, paths[0], _label(values, name))
+            for name, paths in images.items()
+        ]
+        build_data.convert(
+            split, sources, labels, values.output_dir, values.num_shards, values.num_processes
+        )
+    dataset.save(path)
+    logging.info("wrote %s; use it as --dataset=%s --dataset_dir=%s", path, path, values.output_dir)
+
+
+def _label(values: flags.FlagValues, name: str) -> str | None:
+    if not values.label_folder:
+        return None
+    return os.path.join(values.label_folder, f"{name}{values.label_suffix}.png")
+
+
+def run() -> None:
+    """Runs the script."""
+    script.run(main, define_flags, required=("image_folder", "output_dir"))
+
+
+if __name__ == "__main__":
+    run()

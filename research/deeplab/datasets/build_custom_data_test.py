@@ -1,0 +1,212 @@
+import json
+import os
+
+import cv2
+import numpy as np
+import pytest
+
+from deeplab.datasets import build_custom_data, check_data, descriptor
+from deeplab.datasets.conftest import jpeg, png, read_records
+from deeplab.testing import golden
+
+_LABEL = np.array([[0, 1, 2, 255]] * 3)
+_CLASSES = "--class_names=ground, roof,road"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Images train/{a,b} and val/c with labels of the classes 0, 1, 2 and 255, and lists."""
+    for split, name in (("train", "a"), ("train", "b"), ("val", "c")):
+        for part in ("images", "labels"):
+            (tmp_path / part / split).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / split / f"{name}.jpg").write_bytes(jpeg(3, 4))
+        (tmp_path / "labels" / split / f"{name}.png").write_bytes(png(_LABEL))
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "train.txt").write_text("train/b\ntrain/a\n")
+    (tmp_path / "lists" / "val.txt").write_text("val/c\n")
+    return tmp_path
+
+
+@pytest.fixture
+def convert(run_script, folder):
+    """Runs the script on the folder."""
+
+    def run(*more, lists=True, labels=True):
+        arguments = [f"--image_folder={folder}/images", f"--output_dir={folder}/out"]
+        arguments += [f"--list_folder={folder}/lists"] * lists
+        arguments += [f"--label_folder={folder}/labels"] * labels
+        run_script(build_custom_data, *arguments, *more)
+
+    return run
+
+
+def _records(folder, split):
+    paths = sorted((folder / "out").glob(f"{split}-*"))
+    return [record for path in paths for record in read_records(path)]
+
+
+def _names(folder, split):
+    return [record["image/filename"][0].decode() for record in _records(folder, split)]
+
+
+def _label(record):
+    data = record["image/segmentation/class/encoded"][0]
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+
+
+def test_lists_become_splits_and_a_descriptor(convert, folder):
+    convert(_CLASSES)
+    assert descriptor.load(f"{folder}/out/dataset.json") == descriptor.DatasetDescriptor(
+        name="dataset",
+        num_classes=3,
+        ignore_label=255,
+        splits_to_sizes={"train": 2, "val": 1},
+        class_names=("ground", "roof", "road"),
+    )
+    assert len(list((folder / "out").glob("train-*-of-00004.tfrecord"))) == 4
+    assert _names(folder, "train") == ["train/b", "train/a"]
+    assert _names(folder, "val") == ["val/c"]
+    np.testing.assert_array_equal(_label(_records(folder, "val")[0]), _LABEL)
+
+
+def test_patterns_become_splits(convert, folder):
+    convert(_CLASSES, "--split=train=train/*", "--split=val=val/c.*", "--num_shards=1", lists=False)
+    assert _names(folder, "train") == ["train/a", "train/b"]
+    assert _names(folder, "val") == ["val/c"]
+
+
+def test_the_descriptor_may_lie_elsewhere_and_gives_the_name(convert, folder):
+    convert("--num_classes=3", f"--descriptor={folder}/roofs.json")
+    dataset = descriptor.load(f"{folder}/roofs.json")
+    assert (dataset.name, dataset.class_names) == ("roofs", None)
+
+
+def test_colours_become_labels_and_the_descriptor_has_them(convert, folder):
+    colors = {"ground": [0, 0, 0], "roof": [[200, 0, 0], [100, 0, 0]], "ignore": [255, 255, 255]}
+    (folder / "colors.json").write_text(json.dumps(colors))
+    pixels = np.array([[[0, 0, 0], [200, 0, 0], [100, 0, 0], [255, 255, 255]]] * 3)
+    for path in (folder / "labels").glob("*/*"):
+        path.write_bytes(png(pixels, 8, 2))
+    convert(f"--colormap={folder}/colors.json")
+    dataset = descriptor.load(f"{folder}/out/dataset.json")
+    assert dataset.class_names == ("ground", "roof")
+    assert dataset.colormap == ((0, 0, 0), (200, 0, 0))
+    np.testing.assert_array_equal(_label(_records(folder, "val")[0]), [[0, 1, 1, 255]] * 3)
+
+
+def test_a_list_of_colours_has_no_names(tmp_path):
+    (tmp_path / "colors.json").write_text("[[0, 0, 0], [1, 2, 3]]")
+    colors = build_custom_data.read_colors(str(tmp_path / "colors.json"), 255)
+    assert colors.labels == {(0, 0, 0): 0, (1, 2, 3): 1}
+    assert colors.names is None
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ("{", "colors.json is not JSON"),
+        ("3", "colors.json holds 3"),
+        ("[[0, 0]]", r"colors.json: the colour of 0 is \[0, 0\]"),
+        ('{"roof": "red"}', "the colour of roof is 'red'"),
+        ('{"roof": [0, 0, 256]}', "the colour of roof is"),
+        ('{"roof": []}', "the colour of roof is"),
+        ('{"a": [1, 2, 3], "b": [1, 2, 3]}', r"the colour \[1, 2, 3\] of b is another's too"),
+    ],
+)
+def test_malformed_colours_are_named(tmp_path, entries, message):
+    (tmp_path / "colors.json").write_text(entries)
+    with pytest.raises(ValueError, match=message):
+        build_custom_data.read_colors(str(tmp_path / "colors.json"), 255)
+
+
+def test_label_values_are_replaced(convert, folder):
+    for path in (folder / "labels").glob("*/*"):
+        path.write_bytes(png(np.array([[0, 255, 128, 0]] * 3)))
+    convert("--num_classes=2", "--label_map=255:1,128:255")
+    np.testing.assert_array_equal(_label(_records(folder, "val")[0]), [[0, 1, 255, 0]] * 3)
+
+
+def test_a_malformed_label_map_is_named():
+    with pytest.raises(ValueError, match="--label_map has '255->1'"):
+        build_custom_data.parse_label_map(["1:2", "255->1"])
+
+
+def test_images_may_have_no_labels(convert, folder):
+    convert("--num_classes=3", labels=False)
+    assert "image/segmentation/class/encoded" not in _records(folder, "val")[0]
+
+
+def test_labels_may_have_a_suffix(convert, folder):
+    for path in (folder / "labels").glob("*/*"):
+        path.rename(path.with_name(f"{path.stem}_mask.png"))
+    convert(_CLASSES, "--label_suffix=_mask")
+    assert _names(folder, "val") == ["val/c"]
+
+
+def test_images_and_labels_may_share_a_folder(convert, folder, run_script):
+    for path in (folder / "labels").glob("*/*"):
+        path.rename(folder / "images" / path.relative_to(folder / "labels"))
+    arguments = (f"--label_folder={folder}/images", _CLASSES)
+    with pytest.raises(ValueError, match="have the same name; --image_format"):
+        convert(*arguments, labels=False)
+    convert(*arguments, "--image_format=jpg", labels=False)
+    assert _names(folder, "val") == ["val/c"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "the classes are unknown: give --class_names, --num_classes or --colormap"),
+        (("--num_classes=4", _CLASSES), "--num_classes has 4, --class_names has 3"),
+        (("--num_classes=2",), r"neither a class \(0 to 1\).* 2 \(3 pixels\); .*--label_map"),
+        (("--num_classes=3", "--ignore_label=300"), "ignore_label is 300"),
+        (("--num_classes=3", "--descriptor=a.txt"), "--descriptor is a.txt"),
+        (("--num_classes=3", "--split=val=*"), "--list_folder or from --split"),
+    ],
+)
+def test_bad_flags_are_named(convert, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        convert(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ("val", "--split is 'val'; it takes <split>=<pattern>"),
+        ("val=nowhere/*", r"--split=val=nowhere/\*: no image nowhere/\* in"),
+    ],
+)
+def test_bad_splits_are_named(convert, split, message):
+    with pytest.raises(ValueError, match=message):
+        convert(_CLASSES, f"--split={split}", lists=False)
+
+
+def test_images_that_are_not_there_are_named(convert, folder):
+    (folder / "lists" / "val.txt").write_text("val/c\nval/d\n")
+    with pytest.raises(FileNotFoundError, match="1 of the 2 images of val .*the first is val/d"):
+        convert(_CLASSES)
+
+
+def test_after_an_error_there_is_no_descriptor(convert, folder):
+    os.remove(folder / "labels" / "val" / "c.png")
+    with pytest.raises(FileNotFoundError, match=r"val/c.png"):
+        convert(_CLASSES)
+    assert not (folder / "out" / "dataset.json").exists()
+
+
+def test_camvid_is_converted_and_passes_the_check(run_script, tmp_path, capsys):
+    camvid = golden.shared("data/camvid")
+    names = "sky,building,column_pole,road,sidewalk,tree,sign,fence,car,pedestrian,bicyclist"
+    run_script(
+        build_custom_data,
+        f"--image_folder={camvid}/JPEGImages",
+        f"--label_folder={camvid}/SegmentationClassRaw",
+        "--split=val=0016E5_080*",
+        f"--class_names={names}",
+        "--ignore_label=11",
+        f"--output_dir={tmp_path}",
+    )
+    run_script(check_data, f"--dataset={tmp_path}/dataset.json", f"--dataset_dir={tmp_path}")
+    count = len(list(camvid.glob("JPEGImages/0016E5_080*")))
+    assert count > 10
+    assert f"val: {count} images, {count} with a label" in capsys.readouterr().out

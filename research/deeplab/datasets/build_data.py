@@ -1,0 +1,347 @@
+"""Image and label files to checked records: what every converter of a data set does."""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import glob
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from absl import flags, logging
+
+from deeplab import common
+from deeplab.datasets.label_files import PNG_SIGNATURE, Label, LabelReader, decode
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+IMAGE_FORMATS = ("jpg", "jpeg", "png")
+# Starting another process takes about as long as checking this many images.
+_IMAGES_A_PROCESS = 500
+# How many bad files are listed before a conversion gives up.
+_MAX_ERRORS = 20
+# How many steps there are between two lines about the progress.
+_STEPS_A_LINE = 500
+_FINE_JPEG = (
+    *(cv2.IMWRITE_JPEG_QUALITY, 95),
+    *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
+)
+_AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+
+
+def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines the flags that every converter has (official `build_data.py`)."""
+    define = common.definer("deeplab.datasets.build_data", flag_values)
+    define(
+        "enum",
+        "image_format",
+        "png",
+        "Extension of the image files. The record tells the true format, found from the content.",
+        enum_values=list(IMAGE_FORMATS),
+    )
+    define("enum", "label_format", "png", "Extension of the label files.", enum_values=["png"])
+    define_num_processes(flag_values)
+
+
+def define_num_processes(flag_values: flags.FlagValues) -> None:
+    """Defines the flag of all that read many files."""
+    define = common.definer("deeplab.datasets.build_data", flag_values)
+    define(
+        "integer",
+        "num_processes",
+        None,
+        "Number of processes that read and check files. Default: one for a small data set, up to"
+        " one a CPU for a large one.",
+        lower_bound=1,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """The files of one record.
+
+    Attributes:
+        name: what the record calls the image.
+        image: path of the image.
+        label: path of the label; None where the image has none.
+    """
+
+    name: str
+    image: str
+    label: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """The content of one record, read and checked.
+
+    Attributes:
+        name: what the record calls the image.
+        image: content of a JPEG or PNG file.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+        label: the label, of the same size; None where there is none.
+    """
+
+    name: str
+    image: bytes
+    height: int
+    width: int
+    label: Label | None
+
+
+def read_sample(source: Source, labels: LabelReader) -> Sample:
+    """Reads an image and its label and checks them.
+
+    JPEG and PNG images are stored as they are, whatever their name says: the network sees their
+    first 8 bits, grey as three equal channels, without transparency, and turned as they are
+    stored. Other formats are stored as PNG. An image whose EXIF orientation turns it by 90 degrees
+    is stored turned where its label fits only then.
+
+    Args:
+        source: the files.
+        labels: reads and checks the label.
+
+    Returns:
+        The sample.
+
+    Raises:
+        ValueError: a file is broken, the sizes differ, or the label has a wrong value.
+        OSError: a file is missing or cannot be read.
+    """
+    for path in (source.image, source.label):
+        if path is not None and not os.path.isfile(path):
+            raise FileNotFoundError(_missing(path))
+    with open(source.image, "rb") as file:
+        data = file.read()
+    pixels = decode(data, _AS_STORED)
+    if pixels is None or _lacks_end(data):
+        raise ValueError(f"image {source.image} is broken or no image ({len(data)} bytes)")
+    label = labels.read(source.label) if source.label is not None else None
+    if label is not None:
+        data, pixels = _turned_to(label, data, pixels, source)
+    if image_format(data) is None:
+        data = cv2.imencode(".png", pixels)[1].tobytes()
+    height, width = pixels.shape[:2]
+    return Sample(source.name, data, height, width, label)
+
+
+def _missing(path: str) -> str:
+    """The error about a missing file, with the one that may have been meant."""
+    stem, extension = os.path.splitext(path)
+    message = f"there is no file {path}"
+    if others := sorted(glob.glob(glob.escape(stem) + ".*")):
+        other = os.path.splitext(others[0])[1]
+        message += f", but there is {others[0]}"
+        if other.removeprefix(".") in IMAGE_FORMATS and extension != other:
+            message += f" (--image_format={other.removeprefix('.')})"
+    return message
+
+
+def image_format(data: bytes) -> str | None:
+    """`jpeg` or `png`, whichever the content of a file is; None for anything else."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return "jpeg"
+    return "png" if data.startswith(PNG_SIGNATURE) else None
+
+
+def _lacks_end(data: bytes) -> bool:
+    """Whether a JPEG file ends early; some decoders fill it up with grey."""
+    if image_format(data) != "jpeg":
+        return False
+    # The segments before the image's scan are skipped: a thumbnail there has an end of its own.
+    position = 2
+    while data[position : position + 1] == b"\xff" and data[position + 1 : position + 2] != b"\xda":
+        position += 2 + int.from_bytes(data[position + 2 : position + 4])
+    return b"\xff\xd9" not in data[position:]
+
+
+def _turned_to(
+    label: Label, data: bytes, pixels: np.ndarray, source: Source
+) -> tuple[bytes, np.ndarray]:
+    """The image as it lies under its label: as stored, or as its EXIF orientation turns it."""
+    size = (label.height, label.width)
+    if pixels.shape[:2] == size and b"Exif" not in data[: 2**16]:
+        return data, pixels
+    upright = decode(data, cv2.IMREAD_COLOR)
+    if pixels.shape[:2] == size:
+        if upright.shape == pixels.shape and not np.array_equal(upright, pixels):
+            logging.warning(
+                "image %s: its EXIF orientation is ignored, its label is taken to lie on the pixels"
+                " as they are stored",
+                source.image,
+            )
+        return data, pixels
+    if upright.shape[:2] == size:
+        extension = ".jpg" if image_format(data) == "jpeg" else ".png"
+        return cv2.imencode(extension, upright, _FINE_JPEG)[1].tobytes(), upright
+    raise ValueError(
+        f"image {source.image} has {pixels.shape[1]}x{pixels.shape[0]} pixels (width x height),"
+        f" but its label {source.label} has {label.width}x{label.height}"
+    )
+
+
+def image_seg_to_tfexample(
+    image_data: bytes, filename: str, height: int, width: int, seg_data: bytes | None
+) -> "tf.train.Example":
+    """A record with the official features (official function of the same name).
+
+    Args:
+        image_data: content of a JPEG or PNG file.
+        filename: name of the image.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+        seg_data: content of a PNG file with the label values; None leaves its features out.
+
+    Returns:
+        The record. Its `image/format` is that of the content.
+
+    Raises:
+        ValueError: the image is neither JPEG nor PNG.
+    """
+    import tensorflow as tf
+
+    if (image_type := image_format(image_data)) is None:
+        raise ValueError(f"image {filename} is neither JPEG nor PNG")
+
+    def of_bytes(value: bytes) -> tf.train.Feature:
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+    def of_integer(value: int) -> tf.train.Feature:
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+
+    feature = {
+        "image/encoded": of_bytes(image_data),
+        "image/filename": of_bytes(filename.encode()),
+        "image/format": of_bytes(image_type.encode()),
+        "image/height": of_integer(height),
+        "image/width": of_integer(width),
+        "image/channels": of_integer(3),
+    }
+    if seg_data is not None:
+        feature["image/segmentation/class/encoded"] = of_bytes(seg_data)
+        feature["image/segmentation/class/format"] = of_bytes(b"png")
+    return tf.train.Example(features=tf.train.Features(feature=feature))
+
+
+def convert(
+    split: str,
+    sources: Sequence[Source],
+    labels: LabelReader,
+    output_dir: str,
+    num_shards: int,
+    num_processes: int | None = None,
+) -> None:
+    """Writes the records of a split, in the order of the sources.
+
+    Args:
+        split: its name. A label of a test split (`test` or `test_...`) may be missing; the record
+            then has none.
+        sources: the files.
+        labels: reads and checks the labels.
+        output_dir: folder of the records.
+        num_shards: number of files.
+        num_processes: how many processes read files; None: as many as are worth it.
+
+    Raises:
+        ValueError: there is nothing to convert, or a file is bad; then no record is written. Where
+            several files are bad, each is logged.
+    """
+    from deeplab.datasets import shards
+
+    if not sources:
+        raise ValueError(f"split {split}: there are no images to convert")
+    if split.partition("_")[0] == "test":
+        sources = [_without_missing_label(source) for source in sources]
+    errors: list[Exception] = []
+    with shards.writing(output_dir, split, len(sources), num_shards) as write:
+        with progress(f"{split}: converting", len(sources)) as advance:
+            for result in _read_all(sources, labels, num_processes):
+                if isinstance(result, Exception):
+                    errors.append(result)
+                    if len(errors) == _MAX_ERRORS:
+                        break
+                elif not errors:
+                    seg_data = result.label.data if result.label else None
+                    example = image_seg_to_tfexample(
+                        result.image, result.name, result.height, result.width, seg_data
+                    )
+                    write(example.SerializeToString(deterministic=True))
+                advance()
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            for error in errors:
+                logging.error("%s", error)
+            count = f"{len(errors)}{' or more' if len(errors) == _MAX_ERRORS else ''}"
+            raise ValueError(
+                f"split {split}: {count} of {len(sources)} images are bad (see above), the first:"
+                f" {errors[0]}"
+            )
+    logging.info("%s: %d images in %d shards in %s", split, len(sources), num_shards, output_dir)
+
+
+def _without_missing_label(source: Source) -> Source:
+    missing = source.label is not None and not os.path.exists(source.label)
+    return dataclasses.replace(source, label=None) if missing else source
+
+
+def _read_all(
+    sources: Sequence[Source], labels: LabelReader, num_processes: int | None
+) -> Iterator[Sample | Exception]:
+    """The samples in order; in place of a bad one, its error."""
+    most = max(1, len(sources) // _IMAGES_A_PROCESS)
+    num_processes = num_processes or min(os.cpu_count() or 1, most)
+    if num_processes == 1:
+        yield from (_try_to_read((source, labels)) for source in sources)
+        return
+    # A forked copy of a process that runs TensorFlow's threads may hang: start afresh.
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(num_processes, mp_context=context) as pool:
+        tasks = ((source, labels) for source in sources)
+        try:
+            yield from pool.map(_try_to_read, tasks, chunksize=4)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _try_to_read(task: tuple[Source, LabelReader]) -> Sample | Exception:
+    try:
+        return read_sample(*task)
+    except (ValueError, OSError) as error:
+        return error
+
+
+@contextlib.contextmanager
+def progress(title: str, total: int) -> Iterator[Callable[[], None]]:
+    """Shows progress: a bar in a terminal; elsewhere, where it takes long, a line now and then.
+
+    Args:
+        title: what is done.
+        total: the number of steps.
+
+    Yields:
+        A function to call after each step.
+    """
+    bar = None
+    if sys.stderr.isatty():
+        import keras
+
+        print(title, file=sys.stderr)
+        bar = keras.utils.Progbar(total, unit_name="image")
+    done = 0
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        if bar is not None:
+            bar.add(1)
+        elif done % _STEPS_A_LINE == 0:
+            logging.info("%s %d of %d", title, done, total)
+
+    yield advance

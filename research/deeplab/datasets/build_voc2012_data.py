@@ -1,0 +1,119 @@
+"""Converts PASCAL VOC 2012, or any data set in its layout, to TFRecords.
+
+Every list <split>.txt in --list_folder becomes a split of four shards
+<split>-00000-of-00004.tfrecord ... in --output_dir, in the order of the list. Labels may have
+VOC's palette (SegmentationClass) or be grey-scale files of label values (SegmentationClassRaw).
+The images of VOC are JPEG: --image_format=jpg.
+"""
+
+import glob
+import os
+from collections.abc import Sequence
+
+from absl import flags, logging
+
+from deeplab import common, script
+from deeplab.datasets import build_data, descriptor, label_files
+
+_NUM_SHARDS = 4
+_DATA = "./VOCdevkit/VOC2012"
+
+
+def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines the flags of this script; the official ones have their official defaults."""
+    build_data.define_flags(flag_values)
+    define = common.definer("deeplab.datasets.build_voc2012_data", flag_values)
+    define("string", "image_folder", f"{_DATA}/JPEGImages", "Folder of the images.")
+    define(
+        "string",
+        "semantic_segmentation_folder",
+        f"{_DATA}/SegmentationClassRaw",
+        "Folder of the labels.",
+    )
+    define(
+        "string",
+        "list_folder",
+        f"{_DATA}/ImageSets/Segmentation",
+        "Folder of the lists: one file <split>.txt a split, one name an image and line.",
+    )
+    define("string", "output_dir", "./tfrecord", "Folder of the TFRecords.")
+    define(
+        "string",
+        "dataset",
+        "pascal_voc_seg",
+        "Data set whose classes the labels are checked against: a name, or the path of a"
+        " descriptor (.json).",
+    )
+
+
+def read_lists(folder: str) -> dict[str, list[str]]:
+    """The names in each list of a folder, by the name of the list.
+
+    Raises:
+        ValueError: there is no list, or a line is no name.
+    """
+    lists = {}
+    for path in sorted(glob.glob(os.path.join(glob.escape(folder), "*.txt"))):
+        with open(path, encoding="utf-8") as file:
+            names = [line.strip() for line in file]
+        names = [name for name in names if name]
+        if wrong := [name for name in names if len(name.split()) > 1]:
+            raise ValueError(
+                f"{path} has the line {wrong[0]!r}; a line is the name of one image, without"
+                " folder and extension"
+            )
+        lists[os.path.basename(path).removesuffix(".txt")] = names
+    if not lists:
+        raise ValueError(f"there is no list (*.txt) in {folder} (--list_folder)")
+    return lists
+
+
+def _warn(lists: dict[str, list[str]], dataset: descriptor.DatasetDescriptor) -> None:
+    """Says where lists are not what they are known to be."""
+    for split, names in lists.items():
+        expected = dataset.split_size(split)
+        if expected not in (None, len(names)):
+            logging.warning(
+                "%s.txt has %d names; the split %s of %s has %d images",
+                *(split, len(names), split, dataset.name, expected),
+            )
+        both = set(names).intersection(lists.get("val", ()))
+        if both and split.startswith("train") and not split.startswith("trainval"):
+            logging.warning(
+                "%d names of %s.txt are also in val.txt, such as %s: what is trained on says"
+                " nothing when it is evaluated",
+                *(len(both), split, min(both)),
+            )
+
+
+def main(argv: Sequence[str]) -> None:
+    """Converts every list."""
+    del argv
+    values = flags.FLAGS
+    dataset = descriptor.load(values.dataset)
+    labels = label_files.LabelReader(
+        dataset, remedy="mend the file, or name the classes with --dataset=<descriptor>.json"
+    )
+    lists = read_lists(values.list_folder)
+    _warn(lists, dataset)
+    for split, names in lists.items():
+        sources = [
+            build_data.Source(
+                name,
+                os.path.join(values.image_folder, f"{name}.{values.image_format}"),
+                os.path.join(values.semantic_segmentation_folder, f"{name}.{values.label_format}"),
+            )
+            for name in names
+        ]
+        build_data.convert(
+            split, sources, labels, values.output_dir, _NUM_SHARDS, values.num_processes
+        )
+
+
+def run() -> None:
+    """Runs the script."""
+    script.run(main, define_flags)
+
+
+if __name__ == "__main__":
+    run()

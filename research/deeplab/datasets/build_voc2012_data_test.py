@@ -1,0 +1,107 @@
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from deeplab.datasets import build_voc2012_data, descriptor
+from deeplab.datasets.conftest import describe, png, read_records
+from deeplab.testing import golden
+
+_OFFICIAL = golden.DATA / "misc" / "tfrecords_voc"
+
+
+def _convert(run_script, folder, *more, labels="SegmentationClassRaw"):
+    return run_script(
+        build_voc2012_data,
+        f"--image_folder={folder}/JPEGImages",
+        f"--semantic_segmentation_folder={folder}/{labels}",
+        f"--list_folder={folder}/ImageSets",
+        "--image_format=jpg",
+        *more,
+    )
+
+
+def _examples(path):
+    import tensorflow as tf
+
+    records = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+    return [describe(tf.train.Example.FromString(record)) for record in records]
+
+
+def test_records_are_official(run_script, tmp_path):
+    _convert(run_script, _OFFICIAL, f"--output_dir={tmp_path}")
+    official, _ = golden.misc("tfrecords")
+    assert sorted(os.listdir(tmp_path)) == sorted(official["voc"])
+    for name, expected in official["voc"].items():
+        assert _examples(tmp_path / name) == expected
+        assert _examples(tmp_path / name) == _examples(_OFFICIAL / "tfrecord" / name)
+
+
+def test_labels_with_a_palette_give_the_same_label_values(run_script, tmp_path):
+    import tensorflow as tf
+
+    _, official = golden.misc("tfrecords")
+    _convert(run_script, _OFFICIAL, f"--output_dir={tmp_path}", labels="SegmentationClass")
+    seen = 0
+    for path in tmp_path.glob("train-*"):
+        for record in read_records(path):
+            name = record["image/filename"][0].decode()
+            label = tf.io.decode_png(record["image/segmentation/class/encoded"][0], channels=1)
+            np.testing.assert_array_equal(label[..., 0], official[f"gt_{name}"])
+            seen += 1
+    assert seen == 5
+
+
+def test_a_second_run_gives_the_same_files(run_script, tmp_path):
+    contents = []
+    for _ in range(2):
+        _convert(run_script, _OFFICIAL, f"--output_dir={tmp_path}")
+        contents.append({path.name: path.read_bytes() for path in tmp_path.iterdir()})
+    assert contents[0] == contents[1]
+
+
+def test_a_label_that_is_no_class_is_named(run_script, tmp_path):
+    shutil.copytree(_OFFICIAL, tmp_path / "voc")
+    path = tmp_path / "voc" / "SegmentationClassRaw" / "2007_000001.png"
+    path.write_bytes(png(np.full((14, 19), 21)))
+    with pytest.raises(ValueError, match=r"2007_000001.png .* 21 \(266 pixels\); .*--dataset"):
+        _convert(run_script, tmp_path / "voc", f"--output_dir={tmp_path}/out")
+
+
+def test_another_descriptor_has_other_classes(run_script, tmp_path):
+    descriptor.DatasetDescriptor("own", 12, 255).save(tmp_path / "own.json")
+    with pytest.raises(ValueError, match=r"neither a class \(0 to 11\)"):
+        _convert(
+            run_script,
+            _OFFICIAL,
+            f"--output_dir={tmp_path}/out",
+            f"--dataset={tmp_path}/own.json",
+        )
+
+
+def test_the_default_image_format_says_what_to_give(run_script, tmp_path):
+    with pytest.raises(ValueError, match=r"5 of 5 images are bad.*--image_format=jpg"):
+        _convert(run_script, _OFFICIAL, f"--output_dir={tmp_path}", "--image_format=png")
+
+
+def test_lists_are_read_as_they_come(tmp_path):
+    (tmp_path / "train.txt").write_bytes(b"b\r\n a \n\nc")
+    assert build_voc2012_data.read_lists(str(tmp_path)) == {"train": ["b", "a", "c"]}
+
+
+def test_lists_of_paths_are_refused(tmp_path):
+    (tmp_path / "train.txt").write_text("/JPEGImages/a.jpg /SegmentationClassAug/a.png\n")
+    with pytest.raises(ValueError, match=r"train.txt has the line '/JPEGImages/a.jpg /Seg.*name"):
+        build_voc2012_data.read_lists(str(tmp_path))
+
+
+def test_a_folder_without_lists_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"no list \(\*.txt\) in .*--list_folder"):
+        build_voc2012_data.read_lists(str(tmp_path))
+
+
+def test_wrong_sizes_and_shared_images_are_reported(run_script, tmp_path, caplog):
+    _convert(run_script, _OFFICIAL, f"--output_dir={tmp_path}")
+    assert "train.txt has 5 names; the split train of pascal_voc_seg has 1464" in caplog.text
+    assert "3 names of train.txt are also in val.txt, such as 2007_000000" in caplog.text

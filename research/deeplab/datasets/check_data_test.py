@@ -1,0 +1,151 @@
+import struct
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deeplab.datasets import build_data, check_data, descriptor, shards
+from deeplab.datasets.conftest import jpeg, png
+from deeplab.testing import golden
+
+_DATASET = descriptor.DatasetDescriptor(
+    "roofs", 4, 255, {"train": 2, "val": 1}, ("ground", "roof", "road", "tree")
+)
+_FIRST = np.array([[0, 0, 0, 1, 1, 255, 255, 255]])
+_SECOND = np.array([[0, 0, 0, 0, 0, 2, 0, 0]])
+
+
+def _record(label, image=None, height=None, name="photo"):
+    image = jpeg(*label.shape) if image is None else image
+    data = label if isinstance(label, bytes) else png(label)
+    rows, columns = label.shape
+    return build_data.image_seg_to_tfexample(
+        image, name, height or rows, columns, data
+    ).SerializeToString()
+
+
+def _write(folder, **splits):
+    for split, records in splits.items():
+        with shards.writing(str(folder), split, len(records), 2) as write:
+            for record in records:
+                write(record)
+    _DATASET.save(folder / "roofs.json")
+
+
+@pytest.fixture
+def check(run_script, tmp_path):
+    """Runs the script on what was written."""
+
+    def run(*more):
+        run_script(
+            check_data, f"--dataset={tmp_path}/roofs.json", f"--dataset_dir={tmp_path}", *more
+        )
+
+    return run
+
+
+def test_the_report_has_images_sizes_classes_and_what_is_never_seen(check, tmp_path, capsys):
+    _write(tmp_path, train=[_record(_FIRST), _record(_SECOND, jpeg(1, 8, seed=1))])
+    check()
+    text = capsys.readouterr().out
+    assert "train: 2 images, 2 with a label" in text
+    assert "width x height: 8x1 (2)" in text
+    rows = [line.split() for line in text.splitlines()]
+    assert ["0", "ground", "62.50", "2"] in rows
+    assert ["2", "road", "6.25", "1"] in rows
+    assert ["255", "(ignored)", "18.75", "1"] in rows
+    assert "never seen: 3 tree" in text
+
+
+def test_weights_are_those_of_median_frequency_balancing(check, tmp_path, capsys):
+    _write(tmp_path, train=[_record(_FIRST), _record(_SECOND, jpeg(1, 8, seed=1))])
+    check()
+    # Shares of the labelled pixels of the images that have the class.
+    ground, roof, road = 10 / 13, 2 / 5, 1 / 8
+    expected = " ".join(
+        f"--label_weights={weight:.4g}" for weight in (roof / ground, 1, roof / road, 1)
+    )
+    assert expected in capsys.readouterr().out
+
+
+def test_only_training_splits_get_weights(check, tmp_path, capsys):
+    _write(tmp_path, val=[_record(_FIRST)])
+    check()
+    assert "--label_weights" not in capsys.readouterr().out
+
+
+def test_an_ignored_class_takes_no_part_in_the_weights():
+    dataset = descriptor.DatasetDescriptor("ade", 3, 0)
+    statistics = check_data.Statistics()
+    statistics.add(_record(np.array([[0, 0, 0, 0, 0, 1, 2, 2]])), dataset)
+    np.testing.assert_allclose(check_data.class_weights(statistics, dataset), [1, 1.5, 0.75])
+
+
+def test_the_official_records_pass(run_script, capsys):
+    folder = golden.DATA / "misc" / "tfrecords_voc" / "tfrecord"
+    run_script(check_data, "--dataset=pascal_voc_seg", f"--dataset_dir={folder}")
+    text = capsys.readouterr().out
+    assert "train: 5 images" in text and "val: 3 images" in text
+    assert "note: the descriptor says 1464 images" in text
+    assert "warning: 3 images of val are also in train (2007_00000" in text
+
+
+@pytest.mark.parametrize(
+    ("label", "warning"),
+    [
+        (np.full((2, 2), 255), "warning: every pixel is ignored"),
+        (np.zeros((2, 2), int), "warning: every pixel that counts is 0 ground"),
+    ],
+)
+def test_labels_that_teach_nothing_are_reported(check, tmp_path, capsys, label, warning):
+    _write(tmp_path, train=[_record(label)])
+    check()
+    assert warning in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (_record(np.array([[0, 4, 4]]), name="b"), r"\(b\) has a label that .*0 to 3.* 4 \(2 pix"),
+        (_record(np.zeros((2, 3), int), jpeg(3, 3), 3), "label that is 3x2 pixels .*image is 3x3"),
+        (_record(np.zeros((2, 3), int), height=5), "has image/height 5; the image's is 2"),
+        (_record(np.zeros((2, 3), int), b"\xff\xd8\xff broken"), "has a broken image"),
+        (b"\xff\xff", "is no tf.train.Example"),
+        (tf.train.Example().SerializeToString(), "has no image"),
+    ],
+)
+def test_a_bad_record_is_named(check, tmp_path, bad, message):
+    _write(tmp_path, val=[_record(_FIRST), _record(_FIRST), _record(_FIRST), bad])
+    with pytest.raises(ValueError, match=f"record 1 of .*val-00001-of-00002.tfrecord.*{message}"):
+        check()
+
+
+def test_a_label_that_decodes_to_colours_is_refused(check, tmp_path):
+    label = png(np.array([[0, 1, 2]]), 8, 3, bytes(range(9)))
+    record = build_data.image_seg_to_tfexample(jpeg(1, 3), "photo", 1, 3, label)
+    _write(tmp_path, val=[record.SerializeToString()])
+    with pytest.raises(ValueError, match="is no 8-bit grey-scale PNG.*convert the data again"):
+        check()
+
+
+def test_a_corrupt_record_is_named(check, tmp_path):
+    _write(tmp_path, val=[_record(_FIRST), _record(_FIRST)])
+    path = tmp_path / "val-00001-of-00002.tfrecord"
+    data = bytearray(path.read_bytes())
+    data[struct.calcsize("<QI") + 20] ^= 255
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"record 0 of .*val-00001-of-00002.tfrecord.* corrupt"):
+        check()
+
+
+def test_a_missing_shard_is_named(check, tmp_path):
+    _write(tmp_path, val=[_record(_FIRST)])
+    (tmp_path / "val-00001-of-00002.tfrecord").unlink()
+    with pytest.raises(ValueError, match="1 of the 2 shards"):
+        check()
+
+
+def test_a_folder_without_shards_is_named(check, tmp_path):
+    _DATASET.save(tmp_path / "roofs.json")
+    with pytest.raises(ValueError, match="no shards .* in .*--dataset_dir"):
+        check()

@@ -1,0 +1,95 @@
+"""What the tests of the converters share."""
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from absl import flags
+
+
+@pytest.fixture
+def run_script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Runs a script's main in this process: `run_script(module, "--flag=value", ...)`."""
+
+    def run(module: ModuleType, *arguments: str) -> Any:
+        values = flags.FlagValues()
+        module.define_flags(values)
+        values(["script", *arguments])
+        monkeypatch.setattr(flags, "FLAGS", values)
+        return module.main(["script"])
+
+    return run
+
+
+def png(
+    pixels: np.ndarray, bit_depth: int = 8, color_type: int = 0, palette: bytes | None = None
+) -> bytes:
+    """A PNG file, of kinds that OpenCV does not write.
+
+    Args:
+        pixels: integers [height, width] or [height, width, channels].
+        bit_depth: bits of a channel.
+        color_type: 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGBA.
+        palette: the colours, three bytes each.
+    """
+    height, width = pixels.shape[:2]
+    rows = pixels.reshape(height, -1).astype(">u2")
+    bits = np.unpackbits(rows.view(np.uint8).reshape(height, -1, 2), axis=2)[..., -bit_depth:]
+    packed = np.packbits(bits.reshape(height, -1), axis=1)
+    data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in packed))
+    header = struct.pack(">IIBBBBB", width, height, bit_depth, color_type, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", data), (b"IEND", b"")]
+    if palette is not None:
+        chunks.insert(1, (b"PLTE", palette))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in chunks
+    )
+
+
+def jpeg(height: int, width: int, orientation: int | None = None, seed: int = 0) -> bytes:
+    """A JPEG file of smooth noise, with an EXIF orientation where one is given."""
+    noise = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)
+    data = cv2.imencode(".jpg", cv2.resize(noise, (width, height)))[1].tobytes()
+    if orientation is None:
+        return data
+    tag = struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0)
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01" + tag + b"\0\0\0\0"
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
+
+
+def read_records(path: Any) -> Iterator[dict[str, Any]]:
+    """The features of each record of a TFRecord file, by name."""
+    import tensorflow as tf
+
+    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        features = tf.train.Example.FromString(record).features.feature
+        yield {
+            name: list(feature.bytes_list.value or feature.int64_list.value)
+            for name, feature in features.items()
+        }
+
+
+def describe(example: Any) -> dict[str, Any]:
+    """A tf.train.Example in the form of the golden file."""
+    facts = {}
+    for name, feature in example.features.feature.items():
+        kind = feature.WhichOneof("kind")
+        values = list(getattr(feature, kind).value)
+        if name.endswith("encoded"):
+            values = [
+                f"sha1:{hashlib.sha1(value).hexdigest()} len {len(value)}" for value in values
+            ]
+        elif kind == "bytes_list":
+            values = [value.decode() for value in values]
+        facts[name] = [kind, values]
+    return facts

@@ -1,0 +1,366 @@
+"""The input pipeline: batches for training and evaluation, from TFRecords.
+
+For training it is a pure function of records, seed and step: see `Dataset.training`.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import tensorflow as tf
+from absl import logging
+
+from deeplab import input_preprocess
+from deeplab.datasets import records
+from deeplab.datasets.descriptor import DatasetDescriptor
+
+_FEATURES = {
+    "image/encoded": tf.io.FixedLenFeature([], tf.string, ""),
+    "image/filename": tf.io.FixedLenFeature([], tf.string, ""),
+    "image/height": tf.io.FixedLenFeature([], tf.int64, 0),
+    "image/width": tf.io.FixedLenFeature([], tf.int64, 0),
+    "image/segmentation/class/encoded": tf.io.FixedLenFeature([], tf.string, ""),
+}
+# What padding of a batch is marked with, before it gets its colour; no image has such values.
+_NO_PIXEL = -1.0
+# What an operation raises that fails on a record's content. The last: TensorFlow, where it puts
+# content that is no text into its own error message.
+_RECORD_ERRORS = (tf.errors.DataLossError, tf.errors.InvalidArgumentError, UnicodeDecodeError)
+
+
+class Dataset:
+    """A split of a data set, in TFRecords with the official features.
+
+    Every batch is a dict with the official keys:
+        image: float32 [B, height, width, 3], 0..255.
+        label: int32 [B, height, width, 1].
+        image_name: string [B], the feature `image/filename`.
+        height: int64 [B], the feature `image/height`: of the image before preprocessing.
+        width: int64 [B], the feature `image/width`.
+
+    Images are decoded by what they are, JPEG or PNG; the feature `image/format` is not read.
+
+    Attributes:
+        descriptor: what the data set is.
+        split_name: the split.
+        paths: its files.
+
+    Reference: official `data_generator.Dataset`.
+    """
+
+    def __init__(
+        self,
+        descriptor: DatasetDescriptor,
+        split_name: str,
+        dataset_dir: str,
+        *,
+        crop_size: Sequence[int],
+        mean_pixel: Sequence[float],
+        min_resize_value: int | None = None,
+        max_resize_value: int | None = None,
+        resize_factor: int | None = None,
+        min_scale_factor: float = 1.0,
+        max_scale_factor: float = 1.0,
+        scale_factor_step_size: float = 0.0,
+        seed: int = 0,
+        cache_bytes: int = 2**29,
+    ):
+        """Finds the records of the split.
+
+        Args:
+            descriptor: what the data set is.
+            split_name: a split's name; its files are those that `descriptor.split_patterns` says.
+            dataset_dir: the folder they are in, local or of any file system of `tf.io.gfile`.
+            crop_size: (height, width) of a training crop, and what evaluation pads to.
+            mean_pixel: colour of the padding, 0..255; that of the backbone.
+            min_resize_value: resize images first: size of the smaller side. None: do not. This and
+                the next two: see `preprocess_utils.size_in_range`.
+            max_resize_value: limit of the larger side.
+            resize_factor: sides are multiples of this plus one.
+            min_scale_factor: smallest random scale in training. This and the next two: see
+                `preprocess_utils.random_scale`.
+            max_scale_factor: largest random scale in training.
+            scale_factor_step_size: distance of neighbouring scales; 0: any scale between.
+            seed: what order and augmentation in training depend on.
+            cache_bytes: training keeps the encoded records in memory if they take at most this.
+
+        Raises:
+            FileNotFoundError: there are no files.
+            ValueError: a file is truncated or corrupt, or there are no records in any.
+        """
+        self.descriptor = descriptor
+        self.split_name = split_name
+        patterns = descriptor.split_patterns(split_name)
+        self._records = records.Records(records.find_files(dataset_dir, patterns))
+        self.paths = self._records.paths
+        expected = descriptor.split_size(split_name)
+        if expected is not None and expected != len(self):
+            logging.warning(
+                "split %s in %s has %d images; that of %s has %d",
+                *(split_name, dataset_dir, len(self), descriptor.name, expected),
+            )
+        self._seed = seed
+        self._cache_bytes = cache_bytes
+        self._mean_pixel = mean_pixel
+        self._preprocessing = {
+            "crop_size": tuple(crop_size),
+            "mean_pixel": tuple(mean_pixel),
+            "ignore_label": descriptor.ignore_label,
+            "min_resize_value": min_resize_value,
+            "max_resize_value": max_resize_value,
+            "resize_factor": resize_factor,
+        }
+        self._scaling = {
+            "min_scale_factor": min_scale_factor,
+            "max_scale_factor": max_scale_factor,
+            "scale_factor_step_size": scale_factor_step_size,
+        }
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._records)
+
+    def training(
+        self,
+        batch_size: int,
+        *,
+        start_step: int = 0,
+        num_shards: int = 1,
+        shard: int = 0,
+        replicas_per_shard: int = 1,
+    ) -> tf.data.Dataset:
+        """Batches of random crops, without end.
+
+        Step k trains on the samples number `k * batch_size` to `(k + 1) * batch_size - 1`. Sample n
+        is one record with one augmentation, and both depend on the records, the seed and n alone:
+        starting at a later step, or reading a step's samples in several shards, changes nothing.
+        Every `len(self)` samples, from a multiple of it, show each record once, in a new order.
+
+        Of a step's samples, each shard takes `batch_size / num_shards` neighbouring ones, and hands
+        them out in `replicas_per_shard` batches, so that the shards' batches of a step, one after
+        the other, are those samples in order. For a `tf.distribute.InputContext`:
+        `num_shards=context.num_input_pipelines`, `shard=context.input_pipeline_id`,
+        `replicas_per_shard=context.num_replicas_in_sync // context.num_input_pipelines`.
+
+        Args:
+            batch_size: samples of a step, over all shards and replicas.
+            start_step: the first step.
+            num_shards: number of readers that share a step's samples.
+            shard: which of them this is, from 0.
+            replicas_per_shard: number of batches that a shard's part of a step is split into.
+
+        Returns:
+            Dicts as the class describes, images and labels of the crop size.
+
+        Raises:
+            ValueError: `batch_size` cannot be split, a number is out of range, or a record that
+                is read into memory is corrupt.
+        """
+        parts = num_shards * replicas_per_shard
+        if batch_size < 1 or batch_size % parts:
+            raise ValueError(
+                f"a batch size of {batch_size} cannot be split evenly over {parts} replicas"
+            )
+        if not 0 <= shard < num_shards:
+            raise ValueError(f"shard is {shard}; it must be from 0 to {num_shards - 1}")
+        if start_step < 0:
+            raise ValueError(f"start_step is {start_step}; it must be at least 0")
+        if self._records.total_bytes <= self._cache_bytes:
+            self._records.load()
+
+        samples = self._sample_numbers(start_step * batch_size)
+        if num_shards > 1:
+            samples = samples.filter(
+                lambda sample, record: sample % batch_size * num_shards // batch_size == shard
+            )
+        samples = samples.map(
+            self._training_sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
+        return _finish(samples.batch(batch_size // parts, drop_remainder=True))
+
+    def evaluation(self, batch_size: int, *, labels_required: bool = True) -> tf.data.Dataset:
+        """Batches of whole images, once, in the order of the records; the last may be smaller.
+
+        An image is padded below and right to the crop size and to the largest of its batch.
+
+        Args:
+            batch_size: number of images.
+            labels_required: whether a record without a label is an error; if not, its label is the
+                ignore label everywhere.
+
+        Returns:
+            Dicts as the class describes, and with
+                original_image: [B, h, w, 3], 0..255, the images before padding to the crop size;
+                    float32 if they were resized, else uint8; padded with 0 to the batch's largest.
+                original_size: int32 [B, 2], height and width of the original images.
+        """
+        samples = tf.data.Dataset.range(len(self)).map(
+            lambda record: self._evaluation_sample(record, labels_required),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        padding: dict[str, float | int | None] = dict.fromkeys(samples.element_spec)
+        padding["image"] = _NO_PIXEL
+        padding["label"] = self.descriptor.ignore_label
+        batches = samples.padded_batch(batch_size, padding_values=padding)
+
+        def fill(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            image = batch["image"]
+            return {**batch, "image": tf.where(image == _NO_PIXEL, self._mean_pixel, image)}
+
+        return _finish(batches.map(fill))
+
+    @contextlib.contextmanager
+    def named_errors(self, labels_required: bool = True) -> Iterator[None]:
+        """Within it, an operation's error that is due to a bad record says which it is.
+
+        Operations do not know the record that they fail on, so that all are checked then. Use it
+        around what takes a batch: `with dataset.named_errors(): batch = next(batches)`.
+
+        Args:
+            labels_required: whether a record without a label is a bad one.
+
+        Raises:
+            ValueError: a record is bad; see `check`. Any error that is not due to a record passes.
+        """
+        try:
+            yield
+        except _RECORD_ERRORS:
+            logging.info("an image cannot be read; looking for it among %d records", len(self))
+            self.check(labels_required)
+            raise
+
+    def check(self, labels_required: bool = True) -> None:
+        """Reads and decodes all records.
+
+        Args:
+            labels_required: whether a record without a label is a bad one.
+
+        Raises:
+            ValueError: some are bad; the message names the first, its file and its image, says
+                what is wrong with it, and how many others there are.
+        """
+
+        def decoded(record: tf.Tensor) -> tf.Tensor:
+            _decode(self._records.read(record), self._absent_label(labels_required))
+            return record
+
+        good = (
+            tf.data.Dataset.range(len(self))
+            .map(decoded, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
+            .ignore_errors()
+        )
+        bad = sorted(set(range(len(self))) - {int(record) for record in good.as_numpy_iterator()})
+        if bad:
+            more = f" ({len(bad) - 1} other records are bad, too)" if len(bad) > 1 else ""
+            raise ValueError(self._fault(bad[0]) + more)
+
+    def _absent_label(self, labels_required: bool) -> int | None:
+        return None if labels_required else self.descriptor.ignore_label
+
+    def _sample_numbers(self, first: int) -> tf.data.Dataset:
+        """Pairs of sample number, from `first` on, and record."""
+
+        def epoch_order(epoch: tf.Tensor) -> tf.data.Dataset:
+            # Seeds that are not those of samples, which are not negative.
+            keys = tf.random.stateless_uniform(
+                [len(self)], [self._seed, -1 - epoch], None, None, tf.int64, alg="philox"
+            )
+            return tf.data.Dataset.from_tensor_slices(tf.argsort(keys, stable=True))
+
+        epoch, position = divmod(first, len(self))
+        epochs = tf.data.Dataset.range(epoch, tf.int64.max)
+        return tf.data.Dataset.zip(
+            tf.data.Dataset.range(first, tf.int64.max),
+            epochs.flat_map(epoch_order).skip(position),
+        )
+
+    def _training_sample(self, sample: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
+        features, image, label = _decode(self._records.read(record), absent_label=None)
+        image, label = input_preprocess.preprocess_for_training(
+            image, label, [self._seed, sample], **self._preprocessing, **self._scaling
+        )
+        return {"image": image, "label": label, **_facts(features)}
+
+    def _evaluation_sample(self, record: tf.Tensor, labels_required: bool) -> dict[str, tf.Tensor]:
+        features, image, label = _decode(
+            self._records.read(record), self._absent_label(labels_required)
+        )
+        original_image, image, label = input_preprocess.preprocess_for_evaluation(
+            image, label, **self._preprocessing
+        )
+        return {
+            "image": image,
+            "label": label,
+            "original_image": original_image,
+            "original_size": tf.shape(original_image)[:2],
+            **_facts(features),
+        }
+
+    def _fault(self, record: int) -> str:
+        """What is wrong with a bad record."""
+        example = self._records[record]  # Says itself that a record is corrupt.
+        where = self._records.describe(record)
+        try:
+            features = tf.io.parse_single_example(example, _FEATURES)
+        except _RECORD_ERRORS:
+            return f"{where} is no tf.Example with the features of a segmented image"
+        name = features["image/filename"].numpy().decode(errors="replace")
+        where = f"{where}, image {name!r}:"
+        sizes = []
+        for what, key in (
+            ("image", "image/encoded"),
+            ("label", "image/segmentation/class/encoded"),
+        ):
+            encoded = features[key].numpy()
+            if not encoded:
+                return f"{where} there is no {what} (feature {key})"
+            try:
+                sizes.append(tf.io.decode_jpeg(encoded).shape[:2])
+            except _RECORD_ERRORS:
+                return f"{where} the {what} ({len(encoded)} bytes) is no intact JPEG or PNG file"
+        (height, width), (label_height, label_width) = sizes
+        return (
+            f"{where} the image is {height}x{width} pixels (height x width), its label"
+            f" {label_height}x{label_width}"
+        )
+
+
+def _decode(
+    example: tf.Tensor, absent_label: int | None
+) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
+    """The features of a record, its image and its label, both uint8.
+
+    Where there is no label, it is `absent_label` everywhere; None makes that an error.
+    """
+    features = tf.io.parse_single_example(example, _FEATURES)
+    # Despite its name this operation decodes PNG as well, by content, as the official code does.
+    image = tf.io.decode_jpeg(features["image/encoded"], channels=3)
+    encoded = features["image/segmentation/class/encoded"]
+    if absent_label is None:
+        label = tf.io.decode_jpeg(encoded, channels=1)
+    else:
+        label = tf.cond(
+            tf.strings.length(encoded) > 0,
+            lambda: tf.io.decode_jpeg(encoded, channels=1),
+            lambda: tf.fill(tf.shape(image[..., :1]), tf.cast(absent_label, tf.uint8)),
+        )
+    tf.debugging.assert_equal(
+        tf.shape(label)[:2], tf.shape(image)[:2], "an image and its label differ in size"
+    )
+    return features, image, label
+
+
+def _facts(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    return {
+        "image_name": features["image/filename"],
+        "height": features["image/height"],
+        "width": features["image/width"],
+    }
+
+
+def _finish(batches: tf.data.Dataset) -> tf.data.Dataset:
+    options = tf.data.Options()
+    options.deterministic = True
+    # `training` shards by itself.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)

@@ -1,0 +1,254 @@
+"""What a data set is: its classes, its ignore label, its splits; built in or from a JSON file."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from deeplab.utils import atomic
+
+# Labels are stored as 8-bit PNG files.
+MAX_LABEL = 255
+
+_FINE = "_fine"
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetDescriptor:
+    """A data set's description (official `data_generator.DatasetDescriptor`, and more).
+
+    Lists may be given for tuples, as JSON has them.
+
+    Attributes:
+        name: its name.
+        num_classes: number of classes, a background included, the ignore label not (unless, as
+            in ADE20K, it is the label of a class).
+        ignore_label: label of the pixels that neither train nor count.
+        splits_to_sizes: number of images of each split, as far as they are known. A split may
+            also have files without being named here.
+        class_names: a name for each label 0, 1, ..., or None.
+        colormap: a colour (red, green, blue), 0..255, for each label, or None.
+        train_id_to_eval_id: for each label the one that an evaluation server wants, or None.
+
+    Raises:
+        ValueError: a field has a wrong type or value; the message names the field.
+    """
+
+    name: str
+    num_classes: int
+    ignore_label: int
+    splits_to_sizes: dict[str, int] = dataclasses.field(default_factory=dict, hash=False)
+    class_names: tuple[str, ...] | None = None
+    colormap: tuple[tuple[int, int, int], ...] | None = None
+    train_id_to_eval_id: tuple[int, ...] | None = None
+
+    def __post_init__(self):
+        if not isinstance(self.name, str) or not self.name:
+            raise ValueError(f"name is {self.name!r}; it must be a word")
+        _check_integer("num_classes", self.num_classes, 2, MAX_LABEL + 1)
+        _check_integer("ignore_label", self.ignore_label, 0, MAX_LABEL)
+        self._check_splits()
+        self._set_tuple("class_names", _class_name, exact=True)
+        self._set_tuple("colormap", _color, exact=False)
+        self._set_tuple("train_id_to_eval_id", _eval_id, exact=True)
+
+    def _check_splits(self) -> None:
+        if not isinstance(self.splits_to_sizes, Mapping):
+            raise ValueError(
+                f"splits_to_sizes is {self.splits_to_sizes!r}; it must map names of splits to"
+                " numbers of images"
+            )
+        for split, size in self.splits_to_sizes.items():
+            _check_integer(f"splits_to_sizes[{split!r}]", size, 0)
+
+    def _set_tuple(self, field: str, convert: Callable[[str, Any], Any], *, exact: bool) -> None:
+        """Checks a field that has one entry a class, and makes a tuple of it."""
+        values = getattr(self, field)
+        if values is None:
+            return
+        if isinstance(values, str) or not isinstance(values, Sequence):
+            raise ValueError(f"{field} is {values!r}; it must be a list, one entry a class")
+        if len(values) < self.num_classes or (exact and len(values) > self.num_classes):
+            raise ValueError(
+                f"{field} has {len(values)} entries for {self.num_classes} classes (num_classes)"
+            )
+        converted = tuple(convert(f"{field}[{i}]", value) for i, value in enumerate(values))
+        object.__setattr__(self, field, converted)
+
+    def is_label(self, value: int) -> bool:
+        """Whether a pixel may have this value: that of a class or the ignore label."""
+        return 0 <= value < self.num_classes or value == self.ignore_label
+
+    def split_names(self, split: str) -> tuple[str, ...]:
+        """The names that the files of a split may begin with, the most likely first.
+
+        They differ where a data set has fine and coarse labels, as Cityscapes: the split
+        `train_fine` is also known as `train`, to flags and in file names.
+        """
+        if not any(name.endswith(_FINE) for name in self.splits_to_sizes):
+            return (split,)
+        fine = split if split.endswith(_FINE) else split + _FINE
+        short = fine.removesuffix(_FINE)
+        if fine not in self.splits_to_sizes or short in self.splits_to_sizes:
+            return (split,)
+        return (split, short if split == fine else fine)
+
+    def split_patterns(self, split: str) -> tuple[str, ...]:
+        """The file patterns, relative to the folder of records, that may hold a split.
+
+        Args:
+            split: the split by any of its names.
+
+        Returns:
+            Patterns to try in turn; the first that matches a file counts.
+        """
+        return tuple(f"{name}-*" for name in self.split_names(split))
+
+    def split_size(self, split: str) -> int | None:
+        """The number of images of a split, by any of its names; None where it is not known."""
+        for name in self.split_names(split):
+            if name in self.splits_to_sizes:
+                return self.splits_to_sizes[name]
+        return None
+
+    def to_json(self) -> str:
+        """The descriptor as a JSON object; fields that are None are left out."""
+        fields = dataclasses.asdict(self)
+        lines = [
+            f"  {json.dumps(field)}: {json.dumps(value)}"
+            for field, value in fields.items()
+            if value is not None
+        ]
+        return "{\n" + ",\n".join(lines) + "\n}\n"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the JSON file that `load` reads."""
+        atomic.write_text(path, self.to_json())
+
+
+def _check_integer(field: str, value: Any, low: int, high: int | None = None) -> None:
+    # JSON's true is a bool, which Python takes for an integer.
+    right_type = isinstance(value, int) and not isinstance(value, bool)
+    if not right_type or value < low or (high is not None and value > high):
+        limits = f"from {low} to {high}" if high is not None else f"of at least {low}"
+        raise ValueError(f"{field} is {value!r}; it must be an integer {limits}")
+
+
+def _class_name(field: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{field} is {value!r}; it must be a name")
+    return value
+
+
+def _color(field: str, value: Any) -> tuple[int, int, int]:
+    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 3:
+        raise ValueError(f"{field} is {value!r}; it must be a colour [red, green, blue]")
+    for channel in value:
+        _check_integer(field, channel, 0, 255)
+    red, green, blue = value
+    return red, green, blue
+
+
+def _eval_id(field: str, value: Any) -> int:
+    _check_integer(field, value, 0, MAX_LABEL)
+    return value
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Class names from a list that is separated by commas."""
+    return tuple(name.strip() for name in text.split(","))
+
+
+# Sizes, classes and ignore labels are those of the official `data_generator`.
+_BUILT_IN = {
+    "pascal_voc_seg": DatasetDescriptor(
+        name="pascal_voc_seg",
+        num_classes=21,
+        ignore_label=255,
+        splits_to_sizes={"train": 1464, "train_aug": 10582, "trainval": 2913, "val": 1449},
+        class_names=_names(
+            "background, aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow,"
+            " diningtable, dog, horse, motorbike, person, pottedplant, sheep, sofa, train,"
+            " tvmonitor"
+        ),
+    ),
+    "cityscapes": DatasetDescriptor(
+        name="cityscapes",
+        num_classes=19,
+        ignore_label=255,
+        splits_to_sizes={
+            "train_fine": 2975,
+            "train_coarse": 22973,
+            "trainval_fine": 3475,
+            "trainval_coarse": 23473,
+            "val_fine": 500,
+            "test_fine": 1525,
+        },
+        class_names=_names(
+            "road, sidewalk, building, wall, fence, pole, traffic light, traffic sign,"
+            " vegetation, terrain, sky, person, rider, car, truck, bus, train, motorcycle,"
+            " bicycle"
+        ),
+        train_id_to_eval_id=(
+            *(7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33),
+        ),
+    ),
+    # Label 0 is everything that has no class; the official code counts it as one and ignores it.
+    "ade20k": DatasetDescriptor(
+        name="ade20k",
+        num_classes=151,
+        ignore_label=0,
+        splits_to_sizes={"train": 20210, "val": 2000},
+    ),
+}
+NAMES = tuple(_BUILT_IN)
+
+
+def load(name_or_path: str) -> DatasetDescriptor:
+    """A built-in data set's descriptor by its name, or any other's from a JSON file.
+
+    Args:
+        name_or_path: one of `NAMES`, or the path of a file that ends in `.json`.
+
+    Returns:
+        The descriptor.
+
+    Raises:
+        ValueError: the name is unknown, or the file is malformed.
+        FileNotFoundError: there is no such file.
+    """
+    if name_or_path.endswith(".json"):
+        return _read(name_or_path)
+    if name_or_path not in _BUILT_IN:
+        raise ValueError(
+            f"there is no data set {name_or_path!r}; known are {', '.join(NAMES)}, and any other"
+            " by the path of its descriptor, a file that ends in .json (build_custom_data writes"
+            " one)"
+        )
+    return _BUILT_IN[name_or_path]
+
+
+def _read(path: str) -> DatasetDescriptor:
+    if not os.path.exists(path):
+        raise FileNotFoundError(
+            f"there is no data set descriptor {path} (working directory: {os.getcwd()})"
+        )
+    try:
+        with open(path, encoding="utf-8") as file:
+            values = json.load(file)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds a {type(values).__name__}; a descriptor is a JSON object")
+    known = [field.name for field in dataclasses.fields(DatasetDescriptor)]
+    if unknown := sorted(set(values) - set(known)):
+        raise ValueError(f"{path} has an unknown field {unknown[0]!r}; known are {known}")
+    for field in ("num_classes", "ignore_label"):
+        if field not in values:
+            raise ValueError(f"{path} has no field {field!r}")
+    values.setdefault("name", os.path.splitext(os.path.basename(path))[0])
+    try:
+        return DatasetDescriptor(**values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None

@@ -1,0 +1,152 @@
+import cv2
+import numpy as np
+import pytest
+
+from deeplab.datasets import descriptor, label_files
+from deeplab.datasets.conftest import png
+from deeplab.testing import golden
+from deeplab.utils import colormaps
+
+_VALUES = np.arange(12).reshape(3, 4)
+_PALETTE = np.random.default_rng(0).integers(0, 256, (256, 3)).astype(np.uint8)
+_DATASET = descriptor.DatasetDescriptor("test", num_classes=3, ignore_label=255)
+
+
+def _decode(data):
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+
+
+def _label(tmp_path, data):
+    path = tmp_path / "label.png"
+    path.write_bytes(data)
+    return str(path)
+
+
+@pytest.mark.parametrize("bit_depth", [1, 2, 4, 8])
+def test_palette_files_are_read_as_indices(bit_depth):
+    values = _VALUES % 2**bit_depth
+    palette = _PALETTE[: 2**bit_depth].tobytes()
+    data = png(values, bit_depth, 3, palette)
+    np.testing.assert_array_equal(label_files.read_indices(data), values)
+    np.testing.assert_array_equal(_decode(label_files.as_grey(data)), values)
+
+
+@pytest.mark.parametrize("bit_depth", [1, 2, 4, 8, 16])
+def test_grey_files_are_read_as_they_are(bit_depth):
+    values = _VALUES % 2 ** min(bit_depth, 8)
+    data = png(values, bit_depth)
+    np.testing.assert_array_equal(label_files.read_indices(data), values)
+    np.testing.assert_array_equal(_decode(label_files.as_grey(data)), values)
+
+
+def test_values_above_255_are_not_cut_off():
+    np.testing.assert_array_equal(label_files.read_indices(png(_VALUES + 300, 16)), _VALUES + 300)
+    with pytest.raises(ValueError, match="values up to 311"):
+        label_files.as_grey(png(_VALUES + 300, 16))
+
+
+@pytest.mark.parametrize(("color_type", "channels"), [(2, 3), (6, 4), (4, 2)])
+def test_grey_stored_in_channels_is_read_as_values(color_type, channels):
+    pixels = np.repeat(_VALUES[..., np.newaxis], channels, axis=2)
+    if channels != 3:
+        pixels[..., -1] = 99
+    np.testing.assert_array_equal(label_files.read_indices(png(pixels, 8, color_type)), _VALUES)
+
+
+@pytest.mark.parametrize(("color_type", "kind"), [(2, "RGB"), (6, "RGBA")])
+def test_colours_are_refused(color_type, kind):
+    pixels = np.zeros((3, 4, len(kind)), int)
+    pixels[1, 2, 0] = 128
+    with pytest.raises(
+        ValueError, match=rf"colour image \({kind}\).*build_custom_data.*--colormap"
+    ):
+        label_files.read_indices(png(pixels, 8, color_type))
+
+
+def test_voc_palette_files_equal_the_official_raw_ones():
+    folder = golden.DATA / "misc" / "tfrecords_voc"
+    paths = sorted((folder / "SegmentationClass").glob("*.png"))
+    assert len(paths) == 5
+    for path in paths:
+        raw = _decode((folder / "SegmentationClassRaw" / path.name).read_bytes())
+        np.testing.assert_array_equal(label_files.read_indices(path.read_bytes()), raw)
+
+
+def test_eight_bit_grey_is_kept_byte_for_byte(tmp_path):
+    data = png(_VALUES % 3)
+    assert label_files.as_grey(data) is data
+    assert label_files.LabelReader(_DATASET).read(_label(tmp_path, data)).data == data
+
+
+def test_a_palette_is_added_and_removed_without_loss():
+    grey = label_files.encode(_VALUES.astype(np.uint8))
+    colored = label_files.with_palette(grey, colormaps.create_label_colormap("pascal")[:256])
+    assert label_files.as_grey(colored) == grey
+    # OpenCV decodes colours, in the order blue, green, red.
+    np.testing.assert_array_equal(_decode(colored)[1, 2], [128, 128, 0])
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "is no PNG file"),
+        (b"GIF89a", "is no PNG file"),
+        (png(_VALUES)[:20], "is a broken PNG file"),
+        (png(_VALUES)[:-14], "is a broken PNG file"),
+        (png(_VALUES, 8, 3, _PALETTE.tobytes())[:-14], "is a broken PNG file"),
+    ],
+)
+def test_broken_files_are_refused(data, message, tmp_path):
+    with pytest.raises(ValueError, match=rf"label .*label.png {message}"):
+        label_files.LabelReader(_DATASET).read(_label(tmp_path, data))
+
+
+def test_values_that_are_no_label_are_listed_with_their_pixels(tmp_path):
+    values = np.array([[0, 1, 2, 255], [7, 7, 7, 128]])
+    reader = label_files.LabelReader(_DATASET, remedy="change --num_classes")
+    message = (
+        r"label .*label.png has values that are neither a class \(0 to 2\) nor the ignore label"
+        r" \(255\): 7 \(3 pixels\), 128 \(1 pixel\); change --num_classes"
+    )
+    with pytest.raises(ValueError, match=message):
+        reader.read(_label(tmp_path, png(values)))
+
+
+def test_many_wrong_values_are_not_all_listed(tmp_path):
+    values = np.arange(100).reshape(10, 10)
+    with pytest.raises(ValueError, match="and 89 more"):
+        label_files.LabelReader(_DATASET).read(_label(tmp_path, png(values)))
+
+
+def test_wrong_values_of_sixteen_bits_are_not_taken_for_others(tmp_path):
+    with pytest.raises(ValueError, match=r"257 \(1 pixel\)"):
+        label_files.LabelReader(_DATASET).read(_label(tmp_path, png(np.array([[257]]), 16)))
+
+
+def test_an_ignore_label_may_be_a_class(tmp_path):
+    ade = descriptor.load("ade20k")
+    label_files.LabelReader(ade).read(_label(tmp_path, png(np.array([[0, 150]]))))
+    with pytest.raises(ValueError, match=r"255 \(1 pixel\)"):
+        label_files.LabelReader(ade).read(_label(tmp_path, png(np.array([[0, 255]]))))
+
+
+def test_values_are_replaced_once(tmp_path):
+    reader = label_files.LabelReader(_DATASET, {128: 1, 1: 2, 7: 255})
+    label = reader.read(_label(tmp_path, png(np.array([[0, 1, 128, 7]]))))
+    np.testing.assert_array_equal(_decode(label.data), [[0, 2, 1, 255]])
+    assert (label.height, label.width) == (1, 4)
+
+
+def test_colours_become_labels(tmp_path):
+    colors = {(0, 0, 0): 0, (10, 20, 30): 1, (30, 20, 10): 2, (9, 9, 9): 255}
+    pixels = np.array([[[0, 0, 0], [10, 20, 30], [30, 20, 10], [9, 9, 9]]])
+    reader = label_files.LabelReader(_DATASET, colors=colors)
+    label = reader.read(_label(tmp_path, png(pixels, 8, 2)))
+    np.testing.assert_array_equal(_decode(label.data), [[0, 1, 2, 255]])
+
+
+def test_an_unknown_colour_is_named_with_its_pixels(tmp_path):
+    pixels = np.array([[[0, 0, 0], [1, 2, 3], [1, 2, 3]]])
+    reader = label_files.LabelReader(_DATASET, colors={(0, 0, 0): 0})
+    with pytest.raises(ValueError, match=r"label.png has colours.*\[1, 2, 3\] \(2 pixels\)"):
+        reader.read(_label(tmp_path, png(pixels, 8, 2)))

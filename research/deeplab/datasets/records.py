@@ -1,0 +1,204 @@
+"""Random access to the records of TFRecord files."""
+
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
+
+import numpy as np
+import tensorflow as tf
+
+# A record is: its length (8 bytes), a checksum of these, the data, a checksum of the data.
+_HEADER = struct.Struct("<QI")
+_CHECKSUM_BYTES = 4
+_GZIP_MAGIC = b"\x1f\x8b"
+# So many names of a folder's files fit into an error message.
+_LISTED_FILES = 10
+
+
+def find_files(folder: str, patterns: Sequence[str]) -> list[str]:
+    """The files of the first pattern that matches any, sorted.
+
+    Args:
+        folder: a folder, local or of any file system that `tf.io.gfile` reads.
+        patterns: patterns relative to it, such as `train-*`, to try in turn.
+
+    Returns:
+        Their paths.
+
+    Raises:
+        FileNotFoundError: no file matches; the message says what lies there instead.
+    """
+    folder = os.fspath(folder)
+    for pattern in patterns:
+        if paths := tf.io.gfile.glob(os.path.join(folder, pattern)):
+            return sorted(paths)
+    wanted = " or ".join(os.path.join(folder, pattern) for pattern in patterns)
+    if not tf.io.gfile.isdir(folder):
+        raise FileNotFoundError(f"no file matches {wanted}: there is no such folder")
+    names = sorted(tf.io.gfile.listdir(folder))
+    listed = ", ".join(names[:_LISTED_FILES]) or "nothing"
+    more = f" and {len(names) - _LISTED_FILES} more" if len(names) > _LISTED_FILES else ""
+    raise FileNotFoundError(f"no file matches {wanted}; the folder holds {listed}{more}")
+
+
+class Records:
+    """The records of TFRecord files, numbered through in the order of files and records.
+
+    Only the headers of the records are read at first, whose checksums are verified; that of a
+    record's data is verified when it is read.
+
+    Attributes:
+        paths: the files.
+        total_bytes: size of all records, without headers and checksums.
+    """
+
+    def __init__(self, paths: Sequence[str]):
+        """Walks through the files.
+
+        Raises:
+            ValueError: a file is truncated, corrupt or compressed, or there is no record at all.
+            OSError: a file cannot be read.
+        """
+        self.paths = tuple(os.fspath(path) for path in paths)
+        found = [list(_headers(path)) for path in self.paths]
+        self._first = np.cumsum([0, *(len(records) for records in found)])
+        headers = [header for records in found for header in records]
+        if not headers:
+            raise ValueError(f"there is no record in {', '.join(self.paths) or 'no file'}")
+        self._offsets, self._lengths = np.array(headers, np.int64).T
+        self.total_bytes = int(self._lengths.sum())
+        self._contents: tf.Tensor | None = None
+        # The tables that `read` looks records up in. tf.data reads them on the CPU.
+        with tf.device("CPU"):
+            files = np.repeat(np.arange(len(found)), np.diff(self._first))
+            self._path_table = tf.constant(self.paths)
+            self._file_table = tf.constant(files, tf.int32)
+            self._offset_table = tf.constant(self._offsets)
+            self._length_table = tf.constant(self._lengths)
+
+    def __len__(self) -> int:
+        return int(self._first[-1])
+
+    def describe(self, record: int) -> str:
+        """Where a record is: its number within its file, from 0, the file, and the offset there."""
+        file = int(np.searchsorted(self._first, record, side="right")) - 1
+        number = record - self._first[file]
+        return f"record {number} of {self.paths[file]} (at byte {self._offsets[record]})"
+
+    def read(self, record: tf.Tensor) -> tf.Tensor:
+        """The data of a record, in the form of TensorFlow operations (for `tf.data`).
+
+        Args:
+            record: number of the record, an integer scalar in [0, len(self)).
+
+        Returns:
+            A string scalar. Where the checksum differs, the operation fails with DataLossError.
+        """
+        if self._contents is not None:
+            return self._contents[record]
+        # A reader that starts at the record and ends after it. There is no other operation that
+        # seeks, and this one verifies the checksum and reads from any file system.
+        length = self._length_table[record] + _HEADER.size + _CHECKSUM_BYTES
+        reader = tf.raw_ops.TFRecordDatasetV2(
+            filenames=self._path_table[self._file_table[record]][tf.newaxis],
+            compression_type="",
+            buffer_size=length,
+            byte_offsets=self._offset_table[record][tf.newaxis],
+        )
+        kind = {"output_types": [tf.string], "output_shapes": [[]]}
+        reader = tf.raw_ops.TakeDataset(input_dataset=reader, count=1, **kind)
+        return tf.raw_ops.DatasetToSingleElement(dataset=reader, **kind)[0]
+
+    def __getitem__(self, record: int) -> bytes:
+        """The data of a record.
+
+        Raises:
+            IndexError: there is no such record.
+            ValueError: it is corrupt, or its file has changed since it was indexed.
+        """
+        if not 0 <= record < len(self):
+            raise IndexError(f"record {record} of {len(self)}")
+        try:
+            with tf.device("CPU"):
+                return self.read(tf.constant(record, tf.int64)).numpy()
+        except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError):
+            raise ValueError(
+                f"{self.describe(record)} is corrupt: its checksum differs; write the file again"
+            ) from None
+
+    def load(self) -> None:
+        """Reads all records into memory, where `read` finds them from now on.
+
+        Raises:
+            ValueError: a record is corrupt.
+        """
+        if self._contents is not None:
+            return
+        try:
+            with tf.device("CPU"):
+                records = tf.data.TFRecordDataset(self.paths).batch(len(self))
+                self._contents = records.get_single_element()
+        except tf.errors.DataLossError:
+            for record in range(len(self)):
+                self[record]  # The corrupt one raises an error that says where it is.
+            raise
+
+
+def _headers(path: str) -> Iterator[tuple[int, int]]:
+    """Yields offset and length of each record of a file."""
+    with _open(path) as file:
+        size = file.seek(0, os.SEEK_END) or file.tell()
+        offset = 0
+        while offset < size:
+            file.seek(offset)
+            header = file.read(_HEADER.size)
+            if len(header) < _HEADER.size:
+                raise ValueError(
+                    f"{path} is truncated: it ends within the header of the record at byte"
+                    f" {offset}; write the file again"
+                )
+            length, checksum = _HEADER.unpack(header)
+            if checksum != _masked_crc32c(header[:-_CHECKSUM_BYTES]):
+                if offset == 0 and header.startswith(_GZIP_MAGIC):
+                    raise ValueError(f"{path} is compressed with gzip; decompress it (gunzip)")
+                raise ValueError(
+                    f"{path} is no TFRecord file, or corrupt: the checksum of the record header at"
+                    f" byte {offset} differs"
+                )
+            end = offset + _HEADER.size + length + _CHECKSUM_BYTES
+            if end > size:
+                raise ValueError(
+                    f"{path} is truncated: the record at byte {offset} ends at byte {end}, the"
+                    f" file at byte {size}; write the file again"
+                )
+            yield offset, length
+            offset = end
+
+
+def _open(path: str) -> BinaryIO:
+    # GFile fills a large buffer after each seek, which local files do better without.
+    if os.path.isfile(path):
+        return open(path, "rb", buffering=0)
+    return tf.io.gfile.GFile(path, "rb")
+
+
+def _crc32c_table() -> tuple[int, ...]:
+    table = []
+    for value in range(256):
+        for _ in range(8):
+            value = (value >> 1) ^ (0x82F63B78 if value & 1 else 0)
+        table.append(value)
+    return tuple(table)
+
+
+_CRC32C_TABLE = _crc32c_table()
+
+
+def _masked_crc32c(data: bytes) -> int:
+    """The checksum of TFRecords. Fast enough for the 8 bytes of a length only."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = _CRC32C_TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
+    crc ^= 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF

@@ -1,0 +1,61 @@
+"""Turns label PNGs with a palette into grey-scale PNGs of the same label values.
+
+The converters here read both; other tools often take the palette's colours for labels.
+"""
+
+import glob
+import os
+from collections.abc import Sequence
+
+from absl import flags, logging
+
+from deeplab import common, script
+from deeplab.datasets import build_data, label_files
+from deeplab.utils import atomic
+
+_DATA = "./VOCdevkit/VOC2012"
+
+
+def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines the flags of this script, with their official defaults."""
+    define = common.definer("deeplab.datasets.remove_gt_colormap", flag_values)
+    define(
+        "string",
+        "original_gt_folder",
+        f"{_DATA}/SegmentationClass",
+        "Folder of the labels with a palette.",
+    )
+    define("string", "segmentation_format", "png", "Extension of the labels; they are PNG files.")
+    define("string", "output_dir", f"{_DATA}/SegmentationClassRaw", "Folder of the labels without.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Converts every file of the folder."""
+    del argv
+    values = flags.FLAGS
+    pattern = f"*.{values.segmentation_format}"
+    paths = sorted(glob.glob(os.path.join(glob.escape(values.original_gt_folder), pattern)))
+    if not paths:
+        raise ValueError(
+            f"there is no file {pattern} in {values.original_gt_folder} (--original_gt_folder)"
+        )
+    with build_data.progress("removing palettes", len(paths)) as advance:
+        for path in paths:
+            with open(path, "rb") as file:
+                data = file.read()
+            try:
+                plain = label_files.as_grey(data)
+            except ValueError as error:
+                raise ValueError(f"label {path} {error}") from None
+            atomic.write_bytes(os.path.join(values.output_dir, os.path.basename(path)), plain)
+            advance()
+    logging.info("%d labels in %s", len(paths), values.output_dir)
+
+
+def run() -> None:
+    """Runs the script."""
+    script.run(main, define_flags)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,37 @@
+import cv2
+import numpy as np
+import pytest
+
+from deeplab.datasets import remove_gt_colormap
+from deeplab.datasets.conftest import png
+from deeplab.testing import golden
+
+
+def _run(run_script, source, target):
+    run_script(remove_gt_colormap, f"--original_gt_folder={source}", f"--output_dir={target}")
+
+
+def test_pixels_are_those_of_the_official_script(run_script, tmp_path):
+    folder = golden.DATA / "misc" / "tfrecords_voc"
+    _run(run_script, folder / "SegmentationClass", tmp_path / "raw")
+    official = sorted((folder / "SegmentationClassRaw").iterdir())
+    assert [path.name for path in sorted((tmp_path / "raw").iterdir())] == [
+        path.name for path in official
+    ]
+    for path in official:
+        ours = cv2.imread(str(tmp_path / "raw" / path.name), cv2.IMREAD_UNCHANGED)
+        assert ours.ndim == 2
+        np.testing.assert_array_equal(ours, cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
+
+
+def test_colour_images_are_refused(run_script, tmp_path):
+    pixels = np.zeros((3, 4, 3), int)
+    pixels[0, 0, 0] = 128
+    (tmp_path / "rgb.png").write_bytes(png(pixels, 8, 2))
+    with pytest.raises(ValueError, match=r"label .*rgb.png is a colour image.*build_custom_data"):
+        _run(run_script, tmp_path, tmp_path / "raw")
+
+
+def test_an_empty_folder_is_an_error(run_script, tmp_path):
+    with pytest.raises(ValueError, match=r"no file \*.png in .*--original_gt_folder"):
+        _run(run_script, tmp_path, tmp_path / "raw")

@@ -1,0 +1,269 @@
+"""Crops for evaluation equal the official ones, crops for training the official chain."""
+
+import collections
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deeplab import input_preprocess
+from deeplab.testing import golden
+
+MEAN_PIXEL = (123.15, 115.9, 103.06)
+
+
+def _cases():
+    facts, arrays = golden.misc("preprocess")
+    return [name for name in facts if name.startswith("case") and f"{name}_img" in arrays]
+
+
+@pytest.mark.parametrize("case", _cases())
+def test_evaluation_is_the_official_one(case):
+    facts, arrays = golden.misc("preprocess")
+    expected, options = facts[case], facts[case]["kw"]
+    mean_pixel = facts["mean_pixel"][str(expected["model_variant"])]
+    original, image, label = input_preprocess.preprocess_for_evaluation(
+        tf.constant(arrays[f"{case}_img"]),
+        tf.constant(arrays[f"{case}_lab"]),
+        crop_size=expected["crop"],
+        mean_pixel=mean_pixel,
+        ignore_label=expected["ignore_label"],
+        **options,
+    )
+    assert original.dtype == expected["original_dtype"]
+    assert image.dtype == expected["processed_dtype"]
+    assert label.dtype == expected["label_dtype"]
+    np.testing.assert_allclose(image, arrays[f"{case}_processed"], rtol=1e-6)
+    np.testing.assert_array_equal(label, arrays[f"{case}_label"])
+    expected_original = arrays[f"{case}_original" if options else f"{case}_img"]
+    np.testing.assert_allclose(original, expected_original, rtol=1e-6)
+    # The last pixel is padding where there is any.
+    np.testing.assert_allclose(image[-1, -1], expected["pad_pixel"], rtol=1e-6)
+
+
+def test_evaluation_without_a_label():
+    original, image, label = input_preprocess.preprocess_for_evaluation(
+        tf.zeros([5, 40, 3], tf.uint8),
+        None,
+        crop_size=(33, 33),
+        mean_pixel=MEAN_PIXEL,
+        ignore_label=255,
+    )
+    assert original.shape == (5, 40, 3)
+    assert image.shape == (33, 40, 3)
+    assert label is None
+
+
+def test_only_a_maximal_size_is_an_error():
+    image = tf.zeros([5, 7, 3])
+    options = {"crop_size": (33, 33), "mean_pixel": MEAN_PIXEL, "ignore_label": 255}
+    with pytest.raises(ValueError, match="min_resize_value"):
+        input_preprocess.preprocess_for_evaluation(image, None, max_resize_value=9, **options)
+    with pytest.raises(ValueError, match="min_resize_value"):
+        input_preprocess.preprocess_for_training(
+            image, image[..., :1], tf.constant([0, 0]), max_resize_value=9, **options
+        )
+
+
+# Training, against the official chain, one step after the other.
+
+SCALES = {"min_scale_factor": 0.5, "max_scale_factor": 2.0, "scale_factor_step_size": 0.25}
+SIZES = {
+    "larger": (97, 130),
+    "smaller": (24, 30),
+    "wide": (30, 129),
+    "high": (129, 24),
+    "equal": (65, 65),
+    "one_row": (1, 40),
+}
+CROP = (65, 65)
+
+
+def _picture(size):
+    """Noise, the hardest of images for resampling, and a label with the place of each pixel."""
+    image = np.random.default_rng(size).integers(0, 256, (*size, 3)).astype(np.uint8)
+    label = np.arange(size[0] * size[1], dtype=np.int32).reshape(*size, 1)
+    return tf.constant(image), tf.constant(label)
+
+
+def _choices(seed, size, crop, scales):
+    """Scale, offset and flip for a seed: which uniform number decides about what."""
+    uniform = tf.random.stateless_uniform([4], seed, alg="philox").numpy()
+    number = int((scales[1] - scales[0]) / scales[2] + 1)
+    table = tf.raw_ops.LinSpace(start=scales[0], stop=scales[1], num=number).numpy()
+    scale = table[int(uniform[0] * number)]
+    scaled_size = np.maximum((np.float32(size) * scale).astype(np.int32), 1)
+    places = np.maximum(scaled_size, crop) - crop + 1
+    offset = (uniform[1:3] * places.astype(np.float32)).astype(np.int32)
+    return scaled_size, offset, uniform[3] < 0.5
+
+
+def _official_chain(image, label, scaled_size, offset, flip, crop=CROP, ignore_label=255):
+    """Scales, pads, crops and flips with TensorFlow's own operations."""
+    image = tf.raw_ops.ResizeBilinear(
+        images=tf.cast(image, tf.float32)[None], size=scaled_size, align_corners=True
+    )[0]
+    label = tf.raw_ops.ResizeNearestNeighbor(
+        images=label[None], size=scaled_size, align_corners=True
+    )[0]
+    padding = [[0, max(crop[0] - scaled_size[0], 0)], [0, max(crop[1] - scaled_size[1], 0)], [0, 0]]
+    image = np.stack(
+        [
+            np.pad(image[..., channel], padding[:2], constant_values=MEAN_PIXEL[channel])
+            for channel in range(3)
+        ],
+        axis=-1,
+    )
+    label = np.pad(label, padding, constant_values=ignore_label)
+    window = np.s_[offset[0] : offset[0] + crop[0], offset[1] : offset[1] + crop[1]]
+    image, label = image[window], label[window]
+    return (image[:, ::-1], label[:, ::-1]) if flip else (image, label)
+
+
+def _trained(image, label, seed, **options):
+    options = {"crop_size": CROP, "mean_pixel": MEAN_PIXEL, "ignore_label": 255} | options
+    return input_preprocess.preprocess_for_training(image, label, seed, **options)
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES.keys())
+def test_training_equals_the_official_chain(size):
+    image, label = _picture(size)
+    crop = tf.function(lambda seed: _trained(image, label, seed, **SCALES))
+    for number in range(60):
+        seed = tf.constant([1, number], tf.int64)
+        ours, our_label = crop(seed)
+        choices = _choices(seed, size, CROP, tuple(SCALES.values()))
+        theirs, their_label = _official_chain(image, label, *choices)
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4 * 255, err_msg=str(choices))
+        np.testing.assert_array_equal(our_label, their_label, err_msg=str(choices))
+
+
+def test_training_equals_the_official_chain_for_any_scale():
+    """Scales between the steps, where positions have no simple fractions."""
+    size = (97, 130)
+    image, label = _picture(size)
+    scales = (0.5, 2.0, 0.01)
+    options = dict(zip(SCALES, scales, strict=True))
+    crop = tf.function(lambda seed: _trained(image, label, seed, **options))
+    for number in range(150):
+        seed = tf.constant([2, number], tf.int64)
+        choices = _choices(seed, size, CROP, scales)
+        theirs, their_label = _official_chain(image, label, *choices)
+        ours, our_label = crop(seed)
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4 * 255, err_msg=str(choices))
+        np.testing.assert_array_equal(our_label, their_label, err_msg=str(choices))
+
+
+@pytest.mark.parametrize("size", [(360, 480), (375, 500)])
+def test_training_equals_the_official_chain_for_photographs(size):
+    image, label = _picture(size)
+    for number in range(6):
+        seed = tf.constant([3, number], tf.int64)
+        ours, our_label = _trained(image, label, seed, crop_size=(321, 321), **SCALES)
+        choices = _choices(seed, size, (321, 321), tuple(SCALES.values()))
+        theirs, their_label = _official_chain(image, label, *choices, crop=(321, 321))
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4 * 255)
+        np.testing.assert_array_equal(our_label, their_label)
+
+
+def test_training_resizes_first():
+    size = (60, 90)
+    image, label = _picture(size)
+    resizing = {"min_resize_value": 80, "max_resize_value": 97, "resize_factor": 16}
+    resized, _, resized_label = input_preprocess.preprocess_for_evaluation(
+        image, label, crop_size=(1, 1), mean_pixel=MEAN_PIXEL, ignore_label=255, **resizing
+    )
+    assert resized.shape == (65, 97, 3)
+    for number in range(10):
+        seed = tf.constant([4, number], tf.int64)
+        ours, our_label = _trained(image, label, seed, **resizing, **SCALES)
+        choices = _choices(seed, (65, 97), CROP, tuple(SCALES.values()))
+        theirs, their_label = _official_chain(resized, resized_label, *choices)
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4 * 255)
+        np.testing.assert_array_equal(our_label, their_label)
+
+
+def test_training_without_scaling_copies_pixels():
+    image, label = _picture((97, 130))
+    ours, our_label = _trained(image, label, tf.constant([5, 5]))
+    # The label holds each pixel's place.
+    rows, columns = np.divmod(our_label.numpy()[..., 0], 130)
+    np.testing.assert_allclose(ours, image.numpy()[rows, columns], rtol=0, atol=1e-4)
+
+
+def test_training_gives_static_shapes_and_official_types():
+    spec = [
+        tf.TensorSpec([None, None, 3], tf.uint8),
+        tf.TensorSpec([None, None, 1], tf.uint8),
+        tf.TensorSpec([2], tf.int64),
+    ]
+    crop = tf.function(lambda *args: _trained(*args, **SCALES), input_signature=spec)
+    image, label = crop.get_concrete_function().structured_outputs
+    assert (image.shape, image.dtype) == ((65, 65, 3), tf.float32)
+    assert (label.shape, label.dtype) == ((65, 65, 1), tf.int32)
+
+
+def test_padding_is_the_mean_pixel_and_the_ignore_label():
+    image, label = _picture((24, 30))
+    ours, our_label = _trained(image, label, tf.constant([6, 1]), ignore_label=77777)
+    padding = our_label.numpy()[..., 0] == 77777
+    assert padding.sum() == 65 * 65 - 24 * 30
+    np.testing.assert_allclose(
+        ours.numpy()[padding], np.tile(np.float32(MEAN_PIXEL), (padding.sum(), 1)), rtol=1e-6
+    )
+
+
+def test_distribution_is_the_official_one():
+    """Scales, offsets and flips come with equal chances, independently of each other."""
+    size, samples = (66, 69), 6000
+    # The image's pixels tell their own place.
+    places = np.stack(np.meshgrid(np.arange(66), np.arange(69), indexing="ij"), -1)
+    image = tf.constant(np.concatenate([places, places[..., :1]], -1), tf.float32)
+    label = tf.zeros((*size, 1), tf.int32)
+    options = SCALES | {"max_scale_factor": 1.5, "min_scale_factor": 1.0}
+
+    def corners(number):
+        crop, _ = _trained(image, label, [tf.constant(7, tf.int64), number], **options)
+        return tf.stack([crop[0, 0], crop[-1, -1]])
+
+    found = tf.data.Dataset.range(samples).map(corners, num_parallel_calls=2).batch(samples)
+    first, last = np.moveaxis(found.get_single_element().numpy()[..., :2], 1, 0)
+    flipped = first[:, 1] > last[:, 1]
+    left = np.minimum(first[:, 1], last[:, 1])
+    spans = last[:, 0] - first[:, 0]
+    counts = collections.Counter()
+    for scale, span in ((1.0, 64.0), (1.25, 64 * 65 / 81), (1.5, 64 * 65 / 98)):
+        chosen = np.abs(spans - span) < 0.2
+        counts[scale] = chosen.sum()
+        scaled_size = (np.array(size) * scale).astype(int)
+        positions = np.stack([first[chosen, 0], left[chosen]], 1)
+        offsets = np.rint(positions * (scaled_size - 1) / (np.array(size) - 1)).astype(int)
+        for axis in range(2):
+            _assert_even(offsets[:, axis], scaled_size[axis] - 65 + 1)
+        _assert_even(flipped[chosen], 2)
+    assert sum(counts.values()) == samples
+    _assert_even(np.repeat([0, 1, 2], list(counts.values())), 3)
+
+
+def _assert_even(values, number):
+    """Every one of `number` values comes as often as the others, up to chance (4 sigma)."""
+    counts = np.bincount(np.asarray(values, int), minlength=number)
+    assert len(counts) == number
+    expected = len(values) / number
+    chi_square = ((counts - expected) ** 2 / expected).sum()
+    if number > 1:
+        # Wilson and Hilferty's approximation to the quantiles of chi-square.
+        spread = 2 / (9 * (number - 1))
+        assert chi_square < (number - 1) * (1 - spread + 4 * np.sqrt(spread)) ** 3, counts
+
+
+def test_choices_depend_on_the_seed_alone():
+    image, label = _picture((97, 130))
+    scales = {"min_scale_factor": 0.8, "max_scale_factor": 2.0}
+    crop = tf.function(lambda seed: _trained(image, label, seed, **scales)[1])
+    once = [crop(tf.constant([8, n], tf.int64)).numpy().tobytes() for n in range(20)]
+    again = [crop(tf.constant([8, n], tf.int64)).numpy().tobytes() for n in reversed(range(20))]
+    assert once == again[::-1]
+    assert len(set(once)) == 20
+    others = [crop(tf.constant([9, n], tf.int64)).numpy().tobytes() for n in range(20)]
+    assert not set(once) & set(others)
