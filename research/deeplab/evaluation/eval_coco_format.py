@@ -1,0 +1,297 @@
+"""Evaluates panoptic segmentations in COCO format: panoptic quality or parsing covering.
+
+Annotations and predictions are each a JSON file (annotations with segments_info; categories with
+isthing) and a folder of PNG files, whose pixels hold the ids of segments as R + 256 G + 256^2 B.
+"""
+
+import collections
+import concurrent.futures
+import copy
+import functools
+import json
+import multiprocessing
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from absl import flags, logging
+
+from deeplab import common, script
+from deeplab.evaluation import base_metric, panoptic_quality, parsing_covering
+from deeplab.utils import reports
+
+# The id of the pixels that belong to no segment.
+_VOID = 0
+
+_UNUSED_FLAGS = {
+    "max_instances_per_category": "any number of instances is told apart",
+    "intersection_offset": "any number of segments is told apart",
+}
+
+
+def eval_coco_format(
+    gt_json_file: str,
+    pred_json_file: str,
+    gt_folder: str | None = None,
+    pred_folder: str | None = None,
+    metric: str = "pq",
+    num_categories: int = 201,
+    ignored_label: int = 0,
+    normalize_by_image_size: bool = True,
+    num_workers: int = 0,
+) -> dict[str, dict[str, float]]:
+    """Evaluates predictions (official function of the same name).
+
+    Args:
+        gt_json_file: JSON file of the ground truth.
+        pred_json_file: JSON file of the predictions, one for each image of the ground truth.
+        gt_folder: folder of the PNG files of the ground truth. Default: the JSON file's name
+            without `.json`.
+        pred_folder: folder of the PNG files of the predictions; the same default.
+        metric: `pq` or `pc`.
+        num_categories: number of categories; their ids are below it.
+        ignored_label: category that is not evaluated.
+        normalize_by_image_size: `pc` weights segments by their share of the image.
+        num_workers: number of processes; 0 is this one alone, -1 one for each CPU. The result is
+            the same to the last digit.
+
+    Returns:
+        `detailed_results` of the metric: for `All`, `Things` and `Stuff` its value, factors and
+        `n`.
+
+    Raises:
+        ValueError: a file is not what it should be, or an argument is unknown.
+        OSError: a file cannot be read.
+    """
+    if metric == "pq":
+        total = panoptic_quality.PanopticQuality(num_categories, ignored_label)
+    elif metric == "pc":
+        total = parsing_covering.ParsingCovering(
+            num_categories, ignored_label, normalize_by_image_size
+        )
+    else:
+        raise ValueError(f"metric is pq or pc, not {metric!r}")
+    if num_workers < -1:
+        raise ValueError(f"--num_workers is {num_workers}; it is -1 (one for each CPU), 0 or more")
+    truth, predictions = _read_json(gt_json_file), _read_json(pred_json_file)
+    is_thing = _is_thing(truth, num_categories, gt_json_file)
+    pairs = _match_annotations(truth, predictions, pred_json_file)
+    compare = functools.partial(
+        _compare,
+        metric=copy.deepcopy(total),
+        gt_folder=gt_json_file.removesuffix(".json") if gt_folder is None else gt_folder,
+        pred_folder=pred_json_file.removesuffix(".json") if pred_folder is None else pred_folder,
+    )
+    workers = (os.cpu_count() or 1) if num_workers == -1 else num_workers
+    # Each image's numbers are added in the order of the images, whoever computed them.
+    if workers:
+        # A fresh process: a fork of one with threads (OpenCV has some) may hang.
+        context = multiprocessing.get_context("spawn")
+        with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+            _add(pool.map(compare, pairs, chunksize=8), total, len(pairs))
+    else:
+        _add(map(compare, pairs), total, len(pairs))
+    return total.detailed_results(is_thing)
+
+
+def _add(
+    parts: Iterable[base_metric.PanopticMetric], total: base_metric.PanopticMetric, count: int
+) -> None:
+    for done, part in enumerate(parts, start=1):
+        total.merge(part)
+        if done % 500 == 0 or done == count:
+            logging.info("compared %d of %d images", done, count)
+
+
+def _compare(
+    pair: tuple[dict[str, Any], dict[str, Any]],
+    metric: base_metric.PanopticMetric,
+    gt_folder: str,
+    pred_folder: str,
+) -> base_metric.PanopticMetric:
+    """A metric of this one image."""
+    metric = copy.deepcopy(metric)
+    gt_path, pred_path = (
+        os.path.join(folder, annotation["file_name"])
+        for folder, annotation in zip((gt_folder, pred_folder), pair, strict=True)
+    )
+    # Only the ground truth has crowds.
+    truth = _read_segments(gt_path, pair[0], metric.ignored_label, allow_crowds=True)
+    predicted = _read_segments(pred_path, pair[1], metric.ignored_label, allow_crowds=False)
+    try:
+        metric.compare_and_accumulate(*truth, *predicted)
+    except ValueError as error:
+        raise ValueError(f"{gt_path} and {pred_path}: {error}") from None
+    return metric
+
+
+def _read_segments(
+    path: str, annotation: dict[str, Any], ignored_label: int, allow_crowds: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Category and instance of each pixel; void and crowds are of the ignored category."""
+    ids, id_of_pixel = np.unique(_read_ids(path), return_inverse=True)
+    category = np.full(len(ids), ignored_label, np.int64)
+    instance = np.zeros(len(ids), np.int64)
+    listed = ids == _VOID
+    # Instance 0 of the ignored category is void.
+    next_instance = collections.Counter({ignored_label: 1})
+    for segment in annotation["segments_info"]:
+        is_crowd = allow_crowds and segment.get("iscrowd", 0)
+        segment_category = ignored_label if is_crowd else segment["category_id"]
+        pixels = ids == segment["id"]
+        category[pixels] = segment_category
+        instance[pixels] = next_instance[segment_category]
+        listed |= pixels
+        next_instance[segment_category] += 1
+    if not listed.all():
+        raise ValueError(
+            f"{path} has pixels of segment {ids[~listed][0]}, which the JSON file does not list in"
+            " segments_info"
+        )
+    return category[id_of_pixel], instance[id_of_pixel]
+
+
+def _read_ids(path: str) -> np.ndarray:
+    """The id of the segment of each pixel, int64 [height, width]."""
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"there is no file {path} (--gt_folder, --pred_folder)")
+    image = cv2.imread(path, cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise ValueError(f"{path} is no image that OpenCV can read")
+    if image.ndim != 3 or image.dtype != np.uint8:
+        raise ValueError(
+            f"{path} is no panoptic PNG file: it has {image.dtype} {list(image.shape)}, not three"
+            " channels of 8 bits"
+        )
+    blue, green, red = (image[..., channel].astype(np.int64) for channel in range(3))
+    return red + 256 * green + 256**2 * blue
+
+
+def _read_json(path: str) -> dict[str, Any]:
+    with open(path, encoding="utf-8") as file:
+        try:
+            content = json.load(file)
+        except ValueError as error:
+            raise ValueError(f"{path} is no JSON file: {error}") from None
+    if not isinstance(content, dict) or "annotations" not in content:
+        raise ValueError(f"{path} has no list of annotations")
+    for annotation in content["annotations"]:
+        _check_keys(path, "annotation", annotation, ("image_id", "file_name", "segments_info"))
+        for segment in annotation["segments_info"]:
+            _check_keys(path, "segment", segment, ("id", "category_id"))
+    return content
+
+
+def _check_keys(path: str, kind: str, entry: dict[str, Any], keys: Iterable[str]) -> None:
+    if missing := [key for key in keys if key not in entry]:
+        raise ValueError(f"{path}: {kind} without {', '.join(missing)}: {str(entry)[:100]}")
+
+
+def _is_thing(truth: dict[str, Any], num_categories: int, path: str) -> np.ndarray:
+    """Whether a category is of things: bool [num_categories]."""
+    if "categories" not in truth:
+        raise ValueError(f"{path} has no list of categories")
+    is_thing = np.zeros(num_categories, bool)
+    for category in truth["categories"]:
+        _check_keys(path, "category", category, ("id", "isthing"))
+        if not 0 <= category["id"] < num_categories:
+            raise ValueError(
+                f"{path} has a category {category['id']}, but --num_categories is {num_categories}"
+            )
+        is_thing[category["id"]] = category["isthing"]
+    return is_thing
+
+
+def _match_annotations(
+    truth: dict[str, Any], predictions: dict[str, Any], path: str
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """The annotation and the prediction of each image of the ground truth."""
+    predicted = {annotation["image_id"]: annotation for annotation in predictions["annotations"]}
+    images = [annotation["image_id"] for annotation in truth["annotations"]]
+    if missing := [image for image in images if image not in predicted]:
+        raise ValueError(
+            f"{path} has no prediction for {len(missing)} of {len(images)} images, the first is"
+            f" {missing[0]}"
+        )
+    return [(annotation, predicted[annotation["image_id"]]) for annotation in truth["annotations"]]
+
+
+def _format_results(results: dict[str, dict[str, float]], digits: int) -> str:
+    """A table of the results in per cent, rounded to these many digits as shares."""
+    names = [name for name in results["All"] if name != "n"]
+    rows = [
+        (
+            title,
+            *(reports.percent(values[name], max(digits - 2, 0)) for name in names),
+            str(values["n"]),
+        )
+        for title, values in results.items()
+    ]
+    return reports.format_table(("", *(name.upper() for name in names), "N"), rows)
+
+
+def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines the script's flags."""
+    string = functools.partial(flags.DEFINE_string, flag_values=flag_values)
+    integer = functools.partial(flags.DEFINE_integer, flag_values=flag_values)
+    string("gt_json_file", None, "JSON file of the ground truth, in COCO's panoptic format.")
+    string("pred_json_file", None, "JSON file of the predictions.")
+    string(
+        "gt_folder",
+        None,
+        "Folder of the ground truth's PNG files. Default: --gt_json_file without .json.",
+    )
+    string(
+        "pred_folder",
+        None,
+        "Folder of the predictions' PNG files. Default: --pred_json_file without .json.",
+    )
+    flags.DEFINE_enum(
+        "metric",
+        "pq",
+        ["pq", "pc"],
+        "Panoptic quality or parsing covering.",
+        flag_values=flag_values,
+    )
+    integer("num_categories", 201, "Number of categories; their ids are below it.")
+    integer("ignored_label", 0, "Category that is not evaluated, and that of void pixels.")
+    integer("max_instances_per_category", 256, "No effect: any number is told apart.")
+    integer("intersection_offset", None, "No effect: any number of segments is told apart.")
+    flags.DEFINE_bool(
+        "normalize_by_image_size",
+        True,
+        "Parsing covering weights segments by their share of the image, not their pixels.",
+        flag_values=flag_values,
+    )
+    integer("num_workers", 0, "Number of processes; 0: this one alone, -1: one for each CPU.")
+    integer("print_digits", 3, "Digits of the printed shares (3: per cent with one digit).")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Evaluates what the flags name and prints a table."""
+    del argv
+    values = flags.FLAGS
+    common.log_unused_flags(values, _UNUSED_FLAGS)
+    results = eval_coco_format(
+        gt_json_file=values.gt_json_file,
+        pred_json_file=values.pred_json_file,
+        gt_folder=values.gt_folder,
+        pred_folder=values.pred_folder,
+        metric=values.metric,
+        num_categories=values.num_categories,
+        ignored_label=values.ignored_label,
+        normalize_by_image_size=values.normalize_by_image_size,
+        num_workers=values.num_workers,
+    )
+    print(_format_results(results, values.print_digits))
+
+
+def run() -> None:
+    """The console command."""
+    script.run(main, define_flags, required=("gt_json_file", "pred_json_file"))
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,121 @@
+"""Evaluates a network on a data set, and reports the result."""
+
+import os
+from typing import Any
+
+import tensorflow as tf
+from absl import logging
+
+from deeplab.datasets.data_generator import Dataset
+from deeplab.evaluation.predictor import Predictor
+from deeplab.evaluation.segmentation import SegmentationMetrics, SegmentationResult
+from deeplab.utils import reports
+from deeplab.utils.progress import Progress
+
+# The file with the newest result, in the folder of the logs.
+NEWEST = "eval.json"
+
+
+class Evaluator:
+    """Compares a network's predictions with the labels of a data set, as the official eval does.
+
+    Images are padded to the crop size; predictions in the padding do not count.
+
+    Example:
+        evaluator = Evaluator(predictor, records, batch_size=1)
+        for path in checkpoint_waiter.new_checkpoints("train_log"):
+            step = predictor.restore(path)
+            evaluator.report(evaluator.evaluate(), path, step, "eval_log")
+    """
+
+    def __init__(self, predictor: Predictor, records: Dataset, batch_size: int = 1):
+        """Puts the parts together.
+
+        Args:
+            predictor: the network.
+            records: the images with their labels.
+            batch_size: images at a time.
+
+        Raises:
+            ValueError: the batch size is below 1.
+        """
+        if batch_size < 1:
+            raise ValueError(f"--eval_batch_size is {batch_size}; it must be at least 1")
+        self._predictor = predictor
+        self._records = records
+        self._batch_size = batch_size
+        self._said_larger = False
+
+    def evaluate(self) -> SegmentationResult:
+        """Predicts every image and counts.
+
+        Raises:
+            ValueError: a record cannot be read, or a label is no class; the message names it.
+        """
+        dataset = self._records.descriptor
+        metrics = SegmentationMetrics(dataset.num_classes, dataset.ignore_label)
+        progress = Progress("evaluated", len(self._records))
+        with self._records.named_errors():
+            for batch in self._records.evaluation(self._batch_size):
+                names = [name.decode() for name in batch["image_name"].numpy()]
+                self._say_if_larger(batch["original_size"], names)
+                labels = tf.squeeze(batch["label"], axis=-1).numpy()
+                metrics.update(labels, self._predictor(batch["image"]), names)
+                progress.advance(len(names))
+        return metrics.result()
+
+    def report(self, result: SegmentationResult, path: str, step: int, eval_logdir: str) -> None:
+        """Prints the result as a table, and writes it for TensorBoard and as JSON.
+
+        Args:
+            result: what `evaluate` returned.
+            path: the checkpoint that was evaluated.
+            step: its step.
+            eval_logdir: folder of the event file, of `eval-<step>.json`, and of `eval.json`, which
+                is the same for the newest result.
+        """
+        names = self._records.descriptor.class_names
+        facts = self._circumstances(path, step)
+        print(
+            f"{path} (step {step}) on {facts['images']} images of"
+            f" {facts['dataset']}/{facts['split']}:\n\n{reports.segmentation_table(result, names)}"
+        )
+        for remark in reports.segmentation_remarks(result, names):
+            print(f"Note: {remark}")
+        tag = reports.metric_tag(self._predictor.eval_scales, self._predictor.add_flipped_images)
+        reports.write_scalars(eval_logdir, reports.segmentation_scalars(result, tag), step)
+        facts |= reports.segmentation_facts(result, names)
+        for file in (f"eval-{step}.json", NEWEST):
+            reports.write_json(os.path.join(eval_logdir, file), facts)
+        logging.info("wrote %s", os.path.join(eval_logdir, f"eval-{step}.json"))
+
+    def _circumstances(self, path: str, step: int) -> dict[str, Any]:
+        """What was evaluated, and how."""
+        options = self._predictor.net.options
+        return {
+            "checkpoint": path,
+            "step": step,
+            "dataset": self._records.descriptor.name,
+            "split": self._records.split_name,
+            "images": len(self._records),
+            "model_variant": options.model_variant,
+            "output_stride": options.output_stride,
+            "crop_size": options.crop_size,
+            "eval_scales": self._predictor.eval_scales,
+            "add_flipped_images": self._predictor.add_flipped_images,
+        }
+
+    def _say_if_larger(self, sizes: tf.Tensor, names: list[str]) -> None:
+        """Says once that images may be larger than the crop, where the official eval fails."""
+        crop_size = self._predictor.net.options.crop_size
+        if self._said_larger or crop_size is None:
+            return
+        for name, (height, width) in zip(names, sizes.numpy(), strict=True):
+            if height > crop_size[0] or width > crop_size[1]:
+                self._said_larger = True
+                logging.info(
+                    "%s is %dx%d pixels (height x width), larger than --eval_crop_size=%d,%d: such"
+                    " images are evaluated whole",
+                    *(name, height, width, *crop_size),
+                )
+                return

@@ -1,0 +1,174 @@
+"""Evaluation: every pixel counted once, and every report under its official name."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deeplab.datasets.data_generator import Dataset
+from deeplab.evaluation import evaluator, predictor, segmentation
+from deeplab.testing import tiny
+
+_SIZES = ((20, 30), (33, 33), (31, 12), (25, 33), (33, 21))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    network = predictor.Predictor(tiny.OPTIONS)
+    network.restore(tiny.save(tiny.network(), tmp_path_factory.mktemp("train"), 7))
+    return network
+
+
+def _records(folder, samples, **options):
+    return Dataset(
+        tiny.DATASET,
+        "val",
+        tiny.write_records(folder, samples),
+        crop_size=tiny.OPTIONS.crop_size,
+        mean_pixel=(127.5, 127.5, 127.5),
+        **options,
+    )
+
+
+def _padded_prediction(network, image):
+    """What the network says of an image on a canvas of the crop size, cut back."""
+    canvas = np.full((1, 33, 33, 3), 127.5, np.float32)
+    height, width = image.shape[:2]
+    canvas[0, :height, :width] = image
+    return network(canvas)[0, :height, :width]
+
+
+def _samples(network, right=1.0):
+    """Images whose labels are the network's own predictions, a share of them made wrong."""
+    samples = {}
+    random = np.random.default_rng(0)
+    for index, size in enumerate(_SIZES):
+        image = tiny.picture(*size)
+        label = _padded_prediction(network, image).astype(np.uint8)
+        wrong = random.random(size) > right
+        label[wrong] = (label[wrong] + 1) % 4
+        label[random.random(size) < 0.1] = 255
+        samples[f"image_{index}"] = (image, label)
+    return samples
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_its_own_predictions_as_labels_give_a_miou_of_one(trained, tmp_path, batch_size):
+    samples = _samples(trained)
+    records = _records(tmp_path, samples)
+    result = evaluator.Evaluator(trained, records, batch_size).evaluate()
+    assert result.mean_iou == 1.0
+    labels = np.concatenate([label.ravel() for _, label in samples.values()])
+    expected = np.bincount(labels[labels != 255], minlength=4)
+    np.testing.assert_array_equal(result.label_pixels, expected)
+
+
+def test_the_confusion_matrix_is_that_of_all_images(trained, tmp_path):
+    samples = _samples(trained, right=0.7)
+    result = evaluator.Evaluator(trained, _records(tmp_path, samples), 2).evaluate()
+    expected = np.zeros((4, 4), int)
+    for image, label in samples.values():
+        counts = label != 255
+        np.add.at(expected, (label[counts], _padded_prediction(trained, image)[counts]), 1)
+    np.testing.assert_array_equal(result.confusion_matrix, expected)
+    assert 0 < result.mean_iou < 1
+
+
+def test_images_larger_than_the_crop_are_evaluated_whole_and_told_once(trained, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    samples = {}
+    for name, size in (("small", (20, 20)), ("large", (50, 41)), ("larger", (60, 60))):
+        image = tiny.picture(*size)
+        whole = trained(image[np.newaxis])[0].astype(np.uint8)
+        samples[name] = (image, whole if name != "small" else np.full(size, 255, np.uint8))
+    evaluation = evaluator.Evaluator(trained, _records(tmp_path, samples))
+    for _ in range(2):
+        result = evaluation.evaluate()
+        assert result.mean_iou == 1.0
+        assert result.label_pixels.sum() == 50 * 41 + 60 * 60
+    (message,) = [message for message in caplog.messages if "larger than" in message]
+    assert message.startswith(
+        "large is 50x41 pixels (height x width), larger than --eval_crop_size=33,33"
+    )
+
+
+def test_progress_is_logged(trained, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    evaluator.Evaluator(trained, _records(tmp_path, _samples(trained))).evaluate()
+    assert any(message.startswith("evaluated 5 images in ") for message in caplog.messages)
+
+
+def test_a_label_that_is_no_class_is_an_error_that_names_the_image(trained, tmp_path):
+    samples = _samples(trained)
+    samples["image_3"][1][5, 5] = 128
+    with pytest.raises(ValueError, match=r"image image_3: label 128 \(1 pixels\) is no class"):
+        evaluator.Evaluator(trained, _records(tmp_path, samples), 2).evaluate()
+
+
+def test_a_record_without_a_label_is_an_error_that_names_it(trained, tmp_path):
+    samples = _samples(trained)
+    samples["image_2"] = (samples["image_2"][0], None)
+    with pytest.raises(ValueError, match="record 2 of .*image_2.*there is no label"):
+        evaluator.Evaluator(trained, _records(tmp_path, samples)).evaluate()
+
+
+def test_a_batch_has_an_image(trained, tmp_path):
+    with pytest.raises(ValueError, match="--eval_batch_size is 0; it must be at least 1"):
+        evaluator.Evaluator(trained, _records(tmp_path, _samples(trained)), 0)
+
+
+# --- The report ---
+
+
+def _report(trained, tmp_path, matrix, step=7):
+    records = _records(tmp_path / "records", {"a": (tiny.picture(20, 20), None)})
+    result = segmentation.SegmentationResult(np.array(matrix))
+    logdir = tmp_path / "log"
+    evaluator.Evaluator(trained, records).report(result, "train/model.ckpt-7", step, str(logdir))
+    return result, logdir
+
+
+_MATRIX = [[8, 2, 0, 0], [0, 10, 0, 0], [0, 0, 0, 0], [0, 5, 0, 5]]
+
+
+def test_the_report_is_a_table_with_class_names(trained, tmp_path, capsys):
+    _report(trained, tmp_path, _MATRIX)
+    text = capsys.readouterr().out
+    assert "train/model.ckpt-7 (step 7) on 1 images of tiny/val" in text
+    assert "1 disc" in text
+    assert "mIoU 62.94 %" in text
+
+
+def test_one_predicted_class_is_remarked(trained, tmp_path, capsys):
+    _report(trained, tmp_path, [[10, 0, 0, 0], [5, 0, 0, 0], [0] * 4, [0] * 4])
+    assert "every pixel is predicted as 0 ground" in capsys.readouterr().out
+
+
+def test_json_files_hold_the_result_and_how_it_came_about(trained, tmp_path):
+    result, logdir = _report(trained, tmp_path, _MATRIX)
+    facts = json.loads((logdir / "eval-7.json").read_text())
+    assert facts["miou"] == pytest.approx(result.mean_iou)
+    assert facts["confusion_matrix"] == _MATRIX
+    assert facts["classes"][3]["name"] == "star"
+    assert facts["checkpoint"] == "train/model.ckpt-7"
+    expected = {"step": 7, "dataset": "tiny", "split": "val", "images": 1, "crop_size": [33, 33]}
+    expected |= {"output_stride": 8, "eval_scales": [1.0], "add_flipped_images": False}
+    assert {key: facts[key] for key in expected} == expected
+    _report(trained, tmp_path, _MATRIX, step=8)
+    assert json.loads((logdir / "eval.json").read_text())["step"] == 8
+    assert json.loads((logdir / "eval-7.json").read_text())["step"] == 7
+
+
+def test_tensorboard_has_the_official_names(trained, tmp_path):
+    result, logdir = _report(trained, tmp_path, _MATRIX)
+    (path,) = logdir.glob("events*")
+    found = {}
+    for event in tf.compat.v1.train.summary_iterator(str(path)):
+        for value in event.summary.value:
+            assert event.step == 7
+            found[value.tag] = float(tf.make_ndarray(value.tensor))
+    expected = {f"eval/miou_1.0_class_{i}": iou for i, iou in enumerate(result.class_iou)}
+    expected["eval/miou_1.0_overall"] = result.mean_iou
+    assert found == pytest.approx(expected, nan_ok=True)

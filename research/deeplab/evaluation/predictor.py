@@ -1,0 +1,116 @@
+"""A trained network that predicts labels, from one checkpoint after the other."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+from absl import flags, logging
+
+from deeplab import common, model
+from deeplab.core import depthwise
+from deeplab.datasets.descriptor import DatasetDescriptor
+from deeplab.utils import checkpoint
+
+
+def trained_options(
+    flag_values: flags.FlagValues,
+    path: str,
+    dataset: DatasetDescriptor,
+    crop_size: Sequence[int | str],
+) -> common.ModelOptions:
+    """The options of the network in a checkpoint, adjusted as a script's flags ask for.
+
+    Beside an official checkpoint there are no options; the flags alone then define the network.
+
+    Args:
+        flag_values: parsed flags.
+        path: prefix of the checkpoint.
+        dataset: what `--dataset` names.
+        crop_size: (height, width) that images are padded to.
+
+    Returns:
+        The options.
+
+    Raises:
+        ValueError: a flag contradicts what the network was trained with.
+    """
+    stored = checkpoint.load_options(path)
+    if stored is None:
+        logging.info("no %s beside %s: the flags define the network", common.OPTIONS_FILE, path)
+    elif stored.num_classes != dataset.num_classes:
+        raise ValueError(
+            f"{path} was trained for {stored.num_classes} classes, but"
+            f" --dataset={flag_values['dataset'].value} has {dataset.num_classes}: name the data"
+            " set that it was trained on"
+        )
+    return common.ModelOptions.from_flags(
+        flag_values, stored=stored, num_classes=dataset.num_classes, crop_size=crop_size
+    )
+
+
+class Predictor:
+    """Predicts the labels of images.
+
+    Example:
+        predictor = Predictor(options, eval_scales=(0.5, 1.0), add_flipped_images=True)
+        step = predictor.restore("train_log/model.ckpt-30000")
+        labels = predictor(images)
+
+    The network and its graph are built once, for images of every size.
+
+    Attributes:
+        net: the network.
+        eval_scales: scales at which images are looked at.
+        add_flipped_images: whether they are also looked at flipped.
+    """
+
+    def __init__(
+        self,
+        options: common.ModelOptions,
+        eval_scales: Sequence[float] = (1.0,),
+        add_flipped_images: bool = False,
+    ):
+        """Builds the network.
+
+        Args:
+            options: of the network.
+            eval_scales: scales at which images are looked at; see `model.predict_labels`.
+            add_flipped_images: also look at them flipped left to right.
+
+        Raises:
+            ValueError: a scale is not above 0, or there is no such network.
+        """
+        if not eval_scales or min(eval_scales) <= 0:
+            raise ValueError(f"--eval_scales is {list(eval_scales)}; every scale must be above 0")
+        self.eval_scales = tuple(eval_scales)
+        self.add_flipped_images = add_flipped_images
+        self.net = model.DeepLab(options)
+        self._graph = tf.function(
+            self._labels, input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)]
+        )
+
+    def restore(self, path: str) -> int:
+        """Takes the values of a checkpoint.
+
+        Args:
+            path: its prefix.
+
+        Returns:
+            The step at which it was written; 0 where it does not say.
+
+        Raises:
+            FileNotFoundError: there is no such checkpoint.
+            ValueError: it is that of another network.
+        """
+        return checkpoint.restore(self.net, path)
+
+    def __call__(self, images: tf.Tensor) -> np.ndarray:
+        """Images [B, H, W, 3], RGB 0..255 -> labels, int32 [B, H, W]."""
+        return self._graph(tf.cast(images, tf.float32)).numpy()
+
+    def _labels(self, images: tf.Tensor) -> tf.Tensor:
+        with depthwise.native_dilation():
+            labels, _ = model.predict_labels(
+                self.net, images, self.eval_scales, self.add_flipped_images
+            )
+        return labels

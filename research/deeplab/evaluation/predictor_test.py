@@ -1,0 +1,132 @@
+"""Predictions with trained networks, and the options that they are built with."""
+
+import logging
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deeplab import eval as eval_script
+from deeplab import model
+from deeplab.datasets import descriptor
+from deeplab.evaluation import predictor
+from deeplab.testing import tiny
+from deeplab.utils import checkpoint
+
+
+def _options(path, *arguments, dataset=tiny.DATASET):
+    flag_values = tiny.parse(eval_script, arguments)
+    return predictor.trained_options(flag_values, path, dataset, flag_values.eval_crop_size)
+
+
+@pytest.fixture(scope="module")
+def net():
+    return tiny.network()
+
+
+@pytest.fixture(scope="module")
+def tiny_predictor():
+    return predictor.Predictor(tiny.OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def path(net, tmp_path_factory):
+    return tiny.save(net, tmp_path_factory.mktemp("train"), 7)
+
+
+def test_flags_left_out_take_the_trained_values(path):
+    assert _options(path) == tiny.OPTIONS.replace(crop_size=(513, 513))
+
+
+def test_flags_that_fit_the_trained_network_count(path):
+    options = _options(path, "--output_stride=16", "--eval_crop_size=65,97", "--image_pyramid=2")
+    expected = {"output_stride": 16, "crop_size": (65, 97), "image_pyramid": (2.0,)}
+    assert options == tiny.OPTIONS.replace(**expected)
+
+
+def test_a_flag_that_contradicts_the_trained_network_is_an_error(path):
+    with pytest.raises(ValueError, match=r"--depth_multiplier is 1\.0, .* trained with 0\.1"):
+        _options(path, "--depth_multiplier=1")
+
+
+def test_a_data_set_with_other_classes_is_an_error_that_names_the_flag(path):
+    pascal = descriptor.load("pascal_voc_seg")
+    with pytest.raises(
+        ValueError, match="trained for 4 classes, but --dataset=pascal_voc_seg has 21: name the"
+    ):
+        _options(path, dataset=pascal)
+
+
+def test_without_stored_options_the_flags_define_the_network(net, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    official = tiny.save(net, tmp_path, 7, with_options=False)
+    options = _options(official, *tiny.NETWORK_FLAGS, "--eval_crop_size=33,33")
+    assert options == tiny.OPTIONS
+    assert any("no model_options.json beside" in message for message in caplog.messages)
+
+
+@pytest.mark.parametrize("scales, flip", [((1.0,), False), ((0.5, 1.5), True)])
+def test_predictions_are_those_of_the_model(net, path, scales, flip):
+    tested = predictor.Predictor(tiny.OPTIONS, scales, flip)
+    tested.restore(path)
+    images = tf.constant([tiny.picture(40, 53)], tf.float32)
+    expected, _ = model.predict_labels(net, images, scales, flip)
+    found = tested(images)
+    assert found.dtype == np.int32
+    assert len(np.unique(found)) > 1
+    # Fused in a graph the arithmetic may differ in the last digit.
+    assert np.mean(found == expected) > 0.999
+
+
+def test_one_graph_serves_all_sizes_batches_and_types(tiny_predictor):
+    for batch, height, width in ((1, 33, 33), (2, 33, 40), (3, 50, 17), (1, 64, 64)):
+        images = np.stack([tiny.picture(height, width, seed) for seed in range(batch)])
+        assert tiny_predictor(images).shape == (batch, height, width)
+        assert tiny_predictor(images.astype(np.float32)).shape == (batch, height, width)
+    assert tiny_predictor._graph.experimental_get_tracing_count() == 1
+
+
+def test_each_checkpoint_has_its_own_predictions(net, tiny_predictor, path, tmp_path):
+    images = tiny.picture(33, 33)[np.newaxis]
+    assert tiny_predictor.restore(path) == 7
+    first = tiny_predictor(images)
+
+    other = {name: tf.Variable(value) for name, value in _values(net).items()}
+    biases = other["logits/semantic/biases"]
+    biases.assign([0, 0, 0, 1e6])
+    assert tiny_predictor.restore(checkpoint.save(str(tmp_path), 8, other)) == 8
+    assert (tiny_predictor(images) == 3).all()
+    tiny_predictor.restore(path)
+    np.testing.assert_array_equal(tiny_predictor(images), first)
+
+
+def _values(net):
+    return {name: value.numpy() for name, value in checkpoint.official_variables(net).items()}
+
+
+def test_what_the_network_leaves_out_of_a_checkpoint_is_told(net, tiny_predictor, tmp_path, caplog):
+    decoder = tiny.network(tiny.OPTIONS.replace(decoder_output_stride=(4,), decoder_filters=8))
+    variables = _values(net)
+    extra = {name: value for name, value in _values(decoder).items() if "decoder/" in name}
+    both = {**variables, **extra}
+    saved = {name: tf.Variable(value) for name, value in both.items()}
+    tiny_predictor.restore(checkpoint.save(str(tmp_path), 1, saved))
+    (message,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert f"{len(extra)} variables that the network does not have, such as decoder/" in message
+    assert "--decoder_output_stride" in message
+
+
+def test_what_the_optimizer_keeps_is_nothing_left_out(net, tiny_predictor, tmp_path, caplog):
+    slots = ("Momentum", "Adam", "ExponentialMovingAverage")
+    variables = _values(net)
+    kept = {f"{name}/{slot}": value for name, value in variables.items() for slot in slots}
+    saved = {**variables, **kept, "beta1_power": np.float32(0.9)}
+    saved = {name: tf.Variable(value) for name, value in saved.items()}
+    tiny_predictor.restore(checkpoint.save(str(tmp_path), 1, saved))
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+@pytest.mark.parametrize("scales", [(), (0.0,), (1.0, -0.5)])
+def test_scales_are_above_zero(scales):
+    with pytest.raises(ValueError, match="--eval_scales is .*every scale must be above 0"):
+        predictor.Predictor(tiny.OPTIONS, scales)

@@ -1,0 +1,221 @@
+"""Pictures of predictions: what is in them, and under which names."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deeplab import common
+from deeplab.datasets import descriptor
+from deeplab.datasets.data_generator import Dataset
+from deeplab.evaluation import predictor, visualizer
+from deeplab.testing import tiny
+from deeplab.utils import colormaps
+
+_SIZES = {"first": (20, 30), "second": (33, 33), "third": (50, 41)}
+_COLORMAP = colormaps.of_dataset(tiny.DATASET)
+
+
+class _StandIn:
+    """In a predictor's place: predicts the red channel's values modulo the number of classes."""
+
+    def __init__(self, num_classes=4, **options):
+        self._num_classes = num_classes
+        self.net = self
+        self.options = common.ModelOptions(num_classes=num_classes, **options)
+
+    def __call__(self, images):
+        return tf.cast(images, tf.int32).numpy()[..., 0] % self._num_classes
+
+
+def _expected(name, num_classes=4):
+    return tiny.picture(*_SIZES[name])[..., 0] % num_classes
+
+
+def _label(name):
+    label = ((_expected(name) + (np.indices(_SIZES[name]).sum(axis=0) % 5 == 0)) % 4).astype("u1")
+    label[:3] = 255
+    return label
+
+
+def _batches(folder, batch_size=1, labelled=True, names=_SIZES, **options):
+    samples = {
+        name: (tiny.picture(*_SIZES[name]), _label(name) if labelled else None) for name in names
+    }
+    records = Dataset(
+        tiny.DATASET,
+        "val",
+        tiny.write_records(folder / "records", samples),
+        crop_size=(33, 33),
+        mean_pixel=(127.5, 127.5, 127.5),
+        **options,
+    )
+    return records.evaluation(batch_size, labels_required=labelled)
+
+
+def _run(tmp_path, batches, stand_in=None, dataset=tiny.DATASET, **options):
+    stand_in = stand_in or _StandIn()
+    logdir = tmp_path / "vis"
+    visualizer.Visualizer(stand_in, dataset, str(logdir), **options).run(batches, 3)
+    return logdir
+
+
+def _results(logdir, title, stem="000000"):
+    return tiny.read_png(logdir / visualizer.RESULTS / f"{stem}_{title}.png")
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_every_image_gets_its_pictures_in_its_own_size(tmp_path, batch_size):
+    logdir = _run(tmp_path, _batches(tmp_path, batch_size))
+    titles = ("image", "overlay", "panel", "prediction")
+    assert tiny.files(logdir) == [
+        f"segmentation_results/{number:06d}_{title}.png" for number in range(3) for title in titles
+    ]
+    for number, name in enumerate(_SIZES):
+        stem = f"{number:06d}"
+        np.testing.assert_array_equal(
+            _results(logdir, "image", stem), tiny.picture(*_SIZES[name]), err_msg=name
+        )
+        np.testing.assert_array_equal(
+            _results(logdir, "prediction", stem), _COLORMAP[_expected(name)], err_msg=name
+        )
+        assert _results(logdir, "overlay", stem).shape == (*_SIZES[name], 3)
+
+
+def test_raw_predictions_are_the_labels_under_the_images_names(tmp_path):
+    logdir = _run(tmp_path, _batches(tmp_path, 2), also_save_raw_predictions=True)
+    raw = logdir / visualizer.RAW_RESULTS
+    assert tiny.files(raw) == ["first.png", "second.png", "third.png"]
+    for name in _SIZES:
+        np.testing.assert_array_equal(tiny.read_png(raw / f"{name}.png"), _expected(name))
+
+
+def test_names_lose_their_folders_as_in_the_official_code(tmp_path):
+    batches = [
+        {**batch, "image_name": tf.constant(["some/folder/a.jpg"])}
+        for batch in _batches(tmp_path, names=["first"])
+    ]
+    logdir = _run(tmp_path, batches, also_save_raw_predictions=True)
+    assert tiny.files(logdir / visualizer.RAW_RESULTS) == ["a.jpg.png"]
+
+
+def test_raw_predictions_of_one_name_are_told(tmp_path, caplog):
+    batches = [
+        {**batch, "image_name": tf.constant([f"{number}/a"])}
+        for number, batch in enumerate(_batches(tmp_path))
+    ]
+    _run(tmp_path, batches, also_save_raw_predictions=True)
+    assert any("several images are called a: only the last" in text for text in caplog.messages)
+
+
+def test_cityscapes_raw_predictions_are_the_ids_of_the_server(tmp_path):
+    cityscapes = descriptor.load("cityscapes")
+    logdir = _run(
+        tmp_path,
+        _batches(tmp_path, labelled=False),
+        _StandIn(num_classes=19),
+        cityscapes,
+        also_save_raw_predictions=True,
+    )
+    ids = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]
+    expected = _expected("second", 19)
+    assert len(np.unique(expected)) == 19
+    np.testing.assert_array_equal(
+        tiny.read_png(logdir / visualizer.RAW_RESULTS / "second.png"), np.array(ids)[expected]
+    )
+    # The colours are still those of the training ids.
+    colors = colormaps.create_label_colormap("cityscapes")
+    np.testing.assert_array_equal(_results(logdir, "prediction", "000001"), colors[expected])
+
+
+def test_the_panel_has_the_label_only_where_there_is_one(tmp_path):
+    labelled = _run(tmp_path / "with", _batches(tmp_path / "with"))
+    plain = _run(tmp_path / "without", _batches(tmp_path / "without", labelled=False))
+    # Four pictures side by side, or three.
+    with_label, without = (_results(logdir, "panel").shape for logdir in (labelled, plain))
+    assert with_label[1] == pytest.approx(without[1] * 4 / 3, rel=0.05)
+    for title in ("image", "prediction", "overlay"):
+        np.testing.assert_array_equal(_results(labelled, title), _results(plain, title))
+
+
+def test_batches_need_no_label_at_all(tmp_path):
+    batches = [
+        {key: value for key, value in batch.items() if key != "label"}
+        for batch in _batches(tmp_path)
+    ]
+    assert len(tiny.files(_run(tmp_path, batches))) == 12
+
+
+def test_the_overlay_shows_image_and_prediction(tmp_path):
+    overlay = _results(_run(tmp_path, _batches(tmp_path)), "overlay").astype(int)
+    image, colors = tiny.picture(*_SIZES["first"]).astype(int), _COLORMAP[_expected("first")]
+    low, high = np.minimum(image, colors), np.maximum(image, colors)
+    assert ((overlay >= low - 1) & (overlay <= high + 1)).all()
+    assert np.abs(overlay - image).mean() > 10
+    assert (overlay != colors).any()
+
+
+def test_images_may_keep_their_names(tmp_path):
+    logdir = _run(tmp_path, _batches(tmp_path), name_by_image=True)
+    titles = ("image", "overlay", "panel", "prediction")
+    expected = [f"{name}_{title}.png" for name in _SIZES for title in titles]
+    assert tiny.files(logdir / visualizer.RESULTS) == expected
+
+
+def test_resized_images_get_back_their_size(tmp_path):
+    resize = {"min_resize_value": 25, "max_resize_value": 33}
+    batches = _batches(tmp_path, 3, **resize)
+    (batch,) = batches
+    logdir = _run(tmp_path, batches, _StandIn(**resize), also_save_raw_predictions=True)
+    for index, (name, (height, width)) in enumerate(_SIZES.items()):
+        rows, columns = batch["original_size"][index].numpy()
+        small = batch["image"][index, :rows, :columns, 0].numpy().astype(int) % 4
+        # The pixel nearest to each, corners aligned; a half is rounded up.
+        row = np.floor(np.arange(height) * ((rows - 1) / (height - 1)) + 0.5).astype(int)
+        column = np.floor(np.arange(width) * ((columns - 1) / (width - 1)) + 0.5).astype(int)
+        raw = tiny.read_png(logdir / visualizer.RAW_RESULTS / f"{name}.png")
+        assert raw.shape == (height, width)
+        # On the way, float32 may round a half the other way.
+        assert (raw == small[row[:, np.newaxis], column]).mean() > 0.97
+        assert _results(logdir, "image", f"{index:06d}").shape == (height, width, 3)
+
+
+def test_a_named_colour_map_counts(tmp_path):
+    logdir = _run(tmp_path, _batches(tmp_path), colormap="ade20k")
+    expected = colormaps.create_label_colormap("ade20k")[_expected("first")]
+    np.testing.assert_array_equal(_results(logdir, "prediction"), expected)
+
+
+def test_a_colour_map_with_too_few_colours_is_an_error(tmp_path):
+    many = descriptor.DatasetDescriptor(name="many", num_classes=200, ignore_label=255)
+    with pytest.raises(ValueError, match="--colormap_type=ade20k has 151 colours for the 200"):
+        visualizer.Visualizer(_StandIn(200), many, str(tmp_path), colormap="ade20k")
+
+
+def test_a_label_without_a_colour_is_an_error_that_names_the_image(tmp_path):
+    batches = []
+    for batch in _batches(tmp_path, names=["first", "second"]):
+        second = batch["image_name"][0] == b"second"
+        batches.append({**batch, "label": batch["label"] + (100 if second else 0)})
+    with pytest.raises(ValueError, match="image second: label value .* has no colour"):
+        _run(tmp_path, batches)
+
+
+def test_one_class_everywhere_is_told(tmp_path, caplog):
+    class Background(_StandIn):
+        def __call__(self, images):
+            return 0 * super().__call__(images)
+
+    _run(tmp_path, _batches(tmp_path), Background())
+    assert any("every pixel of every image is predicted as class 0" in m for m in caplog.messages)
+
+
+def test_a_trained_network_is_visualised(tmp_path):
+    network = predictor.Predictor(tiny.OPTIONS)
+    network.restore(tiny.save(tiny.network(), tmp_path / "train", 7))
+    logdir = _run(tmp_path, _batches(tmp_path, 3), network)
+    canvas = np.full((1, 50, 41, 3), 127.5, np.float32)
+    canvas[0, :33, :33] = tiny.picture(*_SIZES["second"])
+    expected = network(canvas)[0, :33, :33]
+    assert len(np.unique(expected)) > 1
+    found = _results(logdir, "prediction", "000001")
+    np.testing.assert_array_equal(found, _COLORMAP[expected])
