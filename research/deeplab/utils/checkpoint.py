@@ -1,0 +1,321 @@
+"""Official checkpoints: TensorFlow's name-based V2 files with the official variable names.
+
+A network's variables are stored under their official names, optimizer slots as `<name>/<slot>`,
+the step as `global_step` (int64), and the network's options in `model_options.json` beside them,
+with a copy of its dense prediction cell if it has one.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from deeplab import common
+from deeplab.core import dense_prediction_cell
+from deeplab.utils import atomic
+
+GLOBAL_STEP = "global_step"
+_PREFIX = "model.ckpt"
+# The copy of the network's dense prediction cell.
+_CELL_FILE = "dense_prediction_cell.json"
+
+# What `tf.train.load_checkpoint` returns; its class has no public name.
+Reader = Any
+
+
+def official_variables(net: keras.Model) -> dict[str, keras.Variable]:
+    """The network's variables by their official names.
+
+    The name is the variable's path without the network's own name and without the layers that
+    only group others, whose names start with a dot.
+    """
+    variables = {}
+    for variable in net.weights:
+        _, _, path = variable.path.partition(f"{net.name}/")
+        name = "/".join(part for part in path.split("/") if not part.startswith("."))
+        if name in variables:
+            raise ValueError(f"two variables have the official name {name}")
+        variables[name] = variable
+    return variables
+
+
+def latest(path: str) -> str | None:
+    """The newest checkpoint of a folder, or the one that `path` names; None: there is none yet.
+
+    Args:
+        path: a folder with a `checkpoint` state file, or a prefix such as `model.ckpt-30000`.
+    """
+    if tf.io.gfile.exists(f"{path}.index"):
+        return path
+    return tf.train.latest_checkpoint(path)
+
+
+def names(folder: str) -> list[str]:
+    """Names of the checkpoints in a folder, whether or not its state file knows them."""
+    files = tf.io.gfile.glob(os.path.join(folder, "*.index"))
+    return sorted(os.path.basename(file).removesuffix(".index") for file in files)
+
+
+def read(path: str) -> Reader:
+    """Opens a checkpoint.
+
+    Args:
+        path: its prefix, such as `model.ckpt-30000`, or the folder of the newest.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is no checkpoint that can be read.
+    """
+    prefix = latest(path)
+    if prefix is None:
+        folder = path if tf.io.gfile.isdir(path) else os.path.dirname(path) or "."
+        raise FileNotFoundError(
+            f"no checkpoint at {path}: {folder} holds {', '.join(names(folder)) or 'none'}"
+            " (give the name without .index or .data-*)"
+        )
+    try:
+        return tf.train.load_checkpoint(prefix)
+    except (RuntimeError, tf.errors.OpError) as error:
+        raise ValueError(f"{prefix} cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def restore(net: keras.Model, path: str) -> int:
+    """Gives a network the values of a checkpoint.
+
+    Warns where the checkpoint holds a model's variables that the network does not have.
+
+    Args:
+        net: the network.
+        path: prefix of the checkpoint, or the folder of the newest.
+
+    Returns:
+        The step at which it was written; 0 where it does not say.
+
+    Raises:
+        FileNotFoundError: there is no such checkpoint.
+        ValueError: a variable is missing from it, or has another shape; the message lists them.
+    """
+    variables, reader = official_variables(net), read(path)
+    assign(variables, reader, path)
+    if left := _left_out(reader.get_variable_to_shape_map(), variables):
+        logging.warning(
+            "%s holds %d variables that the network does not have, such as %s: if they belong"
+            " to it, flags such as --decoder_output_stride are missing and results are wrong",
+            *(path, len(left), left[0]),
+        )
+    step = global_step(reader)
+    logging.info("restored %s (step %d)", path, step)
+    return step
+
+
+def _left_out(stored: Iterable[str], used: Iterable[str]) -> list[str]:
+    """The model variables of a checkpoint that a network does not use.
+
+    Optimizer slots and moving averages lie below the variable that they belong to; variables at
+    the top level (`global_step`, `beta1_power`) are the trainer's.
+    """
+    stored = set(stored)
+    return sorted(
+        name for name in stored - set(used) if "/" in name and name.rpartition("/")[0] not in stored
+    )
+
+
+def assign(variables: Mapping[str, keras.Variable], reader: Reader, path: str) -> None:
+    """Assigns every variable its value in a checkpoint.
+
+    Args:
+        variables: by name in the checkpoint.
+        reader: the open checkpoint.
+        path: of the checkpoint, for messages.
+
+    Raises:
+        ValueError: a variable is missing, or has another shape. Nothing is assigned then.
+    """
+    shapes = reader.get_variable_to_shape_map()
+    if missing := [name for name in variables if name not in shapes]:
+        raise ValueError(
+            f"{path} lacks {len(missing)} of {len(variables)} variables: {_some(missing)};"
+            " it holds another network (--model_variant, --atrous_rates, --decoder_output_stride"
+            " and the like tell which)"
+        )
+    if wrong := _mismatches(variables, shapes):
+        raise ValueError(
+            f"{path} holds other shapes than the network: {_some(wrong)}"
+            " (--depth_multiplier, the data set's number of classes and the like tell which)"
+        )
+    for name, variable in variables.items():
+        variable.assign(reader.get_tensor(name))
+
+
+def initialize(net: keras.Model, path: str, excluded_scopes: Sequence[str] = ()) -> None:
+    """Starts a network from another run's checkpoint; logs what was taken and what was not.
+
+    Variables that the checkpoint lacks keep their initial values, as in the official
+    `get_model_init_fn`.
+
+    Args:
+        net: the network.
+        path: prefix of the checkpoint, or the folder of the newest.
+        excluded_scopes: variables whose official names start with one of these are not taken.
+
+    Raises:
+        FileNotFoundError: there is no such checkpoint.
+        ValueError: a variable has another shape in it, or it has none of the variables.
+    """
+    reader = read(path)
+    shapes = reader.get_variable_to_shape_map()
+    restored, skipped, missing = {}, [], []
+    for name, variable in official_variables(net).items():
+        label = f"{name} {tuple(variable.shape)}"
+        if name.startswith(tuple(excluded_scopes)):
+            skipped.append(label)
+        elif name not in shapes:
+            missing.append(label)
+        else:
+            restored[name] = variable
+    if wrong := _mismatches(restored, shapes):
+        remedy = (
+            "--initialize_last_layer=false starts the last layers anew (with"
+            " --last_layers_contain_logits_only=true the logits alone)"
+        )
+        if any(name.startswith(f"{net.backbone.name}/") for name in wrong):
+            remedy = "are --model_variant and --depth_multiplier those it was trained with?"
+        raise ValueError(
+            f"--tf_initial_checkpoint={path} holds other shapes than the network: {_some(wrong)};"
+            f" {remedy}"
+        )
+    if not restored:
+        raise ValueError(
+            f"--tf_initial_checkpoint={path} has none of the network's variables; it starts with"
+            f" {_some(sorted(shapes))}: is --model_variant right?"
+        )
+    assign(restored, reader, path)
+    taken = [f"{name} {tuple(variable.shape)}" for name, variable in restored.items()]
+    for title, labels in (
+        (f"initialised from {path}", taken),
+        ("not taken from it, as asked (--initialize_last_layer=false)", skipped),
+        ("not found in it, so new", missing),
+    ):
+        if labels:
+            logging.info("%d variables %s:\n  %s", len(labels), title, "\n  ".join(labels))
+
+
+def _mismatches(variables: Mapping[str, keras.Variable], shapes: Mapping) -> list[str]:
+    return [
+        f"{name} {tuple(shapes[name])} there, {tuple(variable.shape)} here"
+        for name, variable in variables.items()
+        if tuple(shapes[name]) != tuple(variable.shape)
+    ]
+
+
+def _some(names: Sequence[str], count: int = 3) -> str:
+    rest = f", ... ({len(names) - count} more)" if len(names) > count else ""
+    return ", ".join(names[:count]) + rest
+
+
+def save(
+    logdir: str,
+    step: int,
+    variables: Mapping[str, keras.Variable],
+    max_to_keep: int = 5,
+) -> str:
+    """Writes `model.ckpt-<step>` and makes it the newest of the folder.
+
+    The files are written under temporary names and renamed when whole, then the `checkpoint`
+    state file is replaced, and only then are old checkpoints removed: a kill at any moment
+    leaves the last good one in place.
+
+    Args:
+        logdir: folder of the checkpoints.
+        step: global step, stored as `global_step`.
+        variables: the other variables by name.
+        max_to_keep: how many checkpoints the folder keeps.
+
+    Returns:
+        The prefix of the new checkpoint.
+    """
+    tf.io.gfile.makedirs(logdir)
+    prefix = os.path.join(logdir, f"{_PREFIX}-{step}")
+    tensors = {name: tf.convert_to_tensor(variable) for name, variable in variables.items()}
+    tensors[GLOBAL_STEP] = tf.constant(step, tf.int64)
+    tf.raw_ops.SaveV2(
+        prefix=prefix,
+        tensor_names=list(tensors),
+        shape_and_slices=[""] * len(tensors),
+        tensors=list(tensors.values()),
+    )
+    state = tf.train.get_checkpoint_state(logdir)
+    known = [os.path.basename(path) for path in (state.all_model_checkpoint_paths if state else ())]
+    known = [name for name in known if name != os.path.basename(prefix)]
+    known.append(os.path.basename(prefix))
+    obsolete, kept = known[:-max_to_keep], known[-max_to_keep:]
+    _write_state(logdir, kept)
+    for name in obsolete:
+        path = os.path.join(logdir, name)
+        for file in tf.io.gfile.glob(f"{path}.index") + tf.io.gfile.glob(f"{path}.data-*"):
+            tf.io.gfile.remove(file)
+    return prefix
+
+
+def _write_state(logdir: str, names: Sequence[str]) -> None:
+    """Writes the `checkpoint` state file; names relative to the folder let it be moved."""
+    lines = [f'model_checkpoint_path: "{names[-1]}"']
+    lines += [f'all_model_checkpoint_paths: "{name}"' for name in names]
+    path = os.path.join(logdir, "checkpoint")
+    with tf.io.gfile.GFile(f"{path}.tmp", "w") as file:
+        file.write("\n".join(lines) + "\n")
+    tf.io.gfile.rename(f"{path}.tmp", path, overwrite=True)
+
+
+def global_step(reader: Reader) -> int:
+    """The step at which a checkpoint was written; 0 where it does not say."""
+    if not reader.has_tensor(GLOBAL_STEP):
+        return 0
+    return int(np.asarray(reader.get_tensor(GLOBAL_STEP)))
+
+
+def save_options(folder: str, options: common.ModelOptions) -> None:
+    """Writes `model_options.json` into a folder of checkpoints or an export.
+
+    A dense prediction cell is copied beside it, so that the folder may be moved.
+
+    Raises:
+        FileNotFoundError: the cell's file is not there.
+    """
+    if options.dense_prediction_cell_json:
+        cell = dense_prediction_cell.find(options.dense_prediction_cell_json)
+        with tf.io.gfile.GFile(cell) as stream:
+            atomic.write_text(os.path.join(folder, _CELL_FILE), stream.read())
+        options = options.replace(dense_prediction_cell_json=_CELL_FILE)
+    atomic.write_text(os.path.join(folder, common.OPTIONS_FILE), options.to_json())
+
+
+def load_options(path: str) -> common.ModelOptions | None:
+    """The options stored beside a checkpoint; None where there are none (official checkpoints).
+
+    Args:
+        path: the folder of the checkpoints, which need not exist, or the prefix of one.
+
+    Returns:
+        The options; the path of a dense prediction cell is that of its copy in the folder.
+
+    Raises:
+        ValueError: the file is not what `save_options` writes.
+    """
+    is_prefix = tf.io.gfile.exists(f"{path}.index") or ".ckpt" in os.path.basename(path)
+    folder = os.path.dirname(path) if is_prefix else path
+    file = os.path.join(folder, common.OPTIONS_FILE)
+    if not tf.io.gfile.exists(file):
+        return None
+    with tf.io.gfile.GFile(file) as stream:
+        try:
+            options = common.ModelOptions.from_json(stream.read())
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{file}: {error}") from None
+    if cell := options.dense_prediction_cell_json:
+        options = options.replace(dense_prediction_cell_json=os.path.join(folder, cell))
+    return options

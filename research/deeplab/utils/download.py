@@ -1,0 +1,230 @@
+"""Archives from the web: fetched, verified, unpacked into a folder that is whole or not there."""
+
+import gzip
+import hashlib
+import http.client
+import os
+import pathlib
+import shutil
+import tarfile
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Mapping
+
+from absl import logging
+
+_CHUNK = 2**20
+_TIMEOUT_SECS = 60.0
+_ATTEMPTS = 4
+_PAUSE_SECS = 2.0
+_PROGRESS_SECS = 10.0
+
+
+def install(
+    url: str,
+    folder: str | os.PathLike[str],
+    size_limits: tuple[int, int | None] = (0, None),
+    digest: str | None = None,
+) -> None:
+    """Fetches a .tar.gz archive, verifies it and unpacks it into a folder.
+
+    Everything happens in a temporary folder beside it, which is renamed when all is well and
+    removed after an error.
+
+    Args:
+        url: of the archive.
+        folder: to make; it may not be there.
+        size_limits: least and largest number of bytes that the archive may have; None: any.
+        digest: of the archive, such as "sha256:..."; None: not known.
+
+    Raises:
+        FileExistsError: the folder is there.
+        OSError: the archive cannot be fetched; the message has the URL.
+        ValueError: it is not the archive that is expected, or not one that is safe to unpack.
+    """
+    folder = os.path.abspath(folder)
+    if os.path.lexists(folder):
+        raise FileExistsError(f"{folder} is there already")
+    parent, name = os.path.split(folder)
+    os.makedirs(parent, exist_ok=True)
+    aside = tempfile.mkdtemp(prefix=f".{name}.", suffix=".tmp", dir=parent)
+    try:
+        archive = os.path.join(aside, os.path.basename(url))
+        fetch(url, archive, size_limits)
+        if digest:
+            verify(archive, digest)
+        unpacked = os.path.join(aside, "unpacked", name)
+        unpack(archive, unpacked)
+        os.rename(unpacked, folder)
+    finally:
+        shutil.rmtree(aside)
+
+
+def fetch(url: str, path: str, size_limits: tuple[int, int | None] = (0, None)) -> None:
+    """Downloads a file. A broken transfer is taken up where it broke, a few times.
+
+    Args:
+        url: of the file.
+        path: where to write it.
+        size_limits: least and largest number of bytes that it may have; None: any.
+
+    Raises:
+        OSError: it cannot be had; the message has the URL and why.
+        ValueError: it has another size.
+    """
+    transfer, problem = _Transfer(url, path, size_limits), ""
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            logging.warning("%s: %s; trying again", url, problem)
+            time.sleep(_PAUSE_SECS)
+        try:
+            if transfer.run():
+                return
+            problem = f"the connection ended after {transfer.received} of {transfer.total} bytes"
+        except urllib.error.HTTPError as error:
+            problem = f"HTTP {error.code} {error.reason}"
+            if error.code < 500:
+                break
+        except urllib.error.URLError as error:
+            problem = str(error.reason)
+        except (ConnectionError, TimeoutError, http.client.HTTPException) as error:
+            problem = str(error) or type(error).__name__
+    raise OSError(f"{url} cannot be fetched: {problem}")
+
+
+class _Transfer:
+    """A file on its way.
+
+    Attributes:
+        received: bytes that are here.
+        total: bytes that there are; None: the server does not say.
+    """
+
+    def __init__(self, url: str, path: str, size_limits: tuple[int, int | None]):
+        self.url = url
+        self.path = path
+        self.least, self.most = size_limits
+        self.received = 0
+        self.total: int | None = None
+        # What names the server's version of the file, for a transfer to be taken up.
+        self._version: str | None = None
+
+    def run(self) -> bool:
+        """Fetches what is missing; returns whether the file is whole."""
+        request = urllib.request.Request(self.url)
+        if self.received and self._version:
+            request.add_header("Range", f"bytes={self.received}-")
+            request.add_header("If-Range", self._version)
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECS) as response:
+            self._read_headers(response.status, response.headers)
+            with open(self.path, "ab" if self.received else "wb") as file:
+                said = time.monotonic()
+                while chunk := response.read(_CHUNK):
+                    file.write(chunk)
+                    self.received += len(chunk)
+                    self._check_size(self.received, least=0)
+                    if time.monotonic() - said >= _PROGRESS_SECS:
+                        said = time.monotonic()
+                        logging.info("fetched %s", self._progress())
+        if self.total is not None and self.received < self.total:
+            return False
+        self._check_size(self.received, self.least)
+        return True
+
+    def _read_headers(self, status: int, headers: Mapping[str, str]) -> None:
+        if status == http.client.PARTIAL_CONTENT:
+            span = headers.get("Content-Range", "")
+            if not span.startswith(f"bytes {self.received}-"):
+                self.received = 0
+                raise http.client.HTTPException(f"the server sent another part, {span!r}")
+            return
+        # From the start: the first answer, or the file has changed, or there are no parts.
+        self.received = 0
+        length = headers.get("Content-Length")
+        self.total = int(length) if length else None
+        tag = headers.get("ETag", "")
+        self._version = tag if tag.startswith('"') else headers.get("Last-Modified")
+        if self.total is not None:
+            self._check_size(self.total, self.least)
+
+    def _check_size(self, size: int, least: int) -> None:
+        if size >= least and (self.most is None or size <= self.most):
+            return
+        limits = f"{self.least}" if self.least == self.most else f"{self.least} to {self.most}"
+        raise ValueError(
+            f"{self.url} has {size} bytes where {limits} are expected: it is not that file"
+        )
+
+    def _progress(self) -> str:
+        received = f"{self.received / 1e6:.0f}"
+        return f"{received} of {self.total / 1e6:.0f} MB" if self.total else f"{received} MB"
+
+
+def verify(path: str, digest: str) -> None:
+    """Compares a file with its digest.
+
+    Args:
+        path: of the file.
+        digest: name of a hash function, a colon and the hexadecimal digest.
+
+    Raises:
+        ValueError: they differ.
+    """
+    algorithm, _, expected = digest.partition(":")
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, algorithm).hexdigest()
+    if found != expected:
+        raise ValueError(
+            f"{os.path.basename(path)} is not the published file: its {algorithm} is {found}, not"
+            f" {expected}"
+        )
+
+
+def unpack(archive: str, folder: str) -> None:
+    """Unpacks a .tar.gz archive of plain files and folders into a folder.
+
+    Args:
+        archive: path of the archive.
+        folder: where to; made if it is not there.
+
+    Raises:
+        ValueError: the archive is damaged, or holds a link, a device, or a path that leaves the
+            folder. What was unpacked before it is left.
+    """
+    if not hasattr(tarfile, "data_filter"):
+        raise OSError("this Python has no safe way to unpack archives; it takes 3.11.4 or later")
+    os.makedirs(folder)
+    name = os.path.basename(archive)
+    try:
+        with (
+            gzip.open(archive) as stream,
+            tarfile.open(fileobj=stream, mode="r:") as tar,
+        ):
+            tar.extractall(folder, filter=_plain_and_inside)
+            # The checksum is at the end, behind what the tar reader looks at.
+            while stream.read(_CHUNK):
+                pass
+    except _UnsafeError as error:
+        raise ValueError(f"{name} is not unpacked: {error}") from None
+    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise ValueError(f"{name} is damaged: {error}") from None
+
+
+class _UnsafeError(Exception):
+    """A member of an archive is refused."""
+
+
+def _plain_and_inside(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
+    """Refuses all but files and folders inside; then what tarfile itself does for plain data."""
+    path = pathlib.PurePosixPath(member.name)
+    if path.is_absolute() or ".." in path.parts:
+        raise _UnsafeError(f"{member.name} leaves the folder")
+    if not (member.isreg() or member.isdir()):
+        raise _UnsafeError(f"{member.name} is a link or a device")
+    try:
+        return tarfile.data_filter(member, folder)
+    except tarfile.FilterError as error:
+        raise _UnsafeError(str(error)) from None

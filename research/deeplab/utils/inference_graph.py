@@ -1,0 +1,258 @@
+"""The graph of an export: from images as they are to the official outputs, under official names."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import tensorflow as tf
+from tensorflow.python.framework import convert_to_constants
+
+from deeplab import model
+from deeplab.core import feature_extractor, preprocess_utils, utils
+
+INPUT = "ImageTensor"
+PREDICTIONS = "SemanticPredictions"
+PROBABILITIES = "SemanticProbabilities"
+# Before they are cropped and resized to the image.
+RAW_PREDICTIONS = "RawSemanticPredictions"
+RAW_PROBABILITIES = "RawSemanticProbabilities"
+OUTPUTS = (PREDICTIONS, PROBABILITIES, RAW_PREDICTIONS, RAW_PROBABILITIES)
+# Signatures of a SavedModel: from images; from files; from files to files.
+SERVING_IMAGES = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+SERVING_BYTES = "serving_bytes"
+SERVING_PNG = "serving_png"
+# Inputs and outputs of the last two. TensorFlow Serving's REST interface sends a tensor whose name
+# ends in _bytes in base64.
+IMAGE_BYTES = "image_bytes"
+IMAGE_SIZE = "ImageSize"
+LABEL_PNG = "label_png_bytes"
+
+# The labels on the grid where the network finds them; what TFLite models have as output.
+_ARG_MAX = "ArgMax"
+
+
+_Function = tf.types.experimental.PolymorphicFunction
+
+
+def predict(
+    net: model.DeepLab,
+    images: tf.Tensor,
+    inference_scales: Sequence[float] = (1.0,),
+    add_flipped_images: bool = False,
+) -> dict[str, tf.Tensor]:
+    """Labels and probabilities of images of any size.
+
+    Images are resized where the network's options say so, padded below and right to the crop size
+    with the mean pixel, and the results are cropped and resized back. Larger ones keep their size.
+
+    Args:
+        net: the network.
+        images: uint8 [B, H, W, 3], RGB.
+        inference_scales: scales at which the images are looked at.
+        add_flipped_images: also look at the images flipped left to right.
+
+    Returns:
+        `SemanticPredictions`, labels int32 [B, H, W]; `SemanticProbabilities`, float32
+        [B, H, W, num_classes]; and both for the resized and padded images, the labels float32:
+        `RawSemanticPredictions`, `RawSemanticProbabilities`.
+
+    Reference: official `export_model.py`. Probabilities of several scales sum to one here.
+    """
+    options = net.options
+    size = tf.shape(images)[1:3]
+    resized = tf.cast(images, tf.float32)
+    resized_size = size
+    if options.min_resize_value:
+        resized_size = preprocess_utils.size_in_range(
+            size, options.min_resize_value, options.max_resize_value, options.resize_factor
+        )
+        resized = utils.resize_bilinear(resized, resized_size)
+    missing = tf.maximum(list(options.crop_size or (1, 1)) - resized_size, 0)
+    mean_pixel = tf.constant(net.mean_pixel, tf.float32)
+    paddings = [[0, 0], [0, missing[0]], [0, missing[1]], [0, 0]]
+    padded = tf.pad(resized - mean_pixel, paddings) + mean_pixel
+    with _named_backbone_input(net):
+        labels, probabilities = model.predict_labels(
+            net, padded, inference_scales, add_flipped_images
+        )
+    raw_labels = tf.identity(tf.cast(labels, tf.float32), RAW_PREDICTIONS)
+    raw_probabilities = tf.identity(probabilities, RAW_PROBABILITIES)
+    labels = labels[:, : resized_size[0], : resized_size[1]]
+    probabilities = probabilities[:, : resized_size[0], : resized_size[1]]
+    if options.min_resize_value:
+        labels = utils.resize_nearest(labels[..., tf.newaxis], size)[..., 0]
+        probabilities = utils.resize_bilinear(probabilities, size)
+    return {
+        PREDICTIONS: tf.identity(labels, PREDICTIONS),
+        PROBABILITIES: tf.identity(probabilities, PROBABILITIES),
+        RAW_PREDICTIONS: raw_labels,
+        RAW_PROBABILITIES: raw_probabilities,
+    }
+
+
+def signatures(
+    net: model.DeepLab,
+    inference_scales: Sequence[float] = (1.0,),
+    add_flipped_images: bool = False,
+) -> dict[str, _Function]:
+    """The signatures of a SavedModel.
+
+    Args:
+        net: the network.
+        inference_scales: scales at which the images are looked at.
+        add_flipped_images: also look at the images flipped left to right.
+
+    Returns:
+        Functions of one tensor that return tensors by their names:
+        `serving_default`: `ImageTensor`, uint8 [B, H, W, 3] -> what `predict` returns.
+        `serving_bytes`: `image_bytes`, string [B], the bytes of JPEG or PNG files of any sizes ->
+            `ImageSize` int32 [B, 2], their heights and widths, and `SemanticPredictions` and
+            `SemanticProbabilities` as above, [B, H, W] with the largest height and width among
+            them. Outside of an image labels are -1 and probabilities 0.
+        `serving_png`: `image_bytes` -> `label_png_bytes`, string [B], the labels of each image as
+            the bytes of a grey PNG file of its size.
+    """
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, INPUT)])
+    def serving_default(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return predict(net, images, inference_scales, add_flipped_images)
+
+    # Each image goes through the network alone: what comes out does not depend on the others.
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, IMAGE_BYTES)])
+    def serving_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        sizes = tf.map_fn(
+            lambda data: tf.shape(_decode(data))[:2],
+            image_bytes,
+            fn_output_signature=tf.TensorSpec((2,), tf.int32),
+        )
+        largest = tf.reduce_max(sizes, axis=0)
+
+        def one(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            # Decoded again: that is little work beside the network's, and holds one image only.
+            image = _decode(data)
+            outputs = serving_default(image[tf.newaxis])
+            below, right = tf.unstack(largest - tf.shape(image)[:2])
+            paddings = [[0, below], [0, right]]
+            return (
+                tf.pad(outputs[PREDICTIONS][0], paddings, constant_values=-1),
+                tf.pad(outputs[PROBABILITIES][0], [*paddings, [0, 0]]),
+            )
+
+        labels, probabilities = tf.map_fn(
+            one,
+            image_bytes,
+            fn_output_signature=(
+                tf.TensorSpec((None, None), tf.int32),
+                tf.TensorSpec((None, None, net.options.num_classes), tf.float32),
+            ),
+            parallel_iterations=1,
+        )
+        return {PREDICTIONS: labels, PROBABILITIES: probabilities, IMAGE_SIZE: sizes}
+
+    label_type = tf.uint8 if net.options.num_classes <= 256 else tf.uint16
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, IMAGE_BYTES)])
+    def serving_png(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        def one(data: tf.Tensor) -> tf.Tensor:
+            outputs = serving_default(_decode(data)[tf.newaxis])
+            labels = tf.cast(outputs[PREDICTIONS][0], label_type)
+            return tf.io.encode_png(labels[..., tf.newaxis])
+
+        signature = tf.TensorSpec((), tf.string)
+        pngs = tf.map_fn(one, image_bytes, fn_output_signature=signature, parallel_iterations=1)
+        return {LABEL_PNG: pngs}
+
+    return {
+        SERVING_IMAGES: _portable(serving_default),
+        SERVING_BYTES: serving_bytes,
+        SERVING_PNG: serving_png,
+    }
+
+
+def frozen(
+    net: model.DeepLab,
+    inference_scales: Sequence[float] = (1.0,),
+    add_flipped_images: bool = False,
+) -> tuple[tf.compat.v1.GraphDef, tf.compat.v1.GraphDef]:
+    """The official frozen graph.
+
+    Its tensors are `ImageTensor:0`, uint8 [1, H, W, 3]; those that `predict` returns, by the same
+    names; `ArgMax:0`, the labels on the grid where they were found, int64; and the preprocessed
+    image `<scope>/<scope>/input:0`, such as `MobilenetV2/MobilenetV2/input:0`.
+
+    Args:
+        net: the network.
+        inference_scales: scales at which the images are looked at.
+        add_flipped_images: also look at the images flipped left to right.
+
+    Returns:
+        The graph with the weights as constants, and the graph without them.
+    """
+
+    @tf.function(input_signature=[tf.TensorSpec((1, None, None, 3), tf.uint8, INPUT)])
+    def function(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return predict(net, images, inference_scales, add_flipped_images)
+
+    concrete = _portable(function).get_concrete_function()
+    constant = convert_to_constants.convert_variables_to_constants_v2(concrete)
+    with_weights, without = (
+        _official(graph.as_graph_def(add_shapes=True)) for graph in (constant.graph, concrete.graph)
+    )
+    return with_weights, without
+
+
+def _portable(function: _Function) -> _Function:
+    """Refuses a graph that runs on some machines only; returns the function.
+
+    Not every CPU kernel of depthwise convolution knows atrous rates (oneDNN's does); what
+    `tf.nn.depthwise_conv2d` makes of them, a plain convolution of spread-out pixels, runs anywhere.
+    """
+    for node in function.get_concrete_function().graph.as_graph_def().node:
+        dilations = node.attr["dilations"].list.i
+        if node.op == "DepthwiseConv2dNative" and any(rate != 1 for rate in dilations):
+            raise ValueError(f"the operation {node.name} does not run on every machine")
+    return function
+
+
+def _official(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
+    """The graph that the official outputs need; its arg-max is of the official type, int64."""
+    nodes = {node.name: node for node in graph_def.node}
+    needed, open_names = set(), list(OUTPUTS)
+    while open_names:
+        if (name := open_names.pop()) not in needed:
+            needed.add(name)
+            open_names += [edge.removeprefix("^").split(":")[0] for edge in nodes[name].input]
+    for node in nodes.values():
+        if node.name not in needed:
+            graph_def.node.remove(node)
+    narrow = f"{_ARG_MAX}/int32"
+    for node in graph_def.node:
+        node.input[:] = [narrow if edge == _ARG_MAX else edge for edge in node.input]
+    nodes[_ARG_MAX].attr["output_type"].type = tf.int64.as_datatype_enum
+    cast = graph_def.node.add(op="Cast", name=narrow, input=[_ARG_MAX])
+    cast.attr["SrcT"].type = tf.int64.as_datatype_enum
+    cast.attr["DstT"].type = tf.int32.as_datatype_enum
+    return graph_def
+
+
+def _decode(data: tf.Tensor) -> tf.Tensor:
+    """The image in the bytes of a JPEG or PNG file, uint8 [height, width, 3], RGB."""
+    image = tf.io.decode_image(data, channels=3, expand_animations=False)
+    return tf.ensure_shape(image, (None, None, 3))
+
+
+@contextlib.contextmanager
+def _named_backbone_input(net: model.DeepLab) -> Iterator[None]:
+    """Names the preprocessed images as the official MobileNets do, `<scope>/<scope>/input`."""
+    scope = feature_extractor.get_backbone(net.options.model_variant).scope
+    preprocess = net.preprocess
+
+    def named(images: tf.Tensor) -> tf.Tensor:
+        # The slash at the end makes it the whole name, whatever scope this is called in.
+        with tf.name_scope(f"{scope}/{scope}/"):
+            return tf.identity(preprocess(images), "input")
+
+    net.preprocess = named
+    try:
+        yield
+    finally:
+        net.preprocess = preprocess

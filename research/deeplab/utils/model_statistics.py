@@ -1,0 +1,224 @@
+"""How large a network is: parameters, multiply-adds and output shapes, by layer and part.
+
+The multiply-adds are those of the convolutions, one image at a time, which is how they are counted
+in the papers; resizing, pooling, activations and the batch norms, which inference folds into the
+convolutions, are left out.
+"""
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from deeplab import model
+from deeplab.core import layers
+from deeplab.utils import checkpoint, reports
+
+PARTS = ("backbone", "head", "decoder", "logits")
+
+Shape = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """Numbers of a layer, a part or the network.
+
+    Attributes:
+        name: of the part, or the official one of the layer's weight.
+        parameters: numbers that are trained.
+        moving_averages: numbers that a checkpoint holds beside them.
+        multiply_adds: of one image.
+        padded_multiply_adds: the same where dilated convolutions go through space-to-batch, which
+            also convolves the padding that makes the features' size a multiple of the rate.
+        output_shapes: [1, height, width, channels] for each scale of the image pyramid.
+    """
+
+    name: str
+    parameters: int = 0
+    moving_averages: int = 0
+    multiply_adds: int = 0
+    padded_multiply_adds: int = 0
+    output_shapes: tuple[Shape, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelStatistics:
+    """What `measure` finds.
+
+    Attributes:
+        layers: each part's layers, in the order in which their variables are stored; a layer is a
+            convolution with all that belongs to it, or a normalisation that belongs to none.
+        output_shapes: of each part, as `Statistics` has them.
+    """
+
+    layers: dict[str, tuple[Statistics, ...]]
+    output_shapes: dict[str, tuple[Shape, ...]]
+
+    @property
+    def parts(self) -> list[Statistics]:
+        """The parts that the network has."""
+        return [
+            _sum(part, layers, self.output_shapes[part]) for part, layers in self.layers.items()
+        ]
+
+    @property
+    def total(self) -> Statistics:
+        """The whole network."""
+        parts = self.parts
+        return _sum("total", parts, parts[-1].output_shapes)
+
+
+def _sum(name: str, parts: Sequence[Statistics], output_shapes: tuple[Shape, ...]) -> Statistics:
+    numbers = (
+        field.name for field in dataclasses.fields(Statistics) if isinstance(field.default, int)
+    )
+    sums = {number: sum(getattr(part, number) for part in parts) for number in numbers}
+    return Statistics(name=name, output_shapes=output_shapes, **sums)
+
+
+def measure(net: model.DeepLab, image_size: tuple[int, int]) -> ModelStatistics:
+    """Measures a network without running it: it is traced, and its layers note their shapes.
+
+    Args:
+        net: the network.
+        image_size: (height, width) of the images.
+    """
+    part_layers = {
+        "backbone": [net.backbone],
+        "head": net.heads,
+        "decoder": [net.decoder] if net.decoder else [],
+        "logits": [net.logits] if net.logits else [],
+    }
+    part_layers = {part: members for part, members in part_layers.items() if members}
+    convolutions = [
+        layer
+        for layer in layers.sublayers(net)
+        if isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D)
+    ]
+    shapes: dict[int, list[Shape]] = {}
+    with contextlib.ExitStack() as stack:
+        for members in part_layers.values():
+            for layer in members:
+                shapes[id(layer)] = stack.enter_context(_noting_shapes(layer, "call"))
+        for layer in convolutions:
+            shapes[id(layer)] = stack.enter_context(_noting_shapes(layer, "convolve"))
+        # A function of its own: tracing the network itself would leave the trace behind in it.
+        tf.function(lambda images: net(images)).get_concrete_function(
+            tf.TensorSpec((1, *image_size, 3))
+        )
+    owners = {id(variable): layer for layer in convolutions for variable in layer.weights}
+    names = {id(variable): name for name, variable in checkpoint.official_variables(net).items()}
+    return ModelStatistics(
+        layers={
+            part: tuple(
+                statistics
+                for member in members
+                for statistics in _layer_statistics(member, owners, names, shapes)
+            )
+            for part, members in part_layers.items()
+        },
+        output_shapes={
+            part: tuple(shape for layer in members for shape in shapes[id(layer)])
+            for part, members in part_layers.items()
+        },
+    )
+
+
+@contextlib.contextmanager
+def _noting_shapes(layer: keras.layers.Layer, method: str) -> Iterator[list[Shape]]:
+    """Gives a list that gets the shape of what the layer's method returns in each call."""
+    original = getattr(layer, method)
+    shapes: list[Shape] = []
+
+    def noting(*args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        # A backbone returns its end points as well.
+        output = result[0] if isinstance(result, tuple) else result
+        shapes.append(tuple(output.shape))
+        return result
+
+    setattr(layer, method, noting)
+    try:
+        yield shapes
+    finally:
+        delattr(layer, method)
+
+
+def _layer_statistics(
+    part: keras.layers.Layer,
+    owners: dict[int, layers.Conv2D | layers.DepthwiseConv2D],
+    names: dict[int, str],
+    shapes: dict[int, list[Shape]],
+) -> Iterator[Statistics]:
+    """The statistics of each layer of a part.
+
+    Args:
+        part: its layer.
+        owners: the convolution that a variable belongs to, by the variable's id.
+        names: official name of a variable, by its id.
+        shapes: output shapes of a convolution, by its id.
+    """
+    groups: dict[int | str, list[keras.Variable]] = {}
+    for variable in part.weights:
+        owner = owners.get(id(variable))
+        scope, _, _ = names[id(variable)].rpartition("/")
+        groups.setdefault(id(owner) if owner else scope, []).append(variable)
+    for variables in groups.values():
+        first = names[id(variables[0])]
+        sizes = {True: 0, False: 0}
+        for variable in variables:
+            sizes[variable.trainable] += math.prod(variable.shape)
+        numbers = {"parameters": sizes[True], "moving_averages": sizes[False]}
+        convolution = owners.get(id(variables[0]))
+        if convolution is None:
+            yield Statistics(name=first.rpartition("/")[0], **numbers)
+            continue
+        outputs = shapes[id(convolution)]
+        taps = math.prod(convolution.kernel.shape)
+        yield Statistics(
+            name=names[id(convolution.kernel)],
+            multiply_adds=sum(height * width for _, height, width, _ in outputs) * taps,
+            padded_multiply_adds=taps
+            * sum(math.prod(_padded_size(convolution, shape[1:3])) for shape in outputs),
+            output_shapes=tuple(outputs),
+            **numbers,
+        )
+
+
+def _padded_size(
+    convolution: layers.Conv2D | layers.DepthwiseConv2D, output_size: Shape
+) -> list[int]:
+    """The size that a convolution's output has before space-to-batch's padding is cut off."""
+    padded = []
+    for side, kernel, rate in zip(
+        output_size, convolution.kernel_size, convolution.rate, strict=True
+    ):
+        around = (kernel - 1) * rate
+        padded.append(math.ceil((side + around) / rate) * rate - around)
+    return padded
+
+
+def format_statistics(statistics: ModelStatistics, *, by_layer: bool = False) -> str:
+    """A table with a row for each part, or each layer of it, and one for the whole network."""
+    rows = []
+    for part in statistics.parts:
+        if by_layer:
+            rows += map(_row, statistics.layers[part.name])
+        rows.append(_row(part))
+    rows.append(_row(statistics.total))
+    header = ("layer" if by_layer else "part", "parameters", "multiply-adds (B)", "output")
+    return reports.format_table(header, rows)
+
+
+def _row(statistics: Statistics) -> tuple[str, ...]:
+    shapes = ("x".join(map(str, shape[1:])) for shape in statistics.output_shapes)
+    return (
+        statistics.name,
+        f"{statistics.parameters:,}",
+        f"{statistics.multiply_adds / 1e9:.4f}",
+        ", ".join(shapes),
+    )

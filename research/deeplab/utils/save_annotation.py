@@ -1,0 +1,94 @@
+"""Saves labels, predictions and images as PNG files (official `save_annotation`)."""
+
+import os
+
+import cv2
+import numpy as np
+
+from deeplab.utils import atomic, colormaps
+
+
+def save_annotation(
+    label: np.ndarray,
+    save_dir: str | os.PathLike[str],
+    filename: str,
+    add_colormap: bool = True,
+    normalize_to_unit_values: bool = False,
+    scale_values: bool = False,
+    colormap_type: str | np.ndarray = "pascal",
+) -> str:
+    """Saves a label, or any array of one or three channels, as `save_dir/filename.png`.
+
+    Args:
+        label: with a colour map integers [height, width]; else [height, width] or, RGB,
+            [height, width, 3], of any type. Fractions are cut off.
+        save_dir: the folder; made if it is not there.
+        filename: the file's name without `.png`.
+        add_colormap: save the colours of the labels; the next two options then have no effect.
+        normalize_to_unit_values: shift and stretch the values to [0, 1], unless all are equal.
+        scale_values: multiply the values by 255.
+        colormap_type: an official colour map's name, or colours [entries, 3]; see `colormaps`.
+
+    Returns:
+        The path of the file. It has 8 bits a channel; labels above 255 are saved with 16 bits.
+
+    Raises:
+        ValueError: the array has another shape, or a value that the file cannot hold.
+        OSError: the file cannot be written.
+    """
+    path = os.path.join(save_dir, f"{filename}.png")
+    values = np.asarray(label)
+    try:
+        if add_colormap:
+            values = colormaps.label_to_color_image(values, colormap_type)
+        else:
+            if not np.isfinite(values).all():
+                raise ValueError("it has values that are not finite")
+            if normalize_to_unit_values and values.size and (extent := np.ptp(values)):
+                values = (values - values.min()) / extent
+            if scale_values:
+                values = 255.0 * values
+        write_png(path, _as_pixels(values))
+    except ValueError as error:
+        raise ValueError(f"cannot save {path}: {error}") from None
+    return path
+
+
+def _as_pixels(values: np.ndarray) -> np.ndarray:
+    """The values as uint8, or uint16 where labels need it; the official code wraps them."""
+    low, high = values.min(initial=0), values.max(initial=0)
+    wide = values.ndim == 2 and np.issubdtype(values.dtype, np.integer)
+    limit = 65535 if wide else 255
+    # A fraction is cut off, so that 255.9 still is 255.
+    if low <= -1 or high >= limit + 1:
+        raise ValueError(
+            f"its values are {low:g} to {high:g}, a PNG file of this kind holds 0 to {limit}"
+            " (normalize_to_unit_values with scale_values brings them into range)"
+        )
+    return values.astype(np.uint16 if high >= 256 else np.uint8)
+
+
+def write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
+    """Writes a PNG file, aside and renamed.
+
+    Args:
+        path: of the file; its folder is made if it is not there.
+        image: uint8 or uint16 [height, width], or uint8 RGB [height, width, 3].
+
+    Raises:
+        ValueError: the image has another shape or type, or no pixels.
+        OSError: the file cannot be written.
+    """
+    image = np.asarray(image)
+    colored = image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8
+    grey = image.ndim == 2 and image.dtype in (np.uint8, np.uint16)
+    if not (colored or grey) or not image.size:
+        raise ValueError(
+            "an image is [height, width] or RGB [height, width, 3], not"
+            f" {image.dtype} {list(image.shape)}"
+        )
+    pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if colored else image
+    encoded, data = cv2.imencode(".png", pixels)
+    if not encoded:
+        raise ValueError(f"OpenCV cannot write an image of {list(image.shape)} as PNG")
+    atomic.write_bytes(path, data.tobytes())

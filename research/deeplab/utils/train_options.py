@@ -1,0 +1,92 @@
+"""How a network is trained, as a value."""
+
+import dataclasses
+
+from absl import flags
+
+# The least that an option may be, to its names.
+_LEAST = {
+    1: (
+        "training_number_of_steps",
+        "train_batch_size",
+        "log_steps",
+        "learning_rate_decay_step",
+    ),
+    0: (
+        "momentum",
+        "adam_learning_rate",
+        "base_learning_rate",
+        "end_learning_rate",
+        "decay_steps",
+        "slow_start_step",
+        "slow_start_learning_rate",
+        "weight_decay",
+        "top_k_percent_pixels",
+        "hard_example_mining_step",
+        "save_interval_secs",
+        "save_summaries_secs",
+        "seed",
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """How a network is trained; names and defaults are those of the official train flags."""
+
+    training_number_of_steps: int = 30000
+    train_batch_size: int = 8
+    # --- The optimizer ---
+    optimizer: str = "momentum"
+    momentum: float = 0.9
+    # Adam keeps its own rate and knows no policy, as in the official trainer.
+    adam_learning_rate: float = 0.001
+    adam_epsilon: float = 1e-8
+    # --- The learning rate; see `learning_rate.learning_rate_schedule` ---
+    learning_policy: str = "poly"
+    base_learning_rate: float = 1e-4
+    learning_rate_decay_factor: float = 0.1
+    learning_rate_decay_step: int = 2000
+    learning_power: float = 0.9
+    decay_steps: float = 0.0
+    end_learning_rate: float = 0.0
+    slow_start_step: int = 0
+    slow_start_learning_rate: float = 1e-4
+    # --- The loss; see `losses.softmax_cross_entropy` ---
+    weight_decay: float = 4e-5
+    label_weights: tuple[float, ...] | None = None
+    upsample_logits: bool = True
+    top_k_percent_pixels: float = 1.0
+    hard_example_mining_step: int = 0
+    # --- What learns how fast ---
+    fine_tune_batch_norm: bool = True
+    last_layer_gradient_multiplier: float = 1.0
+    last_layers_contain_logits_only: bool = False
+    # Of the operations of NAS cells; see `nas_cell.set_drop_path`.
+    drop_path_keep_prob: float = 1.0
+    # --- The run ---
+    # Of the initial weights, the order of the images, their augmentation, and dropout.
+    seed: int = 0
+    log_steps: int = 10
+    save_interval_secs: int = 1200
+    save_summaries_secs: int = 600
+    save_summaries_images: bool = False
+
+    def __post_init__(self):
+        for least, names in _LEAST.items():
+            for name in names:
+                if getattr(self, name) < least:
+                    value = getattr(self, name)
+                    raise ValueError(f"--{name} is {value}; it must be at least {least}")
+        if self.top_k_percent_pixels > 1:
+            raise ValueError(
+                f"--top_k_percent_pixels is {self.top_k_percent_pixels}; it is a share, 0 to 1"
+            )
+
+    @classmethod
+    def from_flags(cls, flag_values: flags.FlagValues) -> "TrainOptions":
+        """The options that the train script's flags ask for."""
+        values = {field.name: flag_values[field.name].value for field in dataclasses.fields(cls)}
+        if values["label_weights"]:
+            values["label_weights"] = tuple(values["label_weights"])
+        return cls(**values)

@@ -1,0 +1,363 @@
+"""The trainer: what one step does, and the loop around it."""
+
+import math
+import time
+from collections.abc import Iterable, Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from deeplab import model
+from deeplab.core import depthwise, layers, nas_cell
+from deeplab.utils import checkpoint, learning_rate, losses, optimizers
+from deeplab.utils.train_options import TrainOptions
+
+
+class Trainer:
+    """Trains a network as the official trainer does, and keeps its checkpoints.
+
+    Example:
+        trainer = Trainer(net, TrainOptions(training_number_of_steps=600), ignore_label=255)
+        trainer.open("train_log", initial_checkpoint="pascal/model.ckpt")
+        trainer.train(dataset.training(batch_size=8, start_step=trainer.step))
+    """
+
+    def __init__(self, net: model.DeepLab, options: TrainOptions, ignore_label: int):
+        """Prepares the optimizer.
+
+        Args:
+            net: the network.
+            options: how to train it.
+            ignore_label: label of the pixels that do not count.
+        """
+        self.net = net
+        self.options = options
+        self.ignore_label = ignore_label
+        self.logdir: str | None = None
+        classes = net.options.num_classes
+        if options.label_weights and len(options.label_weights) != classes:
+            raise ValueError(
+                f"--label_weights is given {len(options.label_weights)} times; give one for each of"
+                f" the {classes} classes"
+            )
+        net.set_fine_tune_batch_norm(options.fine_tune_batch_norm)
+        self.optimizer = _optimizer(options)
+        self.optimizer.build(net.trainable_weights)
+        self._variables = checkpoint.official_variables(net)
+        self._regularized = layers.regularized_variables(net)
+        scopes = model.last_layer_scopes(options.last_layers_contain_logits_only)
+        factors = optimizers.gradient_multipliers(
+            self._variables, scopes, options.last_layer_gradient_multiplier
+        )
+        if options.last_layer_gradient_multiplier != 1.0 and not any(
+            scope in name for name in self._variables for scope in scopes
+        ):
+            logging.warning(
+                "--last_layer_gradient_multiplier has no effect: no variable is in %s", scopes
+            )
+        by_path = {
+            variable.path: factors.get(name, 1.0) for name, variable in self._variables.items()
+        }
+        self._factors = [by_path[variable.path] for variable in net.trainable_weights]
+        nas_cell.set_drop_path(net, options.drop_path_keep_prob, self._progress)
+        # Of dropout and drop path.
+        self._generators = [
+            layer.seed_generator
+            for layer in layers.sublayers(net)
+            if isinstance(getattr(layer, "seed_generator", None), keras.random.SeedGenerator)
+        ]
+        self._compiled_step = tf.function(self._step)
+
+    @property
+    def step(self) -> int:
+        """The number of updates made so far, the global step."""
+        return int(self.optimizer.iterations.numpy())
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the next update."""
+        return float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
+
+    def variables(self) -> dict[str, keras.Variable]:
+        """What a checkpoint holds besides the step: the network and the optimizer's slots."""
+        return {**self._variables, **self.optimizer.official_variables(self._variables)}
+
+    def _progress(self) -> tf.Tensor:
+        """The share of the steps that are done, a float32 scalar."""
+        step = tf.cast(tf.convert_to_tensor(self.optimizer.iterations), tf.float32)
+        return step / self.options.training_number_of_steps
+
+    # --- Starting, stopping and going on ---
+
+    def open(
+        self,
+        logdir: str,
+        initial_checkpoint: str | None = None,
+        initialize_last_layer: bool = True,
+    ) -> None:
+        """Takes a folder for checkpoints and logs; goes on from the newest checkpoint in it.
+
+        Args:
+            logdir: the folder; made where it is not there.
+            initial_checkpoint: where a new run's weights come from.
+            initialize_last_layer: whether the last layers' weights come from there too.
+
+        Raises:
+            FileNotFoundError: the initial checkpoint is not there.
+            ValueError: a checkpoint does not fit the network.
+        """
+        tf.io.gfile.makedirs(logdir)
+        self.logdir = logdir
+        if newest := checkpoint.latest(logdir):
+            self._resume(newest)
+            ignored = f"; --tf_initial_checkpoint={initial_checkpoint} is therefore ignored"
+            logging.info(
+                "going on from step %d of %s%s (for a new run, name another --train_logdir)",
+                self.step,
+                newest,
+                ignored if initial_checkpoint else "",
+            )
+        elif lost := checkpoint.names(logdir):
+            raise ValueError(
+                f"--train_logdir={logdir} holds {', '.join(lost)}, but its state file `checkpoint`"
+                " is missing or names none of them: bring it back to go on, or name another folder"
+            )
+        elif initial_checkpoint:
+            excluded = ()
+            if not initialize_last_layer:
+                excluded = model.last_layer_scopes(self.options.last_layers_contain_logits_only)
+            checkpoint.initialize(self.net, initial_checkpoint, excluded)
+        else:
+            logging.info("starting from random weights: no --tf_initial_checkpoint")
+
+    def _resume(self, path: str) -> None:
+        """Restores everything that training changes."""
+        reader = checkpoint.read(path)
+        slots = self.optimizer.official_variables(self._variables)
+        if not any(reader.has_tensor(name) for name in slots):
+            raise ValueError(
+                f"{path} was not written with --optimizer={self.options.optimizer}: it lacks"
+                f" {next(iter(slots))} and its like; give the optimizer that it was trained with,"
+                " or name another --train_logdir"
+            )
+        checkpoint.assign(self.variables(), reader, path)
+        self.optimizer.iterations.assign(checkpoint.global_step(reader))
+
+    def save(self) -> str:
+        """Writes a checkpoint, and the options beside it, into the folder; returns its prefix.
+
+        Raises:
+            FloatingPointError: a variable is not finite. Nothing is written.
+        """
+        variables = self.variables()
+        for name, variable in variables.items():
+            if not np.all(np.isfinite(variable.numpy())):
+                raise FloatingPointError(
+                    f"{name} is not finite after step {self.step}; nothing is saved, and the newest"
+                    f" checkpoint is {checkpoint.latest(self.logdir) or 'none'}"
+                )
+        checkpoint.save_options(self.logdir, self.net.options)
+        return checkpoint.save(self.logdir, self.step, variables)
+
+    # --- One step ---
+
+    def train_step(self, images: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Makes one update.
+
+        Args:
+            images: [B, H, W, 3], RGB 0..255.
+            labels: [B, H, W, 1].
+
+        Returns:
+            The losses before the update, float32 scalars: `semantic_merged_logits` and, with an
+            image pyramid, `semantic_logits_<scale>`; `total_regularization_loss`; `total_loss`.
+        """
+        return self._compiled_step(images, labels)
+
+    def _step(self, images: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
+        step = tf.cast(tf.convert_to_tensor(self.optimizer.iterations), tf.int64)
+        self._reseed(step)
+        variables = self.net.trainable_weights
+        with depthwise.native_dilation(), tf.GradientTape() as tape:
+            values = self.losses(images, labels, step)
+            total = tf.add_n(list(values.values()))
+        gradients = tape.gradient(total, [variable.value for variable in variables])
+        gradients = [
+            gradient if factor == 1.0 else gradient * factor
+            for gradient, factor in zip(gradients, self._factors, strict=True)
+        ]
+        self.optimizer.apply(gradients, variables)
+        return {**values, "total_loss": total}
+
+    def losses(
+        self, images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor | int = 0
+    ) -> dict[str, tf.Tensor]:
+        """The terms of the loss by name, in training mode; see `train_step`."""
+        options = self.options
+        merged, scales = self.net.multi_scale(images, training=True)
+        logits = {"semantic_merged_logits": merged}
+        if len(scales) > 1:
+            logits |= {f"semantic_logits_{scale:.2f}": each for scale, each in scales.items()}
+        values = losses.softmax_cross_entropy_for_each_scale(
+            logits,
+            labels,
+            ignore_label=self.ignore_label,
+            label_weights=options.label_weights or 1.0,
+            upsample_logits=options.upsample_logits,
+            top_k_percent_pixels=options.top_k_percent_pixels,
+            hard_example_mining_step=options.hard_example_mining_step,
+            step=step,
+        )
+        values["total_regularization_loss"] = losses.l2_loss(
+            self._regularized, options.weight_decay
+        )
+        return values
+
+    def _reseed(self, step: tf.Tensor) -> None:
+        """Makes dropout a function of the seed and the step, so that a resumed run repeats it."""
+        for index, generator in enumerate(self._generators):
+            state = tf.stack([tf.constant(self.options.seed + index, tf.int64), step * 2**16])
+            generator.state.assign(tf.cast(state, generator.state.dtype))
+
+    # --- The loop ---
+
+    def train(self, batches: Iterable[Mapping[str, tf.Tensor]]) -> None:
+        """Trains up to the last step, logs, and saves on the way and at the end.
+
+        Args:
+            batches: what to train on, from the current step on: `image`, `label` and
+                `image_name`.
+
+        Raises:
+            FloatingPointError: the loss is not finite. The last checkpoint stays the newest.
+            ValueError: a label is neither a class nor the ignore label; the message names the
+                image.
+        """
+        last = self.options.training_number_of_steps
+        if self.step >= last:
+            logging.info("nothing to do: step %d of %d is reached", self.step, last)
+            return
+        progress = _Progress(self.step, last, self.options.train_batch_size)
+        save_due = time.monotonic() + self.options.save_interval_secs
+        with tf.summary.create_file_writer(self.logdir).as_default():
+            summary_due = time.monotonic()
+            for step, batch in enumerate(batches, start=self.step + 1):
+                rate = self.learning_rate
+                try:
+                    values = self.train_step(batch["image"], batch["label"])
+                except tf.errors.InvalidArgumentError:
+                    self._check_labels(batch)
+                    raise
+                self._check_finite(values, step, rate, batch)
+                if step % self.options.log_steps == 0 or step in (1, last):
+                    progress.log(step, float(values["total_loss"]), rate)
+                    _write_scalars(values, rate, step)
+                if time.monotonic() >= summary_due or step == last:
+                    self._write_summaries(batch, step)
+                    summary_due = time.monotonic() + self.options.save_summaries_secs
+                if step == last:
+                    break
+                if time.monotonic() >= save_due:
+                    logging.info("saved %s", self.save())
+                    save_due = time.monotonic() + self.options.save_interval_secs
+        logging.info("saved %s", self.save())
+
+    def _check_finite(self, values: Mapping, step: int, rate: float, batch: Mapping) -> None:
+        if math.isfinite(float(values["total_loss"])):
+            return
+        self._check_labels(batch)
+        bad = {name: float(value) for name, value in values.items() if not math.isfinite(value)}
+        names = [name.decode() for name in batch["image_name"].numpy()]
+        raise FloatingPointError(
+            f"the loss is not finite at step {step}: {bad}, learning rate {rate:g}, images"
+            f" {', '.join(names)}; the newest checkpoint is"
+            f" {checkpoint.latest(self.logdir) or 'none'} (a smaller --base_learning_rate or a"
+            " --slow_start_step may help)"
+        )
+
+    def _check_labels(self, batch: Mapping[str, tf.Tensor]) -> None:
+        """Raises an error for a label that is no class, which a device may report as it likes."""
+        classes = self.net.options.num_classes
+        for name, label in zip(batch["image_name"].numpy(), batch["label"].numpy(), strict=True):
+            outside = (label != self.ignore_label) & ((label < 0) | (label >= classes))
+            if np.any(outside):
+                raise ValueError(
+                    f"image {name.decode()} has label {label[outside][0]}, which is none of the"
+                    f" {classes} classes and not the ignore label {self.ignore_label}: is --dataset"
+                    " right? (deeplab.datasets.check_data finds all such images)"
+                )
+
+    def _write_summaries(self, batch: Mapping[str, tf.Tensor], step: int) -> None:
+        """Histograms of the variables and, if asked for, pictures of the batch."""
+        for name, variable in self._variables.items():
+            tf.summary.histogram(name, tf.convert_to_tensor(variable), step=step)
+        if not self.options.save_summaries_images:
+            return
+        # Label values spread over the grey levels, as the official summaries show them.
+        spread = max(1, 255 // self.net.options.num_classes)
+        predictions, _ = model.predict_labels(self.net, batch["image"])
+        for name, picture in (
+            ("image", batch["image"]),
+            ("label", batch["label"] * spread),
+            ("semantic", predictions[..., tf.newaxis] * spread),
+        ):
+            picture = tf.saturate_cast(picture, tf.uint8)
+            tf.summary.image(f"samples/{name}", picture, step=step, max_outputs=3)
+
+
+def _optimizer(options: TrainOptions) -> keras.optimizers.Optimizer:
+    """The optimizer that the options name."""
+    if options.optimizer == "adam":
+        return optimizers.Adam(options.adam_learning_rate, epsilon=options.adam_epsilon)
+    if options.optimizer != "momentum":
+        raise ValueError(f"--optimizer is {options.optimizer!r}; known are momentum, adam")
+    schedule = learning_rate.learning_rate_schedule(
+        options.learning_policy,
+        base_learning_rate=options.base_learning_rate,
+        training_number_of_steps=options.training_number_of_steps,
+        learning_power=options.learning_power,
+        end_learning_rate=options.end_learning_rate,
+        decay_steps=options.decay_steps,
+        learning_rate_decay_step=options.learning_rate_decay_step,
+        learning_rate_decay_factor=options.learning_rate_decay_factor,
+        slow_start_step=options.slow_start_step,
+        slow_start_learning_rate=options.slow_start_learning_rate,
+    )
+    return optimizers.Momentum(schedule, options.momentum)
+
+
+def _write_scalars(values: Mapping[str, tf.Tensor], rate: float, step: int) -> None:
+    """The curves, under the official names."""
+    tf.summary.scalar("learning_rate", rate, step=step)
+    for name, value in values.items():
+        tf.summary.scalar(name if name == "total_loss" else f"losses/{name}", value, step=step)
+
+
+class _Progress:
+    """Says how far training is, how fast it goes and how long it will take."""
+
+    def __init__(self, first: int, last: int, batch_size: int):
+        self.last = last
+        self.batch_size = batch_size
+        self.seen = first
+        self.time = time.monotonic()
+        self.seconds_a_step = None
+
+    def log(self, step: int, loss: float, rate: float) -> None:
+        """One line; the speed is that since the previous one."""
+        now = time.monotonic()
+        self.seconds_a_step = (now - self.time) / max(step - self.seen, 1)
+        self.seen, self.time = step, now
+        left = time.gmtime(self.seconds_a_step * (self.last - step))
+        logging.info(
+            "step %d of %d: loss %.4f, learning rate %.3g, %.1f images/s, %d:%s left",
+            step,
+            self.last,
+            loss,
+            rate,
+            self.batch_size / self.seconds_a_step,
+            left.tm_hour + 24 * (left.tm_yday - 1),
+            time.strftime("%M:%S", left),
+        )
