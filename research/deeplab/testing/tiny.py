@@ -1,0 +1,140 @@
+"""A tiny data set, a tiny network and its checkpoints, for tests of what works on them."""
+
+import os
+import pathlib
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any
+from unittest import mock
+
+import cv2
+import numpy as np
+import tensorflow as tf
+from absl import flags
+
+from deeplab import common, model
+from deeplab.datasets.descriptor import DatasetDescriptor
+from deeplab.testing import golden
+from deeplab.utils import checkpoint
+
+DATASET = DatasetDescriptor(
+    name="tiny", num_classes=4, ignore_label=255, class_names=("ground", "disc", "square", "star")
+)
+# Without the image-level feature, for predictions that differ from place to place.
+OPTIONS = common.ModelOptions(
+    depth_multiplier=0.1,
+    add_image_level_feature=False,
+    aspp_convs_filters=8,
+    num_classes=4,
+    output_stride=8,
+    crop_size=(33, 33),
+)
+# Flags for the same network, where no options lie beside the checkpoint.
+NETWORK_FLAGS = (
+    "--depth_multiplier=0.1",
+    "--noadd_image_level_feature",
+    "--aspp_convs_filters=8",
+    "--output_stride=8",
+)
+
+
+def network(options: common.ModelOptions = OPTIONS) -> model.DeepLab:
+    """A network with golden weights, whose classes are balanced: it predicts all of them."""
+    net = model.DeepLab(options)
+    variables = checkpoint.official_variables(net)
+    golden.assign(variables)
+    logits = net(np.stack([picture(33, 33, seed) for seed in range(8)]))
+    variables["logits/semantic/biases"].assign_sub(tf.reduce_mean(logits, axis=(0, 1, 2)))
+    return net
+
+
+def save(
+    net: model.DeepLab, folder: str | os.PathLike[str], step: int, *, with_options: bool = True
+) -> str:
+    """Writes a checkpoint of the network, as the trainer does, and returns its prefix."""
+    folder = os.fspath(folder)
+    os.makedirs(folder, exist_ok=True)
+    if with_options:
+        checkpoint.save_options(folder, net.options)
+    return checkpoint.save(folder, step, checkpoint.official_variables(net))
+
+
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Smooth noise, uint8 [height, width, 3], RGB."""
+    noise = np.random.default_rng([seed, height, width]).integers(0, 256, (5, 6, 3), np.uint8)
+    return cv2.resize(noise, (width, height))
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """Grey or RGB pixels as a PNG file."""
+    pixels = pixels[..., ::-1] if pixels.ndim == 3 else pixels
+    return cv2.imencode(".png", pixels)[1].tobytes()
+
+
+def write_records(
+    folder: str | os.PathLike[str],
+    samples: Mapping[str, tuple[np.ndarray, np.ndarray | None]],
+    split: str = "val",
+) -> str:
+    """Writes a split of one shard with the official features.
+
+    Args:
+        folder: where to; made if it is not there.
+        samples: name to image, uint8 [height, width, 3], and label, uint8 [height, width], or
+            None for an image without.
+        split: its name.
+
+    Returns:
+        The folder.
+    """
+    folder = os.fspath(folder)
+    os.makedirs(folder, exist_ok=True)
+    with tf.io.TFRecordWriter(os.path.join(folder, f"{split}-00000-of-00001.tfrecord")) as writer:
+        for name, (image, label) in samples.items():
+            features = {
+                "image/encoded": _bytes(png(image)),
+                "image/filename": _bytes(name.encode()),
+                "image/height": _integer(image.shape[0]),
+                "image/width": _integer(image.shape[1]),
+            }
+            if label is not None:
+                features["image/segmentation/class/encoded"] = _bytes(png(label))
+            example = tf.train.Example(features=tf.train.Features(feature=features))
+            writer.write(example.SerializeToString())
+    return folder
+
+
+def _bytes(value: bytes) -> tf.train.Feature:
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+
+def _integer(value: int) -> tf.train.Feature:
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+
+
+def parse(module: types.ModuleType, arguments: Sequence[str] = ()) -> flags.FlagValues:
+    """A script's flags on their own, parsed."""
+    values = flags.FlagValues()
+    module.define_flags(values)
+    values(["script", *arguments])
+    return values
+
+
+def run(module: types.ModuleType, *arguments: Any) -> None:
+    """Runs a script's `main` in this process."""
+    values = parse(module, [str(argument) for argument in arguments])
+    with mock.patch.object(flags, "FLAGS", values):
+        module.main(["script"])
+
+
+def read_png(path: str | os.PathLike[str]) -> np.ndarray:
+    """A PNG file as it is stored: grey [height, width], or RGB [height, width, 3]."""
+    pixels = cv2.imread(os.fspath(path), cv2.IMREAD_UNCHANGED)
+    assert pixels is not None, f"{path} cannot be read"
+    return pixels[..., ::-1] if pixels.ndim == 3 else pixels
+
+
+def files(folder: str | os.PathLike[str]) -> list[str]:
+    """The files below a folder, sorted, relative to it."""
+    root = pathlib.Path(folder)
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
