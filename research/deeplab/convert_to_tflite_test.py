@@ -1,0 +1,196 @@
+"""TensorFlow Lite models say what the graphs say that they were made of."""
+
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deeplab import convert_to_tflite
+from deeplab.testing import tiny
+from deeplab.utils import inference_graph, tflite
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
+
+INPUT = "MobilenetV2/MobilenetV2/input:0"
+
+
+def write(path, graph_def):
+    path.write_bytes(graph_def.SerializeToString())
+    return path
+
+
+@pytest.fixture(scope="module")
+def net():
+    return tiny.network()
+
+
+@pytest.fixture(scope="module")
+def graph(net, tmp_path_factory):
+    """Our frozen graph of a float network for 33x33 pixels."""
+    return write(tmp_path_factory.mktemp("graph") / "float.pb", inference_graph.frozen(net)[0])
+
+
+@pytest.fixture(scope="module")
+def quantized_graph(tmp_path_factory):
+    """A small graph as quantisation-aware training leaves one, its images of a fixed size."""
+    random = np.random.default_rng(0)
+
+    def weights(*shape):
+        values = random.normal(0, 0.4, shape).astype(np.float32)
+        return tf.quantization.fake_quant_with_min_max_vars(values, -1, 1, narrow_range=True)
+
+    def convolve(x, weights, limits):
+        y = tf.nn.bias_add(tf.nn.conv2d(x, weights, 1, "SAME"), np.zeros(weights.shape[-1], "f"))
+        y = tf.nn.relu6(y) if limits[0] == 0 else y
+        return tf.quantization.fake_quant_with_min_max_vars(y, *limits)
+
+    with tf.Graph().as_default() as built:
+        images = tf.compat.v1.placeholder(tf.uint8, (1, None, None, 3), "ImageTensor")
+        _, height, width, _ = tf.unstack(tf.shape(images))
+        x = tf.pad(tf.cast(images, tf.float32), [[0, 0], [0, 33 - height], [0, 33 - width], [0, 0]])
+        with tf.name_scope("MobilenetV2/MobilenetV2/"):
+            x = tf.identity(x * (2 / 255) - 1, "input")
+        x = convolve(x, weights(3, 3, 3, 8), (0, 6))
+        x = convolve(x, weights(3, 3, 8, 8), (0, 6))
+        x = convolve(x, weights(1, 1, 8, 4), (-8, 8))
+        tf.argmax(x, axis=-1, name="ArgMax")
+    return write(tmp_path_factory.mktemp("graph") / "quantized.pb", built.as_graph_def())
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
+    path = tmp_path_factory.mktemp("photo") / "photo.png"
+    path.write_bytes(tiny.png(tiny.picture(40, 50)))
+    return path
+
+
+def convert(graph, *more):
+    tiny.run(convert_to_tflite, f"--quantized_graph_def_path={graph}", *more)
+
+
+def agreement(capsys):
+    (share,) = re.findall(r"^([\d.]+)% of the pixels", capsys.readouterr().out, re.MULTILINE)
+    return float(share)
+
+
+def details(path):
+    interpreter = tf.lite.Interpreter(model_path=str(path))
+    (given,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
+    interpreter.allocate_tensors()
+    return given, result, {op["op_name"] for op in interpreter._get_ops_details()}
+
+
+class TestFloat:
+    def test_agrees_with_the_graph(self, graph, photo, tmp_path, capsys):
+        path = tmp_path / "new" / "model.tflite"
+        convert(graph, f"--output_tflite_path={path}", f"--test_image_path={photo}")
+        assert agreement(capsys) > 99
+        given, result, operations = details(path)
+        assert (given["shape"].tolist(), given["dtype"]) == ([1, 33, 33, 3], np.float32)
+        assert (result["shape"].tolist(), result["dtype"]) == ([1, 33, 33], np.int64)
+        # Atrous convolutions and aligned resizing are operations of their own there.
+        assert not {name for name in operations if "SPACE" in name or "Flex" in name}
+        assert {"DEPTHWISE_CONV_2D", "RESIZE_BILINEAR"} <= operations
+
+    def test_agreement_can_be_missed(self, graph):
+        graph_def = tflite.read_graph(str(graph))
+        model = tflite.convert(graph_def, INPUT)
+        (arg_max,) = [node for node in graph_def.node if node.op == "ArgMax"]
+        arg_max.op = "ArgMin"
+        assert tflite.agreement(graph_def, model, tiny.picture(33, 33), INPUT) == 0
+
+    def test_with_preprocessing_takes_pixels(self, graph, photo, tmp_path, capsys):
+        path = tmp_path / "model.tflite"
+        flags = (f"--output_tflite_path={path}", f"--test_image_path={photo}")
+        convert(graph, *flags, "--input_tensor_name=ImageTensor:0")
+        assert agreement(capsys) > 99
+        assert details(path)[0]["dtype"] == np.uint8
+
+    def test_dynamic_range_is_smaller(self, graph):
+        graph_def = tflite.read_graph(str(graph))
+        model, small = (
+            tflite.convert(graph_def, INPUT, dynamic_range=dynamic) for dynamic in (False, True)
+        )
+        assert len(small) < len(model)
+        image = tiny.picture(33, 33)
+        assert tflite.agreement(graph_def, small, image, INPUT) > 0.9
+
+    def test_any_output_may_be_taken(self, graph):
+        graph_def = tflite.read_graph(str(graph))
+        model = tflite.convert(graph_def, INPUT, "SemanticProbabilities:0")
+        interpreter = tf.lite.Interpreter(model_content=model)
+        (result,) = interpreter.get_output_details()
+        assert (result["shape"].tolist(), result["dtype"]) == ([1, 33, 33, 4], np.float32)
+
+
+class TestQuantized:
+    def test_is_all_integers_and_agrees(self, quantized_graph, photo, tmp_path, capsys):
+        path = tmp_path / "model.tflite"
+        convert(quantized_graph, f"--output_tflite_path={path}", f"--test_image_path={photo}")
+        assert agreement(capsys) > 97
+        given, result, _ = details(path)
+        assert (given["shape"].tolist(), given["dtype"]) == ([1, 33, 33, 3], np.uint8)
+        scale, zero_point = given["quantization"]
+        assert scale == pytest.approx(1 / 127.5, rel=1e-4)
+        assert zero_point in (127, 128)
+        assert result["dtype"] == np.int64
+        interpreter = tf.lite.Interpreter(model_path=str(path))
+        types = {each["dtype"] for each in interpreter.get_tensor_details()}
+        assert np.float32 not in types
+
+    def test_dynamic_range_is_refused(self, quantized_graph):
+        with pytest.raises(ValueError, match="--dynamic_range is for float graphs"):
+            convert(quantized_graph, "--dynamic_range")
+
+
+def test_a_model_that_is_not_kept_is_said(quantized_graph, caplog):
+    convert(quantized_graph)
+    assert "--output_tflite_path does not say where" in caplog.text
+
+
+class TestErrors:
+    def test_no_graph(self, tmp_path):
+        with pytest.raises(ValueError, match="--quantized_graph_def_path names no frozen graph"):
+            tiny.run(convert_to_tflite)
+        with pytest.raises(FileNotFoundError, match=f"no frozen graph {tmp_path}/no.pb"):
+            convert(tmp_path / "no.pb")
+        with pytest.raises(ValueError, match=f"{tmp_path} is a folder"):
+            convert(tmp_path)
+
+    @pytest.mark.parametrize("content", [b"no graph", b""])
+    def test_another_file(self, tmp_path, content):
+        path = tmp_path / "other.pb"
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=f"{path} is no frozen graph"):
+            convert(path)
+
+    @pytest.mark.parametrize("flag", ["input_tensor_name", "output_tensor_name"])
+    def test_an_unknown_tensor(self, graph, flag):
+        with pytest.raises(ValueError, match="no tensor nothing:0 .--input_tensor_name"):
+            convert(graph, f"--{flag}=nothing:0")
+
+    def test_no_backbone_input(self, tmp_path):
+        with tf.Graph().as_default() as other:
+            tf.constant(0.0, name="ArgMax")
+        path = write(tmp_path / "other.pb", other.as_graph_def())
+        with pytest.raises(ValueError, match="no backbone input of a known name.*--input_tensor_n"):
+            convert(path)
+
+    def test_several_scales(self, net):
+        graph_def, _ = inference_graph.frozen(net, (0.5, 1.0))
+        with pytest.raises(ValueError, match="looks at an image several times.*one scale"):
+            tflite.backbone_input(graph_def)
+
+    def test_what_tensorflow_lite_cannot_do(self, tmp_path):
+        with tf.Graph().as_default() as other:
+            images = tf.compat.v1.placeholder(tf.float32, (1, 9, 9, 3), "Net/Net/input")
+            tf.raw_ops.Betainc(a=images, b=images, x=images, name="ArgMax")
+        path = write(tmp_path / "other.pb", other.as_graph_def())
+        with pytest.raises(ValueError, match="TensorFlow Lite cannot convert the graph: "):
+            convert(path, f"--output_tflite_path={tmp_path / 'model.tflite'}")
+        assert not (tmp_path / "model.tflite").exists()
+
+    def test_a_missing_photo_is_said_before_any_work(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match="photo.jpg"):
+            convert(tmp_path / "no.pb", f"--test_image_path={tmp_path / 'photo.jpg'}")

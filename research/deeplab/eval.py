@@ -1,0 +1,124 @@
+r"""Evaluates a DeepLab network on TFRecords, now or whenever training writes a checkpoint.
+
+Prints a table of each class's intersection over union, and writes TensorBoard scalars,
+eval-<step>.json and eval.json (the newest) to --eval_logdir.
+
+Example:
+    python deeplab/eval.py \
+        --dataset=pascal_voc_seg --dataset_dir=tfrecord --eval_split=val \
+        --eval_crop_size=513,513 --checkpoint_dir=train_log --eval_logdir=eval_log \
+        --max_number_of_evaluations=1
+
+The network is the one that was trained: flags that define it may be left out, unless the checkpoint
+is an official one, which does not say what it holds.
+"""
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from deeplab import common, script
+
+_UNUSED_FLAGS = {
+    **common.UNUSED_FLAGS,
+    "label_weights": "weights of classes count in the loss of training only",
+}
+# Flags whose work is not there yet, with the only value that can be asked for.
+_NOT_THERE_YET = {"master": "", "quantize_delay_step": -1}
+
+
+def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines the flags of this script (official `eval.py`) and the shared ones."""
+    common.define_flags(flag_values)
+    define = common.definer("deeplab.eval", flag_values)
+    define("string", "master", "", "Address of a cluster's master.")
+
+    define("string", "eval_logdir", None, "Folder for TensorBoard logs and JSON files.")
+    define(
+        "string",
+        "checkpoint_dir",
+        None,
+        "Folder whose newest checkpoint is evaluated, and each newer one as it comes; or one"
+        " checkpoint, such as train_log/model.ckpt-30000.",
+    )
+    define("integer", "eval_batch_size", 1, "Images at a time.")
+    define("list", "eval_crop_size", ["513", "513"], "Height,width that images are padded to.")
+    define("integer", "eval_interval_secs", 300, "Least seconds between two evaluations.")
+    define(
+        "integer",
+        "max_number_of_evaluations",
+        0,
+        "Evaluate so many checkpoints; 0: each that comes, without end.",
+    )
+
+    define(
+        "multi_integer",
+        "atrous_rates",
+        None,
+        "Atrous rate of the ASPP; repeat it. Default: those of training.",
+    )
+    define(
+        "integer",
+        "output_stride",
+        16,
+        "Ratio of image size to feature size. Default: that of training, where it is known.",
+    )
+    define("multi_float", "eval_scales", [1.0], "Scale at which to see the images; repeat it.")
+    define("bool", "add_flipped_images", False, "Also see them flipped left to right.")
+    define("integer", "quantize_delay_step", -1, "Not below 0: the network is quantised.")
+
+    define(
+        "string",
+        "dataset",
+        "pascal_voc_seg",
+        "Name of a data set (pascal_voc_seg, cityscapes, ade20k) or its JSON description.",
+    )
+    define("string", "eval_split", "val", "Which split to evaluate on.")
+    define("string", "dataset_dir", None, "Folder of the TFRecords.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Evaluates."""
+    del argv
+    values = flags.FLAGS
+    common.log_unused_flags(values, _UNUSED_FLAGS)
+    common.refuse_unfinished_flags(values, _NOT_THERE_YET)
+
+    from deeplab.datasets import data_generator, descriptor
+    from deeplab.datasets import records as record_files
+    from deeplab.evaluation import evaluator, predictor
+    from deeplab.utils import checkpoint_waiter
+
+    dataset = descriptor.load(values.dataset)
+    # Said now rather than after what may be a long wait.
+    record_files.find_files(values.dataset_dir, dataset.split_patterns(values.eval_split))
+    options = predictor.trained_options(
+        values, checkpoint_waiter.wait(values.checkpoint_dir), dataset, values.eval_crop_size
+    )
+    network = predictor.Predictor(options, values.eval_scales, values.add_flipped_images)
+    records = data_generator.Dataset(
+        dataset,
+        values.eval_split,
+        values.dataset_dir,
+        crop_size=options.crop_size,
+        mean_pixel=network.net.mean_pixel,
+        min_resize_value=options.min_resize_value,
+        max_resize_value=options.max_resize_value,
+        resize_factor=options.resize_factor,
+    )
+    evaluation = evaluator.Evaluator(network, records, values.eval_batch_size)
+    script.make_folder("eval_logdir", values.eval_logdir)
+    for path in checkpoint_waiter.new_checkpoints(
+        values.checkpoint_dir, values.eval_interval_secs, values.max_number_of_evaluations
+    ):
+        step = network.restore(path)
+        evaluation.report(evaluation.evaluate(), path, step, values.eval_logdir)
+
+
+def run() -> None:
+    """The console command."""
+    script.run(main, define_flags, required=("checkpoint_dir", "eval_logdir", "dataset_dir"))
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,134 @@
+"""The evaluation script: from flags to results."""
+
+import json
+import logging
+import subprocess
+import sys
+import time
+import types
+
+import numpy as np
+import pytest
+
+from deeplab import eval as eval_script
+from deeplab.testing import tiny
+from deeplab.utils import checkpoint_waiter
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    samples = {}
+    for index, size in enumerate([(20, 30), (33, 33), (31, 12)]):
+        label = np.random.default_rng(index).integers(0, 4, size).astype(np.uint8)
+        samples[f"image_{index}"] = (tiny.picture(*size), label)
+    return tiny.write_records(tmp_path_factory.mktemp("records"), samples)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    path = tmp_path_factory.mktemp("dataset") / "tiny.json"
+    tiny.DATASET.save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def net():
+    return tiny.network()
+
+
+def _flags(records, dataset, train, tmp_path, *more):
+    return (
+        f"--dataset_dir={records}",
+        f"--dataset={dataset}",
+        f"--checkpoint_dir={train}",
+        f"--eval_logdir={tmp_path / 'log'}",
+        *more,
+    )
+
+
+def _result(tmp_path, name="eval.json"):
+    return json.loads((tmp_path / "log" / name).read_text())
+
+
+def test_the_newest_checkpoint_is_evaluated_once(records, dataset, net, tmp_path, capsys):
+    train = tmp_path / "train"
+    for step in (3, 7):
+        tiny.save(net, train, step)
+    flags = _flags(records, dataset, train, tmp_path, "--max_number_of_evaluations=1")
+    tiny.run(eval_script, *flags, "--eval_batch_size=2", "--eval_crop_size=33,33")
+    result = _result(tmp_path)
+    assert result["step"] == 7
+    assert result["images"] == 3
+    assert result["output_stride"] == 8
+    assert sum(map(sum, result["confusion_matrix"])) == 20 * 30 + 33 * 33 + 31 * 12
+    assert f"mIoU {100 * result['miou']:.2f} %" in capsys.readouterr().out
+
+
+def test_an_official_checkpoint_is_evaluated_with_flags(records, dataset, net, tmp_path):
+    """It gives what the same network with its stored options gives."""
+    path = tiny.save(net, tmp_path / "official", 3, with_options=False)
+    more = ("--eval_crop_size=33,33", "--add_flipped_images")
+    flags = _flags(records, dataset, path, tmp_path / "a", *more)
+    tiny.run(eval_script, *flags, *tiny.NETWORK_FLAGS)
+    stored = tiny.save(net, tmp_path / "train", 3)
+    tiny.run(eval_script, *_flags(records, dataset, stored, tmp_path / "b", *more))
+    ours, theirs = _result(tmp_path / "a"), _result(tmp_path / "b")
+    assert ours["confusion_matrix"] == theirs["confusion_matrix"]
+    assert ours["add_flipped_images"] is True
+
+
+def test_it_waits_for_training_and_evaluates_what_comes(
+    records, dataset, net, tmp_path, monkeypatch, caplog
+):
+    caplog.set_level(logging.INFO)
+    train, steps = tmp_path / "train", iter([5, 10])
+
+    def sleep(seconds):
+        if seconds > 0:
+            tiny.save(net, train, next(steps))
+
+    clock = types.SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
+    monkeypatch.setattr(checkpoint_waiter, "time", clock)
+    flags = _flags(records, dataset, train, tmp_path, "--max_number_of_evaluations=2")
+    tiny.run(eval_script, *flags, "--eval_crop_size=33,33", "--eval_interval_secs=1")
+    assert (_result(tmp_path, "eval-5.json")["step"], _result(tmp_path)["step"]) == (5, 10)
+    assert any("waiting for the first checkpoint" in message for message in caplog.messages)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ("--dataset_dir=/nowhere", "no file matches /nowhere/val-.*no such folder"),
+        ("--eval_split=test", "no file matches .*test-.*holds val-00000"),
+        ("--dataset=unknown", "there is no data set 'unknown'"),
+        ("--checkpoint_dir=/nowhere/model.ckpt-5", "no checkpoint at /nowhere/model.ckpt-5"),
+        ("--quantize_delay_step=0", "--quantize_delay_step=0 is not there yet"),
+        ("--master=grpc://host", "--master=grpc://host is not there yet"),
+        ("--eval_scales=0", "--eval_scales is .*above 0"),
+        ("--eval_crop_size=33", "is height,width, both at least 1, not"),
+        ("--dataset=ade20k", "trained for 4 classes, but --dataset=ade20k has 151"),
+        ("--model_variant=xception_65", "--model_variant is 'xception_65', but the checkpoint"),
+    ],
+)
+def test_what_cannot_be_is_one_error(records, dataset, net, tmp_path, change, message):
+    flags = _flags(records, dataset, tiny.save(net, tmp_path / "train", 7), tmp_path)
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
+        tiny.run(eval_script, *flags, change)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "log").exists()
+
+
+def test_bad_records_are_told_before_a_long_wait(dataset, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no file matches"):
+        tiny.run(eval_script, *_flags("/nowhere", dataset, tmp_path / "later", tmp_path))
+
+
+@pytest.mark.slow
+def test_it_runs_as_a_script(records, dataset, net, tmp_path):
+    flags = _flags(records, dataset, tiny.save(net, tmp_path / "train", 7), tmp_path)
+    command = [sys.executable, eval_script.__file__, *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "mIoU" in done.stdout
+    failed = subprocess.run([*command, "--eval_split=no"], capture_output=True, text=True)
+    assert failed.returncode == 1
+    assert failed.stderr.splitlines()[-1].startswith("error: no file matches")

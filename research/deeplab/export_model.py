@@ -1,0 +1,138 @@
+r"""Exports a trained DeepLab network: a SavedModel, or the official frozen graph.
+
+A --export_path that ends in .pb becomes a frozen graph, any other the folder of a SavedModel. Both
+take images of any size, and need none of this project's code to run.
+
+Example:
+    python deeplab/export_model.py \
+        --checkpoint_path=train_log/model.ckpt-30000 --export_path=export/1
+
+The network is the one that was trained: flags that define it may be left out, unless the checkpoint
+is an official one, which does not say what it holds.
+"""
+
+from collections.abc import Sequence
+
+from absl import flags, logging
+
+from deeplab import common, script
+
+_UNUSED_FLAGS = {
+    **common.UNUSED_FLAGS,
+    "label_weights": "weights of classes count in the loss of training only",
+}
+# Flags whose work is not there yet, with the only value that can be asked for.
+_NOT_THERE_YET = {"quantize_delay_step": -1}
+
+
+def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines the flags of this script (official `export_model.py`) and the shared ones."""
+    common.define_flags(flag_values)
+    define = common.definer("deeplab.export_model", flag_values)
+    define(
+        "string",
+        "checkpoint_path",
+        None,
+        "Checkpoint, such as train_log/model.ckpt-30000, or the folder of the newest.",
+    )
+    define(
+        "string",
+        "export_path",
+        None,
+        "Path of the frozen graph, if it ends in .pb; else the folder of the SavedModel. An earlier"
+        " export there is replaced.",
+    )
+    define(
+        "integer",
+        "num_classes",
+        21,
+        "Number of classes. Default: that of training, where it is known.",
+    )
+    define(
+        "multi_integer",
+        "crop_size",
+        [513, 513],
+        "Pad smaller images to this: give the flag twice, height then width. Default: that of"
+        " training, where it is known.",
+    )
+    define(
+        "multi_integer",
+        "atrous_rates",
+        None,
+        "Atrous rate of the ASPP; repeat it. Default: those of training.",
+    )
+    define(
+        "integer",
+        "output_stride",
+        8,
+        "Ratio of image size to feature size. Default: that of training, where it is known.",
+    )
+    define("multi_float", "inference_scales", [1.0], "Scale at which to see images; repeat it.")
+    define("bool", "add_flipped_images", False, "Also see them flipped left to right.")
+    define("integer", "quantize_delay_step", -1, "Not below 0: the network is quantised.")
+    define(
+        "bool",
+        "save_inference_graph",
+        False,
+        "Also write the graph without its weights, as text, to inference_graph.pbtxt beside a"
+        " frozen graph.",
+    )
+    define(
+        "string",
+        "dataset",
+        None,
+        "Name of the data set, or its JSON description: a SavedModel then holds the names and"
+        " colours of the classes.",
+    )
+
+
+def main(argv: Sequence[str]) -> None:
+    """Exports."""
+    del argv
+    values = flags.FLAGS
+    common.log_unused_flags(values, _UNUSED_FLAGS)
+    common.refuse_unfinished_flags(values, _NOT_THERE_YET)
+    if not values.inference_scales or min(values.inference_scales) <= 0:
+        raise ValueError(
+            f"--inference_scales is {values.inference_scales}; every scale must be above 0"
+        )
+
+    from deeplab import model
+    from deeplab.datasets import descriptor
+    from deeplab.utils import checkpoint, exporter
+
+    path = values.export_path
+    exporter.check_destination(path)
+    frozen = exporter.is_frozen_graph(path)
+    if values.save_inference_graph and not frozen:
+        raise ValueError(
+            f"--save_inference_graph goes with a frozen graph; --export_path={path} does not end in"
+            " .pb"
+        )
+    checkpoint.read(values.checkpoint_path)
+    options = common.ModelOptions.from_flags(
+        values, stored=checkpoint.load_options(values.checkpoint_path)
+    )
+    dataset = descriptor.load(values.dataset) if values.dataset else None
+    if dataset and dataset.num_classes != options.num_classes:
+        raise ValueError(
+            f"--dataset={values.dataset} has {dataset.num_classes} classes, the network"
+            f" {options.num_classes} (--num_classes)"
+        )
+    net = model.DeepLab(options)
+    checkpoint.restore(net, values.checkpoint_path)
+    seeing = (values.inference_scales, values.add_flipped_images)
+    if frozen:
+        exporter.export_frozen_graph(net, path, *seeing, graph_text=values.save_inference_graph)
+    else:
+        exporter.export_saved_model(net, path, *seeing, dataset=dataset)
+    logging.info("exported %s to %s", values.checkpoint_path, path)
+
+
+def run() -> None:
+    """The console command."""
+    script.run(main, define_flags, required=("checkpoint_path", "export_path"))
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,128 @@
+"""The export script: from flags and a checkpoint to an export."""
+
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deeplab import export_model, model
+from deeplab.datasets import descriptor
+from deeplab.testing import tiny
+from deeplab.utils import checkpoint, exporter
+
+
+@pytest.fixture(scope="module")
+def net():
+    return tiny.network()
+
+
+@pytest.fixture(scope="module")
+def trained(net, tmp_path_factory):
+    """A checkpoint of ours, which says what it holds."""
+    return tiny.save(net, tmp_path_factory.mktemp("trained"), 7)
+
+
+@pytest.fixture(scope="module")
+def official(net, tmp_path_factory):
+    """A checkpoint that does not say what it holds, as the official ones."""
+    return tiny.save(net, tmp_path_factory.mktemp("official"), 7, with_options=False)
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    path = tmp_path / "data" / "tiny.json"
+    tiny.DATASET.save(path)
+    return path
+
+
+def export(checkpoint_path, path, *more):
+    flags = (f"--checkpoint_path={checkpoint_path}", f"--export_path={path}")
+    tiny.run(export_model, *flags, *more)
+
+
+class TestOptions:
+    def test_the_trained_ones_are_taken(self, trained, dataset, tmp_path):
+        path = tmp_path / "export" / "1"
+        export(os.path.dirname(trained), path, f"--dataset={dataset}")
+        assert checkpoint.load_options(str(path)) == tiny.OPTIONS
+        assert descriptor.load(str(path / "dataset.json")) == tiny.DATASET
+        assert "serving_default" in tf.saved_model.load(str(path)).signatures
+
+    def test_an_official_checkpoint_needs_the_flags(self, net, official, tmp_path):
+        path = tmp_path / "graph.pb"
+        flags = ("--num_classes=4", "--crop_size=40", "--crop_size=33", *tiny.NETWORK_FLAGS)
+        export(official, path, *flags, "--save_inference_graph")
+        assert sorted(os.listdir(tmp_path)) == ["graph.pb", "inference_graph.pbtxt"]
+        image = tiny.picture(21, 30)[np.newaxis]
+        with exporter.open_frozen_graph(str(path)) as run:
+            outputs = run(image)
+        assert outputs["RawSemanticPredictions"].shape == (1, 40, 33)
+        padded = np.full((1, 40, 33, 3), 127.5, np.float32)
+        padded[:, :21, :30] = image
+        labels, _ = model.predict_labels(net, padded)
+        np.testing.assert_array_equal(outputs["SemanticPredictions"], labels[:, :21, :30])
+        assert len(np.unique(labels)) > 1
+
+    def test_official_defaults(self):
+        values = tiny.parse(export_model)
+        assert (values.output_stride, values.num_classes, values.crop_size) == (8, 21, [513, 513])
+
+    def test_scales_and_flips_are_baked_in(self, net, trained, tmp_path):
+        path = tmp_path / "graph.pb"
+        scales = ("--inference_scales=1.0", "--inference_scales=1.5")
+        export(trained, path, *scales, "--add_flipped_images")
+        image = tiny.picture(33, 33)[np.newaxis]
+        with exporter.open_frozen_graph(str(path)) as run:
+            probabilities = run(image)["SemanticProbabilities"]
+        _, expected = model.predict_labels(net, image, (1.0, 1.5), add_flipped_images=True)
+        np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("flags", "message"),
+        [
+            (["--num_classes=21"], "21 classes are asked for .* trained with 4"),
+            (["--crop_size=65"], "is height,width, both at least 1, not"),
+            (["--crop_size=0", "--crop_size=65"], "is height,width, both at least 1, not"),
+            (["--inference_scales=0"], "--inference_scales is .0.0.; every scale must be above 0"),
+            (["--save_inference_graph"], "--save_inference_graph goes with a frozen graph"),
+            (["--quantize_delay_step=0"], "--quantize_delay_step=0 is not there yet"),
+            (["--dataset=cityscapes"], "--dataset=cityscapes has 19 classes, the network 4"),
+            (["--dataset=camvid"], "there is no data set 'camvid'"),
+        ],
+    )
+    def test_a_wrong_flag_is_named(self, trained, tmp_path, flags, message):
+        with pytest.raises(ValueError, match=message):
+            export(trained, tmp_path / "export", *flags)
+        assert os.listdir(tmp_path) == []
+
+    def test_a_missing_checkpoint_is_named(self, trained, tmp_path):
+        missing = trained.removesuffix("7") + "8"
+        with pytest.raises(FileNotFoundError, match=f"no checkpoint at {missing}.*model.ckpt-7"):
+            export(missing, tmp_path / "export")
+
+    @pytest.mark.parametrize(
+        ("forgotten", "message"),
+        [
+            ("--depth_multiplier=0.1", "other shapes than the network.*--depth_multiplier"),
+            ("--noadd_image_level_feature", "lacks .* variables: image_pooling/"),
+        ],
+    )
+    def test_a_forgotten_flag_is_no_blank_export(self, official, tmp_path, forgotten, message):
+        flags = [flag for flag in tiny.NETWORK_FLAGS if flag != forgotten]
+        with pytest.raises(ValueError, match=message):
+            export(official, tmp_path / "export", "--num_classes=4", *flags)
+        assert os.listdir(tmp_path) == []
+
+    def test_variables_that_no_flag_asks_for_are_named(self, tmp_path, caplog):
+        decoder = tiny.OPTIONS.replace(decoder_output_stride=(4,), decoder_filters=8)
+        path = tiny.save(model.DeepLab(decoder), tmp_path / "train", 7, with_options=False)
+        export(path, tmp_path / "graph.pb", "--num_classes=4", *tiny.NETWORK_FLAGS)
+        assert "variables that the network does not have, such as decoder/" in caplog.text
+
+    def test_what_is_in_the_way_is_said_before_any_work(self, tmp_path):
+        (tmp_path / "mine.txt").write_text("mine")
+        with pytest.raises(ValueError, match="it holds mine.txt"):
+            export(tmp_path / "no_checkpoint", tmp_path)

@@ -1,0 +1,93 @@
+"""Every model variant through the export: a checkpoint's predictions are the network's."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deeplab import common, export_model, model
+from deeplab.core import feature_extractor
+from deeplab.testing import golden, tiny
+from deeplab.utils import checkpoint, exporter
+
+_LIGHT = ("mobilenet_v2", "mobilenet_v3_small_seg")
+_NUM_CLASSES = 5
+_CROP_SIZE = (65, 49)
+# Of images that need no padding.
+_SIZES = (_CROP_SIZE, (80, 97))
+# Networks that do not end at output stride 16.
+_OUTPUT_STRIDES = {"nas_hnasnet": 8}
+
+
+def _variants():
+    for name, backbone in feature_extractor.BACKBONES.items():
+        marks = () if name in _LIGHT else pytest.mark.slow
+        yield pytest.param((name, backbone), marks=marks, id=name)
+
+
+@pytest.fixture(scope="module", params=_variants())
+def net(request):
+    """A network with head and, where it can be, decoder."""
+    name, backbone = request.param
+    net = model.DeepLab(
+        common.ModelOptions(
+            model_variant=name,
+            num_classes=_NUM_CLASSES,
+            output_stride=_OUTPUT_STRIDES.get(name, 16),
+            atrous_rates=(2, 3),
+            decoder_output_stride=(4,) if 4 in backbone.decoder_end_points else None,
+            crop_size=_CROP_SIZE,
+        )
+    )
+    golden.assign(checkpoint.official_variables(net))
+    return net
+
+
+@pytest.fixture(scope="module")
+def official_checkpoint(net, tmp_path_factory):
+    """Its checkpoint, which does not say what it holds: flags do."""
+    return tiny.save(net, tmp_path_factory.mktemp("checkpoint"), 7, with_options=False)
+
+
+def _export(net, path, checkpoint_path):
+    options = net.options
+    decoder = options.decoder_output_stride or ()
+    tiny.run(
+        export_model,
+        f"--checkpoint_path={checkpoint_path}",
+        f"--export_path={path}",
+        f"--model_variant={options.model_variant}",
+        f"--num_classes={_NUM_CLASSES}",
+        f"--output_stride={options.output_stride}",
+        *(f"--atrous_rates={rate}" for rate in options.atrous_rates),
+        f"--decoder_output_stride={','.join(map(str, decoder))}",
+        *(f"--crop_size={side}" for side in options.crop_size),
+    )
+
+
+def _check(net, images, outputs):
+    """Compares an export's outputs with the network's predictions."""
+    labels, probabilities = model.predict_labels(net, tf.constant(images, tf.float32))
+    ours = np.asarray(outputs["SemanticProbabilities"])
+    # A network that sees the same everywhere would hide mistakes.
+    assert np.std(probabilities, axis=(0, 1, 2)).max() > 1e-3
+    np.testing.assert_allclose(ours, probabilities, rtol=0, atol=1e-4)
+    assert np.mean(np.asarray(outputs["SemanticPredictions"]) == labels) >= 0.999
+
+
+def test_saved_model(net, official_checkpoint, tmp_path):
+    path = tmp_path / "export" / "1"
+    _export(net, path, official_checkpoint)
+    serve = tf.saved_model.load(str(path)).signatures["serving_default"]
+    for size in _SIZES:
+        images = np.stack([tiny.picture(*size, seed) for seed in range(2)])
+        _check(net, images, serve(tf.constant(images)))
+
+
+def test_frozen_graph(net, official_checkpoint, tmp_path):
+    path = tmp_path / "frozen_inference_graph.pb"
+    _export(net, path, official_checkpoint)
+    images = [tiny.picture(*size)[np.newaxis] for size in _SIZES]
+    with exporter.open_frozen_graph(str(path)) as run:
+        outputs = [run(each) for each in images]
+    for each, output in zip(images, outputs, strict=True):
+        _check(net, each, output)

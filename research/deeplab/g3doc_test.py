@@ -1,0 +1,223 @@
+"""The documentation says what is there: every flag, with its default, and no link leads nowhere."""
+
+import ast
+import functools
+import importlib
+import json
+import pathlib
+import re
+import shlex
+import string
+
+import pytest
+from absl import flags
+
+from deeplab.testing import golden
+
+_PACKAGE = pathlib.Path(__file__).parent
+_README = _PACKAGE.parents[1] / "README.md"
+_PAGES = [_README, _PACKAGE / "recipes/README.md", *sorted((_PACKAGE / "g3doc").glob("*.md"))]
+_OFFICIAL = json.loads((golden.DATA / "flags.json").read_text())
+
+# Every script, or what defines flags that scripts share, by its path in the package; and those
+# whose flags it takes over.
+_SHARED_FLAGS = {
+    **dict.fromkeys(("train", "eval", "vis", "export_model", "model_info"), "common.py"),
+    **dict.fromkeys(
+        ("build_voc2012_data", "build_cityscapes_data", "build_ade20k_data"),
+        "datasets/build_data.py",
+    ),
+}
+_OUR_SCRIPTS = (
+    "predict.py",
+    "model_zoo.py",
+    "model_info.py",
+    "datasets/build_custom_data.py",
+    "datasets/check_data.py",
+    "datasets/make_sample_data.py",
+)
+_SCRIPTS = [*(path.removeprefix("deeplab/") for path in _OFFICIAL), *_OUR_SCRIPTS]
+# A block of code in a page: its language and its lines.
+_CODE = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+_STATUSES = {"same", "changed", "no effect", "not yet", "ours"}
+
+# Flags that pages mention and other programs have: absl itself, run_tests.sh and pytest, and
+# TensorFlow's tools.
+_FLAGS_OF_OTHERS = {
+    *("flagfile", "help", "helpfull", "verbosity"),
+    *("slow", "durations"),
+    *("model_name", "model_base_path", "port", "rest_api_port", "dir", "all", "logdir"),
+    # "--name=value", how a flag is written.
+    "name",
+}
+
+
+def _module(script: str):
+    return importlib.import_module("deeplab." + script.removesuffix(".py").replace("/", "."))
+
+
+@functools.cache
+def _defined(script: str) -> flags.FlagValues:
+    values = flags.FlagValues()
+    _module(script).define_flags(values)
+    values.mark_as_parsed()
+    return values
+
+
+def _own_flags(script: str) -> set[str]:
+    """The flags that belong to a script alone."""
+    shared = _SHARED_FLAGS.get(pathlib.PurePath(script).stem)
+    return set(_defined(script)) - (set(_defined(shared)) if shared else set())
+
+
+def _written(default) -> str:
+    """A default as the page has it."""
+    if default is None or default == []:
+        return "none"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    if isinstance(default, list):
+        return f"`{','.join(map(str, default))}`"
+    return f"`{default}`" if default != "" else '`""`'
+
+
+@functools.cache
+def _tables() -> dict[str, dict[str, tuple[str, str]]]:
+    """For each script of the page, default and status of each flag, as written."""
+    tables: dict[str, dict[str, tuple[str, str]]] = {}
+    for line in (_PACKAGE / "g3doc/flags.md").read_text().splitlines():
+        if heading := re.fullmatch(r"## `(.+)`", line):
+            rows = tables.setdefault(heading[1], {})
+        elif row := re.match(r"\| `--(\w+)` \| (.+?) \| (.+?) \| \S.* \|$", line):
+            assert row[1] not in rows, f"{row[1]} is on the page twice"
+            rows[row[1]] = (row[2], row[3])
+    return tables
+
+
+def test_the_page_of_flags_has_every_script():
+    assert set(_tables()) == set(_SCRIPTS)
+    assert len(_SCRIPTS) == len(set(_SCRIPTS))
+
+
+@pytest.mark.parametrize("script", _SCRIPTS)
+def test_the_page_of_flags_has_every_flag_with_its_default(script):
+    defined = _defined(script)
+    found = {name: default for name, (default, _) in _tables()[script].items()}
+    assert found == {name: _written(defined[name].default) for name in _own_flags(script)}
+
+
+def _official_default(flag: dict) -> str:
+    text, kind = flag["default"], flag["type"]
+    plain_text = kind in ("Flag/string", "EnumFlag/string enum") and text != "None"
+    value = text if plain_text else ast.literal_eval(text)
+    return _written(value)
+
+
+@pytest.mark.parametrize("script", [path.removeprefix("deeplab/") for path in _OFFICIAL])
+def test_the_page_of_flags_has_every_official_flag_with_its_official_default(script):
+    rows = _tables()[script]
+    official = {flag["name"]: _official_default(flag) for flag in _OFFICIAL[f"deeplab/{script}"]}
+    assert {name: rows[name][0] for name in official} == official
+    ours = {name for name, (_, status) in rows.items() if status == "ours"}
+    assert ours == set(rows) - set(official)
+
+
+@pytest.mark.parametrize("script", _SCRIPTS)
+def test_the_page_of_flags_knows_what_has_no_effect_and_what_is_not_there_yet(script):
+    rows = _tables()[script]
+    assert {status for _, status in rows.values()} <= _STATUSES
+    module = _module(script)
+    if script == "common.py":
+        unused, unfinished = module.UNUSED_FLAGS, {}
+    else:
+        # Absent from a script without such flags.
+        unused = getattr(module, "_UNUSED_FLAGS", {})
+        unfinished = getattr(module, "_NOT_THERE_YET", {})
+    for status, names in (("no effect", unused), ("not yet", unfinished)):
+        found = {name for name, row in rows.items() if row[1] == status}
+        assert found == set(names) & set(rows), status
+
+
+def _mentioned_flags(page: pathlib.Path) -> set[str]:
+    return set(re.findall(r"(?<![\w-])--([a-zA-Z]\w*)", page.read_text()))
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.name)
+def test_every_flag_that_a_page_mentions_is_there(page):
+    known = set(_FLAGS_OF_OTHERS)
+    for script in _SCRIPTS:
+        defined = _defined(script)
+        known |= set(defined)
+        known |= {f"no{name}" for name in defined if defined[name].boolean}
+    assert not _mentioned_flags(page) - known
+
+
+def _commands(page: pathlib.Path) -> list[tuple[str, list[str]]]:
+    """The scripts that a page calls, with the names of the flags it gives them."""
+    called = re.compile(
+        r"(?:deeplab-([\w-]+)|python -m deeplab\.([\w.]+)|python deeplab/([\w/]+)\.py)"
+    )
+    commands = []
+    for language, block in _CODE.findall(page.read_text()):
+        if language not in ("", "bash"):
+            continue
+        for line in block.replace("\\\n", " ").splitlines():
+            if (match := called.search(line)) is None:
+                continue
+            name = match[1] or match[2] or match[3]
+            stem = re.split(r"[./]", name)[-1].replace("-", "_")
+            words = shlex.split(line[match.end() :], comments=True)
+            given = [word[2:].partition("=")[0] for word in words if word.startswith("--")]
+            commands.append((stem, given))
+    return commands
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.name)
+def test_every_command_gives_its_script_flags_that_it_has(page):
+    scripts = {pathlib.PurePath(script).stem: script for script in _SCRIPTS}
+    for stem, given in _commands(page):
+        defined = _defined(scripts[stem])
+        known = {*defined, *(f"no{name}" for name in defined if defined[name].boolean)}
+        assert not set(given) - known - {"flagfile", "help"}, stem
+
+
+def test_the_pages_call_every_script():
+    """So that the test above has something to test."""
+    scripts = {pathlib.PurePath(script).stem for script in _SCRIPTS} - {"common", "build_data"}
+    called = {stem for page in _PAGES for stem, _ in _commands(page)}
+    assert called == scripts
+
+
+def _links(page: pathlib.Path) -> list[str]:
+    """The relative links of a page, pictures included."""
+    text = _CODE.sub("", page.read_text())
+    links = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:href|src)="([^"]+)"', text)
+    return [link for link in links if not re.match(r"[a-z]+:", link)]
+
+
+@functools.cache
+def _anchors(page: pathlib.Path) -> set[str]:
+    """What GitHub makes of a page's headings."""
+    text = _CODE.sub("", page.read_text())
+    kept = string.ascii_lowercase + string.digits + "-_ "
+    return {
+        "".join(letter for letter in title.lower() if letter in kept).strip().replace(" ", "-")
+        for title in re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    }
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page):
+    for link in _links(page):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{link}: there is no {target}"
+        if anchor:
+            assert anchor in _anchors(target), f"{link}: no such heading"
+
+
+def test_the_index_has_every_page():
+    index = _PACKAGE / "g3doc/README.md"
+    linked = {link.partition("#")[0] for link in _links(index)}
+    pages = {page.name for page in (_PACKAGE / "g3doc").glob("*.md")} - {index.name}
+    assert pages <= linked

@@ -1,0 +1,314 @@
+"""DeepLab: backbone -> head -> decoder -> logits, at one or several scales; and predictions."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+
+import keras
+import tensorflow as tf
+
+from deeplab import common
+from deeplab.core import (
+    aspp,
+    decoder,
+    dense_prediction_cell,
+    feature_extractor,
+    layers,
+    utils,
+)
+
+# Official scopes of what a new data set may want to learn anew: the logits alone, or everything
+# after the backbone (official `get_extra_layer_scopes`).
+LOGITS_SCOPE = "logits"
+LAST_LAYER_SCOPES = (
+    LOGITS_SCOPE,
+    "image_pooling",
+    "aspp",
+    "concat_projection",
+    "decoder",
+    dense_prediction_cell.SCOPE,
+)
+
+
+def last_layer_scopes(logits_only: bool) -> tuple[str, ...]:
+    """The scopes of the last layers (flag `last_layers_contain_logits_only`)."""
+    return (LOGITS_SCOPE,) if logits_only else LAST_LAYER_SCOPES
+
+
+class Logits(layers.Container):
+    """The classifier: `logits/semantic`, one more convolution `semantic_<i>` a further rate.
+
+    Without the ASPP, several atrous rates make parallel classifiers whose outputs are added
+    (DeepLab v2, arXiv 1606.00915, section 3.2; official `get_branch_logits`).
+    """
+
+    def __init__(self, num_classes: int, kernel_size: int = 1, atrous_rates: Sequence[int] = (1,)):
+        super().__init__(name="logits")
+        self.branches = [
+            layers.Conv2D(
+                num_classes,
+                kernel_size,
+                rate=rate,
+                use_bias=True,
+                initializer=layers.truncated_normal(0.01),
+                name=f"semantic_{index}" if index else "semantic",
+            )
+            for index, rate in enumerate(atrous_rates)
+        ]
+
+    def call(self, features: tf.Tensor) -> tf.Tensor:
+        """[B, h, w, C] -> [B, h, w, num_classes]."""
+        return tf.add_n([branch(features) for branch in self.branches])
+
+
+@keras.saving.register_keras_serializable(package="deeplab")
+class DeepLab(keras.Model):
+    """A DeepLab network.
+
+    Example:
+        options = common.ModelOptions(model_variant="mobilenet_v2", num_classes=21)
+        net = DeepLab(options)
+        logits = net(images)
+
+    Every variable's path is `deeplab/` and its official name; `utils.checkpoint` reads and writes
+    official checkpoints by it. Networks of any size take images of any size.
+    """
+
+    def __init__(self, options: common.ModelOptions, name: str = "deeplab", **kwargs):
+        """Builds the network and its variables.
+
+        Args:
+            options: what to build.
+            name: of the Keras model.
+            **kwargs: `trainable` and `dtype` (a precision policy) of `keras.Model`.
+
+        Raises:
+            ValueError: options that contradict each other or that the backbone cannot serve.
+        """
+        # Images reach the backbone's preprocessing in float32 whatever the precision.
+        super().__init__(name=name, autocast=False, **kwargs)
+        self.options = options
+        with _precision(self.dtype_policy):
+            self._add_parts(options)
+        with tf.init_scope():
+            channels = self(tf.zeros((1, 33, 33, 3))).shape[-1]
+        if channels != options.num_classes:
+            raise ValueError(
+                f"with --decoder_output_is_logits the last convolution has {channels} channels, but"
+                f" there are {options.num_classes} classes: set --decoder_filters to that"
+            )
+
+    def _add_parts(self, options: common.ModelOptions) -> None:
+        """Backbone, heads, decoder and logits."""
+        spec = feature_extractor.get_backbone(options.model_variant)
+        spec.check(options)
+        self.preprocess = spec.preprocess
+        self.mean_pixel = spec.mean_pixel
+        self.backbone = spec.build(options)
+        self.heads = _heads(options)
+        self.decoder = self.logits = None
+        if options.decoder_output_stride:
+            self.decoder = decoder.Decoder(
+                [
+                    (stride, spec.decoder_end_point(stride))
+                    for stride in options.decoder_output_stride
+                ],
+                options.decoder_filters,
+                separable_conv=options.decoder_use_separable_conv,
+                sum_merge=options.decoder_use_sum_merge,
+                output_is_logits=options.decoder_output_is_logits,
+                bounded_activation=options.use_bounded_activation,
+            )
+        if not options.decoder_output_is_logits:
+            rates = None if options.aspp_with_batch_norm else options.atrous_rates
+            self.logits = Logits(
+                options.num_classes, options.logits_kernel_size, atrous_rates=rates or (1,)
+            )
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Nothing: the parts make their variables when they are first called; see `__init__`."""
+
+    @property
+    def logits_stride(self) -> int:
+        """Ratio of image size to logits size."""
+        return min(self.options.decoder_output_stride or (self.options.output_stride,))
+
+    def single_scale(
+        self, images: tf.Tensor, training: bool = False, scale: float = 1.0, head: int = 0
+    ) -> dict[str, tf.Tensor]:
+        """Every stage's output for images as they are.
+
+        Args:
+            images: [B, H, W, 3], RGB 0..255.
+            training: whether batch statistics and dropout are used.
+            scale: the images' scale in a pyramid.
+            head: which one, where each scale of the pyramid has its own.
+
+        Returns:
+            The backbone's end points by their names, and `features` (the backbone's output),
+            `head` (that of ASPP or cell) and `logits` [B, h, w, num_classes], the last as the
+            network makes them, at its logits' stride.
+        """
+        size = utils.size(images)
+        x = self.preprocess(tf.cast(images, tf.float32))
+        x, end_points = self.backbone(tf.cast(x, self.compute_dtype), training=training)
+        outputs = {**end_points, "features": x}
+        if self.heads:
+            x = self.heads[head](x, training=training, scale=scale)
+        outputs["head"] = x
+        if self.decoder:
+            x = self.decoder(x, end_points, image_size=size, training=training)
+        outputs["logits"] = self.logits(x) if self.logits else x
+        return outputs
+
+    def multi_scale(
+        self,
+        images: tf.Tensor,
+        image_pyramid: Sequence[float] | None = None,
+        training: bool = False,
+    ) -> tuple[tf.Tensor, dict[float, tf.Tensor]]:
+        """Logits of an image pyramid (official `multi_scale_logits`).
+
+        Args:
+            images: [B, H, W, 3], RGB 0..255.
+            image_pyramid: scales at which the network sees the images. None: the options'.
+            training: whether batch statistics and dropout are used.
+
+        Returns:
+            The merged logits, float32 [B, h, w, num_classes] (the maximum or mean over the
+            scales), and the logits of each scale on the same grid. The grid is that of the
+            largest scale, or of the image itself where all scales are smaller.
+        """
+        scales = tuple(image_pyramid or self.options.image_pyramid or (1.0,))
+        images = tf.convert_to_tensor(images)
+        image_size = utils.size(images)
+        grid = [
+            utils.scale_dimension(side, max(1.0, *scales) / self.logits_stride)
+            for side in image_size
+        ]
+        # Each scale of the network's own pyramid may have its own head; any other uses the first.
+        own = len(self.heads) > 1 and scales == self.options.image_pyramid
+        logits = {}
+        for index, scale in enumerate(scales):
+            scaled = images
+            if scale != 1.0:
+                size = [utils.scale_dimension(side, scale) for side in image_size]
+                scaled = utils.resize_bilinear(images, size)
+            head = index if own else 0
+            output = self.single_scale(scaled, training=training, scale=scale, head=head)
+            logits[scale] = utils.resize_bilinear(tf.cast(output["logits"], tf.float32), grid)
+        if len(logits) == 1:
+            return logits[scales[0]], logits
+        merge = tf.reduce_max if self.options.merge_method == "max" else tf.reduce_mean
+        return merge(tf.stack(list(logits.values())), axis=0), logits
+
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Images [B, H, W, 3], RGB 0..255 -> merged logits, float32 [B, h, w, num_classes]."""
+        return self.multi_scale(images, training=training)[0]
+
+    def set_fine_tune_batch_norm(self, fine_tune: bool) -> None:
+        """Whether training uses and moves the batch statistics; see `core.layers.BatchNorm`."""
+        layers.set_fine_tune_batch_norm(self, fine_tune)
+
+    def get_config(self) -> dict:
+        """What `.keras` files keep of the network."""
+        policy = keras.dtype_policies.serialize(self.dtype_policy)
+        return {"options": self.options.to_json(), "name": self.name, "dtype": policy}
+
+    @classmethod
+    def from_config(cls, config: Mapping) -> "DeepLab":
+        """Builds the network that `get_config` described."""
+        policy = keras.dtype_policies.deserialize(config["dtype"])
+        options = common.ModelOptions.from_json(config["options"])
+        return cls(options, name=config["name"], dtype=policy)
+
+
+@contextlib.contextmanager
+def _precision(policy: keras.dtype_policies.DTypePolicy) -> Iterator[None]:
+    """Makes a precision policy that of every layer created inside."""
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(previous)
+
+
+def _heads(options: common.ModelOptions) -> list[keras.layers.Layer]:
+    """What comes after the backbone: nothing, the ASPP, or dense prediction cells.
+
+    Each scale of the image pyramid has a cell of its own: an oversight of the official code that
+    its checkpoints depend on.
+    """
+    if not options.aspp_with_batch_norm:
+        return []
+    if options.dense_prediction_cell_json:
+        branches = dense_prediction_cell.read(options.dense_prediction_cell_json)
+        scope = dense_prediction_cell.SCOPE
+        return [
+            dense_prediction_cell.DensePredictionCell(
+                branches,
+                options.output_stride,
+                options.image_pooling_crop_size if options.crop_size else None,
+                name=f"{scope}_{index}" if index else scope,
+            )
+            for index in range(len(options.image_pyramid or (1.0,)))
+        ]
+    return [
+        aspp.ASPP(
+            options.output_stride,
+            options.atrous_rates,
+            options.aspp_convs_filters,
+            image_level_feature=options.add_image_level_feature,
+            image_pooling_crop_size=options.image_pooling_crop_size,
+            image_pooling_stride=options.image_pooling_stride,
+            crop_size_known=options.crop_size is not None,
+            separable_conv=options.aspp_with_separable_conv,
+            concat_projection=options.aspp_with_concat_projection,
+            squeeze_and_excitation=options.aspp_with_squeeze_and_excitation,
+            q_sigmoid=options.image_se_uses_qsigmoid,
+            bounded_activation=options.use_bounded_activation,
+        )
+    ]
+
+
+def predict_labels(
+    net: DeepLab,
+    images: tf.Tensor,
+    eval_scales: Sequence[float] = (1.0,),
+    add_flipped_images: bool = False,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Labels and probabilities at the images' resolution.
+
+    With several scales or flips the probabilities are the mean over all of them, and the network's
+    `image_pyramid` plays no part (official `predict_labels_multi_scale`); else they are the
+    network's own (official `predict_labels`).
+
+    Args:
+        net: the network.
+        images: [B, H, W, 3], RGB 0..255.
+        eval_scales: scales at which the images are looked at.
+        add_flipped_images: also look at the images flipped left to right.
+
+    Returns:
+        Labels int32 [B, H, W] and probabilities float32 [B, H, W, num_classes] that sum to one.
+    """
+    images = tf.convert_to_tensor(images)
+    size = utils.size(images)
+    if tuple(eval_scales) == (1.0,) and not add_flipped_images:
+        logits = net(images, training=False)
+        if net.options.prediction_with_upsampled_logits:
+            logits = utils.resize_bilinear(logits, size)
+            return tf.argmax(logits, axis=-1, output_type=tf.int32), tf.nn.softmax(logits)
+        labels = tf.argmax(logits, axis=-1, output_type=tf.int32)[..., tf.newaxis]
+        labels = tf.squeeze(utils.resize_nearest(labels, size), axis=-1)
+        return labels, utils.resize_bilinear(tf.nn.softmax(logits), size)
+
+    total = 0.0
+    for scale in eval_scales:
+        for flip in (False, True) if add_flipped_images else (False,):
+            seen = tf.reverse(images, axis=[2]) if flip else images
+            logits, _ = net.multi_scale(seen, image_pyramid=(scale,))
+            logits = tf.reverse(logits, axis=[2]) if flip else logits
+            total += tf.nn.softmax(utils.resize_bilinear(logits, size))
+    probabilities = total / (len(eval_scales) * (2 if add_flipped_images else 1))
+    return tf.argmax(probabilities, axis=-1, output_type=tf.int32), probabilities

@@ -1,0 +1,197 @@
+"""Lists the official published checkpoints, and downloads one with the commands that belong to it.
+
+Examples:
+    python -m deeplab.model_zoo --list
+    python -m deeplab.model_zoo --download=mobilenetv2_coco_voc_trainaug --output_dir=checkpoints
+
+A downloaded archive is verified and unpacked to <output_dir>/<name>; a second run finds it there.
+The commands printed have the settings of the published evaluation, those of recipes/<name>/; what
+they write goes to <output_dir>/<name>_results.
+"""
+
+import os
+import pathlib
+from collections.abc import Sequence
+
+from absl import flags
+
+from deeplab import common, script
+from deeplab.utils import download, flag_files, published_checkpoints
+from deeplab.utils.published_checkpoints import Checkpoint, Result
+
+_DATASET_DIR = "${DATASET_DIR}"
+
+
+def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines the flags of this script."""
+    define = common.definer("deeplab.model_zoo", flag_values)
+    define("bool", "list", False, "Print every published checkpoint.")
+    define(
+        "string",
+        "download",
+        None,
+        "Name of the checkpoint to fetch, verify and unpack, and whose commands to print.",
+    )
+    define("string", "output_dir", ".", "Folder in which a folder of that name is made.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Lists or downloads."""
+    del argv
+    values = flags.FLAGS
+    if values.list == bool(values.download):
+        raise ValueError("give --list or --download=NAME, one of them")
+    if values.list:
+        print(table())
+        return
+    checkpoint = published_checkpoints.get(values.download)
+    folder = os.path.abspath(os.path.join(values.output_dir, checkpoint.name))
+    if os.path.isdir(folder):
+        print(f"{checkpoint.name} is already in {folder}: it is not downloaded again")
+    else:
+        download.install(checkpoint.url, folder, checkpoint.size_limits, checkpoint.digest)
+        print(f"{checkpoint.name} is in {folder}")
+    prefixes = find_checkpoints(folder)
+    if not prefixes:
+        raise ValueError(
+            f"{folder} holds no checkpoint (*.index): move it away and run this again to have it"
+            " downloaded"
+        )
+    print(f"checkpoint: {', '.join(prefixes)}\n")
+    print("\n\n".join(commands(checkpoint, f"{folder}_results", prefixes[0])))
+
+
+def table() -> str:
+    """Every published checkpoint, one line for each published evaluation."""
+    header = ("name", "backbone", "trained on", "evaluation", "mIoU", "MAdds", "size", "URL")
+    rows = [header]
+    for checkpoint in published_checkpoints.CHECKPOINTS:
+        for result in checkpoint.results or (None,):
+            rows.append(
+                (
+                    checkpoint.name,
+                    checkpoint.backbone,
+                    " + ".join(checkpoint.data),
+                    evaluation_text(result) if result else "-",
+                    miou_text(result) if result else "-",
+                    f"{result.madds}B" if result and result.madds else "-",
+                    checkpoint.size or "-",
+                    checkpoint.url,
+                )
+            )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows.insert(1, tuple("-" * width for width in widths))
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def evaluation_text(result: Result) -> str:
+    """The settings of an evaluation, such as "OS8, scales 0.5:0.25:1.75, flipped"."""
+    scales = result.eval_scales
+    text = f"OS{result.output_stride}"
+    if len(scales) > 1:
+        text += f", scales {scales[0]:g}:{scales[1] - scales[0]:g}:{scales[-1]:g}"
+    return text + (", flipped" if result.flipped else "")
+
+
+def miou_text(result: Result) -> str:
+    """A result, such as "75.32 val"."""
+    return f"{result.miou} {'test' if result.on_test else 'val'}"
+
+
+def find_checkpoints(folder: str) -> list[str]:
+    """Prefixes of the checkpoints below a folder."""
+    return sorted(
+        str(path.with_suffix(""))
+        for path in pathlib.Path(folder).rglob("*.index")
+        # Not what some archivers leave beside a file, `._<its name>`.
+        if not path.name.startswith(".")
+    )
+
+
+def commands(checkpoint: Checkpoint, results: str, prefix: str) -> list[str]:
+    """The shell commands that belong to a checkpoint, each with a remark before it.
+
+    Args:
+        checkpoint: the published one.
+        results: folder for what the commands write.
+        prefix: of the checkpoint's files.
+
+    Returns:
+        Those of the published evaluations, of pictures and of an export; for a starting point,
+        that of a training that begins with it. The folder of the TFRecords is `${DATASET_DIR}`.
+    """
+    recipe = flag_files.RECIPES / checkpoint.recipe
+
+    def command(module: str, file: str, **paths: str) -> str:
+        return flag_files.command(module, flag_files.read(recipe / file), paths)
+
+    def inside(*names: str) -> str:
+        return os.path.join(results, *names)
+
+    remarks = [f"# The TFRecords of {flag_files.value(recipe / 'train.txt', 'dataset')}:"]
+    texts = ["DATASET_DIR=tfrecord"]
+    for result in checkpoint.results:
+        remarks.append(_evaluation_remark(result))
+        texts.append(
+            command(
+                "deeplab.eval",
+                result.flag_file,
+                dataset_dir=_DATASET_DIR,
+                checkpoint_dir=prefix,
+                eval_logdir=inside(pathlib.Path(result.flag_file).stem),
+            )
+        )
+    if checkpoint.results:
+        remarks.append("# Pictures of the predictions.")
+        texts.append(
+            command(
+                "deeplab.vis",
+                "vis.txt",
+                dataset_dir=_DATASET_DIR,
+                checkpoint_dir=prefix,
+                vis_logdir=inside("vis"),
+            )
+        )
+        remarks.append("# Export as a frozen graph (a path without .pb: as a SavedModel).")
+        texts.append(
+            command(
+                "deeplab.export_model",
+                "export.txt",
+                checkpoint_path=prefix,
+                export_path=inside("export", "frozen_inference_graph.pb"),
+            )
+        )
+    else:
+        remarks.append("# Train from it.")
+        texts.append(
+            command(
+                "deeplab.train",
+                "train.txt",
+                dataset_dir=_DATASET_DIR,
+                tf_initial_checkpoint=prefix,
+                train_logdir=inside("train"),
+            )
+        )
+    return [f"{remark}\n{text}" for remark, text in zip(remarks, texts, strict=True)]
+
+
+def _evaluation_remark(result: Result) -> str:
+    remark = f"# Evaluate. Published: {miou_text(result)}, {evaluation_text(result)}."
+    if not result.on_test:
+        return remark
+    return (
+        f"{remark}\n# Only the benchmark's server has the labels of test: this is val, which was"
+        " trained on."
+    )
+
+
+def run() -> None:
+    """The console command."""
+    script.run(main, define_flags)
+
+
+if __name__ == "__main__":
+    run()

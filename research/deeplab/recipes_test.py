@@ -1,0 +1,163 @@
+"""The recipes: every flag file parses, one network a recipe, and every network builds."""
+
+import functools
+import pathlib
+
+import numpy as np
+import pytest
+
+from deeplab import common, export_model, model, train, vis
+from deeplab import eval as eval_script
+from deeplab.datasets import descriptor
+from deeplab.testing import tiny
+from deeplab.utils import checkpoint, flag_files, published_checkpoints
+
+_FOLDERS = sorted({flag_files.RECIPES / each.recipe for each in published_checkpoints.CHECKPOINTS})
+_FILES = [file for folder in _FOLDERS for file in sorted(folder.iterdir())]
+# Those whose networks are built in seconds.
+_QUICK = ("mobilenetv2_dm05_coco_voc_trainaug", "mobilenetv3_small_cityscapes_trainfine")
+
+
+def _script_and_crop(file: pathlib.Path):
+    """The script that a flag file is for, and its flag of the crop size."""
+    if file.stem == "train":
+        return train, "train_crop_size"
+    if file.stem == "vis":
+        return vis, "vis_crop_size"
+    if file.stem == "export":
+        return export_model, "crop_size"
+    assert file.stem == "eval" or file.stem.startswith("eval_os")
+    return eval_script, "eval_crop_size"
+
+
+@functools.cache
+def _options(file: pathlib.Path) -> common.ModelOptions:
+    module, crop_size = _script_and_crop(file)
+    values = tiny.parse(module, [f"--flagfile={file}"])
+    return common.ModelOptions.from_flags(
+        values,
+        num_classes=descriptor.load(values.dataset).num_classes,
+        crop_size=values[crop_size].value,
+    )
+
+
+def _ids(path: pathlib.Path) -> str:
+    return str(path.relative_to(flag_files.RECIPES))
+
+
+@pytest.mark.parametrize("folder", _FOLDERS, ids=_ids)
+def test_a_recipe_trains_evaluates_and_exports(folder):
+    names = {file.name for file in folder.iterdir()}
+    assert {"train.txt", "eval.txt", "vis.txt", "export.txt"} <= names
+
+
+def test_every_folder_is_a_row_of_the_zoo_but_those_measured_here():
+    folders = {path for path in flag_files.RECIPES.iterdir() if path.is_dir()}
+    assert {path.name for path in folders - set(_FOLDERS)} == {"camvid", "sample"}
+
+
+@pytest.mark.parametrize("file", ["train.txt", "eval.txt", "vis.txt", "export.txt"])
+@pytest.mark.parametrize("folder", ["sample", "camvid"])
+def test_the_flag_files_of_recipes_measured_here_parse(folder, file):
+    path = flag_files.RECIPES / folder / file
+    module, _ = _script_and_crop(path)
+    assert tiny.parse(module, [f"--flagfile={path}"]).find_module_defining_flag("model_variant")
+
+
+@pytest.mark.parametrize("file", _FILES, ids=_ids)
+def test_a_flag_file_gives_a_network_to_its_script(file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    module, crop_size = _script_and_crop(file)
+    values = tiny.parse(module, [f"--flagfile={file}"])
+    options = _options(file)
+    dataset = descriptor.load(values.dataset)
+    # Sizes that the output stride divides without a rest.
+    for side in options.crop_size:
+        assert (side - 1) % options.output_stride == 0
+    if options.atrous_rates:
+        rates = [rate * 16 // options.output_stride for rate in (6, 12, 18)]
+        assert list(options.atrous_rates) == rates
+    if options.min_resize_value:
+        assert options.min_resize_value == options.max_resize_value == options.crop_size[0]
+        assert options.resize_factor == options.output_stride
+    if module is train:
+        assert dataset.split_size(values.train_split)
+    if module is eval_script:
+        assert dataset.split_size(values.eval_split)
+    if module is vis:
+        assert values.vis_split.startswith("test") or dataset.split_size(values.vis_split)
+    if module is export_model:
+        assert values.num_classes == dataset.num_classes
+    # Paths are the reader's.
+    assert not [flag for flag in flag_files.read(file) if "dir=" in flag or "_path=" in flag]
+
+
+@pytest.mark.parametrize("file", _FILES, ids=_ids)
+def test_a_flag_file_tells_where_its_numbers_come_from(file):
+    text = file.read_text(encoding="utf-8")
+    comments = [line for line in text.splitlines() if line.startswith("#")]
+    assert len(comments) >= 2
+    assert all(len(line) <= 100 for line in text.splitlines())
+    if file.stem.partition("_")[0] in ("train", "eval"):
+        assert "Published: " in text or "No result is published." in text
+
+
+@pytest.mark.parametrize("file", _FILES, ids=_ids)
+def test_a_flag_is_given_once_unless_it_is_a_list(file):
+    values = tiny.parse(_script_and_crop(file)[0])
+    names = [flag.lstrip("-").partition("=")[0] for flag in flag_files.read(file)]
+    for name in set(names):
+        flag = values[name if name in values else name.removeprefix("no")]
+        assert names.count(name) == 1 or flag.flag_type().startswith("multi")
+
+
+@pytest.mark.parametrize("folder", _FOLDERS, ids=_ids)
+def test_a_recipe_is_about_one_network(folder):
+    trained = _options(folder / "train.txt")
+    for file in folder.iterdir():
+        module, _ = _script_and_crop(file)
+        values = tiny.parse(module, [f"--flagfile={file}"])
+        options = _options(file)
+        # An error where a flag changes what the trained weights mean.
+        again = common.ModelOptions.from_flags(
+            values, stored=trained, num_classes=options.num_classes, crop_size=options.crop_size
+        )
+        assert again == options
+        assert descriptor.load(values.dataset).num_classes == trained.num_classes
+
+
+def _networks() -> list:
+    """The network of each flag file, those that are the same once."""
+    networks = {}
+    for file in _FILES:
+        marks = () if file.parent.name in _QUICK and file.stem == "eval" else pytest.mark.slow
+        networks.setdefault(
+            _options(file), pytest.param(_options(file), id=_ids(file), marks=marks)
+        )
+    return list(networks.values())
+
+
+@pytest.mark.parametrize("options", _networks())
+def test_a_recipes_network_builds(options, tmp_path, monkeypatch):
+    # The published cell is found from anywhere.
+    monkeypatch.chdir(tmp_path)
+    net = model.DeepLab(options)
+    names = set(checkpoint.official_variables(net))
+    assert ("logits/semantic/weights" in names) != options.decoder_output_is_logits
+    assert ("meta_architecture/concat_projection/weights" in names) == bool(
+        options.dense_prediction_cell_json
+    )
+    assert ("aspp1_depthwise/depthwise_weights" in names) == bool(
+        options.atrous_rates and options.aspp_with_separable_conv
+    )
+
+
+@pytest.mark.slow
+def test_xception_65_segments_an_image_of_513_pixels():
+    options = _options(flag_files.RECIPES / "xception65_coco_voc_trainaug" / "eval.txt")
+    net = model.DeepLab(options)
+    image = tiny.picture(*options.crop_size)[np.newaxis]
+    labels, probabilities = model.predict_labels(net, image)
+    assert labels.shape == (1, 513, 513)
+    assert probabilities.shape == (1, 513, 513, 21)
+    np.testing.assert_allclose(np.sum(probabilities, axis=-1), 1.0, atol=1e-5)

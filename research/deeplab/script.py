@@ -1,0 +1,117 @@
+"""Runs a script: flags, help, and errors that are one line."""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+
+from absl import app, flags, logging
+
+# How the lines begin that TensorFlow puts before the message of an operation.
+_AROUND_AN_ERROR = ("Graph execution error", "Detected at node", "<stack traces", "File ", "Node: ")
+_HELP = frozenset({"-h", "-help", "--help", "-helpshort", "--helpshort"})
+
+
+def run(
+    main: Callable[[Sequence[str]], int | None],
+    define_flags: Callable[[], None],
+    required: Iterable[str] = (),
+) -> None:
+    """Defines the flags, parses them, runs `main` and exits with its return value.
+
+    A `ValueError`, `OSError` or `ArithmeticError` (what bad flags, files, records and losses
+    raise), or an error of a TensorFlow operation, ends the script with one line on standard error
+    and exit code 1; `--verbosity=1` shows where it was raised.
+
+    Args:
+        main: takes the arguments that are no flags; returns an exit code or None.
+        define_flags: defines the script's flags in `flags.FLAGS`.
+        required: names of the flags that must be given.
+    """
+    # TensorFlow's remarks about its own build; its errors are still shown.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    define_flags()
+    for name in required:
+        flags.register_validator(name, bool, message="it must be given, and not be empty")
+    if _HELP.intersection(sys.argv[1:]):
+        print(_help(sys.modules[main.__module__].__doc__ or ""))
+        sys.exit(0)
+    app.run(lambda argv: _main(main, argv), flags_parser=_parse)
+
+
+def _parse(argv: Sequence[str]) -> Sequence[str]:
+    """The arguments that are no flags; ends the script where one cannot be parsed."""
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        sys.exit(_fail(f"{_one_line(error)} (--help lists the flags)"))
+
+
+def make_folder(flag: str, path: str) -> None:
+    """Makes the folder that a flag names, before any work is done for it.
+
+    Args:
+        flag: the flag's name.
+        path: the folder, of any file system that TensorFlow knows.
+
+    Raises:
+        ValueError: it cannot be made.
+    """
+    import tensorflow as tf
+
+    try:
+        tf.io.gfile.makedirs(path)
+    except tf.errors.OpError as error:
+        raise ValueError(f"--{flag}={path} cannot be a folder: {_one_line(error)}") from None
+
+
+def _main(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int | None:
+    logging.use_absl_handler()
+    if len(argv) > 1:
+        return _fail(f"unexpected argument {argv[1]!r}: every option is a flag, --name=value")
+    try:
+        return main(argv)
+    except (ValueError, OSError, ArithmeticError) as error:
+        return _fail(error)
+    except KeyboardInterrupt:
+        _fail("interrupted")
+        return 130
+    except Exception as error:
+        if not _raised_by_tensorflow(error):
+            raise
+        return _fail(error)
+
+
+def _fail(error: Exception | str) -> int:
+    if isinstance(error, Exception) and flags.FLAGS.verbosity > 0:
+        logging.exception("the script failed")
+    print(f"error: {_one_line(error)}", file=sys.stderr)
+    return 1
+
+
+def _raised_by_tensorflow(error: Exception) -> bool:
+    """Whether an operation failed; does not import TensorFlow for the answer."""
+    tensorflow = sys.modules.get("tensorflow")
+    return tensorflow is not None and isinstance(error, tensorflow.errors.OpError)
+
+
+def _one_line(error: Exception | str) -> str:
+    """What went wrong, without the stack of operations or source lines around it."""
+    message = re.sub(
+        r"\{\{.*?\}\}|\[Op:[^]]*\].*|\[\[.*?\]\]", "", str(getattr(error, "message", error))
+    )
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    if lines and lines[0].startswith("in user code"):
+        # An error in a function that was being traced; its own message comes last.
+        return re.sub(r"^\w+: ", "", lines[-1])
+    lines = [line for line in lines if not line.startswith(_AROUND_AN_ERROR)]
+    return lines[0] if lines else type(error).__name__
+
+
+def _help(description: str) -> str:
+    """The script's description and its flags, without those of the flag library itself."""
+    modules = flags.FLAGS.flags_by_module_dict()
+    ours = [name for name in modules if not name.startswith("absl.")]
+    # A script's own flags come first, then the shared ones.
+    ours.sort(key=lambda name: (name == "deeplab.common", name))
+    return "\n".join([description.strip(), *(flags.FLAGS.module_help(name) for name in ours)])

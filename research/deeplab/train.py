@@ -1,0 +1,187 @@
+r"""Trains a DeepLab network on TFRecords.
+
+Example:
+    python deeplab/train.py \
+        --dataset=pascal_voc_seg --dataset_dir=tfrecord --train_split=trainaug \
+        --model_variant=xception_65 --atrous_rates=6 --atrous_rates=12 --atrous_rates=18 \
+        --output_stride=16 --decoder_output_stride=4 --train_crop_size=513,513 \
+        --tf_initial_checkpoint=xception/model.ckpt --train_logdir=train_log
+"""
+
+from collections.abc import Sequence
+
+from absl import flags, logging
+
+from deeplab import common, script
+
+# Flags of the official trainer's clusters that TensorFlow 2 does otherwise.
+_UNUSED_FLAGS = {
+    **common.UNUSED_FLAGS,
+    "clone_on_cpu": "TensorFlow 2 places operations by itself (CUDA_VISIBLE_DEVICES= hides GPUs)",
+    "startup_delay_steps": "replicas start together",
+}
+# Flags whose work is not there yet, with the only value that can be asked for.
+_NOT_THERE_YET = {
+    "num_clones": 1,
+    "num_replicas": 1,
+    "num_ps_tasks": 0,
+    "task": 0,
+    "master": "",
+    "quantize_delay_step": -1,
+    "profile_logdir": None,
+}
+
+
+def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines the flags of this script (official `train.py`) and the shared ones."""
+    common.define_flags(flag_values)
+    define = common.definer("deeplab.train", flag_values)
+    define("string", "master", "", "Address of a cluster's master.")
+    define("integer", "task", 0, "Number of this worker.")
+    define("integer", "num_clones", 1, "Number of devices on this host to train on.")
+    define("bool", "clone_on_cpu", False, "No effect: TensorFlow 2 places operations by itself.")
+    define("integer", "num_replicas", 1, "Number of workers.")
+    define("integer", "startup_delay_steps", 15, "No effect: workers start together.")
+    define("integer", "num_ps_tasks", 0, "Number of parameter servers.")
+
+    define("string", "train_logdir", None, "Folder for checkpoints and logs.")
+    define("integer", "log_steps", 10, "Say how it goes every so many steps.")
+    define("integer", "save_interval_secs", 1200, "Seconds between two checkpoints.")
+    define(
+        "integer",
+        "save_summaries_secs",
+        600,
+        "Seconds between two summaries of variables and images.",
+    )
+    define("bool", "save_summaries_images", False, "Add images, labels and predictions to them.")
+    define("string", "profile_logdir", None, "Folder for a profile of the run.")
+
+    define("enum", "optimizer", "momentum", "The optimizer.", enum_values=["momentum", "adam"])
+    define(
+        "enum",
+        "learning_policy",
+        "poly",
+        "How the learning rate falls.",
+        enum_values=["poly", "step"],
+    )
+    define("float", "base_learning_rate", 0.0001, "The learning rate to begin with.")
+    define("float", "decay_steps", 0.0, "Steps that poly takes; 0: all.")
+    define("float", "end_learning_rate", 0.0, "Last learning rate of poly.")
+    define("float", "learning_rate_decay_factor", 0.1, "What step multiplies the rate by ...")
+    define("integer", "learning_rate_decay_step", 2000, "... every so many steps.")
+    define("float", "learning_power", 0.9, "Power of poly.")
+    define("integer", "training_number_of_steps", 30000, "Number of steps to train.")
+    define("float", "momentum", 0.9, "Momentum of the momentum optimizer.")
+    define("float", "adam_learning_rate", 0.001, "Learning rate of Adam, which has no policy.")
+    define("float", "adam_epsilon", 1e-08, "Epsilon of Adam.")
+    define("integer", "train_batch_size", 8, "Images a step.")
+    define("float", "weight_decay", 0.00004, "Weight decay (L2) of convolution weights.")
+    define("list", "train_crop_size", ["513", "513"], "Height,width of the crops.")
+    define(
+        "float",
+        "last_layer_gradient_multiplier",
+        1.0,
+        "How much faster the last layers learn.",
+    )
+    define("bool", "upsample_logits", True, "Upsample logits (else downsample labels).")
+    define("float", "drop_path_keep_prob", 1.0, "Probability to keep a path of a NAS cell.")
+    define("string", "tf_initial_checkpoint", None, "Checkpoint to start from.")
+    define("bool", "initialize_last_layer", True, "Take the last layers from it too.")
+    define(
+        "bool",
+        "last_layers_contain_logits_only",
+        False,
+        "The last layers are the logits alone (else all that follows the backbone).",
+    )
+    define("integer", "slow_start_step", 0, "Steps of slow start ...")
+    define("float", "slow_start_learning_rate", 1e-4, "... and their learning rate.")
+    define(
+        "bool",
+        "fine_tune_batch_norm",
+        True,
+        "Learn batch statistics; wants at least 12 images a step, else set it to false.",
+    )
+    define("float", "min_scale_factor", 0.5, "Smallest random scale of an image.")
+    define("float", "max_scale_factor", 2.0, "Largest random scale of an image.")
+    define("float", "scale_factor_step_size", 0.25, "Step between them; 0: any scale.")
+    define("multi_integer", "atrous_rates", None, "Atrous rate of the ASPP; repeat it.")
+    define("integer", "output_stride", 16, "Ratio of image size to feature size.")
+    define(
+        "integer",
+        "hard_example_mining_step",
+        0,
+        "Step at which --top_k_percent_pixels is reached, from all pixels at step 0.",
+    )
+    define("float", "top_k_percent_pixels", 1.0, "Share of the pixels, the hardest, that train.")
+    define("integer", "quantize_delay_step", -1, "Step at which quantised training begins.")
+
+    define(
+        "string",
+        "dataset",
+        "pascal_voc_seg",
+        "Name of a data set (pascal_voc_seg, cityscapes, ade20k) or its JSON description.",
+    )
+    define("string", "train_split", "train", "Which split to train on.")
+    define("string", "dataset_dir", None, "Folder of the TFRecords.")
+    define("integer", "seed", 0, "Of the weights, the order of images, augmentation and dropout.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Trains."""
+    del argv
+    values = flags.FLAGS
+    common.log_unused_flags(values, _UNUSED_FLAGS)
+    common.refuse_unfinished_flags(values, _NOT_THERE_YET)
+
+    import keras
+
+    from deeplab import model
+    from deeplab.datasets import data_generator, descriptor
+    from deeplab.utils import checkpoint, trainer
+
+    dataset = descriptor.load(values.dataset)
+    script.make_folder("train_logdir", values.train_logdir)
+    resumed = checkpoint.latest(values.train_logdir)
+    train_options = trainer.TrainOptions.from_flags(values)
+    options = common.ModelOptions.from_flags(
+        values,
+        stored=checkpoint.load_options(values.train_logdir) if resumed else None,
+        num_classes=dataset.num_classes,
+        crop_size=values.train_crop_size,
+    )
+    keras.utils.set_random_seed(train_options.seed)
+    net = model.DeepLab(options)
+    records = data_generator.Dataset(
+        dataset,
+        values.train_split,
+        values.dataset_dir,
+        crop_size=options.crop_size,
+        mean_pixel=net.mean_pixel,
+        min_resize_value=options.min_resize_value,
+        max_resize_value=options.max_resize_value,
+        resize_factor=options.resize_factor,
+        min_scale_factor=values.min_scale_factor,
+        max_scale_factor=values.max_scale_factor,
+        scale_factor_step_size=values.scale_factor_step_size,
+        seed=train_options.seed,
+    )
+    run = trainer.Trainer(net, train_options, dataset.ignore_label)
+    run.open(values.train_logdir, values.tf_initial_checkpoint, values.initialize_last_layer)
+    logging.info(
+        "training %s on %d images of %s/%s",
+        options.model_variant,
+        len(records),
+        dataset.name,
+        values.train_split,
+    )
+    with records.named_errors():
+        run.train(records.training(train_options.train_batch_size, start_step=run.step))
+
+
+def run() -> None:
+    """The console command."""
+    script.run(main, define_flags, required=("train_logdir", "dataset_dir"))
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,212 @@
+"""The training script: from flags to checkpoints."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from deeplab import common, train
+from deeplab.testing import golden, tiny
+from deeplab.utils import checkpoint
+
+_RESEARCH = pathlib.Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Flags that name a tiny data set."""
+    samples = {}
+    for index in range(5):
+        label = np.random.default_rng(index).integers(0, 4, (36, 40)).astype(np.uint8)
+        samples[f"image_{index}"] = (tiny.picture(36, 40, index), label)
+    records = tiny.write_records(tmp_path_factory.mktemp("records"), samples, split="train")
+    descriptor = os.path.join(records, "tiny.json")
+    tiny.DATASET.save(descriptor)
+    return f"--dataset={descriptor}", f"--dataset_dir={records}"
+
+
+def _train(data, logdir, *more):
+    tiny.run(
+        train,
+        *data,
+        f"--train_logdir={logdir}",
+        "--depth_multiplier=0.1",
+        "--aspp_convs_filters=8",
+        "--train_crop_size=33,33",
+        "--train_batch_size=2",
+        *more,
+    )
+
+
+def _tensors(logdir: pathlib.Path) -> dict[str, np.ndarray]:
+    reader = checkpoint.read(str(logdir))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def test_two_steps_and_two_more_are_four(data, tmp_path):
+    """Weights, slots, order of the images, augmentation and dropout all go on."""
+    _train(data, tmp_path / "whole", "--training_number_of_steps=4", "--decay_steps=4")
+    for steps in (2, 4):
+        _train(data, tmp_path / "parts", f"--training_number_of_steps={steps}", "--decay_steps=4")
+    whole, parts = _tensors(tmp_path / "whole"), _tensors(tmp_path / "parts")
+    assert whole["global_step"] == parts["global_step"] == 4
+    assert set(whole) == set(parts)
+    for name, value in whole.items():
+        np.testing.assert_array_equal(value, parts[name], err_msg=name)
+
+
+def test_another_seed_is_another_run(data, tmp_path):
+    for seed in (0, 1):
+        _train(data, tmp_path / str(seed), "--training_number_of_steps=1", f"--seed={seed}")
+    first, second = _tensors(tmp_path / "0"), _tensors(tmp_path / "1")
+    assert not np.array_equal(first["aspp0/weights"], second["aspp0/weights"])
+
+
+def test_the_options_lie_beside_the_checkpoint(data, tmp_path):
+    _train(data, tmp_path, "--training_number_of_steps=1", "--atrous_rates=2")
+    assert checkpoint.load_options(str(tmp_path)) == common.ModelOptions(
+        depth_multiplier=0.1,
+        aspp_convs_filters=8,
+        atrous_rates=(2,),
+        num_classes=4,
+        crop_size=(33, 33),
+    )
+
+
+def test_a_second_start_with_another_network_is_refused(data, tmp_path):
+    _train(data, tmp_path, "--training_number_of_steps=1")
+    with pytest.raises(ValueError, match=r"--decoder_output_stride is \(4,\).*trained with None"):
+        _train(data, tmp_path, "--training_number_of_steps=2", "--decoder_output_stride=4")
+
+
+def test_a_second_start_on_another_data_set_is_refused(data, tmp_path):
+    _train(data, tmp_path, "--training_number_of_steps=1")
+    with pytest.raises(ValueError, match="21 classes are asked for .* trained with 4"):
+        _train((*data, "--dataset=pascal_voc_seg"), tmp_path)
+
+
+def test_a_checkpoint_of_another_data_set_starts_a_run(data, tmp_path, caplog):
+    """Its logits do not fit; the message says how to leave them out, and that works."""
+    source = tmp_path / "source"
+    tiny.save(tiny.network(tiny.OPTIONS.replace(num_classes=7)), source, 9)
+    flags = ("--training_number_of_steps=1", "--noadd_image_level_feature")
+    flags += (f"--tf_initial_checkpoint={source}/model.ckpt-9",)
+    with pytest.raises(ValueError, match="--initialize_last_layer=false"):
+        _train(data, tmp_path / "run", *flags)
+    with caplog.at_level("INFO", logger="absl"):
+        _train(
+            data,
+            tmp_path / "run",
+            *flags,
+            "--initialize_last_layer=false",
+            "--last_layers_contain_logits_only",
+        )
+    assert "logits/semantic/weights (1, 1, 8, 4)" in caplog.text
+    assert _tensors(tmp_path / "run")["global_step"] == 1
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--num_clones=2", "--num_clones=2 is not there yet"),
+        ("--num_replicas=2", "--num_replicas=2 is not there yet"),
+        ("--quantize_delay_step=0", "--quantize_delay_step=0 is not there yet"),
+        ("--master=grpc://host", "--master=grpc://host is not there yet"),
+        ("--profile_logdir=profile", "--profile_logdir=profile is not there yet"),
+        ("--drop_path_keep_prob=0", "--drop_path_keep_prob is 0.0; it must be above 0"),
+        ("--model_variant=resnet", "--model_variant is 'resnet'; known are"),
+        ("--train_split=test", r"no file matches .*/test-\*"),
+        ("--train_crop_size=33", "is height,width, both at least 1, not"),
+        ("--train_crop_size=0,0", "both at least 1"),
+        ("--label_weights=1", "--label_weights is given 1 times; give one for each of the 4"),
+        ("--min_scale_factor=3", "min_scale_factor is 3.0 and max_scale_factor 2.0"),
+        ("--top_k_percent_pixels=25", "--top_k_percent_pixels is 25.0; it is a share"),
+        ("--base_learning_rate=-1", "--base_learning_rate is -1.0; it must be at least 0"),
+        ("--learning_rate_decay_step=0", "--learning_rate_decay_step is 0; it must be at least 1"),
+        ("--tf_initial_checkpoint=nowhere/model.ckpt", "no checkpoint at nowhere/model.ckpt"),
+    ],
+)
+def test_what_cannot_be_done_is_one_error(data, tmp_path, flag, message):
+    with pytest.raises((ValueError, OSError), match=message):
+        _train(data, tmp_path, flag, "--training_number_of_steps=1")
+    assert checkpoint.latest(str(tmp_path)) is None
+
+
+def test_flags_of_old_clusters_say_what_does_their_work(data, tmp_path, caplog):
+    with caplog.at_level("INFO", logger="absl"):
+        _train(data, tmp_path, "--training_number_of_steps=1", "--startup_delay_steps=3")
+    assert "--startup_delay_steps has no effect: replicas start together" in caplog.text
+
+
+def test_checkpoints_without_their_state_file_are_not_written_over(data, tmp_path):
+    _train(data, tmp_path, "--training_number_of_steps=1")
+    (tmp_path / "checkpoint").unlink()
+    with pytest.raises(ValueError, match="holds model.ckpt-1, but its state file"):
+        _train(data, tmp_path, "--training_number_of_steps=1")
+
+
+def test_a_run_that_failed_before_its_first_checkpoint_leaves_no_options(data, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        _train(data, tmp_path, "--tf_initial_checkpoint=nowhere/model.ckpt")
+    _train(data, tmp_path, "--training_number_of_steps=1", "--depth_multiplier=0.2")
+    assert checkpoint.load_options(str(tmp_path)).depth_multiplier == 0.2
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        (np.full((36, 40), 77, np.uint8), "image bad has label 77, which is none of the 4 classes"),
+        (None, "bad"),
+        (np.zeros((5, 7), np.uint8), "bad"),
+    ],
+    ids=["no class", "no label", "another size"],
+)
+def test_a_bad_record_is_named(tmp_path, label, message):
+    records = tiny.write_records(
+        tmp_path / "records", {"bad": (tiny.picture(36, 40), label)}, split="train"
+    )
+    tiny.DATASET.save(tmp_path / "tiny.json")
+    flags = (f"--dataset={tmp_path / 'tiny.json'}", f"--dataset_dir={records}")
+    with pytest.raises(ValueError, match=message):
+        _train(flags, tmp_path / "run", "--training_number_of_steps=1")
+
+
+@pytest.mark.slow
+def test_the_real_checkpoint_fine_tunes(data, tmp_path):
+    path = golden.shared("data/checkpoints/deeplabv3_mnv2_dm05_pascal") / "model.ckpt"
+    tiny.run(
+        train,
+        *data,
+        f"--train_logdir={tmp_path}",
+        f"--tf_initial_checkpoint={path}",
+        "--depth_multiplier=0.5",
+        "--train_crop_size=65,65",
+        "--train_batch_size=2",
+        "--training_number_of_steps=1",
+        "--fine_tune_batch_norm=false",
+        "--initialize_last_layer=false",
+        "--last_layers_contain_logits_only",
+    )
+    assert _tensors(tmp_path)["logits/semantic/biases"].shape == (4,)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [sys.executable, "deeplab/train.py"],
+        [sys.executable, "-m", "deeplab.train"],
+        [os.path.join(os.path.dirname(sys.executable), "deeplab-train")],
+    ],
+    ids=["file", "module", "command"],
+)
+def test_scripts_run_three_ways(command):
+    if not os.path.exists(command[0]):
+        pytest.skip("the package is not installed")
+    done = subprocess.run(
+        [*command, "--help"], cwd=_RESEARCH, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--train_logdir" in done.stdout

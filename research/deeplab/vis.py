@@ -1,0 +1,173 @@
+r"""Saves pictures of a DeepLab network's predictions: for TFRecords or for plain images.
+
+For each image --vis_logdir gets, in segmentation_results/, the image, the coloured prediction, an
+overlay of both, and a panel of all of them with the label, where there is one, and a legend.
+
+Examples:
+    python deeplab/vis.py \
+        --dataset=pascal_voc_seg --dataset_dir=tfrecord --vis_split=val \
+        --checkpoint_dir=train_log --vis_logdir=vis_log --max_number_of_iterations=1
+    python deeplab/vis.py \
+        --dataset=pascal_voc_seg --images='photos/*.jpg' \
+        --checkpoint_dir=train_log/model.ckpt-30000 --vis_logdir=vis_log
+
+The network is the one that was trained: flags that define it may be left out, unless the checkpoint
+is an official one, which does not say what it holds.
+"""
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from deeplab import common, script
+
+if TYPE_CHECKING:
+    from deeplab.datasets import data_generator
+
+_UNUSED_FLAGS = {
+    **common.UNUSED_FLAGS,
+    "label_weights": "weights of classes count in the loss of training only",
+}
+# Flags whose work is not there yet, with the only value that can be asked for.
+_NOT_THERE_YET = {"master": "", "quantize_delay_step": -1}
+
+
+def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines the flags of this script (official `vis.py`) and the shared ones."""
+    common.define_flags(flag_values)
+    define = common.definer("deeplab.vis", flag_values)
+    define("string", "master", "", "Address of a cluster's master.")
+
+    define("string", "vis_logdir", None, "Folder for the pictures.")
+    define(
+        "string",
+        "checkpoint_dir",
+        None,
+        "Folder whose newest checkpoint is used, and each newer one as it comes; or one checkpoint,"
+        " such as train_log/model.ckpt-30000.",
+    )
+    define("integer", "vis_batch_size", 1, "Images at a time.")
+    define("list", "vis_crop_size", ["513", "513"], "Height,width that images are padded to.")
+    define("integer", "eval_interval_secs", 300, "Least seconds between two checkpoints.")
+    define(
+        "integer",
+        "max_number_of_iterations",
+        0,
+        "Use so many checkpoints; 0: each that comes, without end. The pictures of a checkpoint"
+        " replace those of the one before.",
+    )
+
+    define(
+        "multi_integer",
+        "atrous_rates",
+        None,
+        "Atrous rate of the ASPP; repeat it. Default: those of training.",
+    )
+    define(
+        "integer",
+        "output_stride",
+        16,
+        "Ratio of image size to feature size. Default: that of training, where it is known.",
+    )
+    define("multi_float", "eval_scales", [1.0], "Scale at which to see the images; repeat it.")
+    define("bool", "add_flipped_images", False, "Also see them flipped left to right.")
+    define("integer", "quantize_delay_step", -1, "Not below 0: the network is quantised.")
+
+    define(
+        "string",
+        "dataset",
+        "pascal_voc_seg",
+        "Name of a data set (pascal_voc_seg, cityscapes, ade20k) or its JSON description: the"
+        " network's classes.",
+    )
+    define("string", "vis_split", "val", "Which split to show.")
+    define("string", "dataset_dir", None, "Folder of the TFRecords.")
+    define(
+        "string",
+        "images",
+        None,
+        "Images to show in place of TFRecords: a folder, a pattern such as 'photos/*.jpg', paths"
+        " separated by commas, or a .txt file with one path a line.",
+    )
+    define(
+        "enum",
+        "colormap_type",
+        "pascal",
+        "Colours of the classes. Default: those of the data set.",
+        enum_values=["pascal", "cityscapes", "ade20k"],
+    )
+    define("bool", "also_save_raw_predictions", False, "Also save the predicted labels as PNG.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Saves the pictures."""
+    del argv
+    values = flags.FLAGS
+    common.log_unused_flags(values, _UNUSED_FLAGS)
+    common.refuse_unfinished_flags(values, _NOT_THERE_YET)
+    if bool(values.images) == bool(values.dataset_dir):
+        raise ValueError("give --dataset_dir (TFRecords) or --images (plain images), one of them")
+    if values.vis_batch_size < 1:
+        raise ValueError(f"--vis_batch_size is {values.vis_batch_size}; it must be at least 1")
+
+    from deeplab.datasets import data_generator, descriptor, image_files
+    from deeplab.datasets import records as record_files
+    from deeplab.evaluation import predictor, visualizer
+    from deeplab.utils import checkpoint_waiter
+
+    dataset = descriptor.load(values.dataset)
+    # Said now rather than after what may be a long wait.
+    if values.images:
+        paths = image_files.find(values.images)
+    else:
+        record_files.find_files(values.dataset_dir, dataset.split_patterns(values.vis_split))
+    options = predictor.trained_options(
+        values, checkpoint_waiter.wait(values.checkpoint_dir), dataset, values.vis_crop_size
+    )
+    network = predictor.Predictor(options, values.eval_scales, values.add_flipped_images)
+    preprocessing = {
+        "crop_size": options.crop_size,
+        "mean_pixel": network.net.mean_pixel,
+        "min_resize_value": options.min_resize_value,
+        "max_resize_value": options.max_resize_value,
+        "resize_factor": options.resize_factor,
+    }
+    if values.images:
+        source = image_files.ImageFiles(paths, **preprocessing)
+        batches = source.evaluation
+    else:
+        source = data_generator.Dataset(
+            dataset, values.vis_split, values.dataset_dir, **preprocessing
+        )
+        batches = functools.partial(_batches, source)
+    pictures = visualizer.Visualizer(
+        network,
+        dataset,
+        values.vis_logdir,
+        colormap=values.colormap_type if values["colormap_type"].present else None,
+        also_save_raw_predictions=values.also_save_raw_predictions,
+        name_by_image=bool(values.images),
+    )
+    script.make_folder("vis_logdir", values.vis_logdir)
+    for path in checkpoint_waiter.new_checkpoints(
+        values.checkpoint_dir, values.eval_interval_secs, values.max_number_of_iterations
+    ):
+        network.restore(path)
+        pictures.run(batches(values.vis_batch_size), len(source))
+
+
+def _batches(records: "data_generator.Dataset", batch_size: int) -> Iterator[Mapping[str, Any]]:
+    """Batches of records, labelled or not; an error that is due to a record names it."""
+    with records.named_errors(labels_required=False):
+        yield from records.evaluation(batch_size, labels_required=False)
+
+
+def run() -> None:
+    """The console command."""
+    script.run(main, define_flags, required=("checkpoint_dir", "vis_logdir"))
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,148 @@
+"""The visualisation script: from flags to pictures."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from deeplab import vis
+from deeplab.testing import golden, tiny
+
+_SIZES = {"first": (20, 30), "second": (33, 33), "third": (50, 41)}
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    samples = {name: (tiny.picture(*size), None) for name, size in _SIZES.items()}
+    return tiny.write_records(tmp_path_factory.mktemp("records"), samples)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    for name, size in _SIZES.items():
+        (folder / f"{name}.png").write_bytes(tiny.png(tiny.picture(*size)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    path = tmp_path_factory.mktemp("dataset") / "tiny.json"
+    tiny.DATASET.save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return tiny.save(tiny.network(), tmp_path_factory.mktemp("train"), 7)
+
+
+def _flags(dataset, checkpoint, logdir, *more):
+    return (
+        f"--dataset={dataset}",
+        f"--checkpoint_dir={checkpoint}",
+        f"--vis_logdir={logdir}",
+        "--vis_crop_size=33,33",
+        "--also_save_raw_predictions",
+        *more,
+    )
+
+
+def test_images_and_records_give_the_same_pictures(records, images, dataset, checkpoint, tmp_path):
+    plain, recorded = tmp_path / "plain", tmp_path / "recorded"
+    tiny.run(vis, *_flags(dataset, checkpoint, plain, f"--images={images}"))
+    tiny.run(vis, *_flags(dataset, checkpoint, recorded, f"--dataset_dir={records}"))
+    for number, name in enumerate(_SIZES):
+        raw = f"raw_segmentation_results/{name}.png"
+        assert (plain / raw).read_bytes() == (recorded / raw).read_bytes()
+        assert tiny.read_png(plain / raw).shape == _SIZES[name]
+        for title in ("image", "prediction", "overlay", "panel"):
+            ours = plain / f"segmentation_results/{name}_{title}.png"
+            theirs = recorded / f"segmentation_results/{number:06d}_{title}.png"
+            assert ours.read_bytes() == theirs.read_bytes(), (name, title)
+
+
+def test_several_images_at_a_time(images, dataset, checkpoint, tmp_path):
+    pattern = f"--images={images}/*.png"
+    flags = _flags(dataset, checkpoint, tmp_path, pattern, "--vis_batch_size=2")
+    tiny.run(vis, *flags, "--colormap_type=pascal")
+    for name, size in _SIZES.items():
+        raw = tiny.read_png(tmp_path / f"raw_segmentation_results/{name}.png")
+        assert raw.shape == size
+        colors = tiny.read_png(tmp_path / f"segmentation_results/{name}_prediction.png")
+        pascal = np.array([[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]])
+        np.testing.assert_array_equal(colors, pascal[raw])
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ([], "give --dataset_dir .* or --images .*, one of them"),
+        (["--images=x", "--dataset_dir=y"], "give --dataset_dir .* or --images .*, one of them"),
+        (["--images=/nowhere/*.jpg"], r"--images: there is no file /nowhere/\*.jpg"),
+        (["--dataset_dir=/nowhere"], "no file matches /nowhere/val-"),
+        (["--images={}", "--vis_batch_size=0"], "--vis_batch_size is 0"),
+        (["--images={}", "--quantize_delay_step=0"], "--quantize_delay_step=0 is not there yet"),
+        (["--images={}", "--dataset=cityscapes"], "4 classes, but --dataset=cityscapes has 19"),
+    ],
+)
+def test_what_cannot_be_is_one_error(images, dataset, checkpoint, tmp_path, change, message):
+    change = [argument.format(images) for argument in change]
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
+        tiny.run(vis, *_flags(dataset, checkpoint, tmp_path / "vis", *change))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "vis").exists()
+
+
+def test_a_bad_record_is_an_error_that_names_it(dataset, checkpoint, tmp_path):
+    other_size = np.zeros((9, 9), np.uint8)
+    bad = {"good": (tiny.picture(20, 20), None), "bad": (tiny.picture(20, 20), other_size)}
+    folder = tiny.write_records(tmp_path / "records", bad)
+    with pytest.raises(ValueError, match="record 1 of .*'bad': the image is 20x20 .*label 9x9"):
+        tiny.run(vis, *_flags(dataset, checkpoint, tmp_path / "vis", f"--dataset_dir={folder}"))
+
+
+@pytest.mark.slow
+def test_a_real_network_finds_what_is_in_the_photographs(tmp_path):
+    """The published objects, with the weights and photographs where they are at hand."""
+    path = golden.shared("data/checkpoints/deeplabv3_mnv2_dm05_pascal") / "model.ckpt"
+    photographs = golden.shared("data/voc_mini/VOCdevkit/VOC2012/JPEGImages")
+    tiny.run(
+        vis,
+        f"--checkpoint_dir={path}",
+        f"--images={photographs}",
+        f"--vis_logdir={tmp_path}",
+        "--vis_crop_size=257,257",
+        "--min_resize_value=257",
+        "--max_resize_value=257",
+        "--depth_multiplier=0.5",
+        "--output_stride=8",
+        "--also_save_raw_predictions",
+    )
+    found = {}
+    for name in ("2011_000003", "2011_000006", "2011_000025"):
+        labels = tiny.read_png(tmp_path / f"raw_segmentation_results/{name}.png")
+        share = np.bincount(labels.ravel(), minlength=21) / labels.size
+        found[name] = set(np.flatnonzero(share[1:] > 0.005) + 1)
+    bus, car, chair, person = 6, 7, 9, 15
+    expected = {
+        "2011_000003": {person},
+        "2011_000006": {chair, person},
+        "2011_000025": {bus, car},
+    }
+    assert found == expected
+
+
+@pytest.mark.slow
+def test_it_runs_as_a_script(images, dataset, checkpoint, tmp_path):
+    flags = _flags(dataset, checkpoint, tmp_path, f"--images={images}")
+    done = subprocess.run(
+        [sys.executable, "-m", "deeplab.vis", *flags],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=str(golden.DATA.parents[2]),
+    )
+    assert "the pictures are in" in done.stderr
+    assert len(tiny.files(tmp_path)) == 15
