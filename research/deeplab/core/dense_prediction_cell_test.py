@@ -20,6 +20,7 @@ class TestNetworkWithACell(backbone_case.BackboneCase):
         "dense_prediction_cell_json": str(golden.dense_prediction_cell("dpc_with_pooling.json")),
     }
     consistent_strides = (8, 16)
+    coarsest_stride = 16
 
 
 def cell(name: str, output_stride: int) -> dense_prediction_cell.DensePredictionCell:

@@ -34,6 +34,7 @@ class BackboneCase:
         options: further options of the small network that the other tests build.
         consistent_strides: output strides, fine to coarse, whose features must agree where both
             exist; empty where the architecture has no such property.
+        coarsest_stride: the largest output stride that it can be built for.
         heavy: whether to run only the golden configurations of the repository without `--slow`.
     """
 
@@ -41,6 +42,7 @@ class BackboneCase:
     golden_prefix = ""
     options: dict = {}
     consistent_strides = (8, 16, 32)
+    coarsest_stride = 32
     heavy = False
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
@@ -96,7 +98,8 @@ class BackboneCase:
         """What the decoder takes at an output stride lies on that stride's grid."""
         spec = feature_extractor.get_backbone(self.model_variant)
         height, width = 97, 81
-        outputs = self.build(output_stride=32).single_scale(self.images(height, width))
+        net = self.build(output_stride=self.coarsest_stride)
+        outputs = net.single_scale(self.images(height, width))
         for stride, name in spec.decoder_end_points.items():
             grid = (-(-height // stride), -(-width // stride))
             assert tuple(outputs[name].shape[1:3]) == grid, f"stride {stride}"
