@@ -11,8 +11,16 @@ from absl import logging
 
 from deeplab import model
 from deeplab.core import depthwise, layers, nas_cell
-from deeplab.utils import checkpoint, learning_rate, losses, optimizers
+from deeplab.utils import (
+    checkpoint,
+    learning_rate,
+    losses,
+    optimizers,
+    train_summaries,
+    training_guards,
+)
 from deeplab.utils.train_options import TrainOptions
+from deeplab.utils.train_progress import TrainProgress
 
 
 class Trainer:
@@ -239,7 +247,7 @@ class Trainer:
         if self.step >= last:
             logging.info("nothing to do: step %d of %d is reached", self.step, last)
             return
-        progress = _Progress(self.step, last, self.options.train_batch_size)
+        progress = TrainProgress(self.step, last, self.options.train_batch_size)
         save_due = time.monotonic() + self.options.save_interval_secs
         with tf.summary.create_file_writer(self.logdir).as_default():
             summary_due = time.monotonic()
@@ -253,7 +261,7 @@ class Trainer:
                 self._check_finite(values, step, rate, batch)
                 if step % self.options.log_steps == 0 or step in (1, last):
                     progress.log(step, float(values["total_loss"]), rate)
-                    _write_scalars(values, rate, step)
+                    train_summaries.write_scalars(values, rate, step)
                 if time.monotonic() >= summary_due or step == last:
                     self._write_summaries(batch, step)
                     summary_due = time.monotonic() + self.options.save_summaries_secs
@@ -268,43 +276,27 @@ class Trainer:
         if math.isfinite(float(values["total_loss"])):
             return
         self._check_labels(batch)
-        bad = {name: float(value) for name, value in values.items() if not math.isfinite(value)}
-        names = [name.decode() for name in batch["image_name"].numpy()]
-        raise FloatingPointError(
-            f"the loss is not finite at step {step}: {bad}, learning rate {rate:g}, images"
-            f" {', '.join(names)}; the newest checkpoint is"
-            f" {checkpoint.latest(self.logdir) or 'none'} (a smaller --base_learning_rate or a"
-            " --slow_start_step may help)"
+        training_guards.check_finite(
+            values,
+            step=step,
+            rate=rate,
+            image_names=batch["image_name"].numpy(),
+            newest=checkpoint.latest(self.logdir),
         )
 
     def _check_labels(self, batch: Mapping[str, tf.Tensor]) -> None:
-        """Raises an error for a label that is no class, which a device may report as it likes."""
-        classes = self.net.options.num_classes
-        for name, label in zip(batch["image_name"].numpy(), batch["label"].numpy(), strict=True):
-            outside = (label != self.ignore_label) & ((label < 0) | (label >= classes))
-            if np.any(outside):
-                raise ValueError(
-                    f"image {name.decode()} has label {label[outside][0]}, which is none of the"
-                    f" {classes} classes and not the ignore label {self.ignore_label}: is --dataset"
-                    " right? (deeplab.datasets.check_data finds all such images)"
-                )
+        training_guards.check_labels(
+            batch["label"].numpy(),
+            batch["image_name"].numpy(),
+            num_classes=self.net.options.num_classes,
+            ignore_label=self.ignore_label,
+        )
 
     def _write_summaries(self, batch: Mapping[str, tf.Tensor], step: int) -> None:
         """Histograms of the variables and, if asked for, pictures of the batch."""
-        for name, variable in self._variables.items():
-            tf.summary.histogram(name, tf.convert_to_tensor(variable), step=step)
-        if not self.options.save_summaries_images:
-            return
-        # Label values spread over the grey levels, as the official summaries show them.
-        spread = max(1, 255 // self.net.options.num_classes)
-        predictions, _ = model.predict_labels(self.net, batch["image"])
-        for name, picture in (
-            ("image", batch["image"]),
-            ("label", batch["label"] * spread),
-            ("semantic", predictions[..., tf.newaxis] * spread),
-        ):
-            picture = tf.saturate_cast(picture, tf.uint8)
-            tf.summary.image(f"samples/{name}", picture, step=step, max_outputs=3)
+        train_summaries.write_histograms(self._variables, step)
+        if self.options.save_summaries_images:
+            train_summaries.write_images(self.net, batch, step)
 
 
 def _optimizer(options: TrainOptions) -> keras.optimizers.Optimizer:
@@ -326,38 +318,3 @@ def _optimizer(options: TrainOptions) -> keras.optimizers.Optimizer:
         slow_start_learning_rate=options.slow_start_learning_rate,
     )
     return optimizers.Momentum(schedule, options.momentum)
-
-
-def _write_scalars(values: Mapping[str, tf.Tensor], rate: float, step: int) -> None:
-    """The curves, under the official names."""
-    tf.summary.scalar("learning_rate", rate, step=step)
-    for name, value in values.items():
-        tf.summary.scalar(name if name == "total_loss" else f"losses/{name}", value, step=step)
-
-
-class _Progress:
-    """Says how far training is, how fast it goes and how long it will take."""
-
-    def __init__(self, first: int, last: int, batch_size: int):
-        self.last = last
-        self.batch_size = batch_size
-        self.seen = first
-        self.time = time.monotonic()
-        self.seconds_a_step = None
-
-    def log(self, step: int, loss: float, rate: float) -> None:
-        """One line; the speed is that since the previous one."""
-        now = time.monotonic()
-        self.seconds_a_step = (now - self.time) / max(step - self.seen, 1)
-        self.seen, self.time = step, now
-        left = time.gmtime(self.seconds_a_step * (self.last - step))
-        logging.info(
-            "step %d of %d: loss %.4f, learning rate %.3g, %.1f images/s, %d:%s left",
-            step,
-            self.last,
-            loss,
-            rate,
-            self.batch_size / self.seconds_a_step,
-            left.tm_hour + 24 * (left.tm_yday - 1),
-            time.strftime("%M:%S", left),
-        )
