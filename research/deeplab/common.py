@@ -46,6 +46,15 @@ class ModelOptions:
     divisible_by: int | None = _option(None)
     # Factors on the atrous rate of the last block's units (ResNet, Xception); v3, section 3.2.
     multi_grid: tuple[int, ...] | None = _option(None)
+    # Copies of the last block that follow it (ResNet); v3, section 3.2: three are blocks 5 to 7.
+    cascaded_blocks: int = _option(0)
+    # Kernel of fc6: 3 (LargeFOV), 4 or 7 (VGG-16); v1, table 2. Its rate is that of atrous_rates
+    # where there is no ASPP; None: as wide as the image classifier's, 12, 8 and 4 at stride 8.
+    vgg_fc6_kernel_size: int = _option(3)
+    # Channels of fc6 and fc7: 1024 (LargeFOV) or 4096 (VGG-16).
+    vgg_fc6_filters: int = _option(1024)
+    # Add features of the image and of the first four poolings (VGG-16): MSc; v1, section 4.3.
+    vgg_multi_scale_features: bool = _option(False)
     # ReLU6 in place of ReLU, which suits quantised inference.
     use_bounded_activation: bool = _option(False)
     # Channels of a cell's operations at output stride 4 (NAS networks).
@@ -54,7 +63,7 @@ class ModelOptions:
     nas_use_classification_head: bool = _option(False)
     # Take the stride out of the branch with output stride 32 (NAS networks).
     nas_remove_os32_stride: bool = _option(False)
-    # Ratio of image size to feature size: 4, 8, 16 or 32.
+    # Ratio of image size to feature size: 4, 8, 16 or 32; with cascaded_blocks up to 256.
     output_stride: int = _option(16, adjustable=True)
 
     # --- The head: ASPP (v3, section 3.3), or a dense prediction cell (arXiv 1809.04184) ---
@@ -66,7 +75,8 @@ class ModelOptions:
     image_pooling_crop_size: tuple[int, int] | None = _option(None, adjustable=True)
     # Stride of these windows, in feature pixels.
     image_pooling_stride: tuple[int, int] = _option((1, 1), adjustable=True)
-    # False leaves the whole head out; atrous_rates then are those of parallel logits (v2).
+    # False leaves the whole head out; atrous_rates then are those of parallel logits (v2), or of
+    # VGG-16's parallel fc6.
     aspp_with_batch_norm: bool = _option(True)
     # Depthwise separable 3x3 branches.
     aspp_with_separable_conv: bool = _option(True)
@@ -146,9 +156,12 @@ class ModelOptions:
             "aspp_convs_filters",
             "decoder_filters",
             "divisible_by",
+            "vgg_fc6_filters",
         ):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.cascaded_blocks < 0:
+            raise ValueError(f"cascaded_blocks is {self.cascaded_blocks}; it must be at least 0")
         if self.depth_multiplier <= 0:
             raise ValueError(f"depth_multiplier is {self.depth_multiplier}; it must be above 0")
         for name in ("atrous_rates", "image_pyramid", "decoder_output_stride", "multi_grid"):
@@ -356,6 +369,15 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         None,
         "Factors on the atrous rates of the last block's units (ResNet, Xception).",
     )
+    define("integer", "cascaded_blocks", 0, "Copies of the last block that follow it (ResNet).")
+    define("integer", "vgg_fc6_kernel_size", 3, "Kernel of fc6: 3, 4 or 7 (VGG-16).")
+    define("integer", "vgg_fc6_filters", 1024, "Channels of fc6 and fc7 (VGG-16).")
+    define(
+        "bool",
+        "vgg_multi_scale_features",
+        False,
+        "Add features of the image and of the first four poolings (VGG-16).",
+    )
     define("bool", "use_bounded_activation", False, "ReLU6 in place of ReLU.")
     define(
         "integer",
@@ -390,7 +412,8 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "bool",
         "aspp_with_batch_norm",
         True,
-        "False leaves the ASPP out; --atrous_rates then are those of parallel logits.",
+        "False leaves the ASPP out; --atrous_rates then are those of parallel logits (VGG-16: of"
+        " parallel branches).",
     )
     define("bool", "aspp_with_separable_conv", True, "Separable convolutions in the ASPP.")
     define("integer", "aspp_convs_filters", 256, "Channels of each branch of the ASPP.")

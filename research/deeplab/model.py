@@ -41,8 +41,24 @@ class Logits(layers.Container):
     (DeepLab v2, arXiv 1606.00915, section 3.2; official `get_branch_logits`).
     """
 
-    def __init__(self, num_classes: int, kernel_size: int = 1, atrous_rates: Sequence[int] = (1,)):
+    def __init__(
+        self,
+        num_classes: int,
+        kernel_size: int = 1,
+        atrous_rates: Sequence[int] = (1,),
+        *,
+        split: bool = False,
+    ):
+        """Sets the layer up.
+
+        Args:
+            num_classes: channels of the output.
+            kernel_size: of each classifier.
+            atrous_rates: of each classifier.
+            split: give each classifier its own share of the channels, in place of all of them.
+        """
         super().__init__(name="logits")
+        self.split = split
         self.branches = [
             layers.Conv2D(
                 num_classes,
@@ -57,7 +73,9 @@ class Logits(layers.Container):
 
     def call(self, features: tf.Tensor) -> tf.Tensor:
         """[B, h, w, C] -> [B, h, w, num_classes]."""
-        return tf.add_n([branch(features) for branch in self.branches])
+        count = len(self.branches)
+        shares = tf.split(features, count, axis=-1) if self.split else [features] * count
+        return tf.add_n([branch(x) for branch, x in zip(self.branches, shares, strict=True)])
 
 
 @keras.saving.register_keras_serializable(package="deeplab")
@@ -119,9 +137,12 @@ class DeepLab(keras.Model):
                 bounded_activation=options.use_bounded_activation,
             )
         if not options.decoder_output_is_logits:
-            rates = None if options.aspp_with_batch_norm else options.atrous_rates
+            rates = (not options.aspp_with_batch_norm and options.atrous_rates) or (1,)
+            if spec.has_branches:
+                # The rates are the backbone's; a decoder makes one of its branches.
+                rates = (1,) if self.decoder else (1,) * len(rates)
             self.logits = Logits(
-                options.num_classes, options.logits_kernel_size, atrous_rates=rates or (1,)
+                options.num_classes, options.logits_kernel_size, rates, split=spec.has_branches
             )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:

@@ -14,11 +14,14 @@ from deeplab.core import (
     mobilenet_v3,
     nas_network,
     resnet_v1_beta,
+    vgg,
     xception,
 )
 
-# Red, green and blue of the mean ImageNet pixel, and of the middle of the range.
+# Red, green and blue of the mean ImageNet pixel, as the ResNets and as VGG have it, and of the
+# middle of the range.
 IMAGENET_MEAN = (123.15, 115.90, 103.06)
+VGG_MEAN = (123.68, 116.78, 103.94)
 MID_GREY = (127.5, 127.5, 127.5)
 
 
@@ -30,6 +33,11 @@ def to_unit_range(images: tf.Tensor) -> tf.Tensor:
 def subtract_imagenet_mean(images: tf.Tensor) -> tf.Tensor:
     """0..255 -> the difference from the mean ImageNet pixel."""
     return images - tf.constant(IMAGENET_MEAN, images.dtype)
+
+
+def subtract_vgg_mean(images: tf.Tensor) -> tf.Tensor:
+    """0..255 -> the difference from the mean pixel of slim's `vgg_preprocessing`."""
+    return images - tf.constant(VGG_MEAN, images.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +53,9 @@ class Backbone:
         preprocess: images 0..255 -> what the backbone expects.
         mean_pixel: what images are padded with, 0..255.
         has_multi_grid: whether `multi_grid` means anything to it.
+        own_options: those of `ModelOptions` that mean something to it and not to every backbone.
+        has_branches: whether it makes a branch for each of `atrous_rates` where there is no ASPP.
+            Its features are then those of the branches, one after the other.
     """
 
     scope: str
@@ -53,9 +64,23 @@ class Backbone:
     preprocess: Callable[[tf.Tensor], tf.Tensor] = to_unit_range
     mean_pixel: tuple[float, float, float] = MID_GREY
     has_multi_grid: bool = False
+    own_options: frozenset[str] = frozenset()
+    has_branches: bool = False
 
     def check(self, options: Any) -> None:
-        """Says which options of a `ModelOptions` the backbone does not heed."""
+        """Says which options the backbone does not heed.
+
+        Raises:
+            ValueError: one that the official code does not have.
+        """
+        for field in dataclasses.fields(options):
+            name, value = field.name, getattr(options, field.name)
+            heeding = sorted(key for key, each in BACKBONES.items() if name in each.own_options)
+            if heeding and name not in self.own_options and value != field.default:
+                raise ValueError(
+                    f"--{name}={value} means nothing to --model_variant={options.model_variant}: it"
+                    f" is an option of {', '.join(heeding)}"
+                )
         if options.multi_grid and not self.has_multi_grid:
             with_it = ", ".join(sorted(k for k, v in BACKBONES.items() if v.has_multi_grid))
             logging.warning(
@@ -102,11 +127,33 @@ def _resnet_v1(depth: int, *, beta: bool) -> Backbone:
     return Backbone(
         scope=f"resnet_v1_{depth}",
         build=lambda options: resnet_v1_beta.ResNetV1(
-            depth, options.output_stride, beta=beta, multi_grid=options.multi_grid
+            depth,
+            options.output_stride,
+            beta=beta,
+            multi_grid=options.multi_grid,
+            cascaded_blocks=options.cascaded_blocks,
         ),
         decoder_end_points=resnet_v1_beta.decoder_end_points(depth),
         has_multi_grid=True,
+        own_options=frozenset({"cascaded_blocks"}),
         **({} if beta else original),
+    )
+
+
+def _vgg_16(options: Any) -> vgg.VGG16:
+    """VGG-16; without an ASPP the atrous rates are those of its fc6."""
+    rates = None if options.aspp_with_batch_norm else options.atrous_rates
+    if options.vgg_multi_scale_features and len(rates or ()) > 1:
+        raise ValueError(
+            f"--vgg_multi_scale_features goes with one atrous rate, not with {list(rates)}: it adds"
+            " to the features of one branch"
+        )
+    return vgg.VGG16(
+        options.output_stride,
+        fc6_kernel_size=options.vgg_fc6_kernel_size,
+        fc6_filters=options.vgg_fc6_filters,
+        fc6_rates=rates,
+        multi_scale_features=options.vgg_multi_scale_features,
     )
 
 
@@ -187,6 +234,17 @@ BACKBONES: dict[str, Backbone] = {
     "resnet_v1_50_beta": _resnet_v1(50, beta=True),
     "resnet_v1_101": _resnet_v1(101, beta=False),
     "resnet_v1_101_beta": _resnet_v1(101, beta=True),
+    "vgg_16": Backbone(
+        scope="vgg_16",
+        build=_vgg_16,
+        decoder_end_points=vgg.DECODER_END_POINTS,
+        preprocess=subtract_vgg_mean,
+        mean_pixel=VGG_MEAN,
+        own_options=frozenset(
+            {"vgg_fc6_kernel_size", "vgg_fc6_filters", "vgg_multi_scale_features"}
+        ),
+        has_branches=True,
+    ),
     "xception_41": _xception(
         xception.xception_41,
         scope="xception_41",

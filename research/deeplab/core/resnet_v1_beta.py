@@ -152,6 +152,11 @@ def decoder_end_points(depth: int) -> dict[int, str]:
 class ResNetV1(layers.Container):
     """A ResNet up to its last block, or with its classification head.
 
+    The last block may be followed by copies of itself (arXiv 1706.05587, section 3.2): blocks 5, 6
+    and so on, each block but the very last strided, which makes 256 the output stride of a network
+    with three copies. A finer output stride gives each block a rate of its own: at 16 these are 2,
+    4, 8 and 16 for the blocks 4 to 7.
+
     End points, for each unit: `block<i>/unit_<j>/bottleneck_v1` and, below it, its last
     convolution before the shortcut is added, `conv3`, as in the official code; with 18 layers
     `block<i>/unit_<j>/lite_bottleneck_v1` and `conv2`.
@@ -164,6 +169,7 @@ class ResNetV1(layers.Container):
         *,
         beta: bool = False,
         multi_grid: Sequence[int] | None = None,
+        cascaded_blocks: int = 0,
         num_classes: int | None = None,
         convolution: Convolution = _batch_normalized,
     ):
@@ -171,9 +177,12 @@ class ResNetV1(layers.Container):
 
         Args:
             depth: 18, 50 or 101 layers.
-            output_stride: ratio of image size to feature size: 4, 8, 16 or 32.
+            output_stride: ratio of image size to feature size: 4, 8, 16 or 32; with copies also
+                64, 128 and so on.
             beta: begin with three 3x3 convolutions.
-            multi_grid: factors on the atrous rate of the last block's units; None: 1.
+            multi_grid: factors on the atrous rate of the units of the last block and its copies;
+                None: 1.
+            cascaded_blocks: copies of the last block.
             num_classes: of an image classification head; None: no head, the features are returned.
             convolution: makes the convolutions, their normalisation included.
 
@@ -196,6 +205,7 @@ class ResNetV1(layers.Container):
                     " values, one for each unit of its last block"
                 )
             blocks[-1] = filters, tuple(multi_grid)
+        blocks += [blocks[-1]] * cascaded_blocks
         possible = [_STEM_STRIDE * 2**index for index in range(len(blocks))]
         if output_stride not in possible:
             raise ValueError(f"--output_stride is {output_stride}; {self.name} takes {possible}")

@@ -123,6 +123,90 @@ def test_images_are_padded_with_what_becomes_zero():
         np.testing.assert_allclose(padding, np.zeros(3), atol=1e-6)
 
 
+def _unit_rates(net: resnet_v1_beta.ResNetV1, block: int) -> list[int]:
+    """Atrous rate of the 3x3 convolution in each unit of a block."""
+    return [
+        unit.convs[1].rate[0]
+        for (scope, _), unit in zip(net.scopes, net.units, strict=True)
+        if scope == f"block{block}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("output_stride", "rates"),
+    [(8, [4, 8, 16, 32]), (16, [2, 4, 8, 16]), (32, [1, 2, 4, 8]), (256, [1, 1, 1, 1])],
+)
+def test_each_block_of_a_cascade_has_its_own_rate(output_stride, rates):
+    """Figure 3 of arXiv 1706.05587, with the multi-grid of its tables in each of the blocks."""
+    grid = (1, 2, 1)
+    net = resnet_v1_beta.ResNetV1(50, output_stride, multi_grid=grid, cascaded_blocks=3)
+    for block, rate in zip((4, 5, 6, 7), rates, strict=True):
+        assert _unit_rates(net, block) == [rate * factor for factor in grid]
+    assert 4 * np.prod([unit.stride for unit in net.units]) == output_stride
+
+
+def _cascade(output_stride: int) -> model.DeepLab:
+    """A small network as in the paper: the classifier follows the last block."""
+    net = model.DeepLab(
+        common.ModelOptions(
+            model_variant="resnet_v1_18_beta",
+            output_stride=output_stride,
+            multi_grid=(1, 2),
+            cascaded_blocks=3,
+            aspp_with_batch_norm=False,
+            num_classes=3,
+        )
+    )
+    golden.assign(checkpoint.official_variables(net))
+    return net
+
+
+@pytest.fixture(scope="module")
+def cascade() -> model.DeepLab:
+    return _cascade(8)
+
+
+def test_the_dense_features_of_a_cascade_contain_the_coarse_ones(cascade):
+    images = np.random.default_rng(0).uniform(0, 255, (1, 257, 129, 3)).astype(np.float32)
+    dense = cascade.single_scale(images)["features"]
+    assert dense.shape == (1, 33, 17, 512)
+    for stride in (16, 256):
+        features = _cascade(stride).single_scale(images)["features"]
+        step = stride // 8
+        error = np.max(np.abs(dense[:, ::step, ::step] - features))
+        assert error < 1e-4 * np.max(np.abs(features)), f"stride {stride}"
+
+
+def test_a_cascades_blocks_are_copies_of_the_last_block(cascade):
+    shapes = {k: tuple(v.shape) for k, v in checkpoint.official_variables(cascade).items()}
+    blocks = {
+        block: {
+            name.partition(f"/block{block}/")[2]: shape
+            for name, shape in shapes.items()
+            if f"/block{block}/" in name
+        }
+        for block in (4, 5, 6, 7)
+    }
+    assert blocks[5] == blocks[6] == blocks[7]
+    # Where a block begins, the channels double; not where its copy does.
+    first = "unit_1/lite_bottleneck_v1"
+    assert {name for name in blocks[4] if name not in blocks[5]} == {
+        f"{first}/shortcut/{leaf}"
+        for leaf in ("weights", *(f"BatchNorm/{each}" for each in ("gamma", "beta")))
+    } | {f"{first}/shortcut/BatchNorm/moving_{each}" for each in ("mean", "variance")}
+    changed = {name for name, shape in blocks[5].items() if shape != blocks[4][name]}
+    assert changed == {f"{first}/conv1/weights"}
+
+
+def test_gradients_reach_all_of_a_cascade(cascade):
+    images = np.random.default_rng(1).uniform(0, 255, (2, 65, 65, 3)).astype(np.float32)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.square(cascade(images, training=True)))
+    variables = cascade.trainable_weights
+    gradients = tape.gradient(loss, [variable.value for variable in variables])
+    assert all(np.all(np.isfinite(gradient)) and np.any(gradient) for gradient in gradients)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -141,6 +225,19 @@ def test_images_are_padded_with_what_becomes_zero():
         (
             {"model_variant": "resnet_v1_50", "output_stride": 64},
             r"--output_stride is 64; resnet_v1_50 takes \[4, 8, 16, 32\]",
+        ),
+        (
+            {"model_variant": "resnet_v1_50", "output_stride": 512, "cascaded_blocks": 3},
+            r"--output_stride is 512; resnet_v1_50 takes \[4, 8, 16, 32, 64, 128, 256\]",
+        ),
+        (
+            {"model_variant": "xception_65", "cascaded_blocks": 3},
+            "^--cascaded_blocks=3 means nothing to --model_variant=xception_65: it is an option of"
+            " resnet_v1_101, resnet_v1_101_beta, .*resnet_v1_50_beta$",
+        ),
+        (
+            {"model_variant": "resnet_v1_18", "cascaded_blocks": -1},
+            "^cascaded_blocks is -1; it must be at least 0$",
         ),
         (
             {"model_variant": "resnet_v1_18", "decoder_output_stride": (2,)},
