@@ -52,6 +52,8 @@ setuptools.setup(
         "absl-py>=2.1,<3",
         # Layers, schedules, optimizers and metrics are Keras objects.
         "keras>=3.15,<3.16",
+        # Keras' own weights files, which it reads and writes with it too.
+        "h5py>=3.10,<4",
         # Arrays, metrics and pictures.
         "numpy>=2.2,<3",
         # Image files that are read and written outside the graph. The headless wheel is the same

@@ -85,7 +85,12 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     )
     define("bool", "upsample_logits", True, "Upsample logits (else downsample labels).")
     define("float", "drop_path_keep_prob", 1.0, "Probability to keep a path of a NAS cell.")
-    define("string", "tf_initial_checkpoint", None, "Checkpoint to start from.")
+    define(
+        "string",
+        "tf_initial_checkpoint",
+        None,
+        "Checkpoint to start from; or, for VGG-16, a weights file of Keras' VGG16.",
+    )
     define("bool", "initialize_last_layer", True, "Take the last layers from it too.")
     define(
         "bool",

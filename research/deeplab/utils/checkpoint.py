@@ -16,7 +16,7 @@ from absl import logging
 
 from deeplab import common
 from deeplab.core import dense_prediction_cell
-from deeplab.utils import atomic
+from deeplab.utils import atomic, initial_values, keras_vgg16
 
 GLOBAL_STEP = "global_step"
 _PREFIX = "model.ckpt"
@@ -155,21 +155,24 @@ def initialize(net: keras.Model, path: str, excluded_scopes: Sequence[str] = ())
     """Starts a network from another run's checkpoint; logs what was taken and what was not.
 
     Variables that the checkpoint lacks keep their initial values, as in the official
-    `get_model_init_fn`.
+    `get_model_init_fn`, unless there is something to make them from: see `initial_values`.
 
     Args:
         net: the network.
-        path: prefix of the checkpoint, or the folder of the newest.
+        path: prefix of the checkpoint, or the folder of the newest; or a weights file of Keras'
+            VGG16.
         excluded_scopes: variables whose official names start with one of these are not taken.
 
     Raises:
         FileNotFoundError: there is no such checkpoint.
         ValueError: a variable has another shape in it, or it has none of the variables.
     """
-    reader = read(path)
+    stored = keras_vgg16.KerasVGG16(path) if keras_vgg16.is_keras_file(path) else read(path)
+    variables = official_variables(net)
+    reader = initial_values.InitialValues(stored, variables)
     shapes = reader.get_variable_to_shape_map()
     restored, skipped, missing = {}, [], []
-    for name, variable in official_variables(net).items():
+    for name, variable in variables.items():
         label = f"{name} {tuple(variable.shape)}"
         if name.startswith(tuple(excluded_scopes)):
             skipped.append(label)
@@ -194,7 +197,10 @@ def initialize(net: keras.Model, path: str, excluded_scopes: Sequence[str] = ())
             f" {_some(sorted(shapes))}: is --model_variant right?"
         )
     assign(restored, reader, path)
-    taken = [f"{name} {tuple(variable.shape)}" for name, variable in restored.items()]
+    taken = [
+        f"{name} {tuple(variable.shape)}{reader.origin(name)}"
+        for name, variable in restored.items()
+    ]
     for title, labels in (
         (f"initialised from {path}", taken),
         ("not taken from it, as asked (--initialize_last_layer=false)", skipped),
