@@ -1,14 +1,13 @@
 """Runs a script: flags, help, and errors that are one line."""
 
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
 from absl import app, flags, logging
 
-# How the lines begin that TensorFlow puts before the message of an operation.
-_AROUND_AN_ERROR = ("Graph execution error", "Detected at node", "<stack traces", "File ", "Node: ")
+from deeplab.utils import error_text
+
 _HELP = frozenset({"-h", "-help", "--help", "-helpshort", "--helpshort"})
 
 
@@ -44,7 +43,7 @@ def _parse(argv: Sequence[str]) -> Sequence[str]:
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
-        sys.exit(_fail(f"{_one_line(error)} (--help lists the flags)"))
+        sys.exit(_fail(f"{error_text.one_line(error)} (--help lists the flags)"))
 
 
 def make_folder(flag: str, path: str) -> None:
@@ -62,7 +61,9 @@ def make_folder(flag: str, path: str) -> None:
     try:
         tf.io.gfile.makedirs(path)
     except tf.errors.OpError as error:
-        raise ValueError(f"--{flag}={path} cannot be a folder: {_one_line(error)}") from None
+        raise ValueError(
+            f"--{flag}={path} cannot be a folder: {error_text.one_line(error)}"
+        ) from None
 
 
 def _main(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int | None:
@@ -85,7 +86,7 @@ def _main(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> i
 def _fail(error: Exception | str) -> int:
     if isinstance(error, Exception) and flags.FLAGS.verbosity > 0:
         logging.exception("the script failed")
-    print(f"error: {_one_line(error)}", file=sys.stderr)
+    print(f"error: {error_text.one_line(error)}", file=sys.stderr)
     return 1
 
 
@@ -93,19 +94,6 @@ def _raised_by_tensorflow(error: Exception) -> bool:
     """Whether an operation failed; does not import TensorFlow for the answer."""
     tensorflow = sys.modules.get("tensorflow")
     return tensorflow is not None and isinstance(error, tensorflow.errors.OpError)
-
-
-def _one_line(error: Exception | str) -> str:
-    """What went wrong, without the stack of operations or source lines around it."""
-    message = re.sub(
-        r"\{\{.*?\}\}|\[Op:[^]]*\].*|\[\[.*?\]\]", "", str(getattr(error, "message", error))
-    )
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    if lines and lines[0].startswith("in user code"):
-        # An error in a function that was being traced; its own message comes last.
-        return re.sub(r"^\w+: ", "", lines[-1])
-    lines = [line for line in lines if not line.startswith(_AROUND_AN_ERROR)]
-    return lines[0] if lines else type(error).__name__
 
 
 def _help(description: str) -> str:

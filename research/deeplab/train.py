@@ -9,10 +9,16 @@ Example:
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from absl import flags, logging
 
 from deeplab import common, script
+
+if TYPE_CHECKING:
+    from deeplab import model
+    from deeplab.datasets import descriptor
+    from deeplab.evaluation import training_evaluation
 
 # Flags of the official trainer's clusters that TensorFlow 2 does otherwise.
 _UNUSED_FLAGS = {
@@ -28,7 +34,6 @@ _NOT_THERE_YET = {
     "task": 0,
     "master": "",
     "quantize_delay_step": -1,
-    "profile_logdir": None,
 }
 
 
@@ -54,7 +59,26 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "Seconds between two summaries of variables and images.",
     )
     define("bool", "save_summaries_images", False, "Add images, labels and predictions to them.")
-    define("string", "profile_logdir", None, "Folder for a profile of the run.")
+    define(
+        "string",
+        "profile_logdir",
+        None,
+        "Folder for a profile of five steps, for TensorBoard. Default: none is made.",
+    )
+    define(
+        "integer",
+        "eval_every",
+        0,
+        "Evaluate every so many steps and at the last, and keep the best checkpoint; 0: never.",
+    )
+    define("string", "eval_split", "val", "Split for --eval_every.")
+    define("list", "eval_crop_size", ["513", "513"], "Height,width its images are padded to.")
+    define(
+        "bool",
+        "deterministic_ops",
+        False,
+        "Only operations that give the same bits twice, on a GPU too; slower there.",
+    )
 
     define("enum", "optimizer", "momentum", "The optimizer.", enum_values=["momentum", "adam"])
     define(
@@ -62,7 +86,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "learning_policy",
         "poly",
         "How the learning rate falls.",
-        enum_values=["poly", "step"],
+        enum_values=["poly", "step", "cosine", "multi_steps"],
     )
     define("float", "base_learning_rate", 0.0001, "The learning rate to begin with.")
     define("float", "decay_steps", 0.0, "Steps that poly takes; 0: all.")
@@ -70,6 +94,18 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     define("float", "learning_rate_decay_factor", 0.1, "What step multiplies the rate by ...")
     define("integer", "learning_rate_decay_step", 2000, "... every so many steps.")
     define("float", "learning_power", 0.9, "Power of poly.")
+    define(
+        "multi_integer",
+        "boundaries",
+        None,
+        "Step, after the slow start, up to which multi_steps keeps a rate; repeat it.",
+    )
+    define(
+        "multi_float",
+        "boundary_learning_rates",
+        None,
+        "Rate up to the boundary, and one more after the last; repeat it.",
+    )
     define("integer", "training_number_of_steps", 30000, "Number of steps to train.")
     define("float", "momentum", 0.9, "Momentum of the momentum optimizer.")
     define("float", "adam_learning_rate", 0.001, "Learning rate of Adam, which has no policy.")
@@ -100,6 +136,13 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     )
     define("integer", "slow_start_step", 0, "Steps of slow start ...")
     define("float", "slow_start_learning_rate", 1e-4, "... and their learning rate.")
+    define(
+        "enum",
+        "slow_start_burnin_type",
+        "none",
+        "Keep that rate, or rise to the base rate.",
+        enum_values=["none", "linear"],
+    )
     define(
         "bool",
         "fine_tune_batch_norm",
@@ -139,14 +182,17 @@ def main(argv: Sequence[str]) -> None:
     common.refuse_unfinished_flags(values, _NOT_THERE_YET)
 
     import keras
+    import tensorflow as tf
 
     from deeplab import model
-    from deeplab.datasets import data_generator, descriptor
-    from deeplab.utils import checkpoint, trainer
+    from deeplab.datasets import data_generator, descriptor, first_records
+    from deeplab.utils import checkpoint, checkpoint_integrity, trainer
 
+    if values.deterministic_ops:
+        tf.config.experimental.enable_op_determinism()
     dataset = descriptor.load(values.dataset)
     script.make_folder("train_logdir", values.train_logdir)
-    resumed = checkpoint.latest(values.train_logdir)
+    resumed = checkpoint_integrity.newest_whole(values.train_logdir)
     train_options = trainer.TrainOptions.from_flags(values)
     options = common.ModelOptions.from_flags(
         values,
@@ -170,6 +216,8 @@ def main(argv: Sequence[str]) -> None:
         scale_factor_step_size=values.scale_factor_step_size,
         seed=train_options.seed,
     )
+    evaluation = _evaluation(values, net, dataset)
+    first_records.check(records)
     run = trainer.Trainer(net, train_options, dataset.ignore_label)
     run.open(values.train_logdir, values.tf_initial_checkpoint, values.initialize_last_layer)
     logging.info(
@@ -180,7 +228,37 @@ def main(argv: Sequence[str]) -> None:
         values.train_split,
     )
     with records.named_errors():
-        run.train(records.training(train_options.train_batch_size, start_step=run.step))
+        batches = records.training(train_options.train_batch_size, start_step=run.step)
+        run.train(batches, evaluation)
+
+
+def _evaluation(
+    values: flags.FlagValues, net: "model.DeepLab", dataset: "descriptor.DatasetDescriptor"
+) -> "training_evaluation.TrainingEvaluation | None":
+    """What evaluates the network on the way, if that is asked for."""
+    if values.eval_every < 0:
+        raise ValueError(f"--eval_every is {values.eval_every}; it must be at least 0")
+    if not values.eval_every:
+        return None
+
+    from deeplab.datasets import data_generator
+    from deeplab.evaluation import evaluator, predictor, training_evaluation
+
+    options = net.options.replace(crop_size=values.eval_crop_size)
+    records = data_generator.Dataset(
+        dataset,
+        values.eval_split,
+        values.dataset_dir,
+        crop_size=options.crop_size,
+        mean_pixel=net.mean_pixel,
+        min_resize_value=options.min_resize_value,
+        max_resize_value=options.max_resize_value,
+        resize_factor=options.resize_factor,
+    )
+    network = predictor.Predictor(options, net=net)
+    return training_evaluation.TrainingEvaluation(
+        evaluator.Evaluator(network, records), values.eval_every
+    )
 
 
 def run() -> None:

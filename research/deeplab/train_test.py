@@ -115,7 +115,8 @@ def test_a_checkpoint_of_another_data_set_starts_a_run(data, tmp_path, caplog):
         ("--num_replicas=2", "--num_replicas=2 is not there yet"),
         ("--quantize_delay_step=0", "--quantize_delay_step=0 is not there yet"),
         ("--master=grpc://host", "--master=grpc://host is not there yet"),
-        ("--profile_logdir=profile", "--profile_logdir=profile is not there yet"),
+        ("--eval_every=-1", "--eval_every is -1; it must be at least 0"),
+        ("--learning_policy=multi_steps", "needs rising --boundaries and one more"),
         ("--drop_path_keep_prob=0", "--drop_path_keep_prob is 0.0; it must be above 0"),
         ("--model_variant=resnet", "--model_variant is 'resnet'; known are"),
         ("--train_split=test", r"no file matches .*/test-\*"),
@@ -142,9 +143,16 @@ def test_flags_of_old_clusters_say_what_does_their_work(data, tmp_path, caplog):
 
 
 def test_checkpoints_without_their_state_file_are_not_written_over(data, tmp_path):
+    """The trainer's own go on, whose state file a kill may have prevented; others are an error."""
     _train(data, tmp_path, "--training_number_of_steps=1")
     (tmp_path / "checkpoint").unlink()
-    with pytest.raises(ValueError, match="holds model.ckpt-1, but its state file"):
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("model.ckpt-1.*")}
+    _train(data, tmp_path, "--training_number_of_steps=1")
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("model.ckpt-1.*")} == before
+
+    for path in tmp_path.glob("model.ckpt-1.*"):
+        path.rename(str(path).replace("model.ckpt-1", "mine"))
+    with pytest.raises(ValueError, match="no checkpoint to go on from, but holds mine: name"):
         _train(data, tmp_path, "--training_number_of_steps=1")
 
 
@@ -158,11 +166,12 @@ def test_a_run_that_failed_before_its_first_checkpoint_leaves_no_options(data, t
 @pytest.mark.parametrize(
     ("label", "message"),
     [
-        (np.full((36, 40), 77, np.uint8), "image bad has label 77, which is none of the 4 classes"),
-        (None, "bad"),
-        (np.zeros((5, 7), np.uint8), "bad"),
+        (np.full((36, 40), 77, np.uint8), r"\(bad\) has a label .* neither a class .*: 77"),
+        (np.full((36, 40), 255, np.uint8), r"every pixel is ignored \(label 255\) in 1 of the 1"),
+        (None, r"\(bad\) has no label"),
+        (np.zeros((5, 7), np.uint8), r"\(bad\) has a label that is 7x5 pixels"),
     ],
-    ids=["no class", "no label", "another size"],
+    ids=["no class", "ignored", "no label", "another size"],
 )
 def test_a_bad_record_is_named(tmp_path, label, message):
     records = tiny.write_records(

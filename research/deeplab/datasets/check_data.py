@@ -68,8 +68,19 @@ class Statistics:
     )
     digests: dict[bytes, str] = dataclasses.field(default_factory=dict)
 
-    def add(self, record: bytes, dataset: descriptor.DatasetDescriptor) -> None:
+    def add(
+        self, record: bytes, dataset: descriptor.DatasetDescriptor, sizes_told: bool = True
+    ) -> str:
         """Checks a record and counts it.
+
+        Args:
+            record: a serialized `tf.train.Example`.
+            dataset: its data set.
+            sizes_told: whether what it tells of the image's size, which training does not read,
+                must be true.
+
+        Returns:
+            The image's name.
 
         Raises:
             ValueError: it is bad; the message says what is.
@@ -90,7 +101,7 @@ class Statistics:
         size = _check_image(image, name)
         for axis, length in (("height", size[0]), ("width", size[1])):
             told = list(features[f"image/{axis}"].int64_list.value)
-            if told not in ([], [length]):
+            if sizes_told and told not in ([], [length]):
                 raise ValueError(f"({name}) has image/{axis} {told[0]}; the image's is {length}")
         self.num_images += 1
         self.sizes[size] += 1
@@ -100,6 +111,7 @@ class Statistics:
                 self._add_label(data, size, dataset)
             except ValueError as error:
                 raise ValueError(f"({name}) has a label that {error}") from None
+        return name
 
     def _add_label(
         self, data: bytes, size: tuple[int, int], dataset: descriptor.DatasetDescriptor
@@ -178,14 +190,15 @@ def report(split: str, statistics: Statistics, dataset: descriptor.DatasetDescri
     return "\n".join(lines)
 
 
-def _name(dataset: descriptor.DatasetDescriptor, label: int) -> str:
+def class_name(dataset: descriptor.DatasetDescriptor, label: int) -> str:
+    """The number of a class and, where it is known, its name."""
     return f"{label} {dataset.class_names[label]}" if dataset.class_names else str(label)
 
 
 def _class_table(statistics: Statistics, dataset: descriptor.DatasetDescriptor) -> str:
     total = statistics.pixels.sum()
     labels = [label for label in range(dataset.num_classes) if label != dataset.ignore_label]
-    names = [_name(dataset, label) for label in labels]
+    names = [class_name(dataset, label) for label in labels]
     rows = [
         (name, reports.percent(statistics.pixels[label] / total), str(statistics.images[label]))
         for label, name in zip(
@@ -197,16 +210,22 @@ def _class_table(statistics: Statistics, dataset: descriptor.DatasetDescriptor) 
     return reports.format_table(("label", "pixels %", "images"), rows)
 
 
+def classes_seen(statistics: Statistics, dataset: descriptor.DatasetDescriptor) -> list[int]:
+    """The classes that any counted pixel has, without the ignore label."""
+    labels = [label for label in range(dataset.num_classes) if label != dataset.ignore_label]
+    return [label for label in labels if statistics.pixels[label]]
+
+
 def _remarks(statistics: Statistics, dataset: descriptor.DatasetDescriptor) -> list[str]:
     labels = [label for label in range(dataset.num_classes) if label != dataset.ignore_label]
-    seen = [label for label in labels if statistics.pixels[label]]
+    seen = classes_seen(statistics, dataset)
     lines = []
     if not seen:
         lines.append("warning: every pixel is ignored; there is nothing to learn")
     elif len(seen) == 1:
-        lines.append(f"warning: every pixel that counts is {_name(dataset, seen[0])}")
+        lines.append(f"warning: every pixel that counts is {class_name(dataset, seen[0])}")
     elif len(seen) < len(labels):
-        never = ", ".join(_name(dataset, label) for label in labels if label not in seen)
+        never = ", ".join(class_name(dataset, label) for label in labels if label not in seen)
         lines.append(f"never seen: {never}")
     return lines
 

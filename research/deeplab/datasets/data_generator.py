@@ -42,6 +42,7 @@ class Dataset:
     Attributes:
         descriptor: what the data set is.
         split_name: the split.
+        records: its records.
         paths: its files.
 
     Reference: official `data_generator.Dataset`.
@@ -90,8 +91,8 @@ class Dataset:
         self.descriptor = descriptor
         self.split_name = split_name
         patterns = descriptor.split_patterns(split_name)
-        self._records = records.Records(records.find_files(dataset_dir, patterns))
-        self.paths = self._records.paths
+        self.records = records.Records(records.find_files(dataset_dir, patterns))
+        self.paths = self.records.paths
         expected = descriptor.split_size(split_name)
         if expected is not None and expected != len(self):
             logging.warning(
@@ -117,7 +118,7 @@ class Dataset:
 
     def __len__(self) -> int:
         """Number of images."""
-        return len(self._records)
+        return len(self.records)
 
     def training(
         self,
@@ -164,8 +165,8 @@ class Dataset:
             raise ValueError(f"shard is {shard}; it must be from 0 to {num_shards - 1}")
         if start_step < 0:
             raise ValueError(f"start_step is {start_step}; it must be at least 0")
-        if self._records.total_bytes <= self._cache_bytes:
-            self._records.load()
+        if self.records.total_bytes <= self._cache_bytes:
+            self.records.load()
 
         samples = self._sample_numbers(start_step * batch_size)
         if num_shards > 1:
@@ -241,7 +242,7 @@ class Dataset:
         """
 
         def decoded(record: tf.Tensor) -> tf.Tensor:
-            _decode(self._records.read(record), self._absent_label(labels_required))
+            _decode(self.records.read(record), self._absent_label(labels_required))
             return record
 
         good = (
@@ -275,7 +276,7 @@ class Dataset:
         )
 
     def _training_sample(self, sample: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
-        features, image, label = _decode(self._records.read(record), absent_label=None)
+        features, image, label = _decode(self.records.read(record), absent_label=None)
         image, label = input_preprocess.preprocess_for_training(
             image, label, [self._seed, sample], **self._preprocessing, **self._scaling
         )
@@ -283,7 +284,7 @@ class Dataset:
 
     def _evaluation_sample(self, record: tf.Tensor, labels_required: bool) -> dict[str, tf.Tensor]:
         features, image, label = _decode(
-            self._records.read(record), self._absent_label(labels_required)
+            self.records.read(record), self._absent_label(labels_required)
         )
         original_image, image, label = input_preprocess.preprocess_for_evaluation(
             image, label, **self._preprocessing
@@ -298,8 +299,8 @@ class Dataset:
 
     def _fault(self, record: int) -> str:
         """What is wrong with a bad record."""
-        example = self._records[record]  # Says itself that a record is corrupt.
-        where = self._records.describe(record)
+        example = self.records[record]  # Says itself that a record is corrupt.
+        where = self.records.describe(record)
         try:
             features = tf.io.parse_single_example(example, _FEATURES)
         except _RECORD_ERRORS:

@@ -1,6 +1,7 @@
 """Evaluates a network on a data set, and reports the result."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -46,8 +47,14 @@ class Evaluator:
         self._batch_size = batch_size
         self._said_larger = False
 
-    def evaluate(self) -> SegmentationResult:
+    def evaluate(self, should_stop: Callable[[], bool] | None = None) -> SegmentationResult | None:
         """Predicts every image and counts.
+
+        Args:
+            should_stop: asked before each batch whether to give up.
+
+        Returns:
+            What was counted; None if it was given up.
 
         Raises:
             ValueError: a record cannot be read, or a label is no class; the message names it.
@@ -57,6 +64,8 @@ class Evaluator:
         progress = Progress("evaluated", len(self._records))
         with self._records.named_errors():
             for batch in self._records.evaluation(self._batch_size):
+                if should_stop and should_stop():
+                    return None
                 names = [name.decode() for name in batch["image_name"].numpy()]
                 self._say_if_larger(batch["original_size"], names)
                 labels = tf.squeeze(batch["label"], axis=-1).numpy()
@@ -75,7 +84,7 @@ class Evaluator:
                 is the same for the newest result.
         """
         names = self._records.descriptor.class_names
-        facts = self._circumstances(path, step)
+        facts = self.facts(result, path, step)
         print(
             f"{path} (step {step}) on {facts['images']} images of"
             f" {facts['dataset']}/{facts['split']}:\n\n{reports.segmentation_table(result, names)}"
@@ -84,14 +93,14 @@ class Evaluator:
             print(f"Note: {remark}")
         tag = reports.metric_tag(self._predictor.eval_scales, self._predictor.add_flipped_images)
         reports.write_scalars(eval_logdir, reports.segmentation_scalars(result, tag), step)
-        facts |= reports.segmentation_facts(result, names)
         for file in (f"eval-{step}.json", NEWEST):
             reports.write_json(os.path.join(eval_logdir, file), facts)
         logging.info("wrote %s", os.path.join(eval_logdir, f"eval-{step}.json"))
 
-    def _circumstances(self, path: str, step: int) -> dict[str, Any]:
-        """What was evaluated, and how."""
-        options = self._predictor.net.options
+    def facts(self, result: SegmentationResult, path: str, step: int) -> dict[str, Any]:
+        """What was evaluated, how, and the result, as plain values; see `report`."""
+        options = self._predictor.options
+        names = self._records.descriptor.class_names
         return {
             "checkpoint": path,
             "step": step,
@@ -103,11 +112,12 @@ class Evaluator:
             "crop_size": options.crop_size,
             "eval_scales": self._predictor.eval_scales,
             "add_flipped_images": self._predictor.add_flipped_images,
+            **reports.segmentation_facts(result, names),
         }
 
     def _say_if_larger(self, sizes: tf.Tensor, names: list[str]) -> None:
         """Says once that images may be larger than the crop, where the official eval fails."""
-        crop_size = self._predictor.net.options.crop_size
+        crop_size = self._predictor.options.crop_size
         if self._said_larger or crop_size is None:
             return
         for name, (height, width) in zip(names, sizes.numpy(), strict=True):

@@ -60,6 +60,7 @@ class Predictor:
 
     Attributes:
         net: the network.
+        options: the network's, but for what may differ from one use to the next (`crop_size`).
         eval_scales: scales at which images are looked at.
         add_flipped_images: whether they are also looked at flipped.
     """
@@ -69,13 +70,16 @@ class Predictor:
         options: common.ModelOptions,
         eval_scales: Sequence[float] = (1.0,),
         add_flipped_images: bool = False,
+        net: model.DeepLab | None = None,
     ):
-        """Builds the network.
+        """Builds the network, if there is none yet.
 
         Args:
             options: of the network.
             eval_scales: scales at which images are looked at; see `model.predict_labels`.
             add_flipped_images: also look at them flipped left to right.
+            net: the network, where it is being trained; its values are taken as they are at each
+                call.
 
         Raises:
             ValueError: a scale is not above 0, or there is no such network.
@@ -84,7 +88,8 @@ class Predictor:
             raise ValueError(f"--eval_scales is {list(eval_scales)}; every scale must be above 0")
         self.eval_scales = tuple(eval_scales)
         self.add_flipped_images = add_flipped_images
-        self.net = model.DeepLab(options)
+        self.options = options
+        self.net = net or model.DeepLab(options)
         self._graph = tf.function(
             self._labels, input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)]
         )

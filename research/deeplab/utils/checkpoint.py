@@ -233,7 +233,7 @@ def save(
 
     The files are written under temporary names and renamed when whole, then the `checkpoint`
     state file is replaced, and only then are old checkpoints removed: a kill at any moment
-    leaves the last good one in place.
+    leaves the last good one in place. After an error, such as a full disk, everything is as before.
 
     Args:
         logdir: folder of the checkpoints.
@@ -243,28 +243,41 @@ def save(
 
     Returns:
         The prefix of the new checkpoint.
+
+    Raises:
+        tf.errors.OpError: it cannot be written.
     """
     tf.io.gfile.makedirs(logdir)
     prefix = os.path.join(logdir, f"{_PREFIX}-{step}")
     tensors = {name: tf.convert_to_tensor(variable) for name, variable in variables.items()}
     tensors[GLOBAL_STEP] = tf.constant(step, tf.int64)
-    tf.raw_ops.SaveV2(
-        prefix=prefix,
-        tensor_names=list(tensors),
-        shape_and_slices=[""] * len(tensors),
-        tensors=list(tensors.values()),
-    )
     state = tf.train.get_checkpoint_state(logdir)
     known = [os.path.basename(path) for path in (state.all_model_checkpoint_paths if state else ())]
-    known = [name for name in known if name != os.path.basename(prefix)]
-    known.append(os.path.basename(prefix))
+    name = os.path.basename(prefix)
+    is_new = name not in known
+    known = [other for other in known if other != name] + [name]
     obsolete, kept = known[:-max_to_keep], known[-max_to_keep:]
-    _write_state(logdir, kept)
+    try:
+        tf.raw_ops.SaveV2(
+            prefix=prefix,
+            tensor_names=list(tensors),
+            shape_and_slices=[""] * len(tensors),
+            tensors=list(tensors.values()),
+        )
+        _write_state(logdir, kept)
+    except Exception:
+        if is_new:
+            _remove(prefix)
+        raise
     for name in obsolete:
-        path = os.path.join(logdir, name)
-        for file in tf.io.gfile.glob(f"{path}.index") + tf.io.gfile.glob(f"{path}.data-*"):
-            tf.io.gfile.remove(file)
+        _remove(os.path.join(logdir, name))
     return prefix
+
+
+def _remove(prefix: str) -> None:
+    """Removes the files of a checkpoint, however many there are."""
+    for file in tf.io.gfile.glob(f"{prefix}.index") + tf.io.gfile.glob(f"{prefix}.data-*"):
+        tf.io.gfile.remove(file)
 
 
 def _write_state(logdir: str, names: Sequence[str]) -> None:
@@ -272,9 +285,13 @@ def _write_state(logdir: str, names: Sequence[str]) -> None:
     lines = [f'model_checkpoint_path: "{names[-1]}"']
     lines += [f'all_model_checkpoint_paths: "{name}"' for name in names]
     path = os.path.join(logdir, "checkpoint")
-    with tf.io.gfile.GFile(f"{path}.tmp", "w") as file:
-        file.write("\n".join(lines) + "\n")
-    tf.io.gfile.rename(f"{path}.tmp", path, overwrite=True)
+    try:
+        with tf.io.gfile.GFile(f"{path}.tmp", "w") as file:
+            file.write("\n".join(lines) + "\n")
+        tf.io.gfile.rename(f"{path}.tmp", path, overwrite=True)
+    except tf.errors.OpError:
+        tf.io.gfile.remove(f"{path}.tmp")
+        raise
 
 
 def global_step(reader: Reader) -> int:

@@ -78,8 +78,8 @@ def learning_rate_schedule(
             steps = list(boundaries or ())
             if not steps or steps != sorted(set(steps)) or len(rates) != len(steps) + 1:
                 raise ValueError(
-                    "the policy multi_steps needs rising boundaries and one more "
-                    f"boundary_learning_rates, not {boundaries} and {boundary_learning_rates}"
+                    "--learning_policy=multi_steps needs rising --boundaries and one more"
+                    f" --boundary_learning_rates, not {boundaries} and {boundary_learning_rates}"
                 )
             schedule = schedules.PiecewiseConstantDecay(steps, rates)
         case _:

@@ -62,14 +62,17 @@ def test_a_run_that_is_all_slow_start_keeps_the_slow_rate():
     [
         ({"learning_policy": "linear"}, "unknown learning policy 'linear'; there are poly, step"),
         ({"slow_start_burnin_type": "exp"}, "unknown slow_start_burnin_type 'exp'"),
-        ({"learning_policy": "multi_steps"}, "one more boundary_learning_rates, not None and None"),
+        (
+            {"learning_policy": "multi_steps"},
+            "one more --boundary_learning_rates, not None and None",
+        ),
         (
             {
                 "learning_policy": "multi_steps",
                 "boundaries": [20, 10],
                 "boundary_learning_rates": [3.0, 2.0, 1.0],
             },
-            "needs rising boundaries",
+            "needs rising --boundaries",
         ),
     ],
 )

@@ -49,9 +49,12 @@ class TrainOptions:
     learning_rate_decay_step: int = 2000
     learning_power: float = 0.9
     decay_steps: float = 0.0
+    boundaries: tuple[int, ...] | None = None
+    boundary_learning_rates: tuple[float, ...] | None = None
     end_learning_rate: float = 0.0
     slow_start_step: int = 0
     slow_start_learning_rate: float = 1e-4
+    slow_start_burnin_type: str = "none"
     # --- The loss; see `losses.softmax_cross_entropy` ---
     weight_decay: float = 4e-5
     label_weights: tuple[float, ...] | None = None
@@ -71,6 +74,8 @@ class TrainOptions:
     save_interval_secs: int = 1200
     save_summaries_secs: int = 600
     save_summaries_images: bool = False
+    # Folder for a profile of a few steps.
+    profile_logdir: str | None = None
 
     def __post_init__(self):
         for least, names in _LEAST.items():
@@ -87,6 +92,7 @@ class TrainOptions:
     def from_flags(cls, flag_values: flags.FlagValues) -> "TrainOptions":
         """The options that the train script's flags ask for."""
         values = {field.name: flag_values[field.name].value for field in dataclasses.fields(cls)}
-        if values["label_weights"]:
-            values["label_weights"] = tuple(values["label_weights"])
+        for name in ("label_weights", "boundaries", "boundary_learning_rates"):
+            if values[name]:
+                values[name] = tuple(values[name])
         return cls(**values)

@@ -21,6 +21,10 @@ class TrainProgress:
         self._seen = first
         self._time = time.monotonic()
 
+    def restart(self, step: int) -> None:
+        """Leaves the time since the last line out of the speed; the step is done."""
+        self._seen, self._time = step, time.monotonic()
+
     def log(self, step: int, loss: float, rate: float) -> None:
         """One line; the speed is that since the previous one."""
         now = time.monotonic()

@@ -1,50 +1,86 @@
-"""What TensorBoard shows of a training run, under the official names.
+"""What TensorBoard shows of a training run, under the official names."""
 
-Each function writes to the default summary writer.
-"""
-
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 
 import keras
 import tensorflow as tf
 
-from deeplab import model
+from deeplab.utils import training_guards
 
 
-def write_scalars(values: Mapping[str, tf.Tensor], rate: float, step: int) -> None:
-    """The curves.
+class TrainSummaries:
+    """Writes a run's curves, histograms, images and graph into an event file.
 
-    Args:
-        values: the losses of a step, see `Trainer.train_step`.
-        rate: its learning rate.
-        step: its number.
+    What cannot be written, because the disk is full, is an error in the log; training goes on.
     """
-    tf.summary.scalar("learning_rate", rate, step=step)
-    for name, value in values.items():
-        tf.summary.scalar(name if name == "total_loss" else f"losses/{name}", value, step=step)
 
+    def __init__(self, logdir: str):
+        """Makes the file.
 
-def write_histograms(variables: Mapping[str, keras.Variable], step: int) -> None:
-    """How the values of each variable are distributed."""
-    for name, variable in variables.items():
-        tf.summary.histogram(name, tf.convert_to_tensor(variable), step=step)
+        Args:
+            logdir: its folder.
+        """
+        with training_guards.going_on("no file for TensorBoard could be made"):
+            self._writer = tf.summary.create_file_writer(logdir)
 
+    @contextlib.contextmanager
+    def _writing(self, step: int) -> Iterator[None]:
+        # What is written is flushed at the end, and cannot fail later than that.
+        with (
+            training_guards.going_on("summaries for TensorBoard could not be written"),
+            self._writer.as_default(step),
+        ):
+            yield
 
-def write_images(net: model.DeepLab, batch: Mapping[str, tf.Tensor], step: int) -> None:
-    """The first images of a batch, their labels and what the network predicts.
+    def losses(self, values: Mapping[str, tf.Tensor], rate: float, step: int) -> None:
+        """The curves.
 
-    Args:
-        net: the network.
-        batch: `image` [B, H, W, 3], RGB 0..255, and `label` [B, H, W, 1].
-        step: of training.
-    """
-    # Label values spread over the grey levels, as the official summaries show them.
-    spread = max(1, 255 // net.options.num_classes)
-    predictions, _ = model.predict_labels(net, batch["image"])
-    for name, picture in (
-        ("image", batch["image"]),
-        ("label", batch["label"] * spread),
-        ("semantic", predictions[..., tf.newaxis] * spread),
-    ):
-        picture = tf.saturate_cast(picture, tf.uint8)
-        tf.summary.image(f"samples/{name}", picture, step=step, max_outputs=3)
+        Args:
+            values: the losses of a step, see `Trainer.train_step`.
+            rate: its learning rate.
+            step: its number.
+        """
+        with self._writing(step):
+            tf.summary.scalar("learning_rate", rate)
+            for name, value in values.items():
+                tf.summary.scalar(name if name == "total_loss" else f"losses/{name}", value)
+
+    def histograms(self, variables: Mapping[str, keras.Variable], step: int) -> None:
+        """How the values of each variable are distributed."""
+        with self._writing(step):
+            for name, variable in variables.items():
+                tf.summary.histogram(name, tf.convert_to_tensor(variable))
+
+    def images(
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        predictions: tf.Tensor,
+        num_classes: int,
+        step: int,
+    ) -> None:
+        """The first images of a batch.
+
+        Args:
+            images: [B, H, W, 3], RGB 0..255.
+            labels: integers [B, H, W, 1].
+            predictions: integers [B, H, W].
+            num_classes: number of classes.
+            step: of training.
+        """
+        # Label values spread over the grey levels, as the official summaries show them.
+        spread = max(1, 255 // num_classes)
+        with self._writing(step):
+            for name, picture in (
+                ("image", images),
+                ("label", labels * spread),
+                ("semantic", predictions[..., tf.newaxis] * spread),
+            ):
+                picture = tf.saturate_cast(picture, tf.uint8)
+                tf.summary.image(f"samples/{name}", picture, max_outputs=3)
+
+    def graph(self, graph: tf.Graph) -> None:
+        """The operations of a step."""
+        with self._writing(step=0):
+            tf.summary.graph(graph)

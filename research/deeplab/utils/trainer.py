@@ -1,8 +1,7 @@
-"""The trainer: what one step does, and the loop around it."""
+"""The trainer: what one step does, and its checkpoints."""
 
-import math
-import time
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -13,14 +12,16 @@ from deeplab import model
 from deeplab.core import depthwise, layers, nas_cell
 from deeplab.utils import (
     checkpoint,
+    checkpoint_integrity,
     learning_rate,
     losses,
     optimizers,
-    train_summaries,
-    training_guards,
+    training_loop,
 )
 from deeplab.utils.train_options import TrainOptions
-from deeplab.utils.train_progress import TrainProgress
+
+if TYPE_CHECKING:
+    from deeplab.evaluation.training_evaluation import TrainingEvaluation
 
 
 class Trainer:
@@ -105,7 +106,7 @@ class Trainer:
         initial_checkpoint: str | None = None,
         initialize_last_layer: bool = True,
     ) -> None:
-        """Takes a folder for checkpoints and logs; goes on from the newest checkpoint in it.
+        """Takes a folder for checkpoints and logs; goes on from the newest whole checkpoint in it.
 
         Args:
             logdir: the folder; made where it is not there.
@@ -114,11 +115,13 @@ class Trainer:
 
         Raises:
             FileNotFoundError: the initial checkpoint is not there.
-            ValueError: a checkpoint does not fit the network.
+            ValueError: a checkpoint does not fit the network, or the folder holds damaged ones
+                and nothing else.
         """
         tf.io.gfile.makedirs(logdir)
         self.logdir = logdir
-        if newest := checkpoint.latest(logdir):
+        checkpoint_integrity.remove_leftovers(logdir)
+        if newest := checkpoint_integrity.newest_whole(logdir):
             self._resume(newest)
             ignored = f"; --tf_initial_checkpoint={initial_checkpoint} is therefore ignored"
             logging.info(
@@ -126,11 +129,6 @@ class Trainer:
                 self.step,
                 newest,
                 ignored if initial_checkpoint else "",
-            )
-        elif lost := checkpoint.names(logdir):
-            raise ValueError(
-                f"--train_logdir={logdir} holds {', '.join(lost)}, but its state file `checkpoint`"
-                " is missing or names none of them: bring it back to go on, or name another folder"
             )
         elif initial_checkpoint:
             excluded = ()
@@ -153,12 +151,19 @@ class Trainer:
         checkpoint.assign(self.variables(), reader, path)
         self.optimizer.iterations.assign(checkpoint.global_step(reader))
 
-    def save(self) -> str:
-        """Writes a checkpoint, and the options beside it, into the folder; returns its prefix.
+    def save(self, folder: str | None = None, max_to_keep: int = 5) -> str:
+        """Writes a checkpoint, and the options beside it; returns its prefix.
+
+        Args:
+            folder: where to; None: the folder that was opened.
+            max_to_keep: how many checkpoints the folder keeps.
 
         Raises:
             FloatingPointError: a variable is not finite. Nothing is written.
+            OSError: the files cannot be written, and all is as it was before.
+            tf.errors.OpError: likewise.
         """
+        folder = folder or self.logdir
         variables = self.variables()
         for name, variable in variables.items():
             if not np.all(np.isfinite(variable.numpy())):
@@ -166,8 +171,8 @@ class Trainer:
                     f"{name} is not finite after step {self.step}; nothing is saved, and the newest"
                     f" checkpoint is {checkpoint.latest(self.logdir) or 'none'}"
                 )
-        checkpoint.save_options(self.logdir, self.net.options)
-        return checkpoint.save(self.logdir, self.step, variables)
+        checkpoint.save_options(folder, self.net.options)
+        return checkpoint.save(folder, self.step, variables, max_to_keep)
 
     # --- One step ---
 
@@ -183,6 +188,10 @@ class Trainer:
             image pyramid, `semantic_logits_<scale>`; `total_regularization_loss`; `total_loss`.
         """
         return self._compiled_step(images, labels)
+
+    def graph(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Graph:
+        """The operations of `train_step` for such a batch."""
+        return self._compiled_step.get_concrete_function(images, labels).graph
 
     def _step(self, images: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
         step = tf.cast(tf.convert_to_tensor(self.optimizer.iterations), tf.int64)
@@ -231,72 +240,30 @@ class Trainer:
 
     # --- The loop ---
 
-    def train(self, batches: Iterable[Mapping[str, tf.Tensor]]) -> None:
-        """Trains up to the last step, logs, and saves on the way and at the end.
+    def train(
+        self,
+        batches: Iterable[Mapping[str, tf.Tensor]],
+        evaluation: "TrainingEvaluation | None" = None,
+    ) -> None:
+        """Trains up to the last step; logs, saves and evaluates on the way and at the end.
+
+        SIGTERM ends it after the current step, which is saved; so does SIGINT (Ctrl-C). The same
+        call on a trainer that opens the same folder goes on from there.
 
         Args:
             batches: what to train on, from the current step on: `image`, `label` and
                 `image_name`.
+            evaluation: evaluates on the way, after a checkpoint of the same step.
 
         Raises:
             FloatingPointError: the loss is not finite. The last checkpoint stays the newest.
             ValueError: a label is neither a class nor the ignore label; the message names the
                 image.
+            OSError: the last checkpoint could not be written. Any other one that cannot is an
+                error in the log.
+            KeyboardInterrupt: SIGINT was received, and the step is saved.
         """
-        last = self.options.training_number_of_steps
-        if self.step >= last:
-            logging.info("nothing to do: step %d of %d is reached", self.step, last)
-            return
-        progress = TrainProgress(self.step, last, self.options.train_batch_size)
-        save_due = time.monotonic() + self.options.save_interval_secs
-        with tf.summary.create_file_writer(self.logdir).as_default():
-            summary_due = time.monotonic()
-            for step, batch in enumerate(batches, start=self.step + 1):
-                rate = self.learning_rate
-                try:
-                    values = self.train_step(batch["image"], batch["label"])
-                except tf.errors.InvalidArgumentError:
-                    self._check_labels(batch)
-                    raise
-                self._check_finite(values, step, rate, batch)
-                if step % self.options.log_steps == 0 or step in (1, last):
-                    progress.log(step, float(values["total_loss"]), rate)
-                    train_summaries.write_scalars(values, rate, step)
-                if time.monotonic() >= summary_due or step == last:
-                    self._write_summaries(batch, step)
-                    summary_due = time.monotonic() + self.options.save_summaries_secs
-                if step == last:
-                    break
-                if time.monotonic() >= save_due:
-                    logging.info("saved %s", self.save())
-                    save_due = time.monotonic() + self.options.save_interval_secs
-        logging.info("saved %s", self.save())
-
-    def _check_finite(self, values: Mapping, step: int, rate: float, batch: Mapping) -> None:
-        if math.isfinite(float(values["total_loss"])):
-            return
-        self._check_labels(batch)
-        training_guards.check_finite(
-            values,
-            step=step,
-            rate=rate,
-            image_names=batch["image_name"].numpy(),
-            newest=checkpoint.latest(self.logdir),
-        )
-
-    def _check_labels(self, batch: Mapping[str, tf.Tensor]) -> None:
-        training_guards.check_labels(
-            batch["label"].numpy(),
-            batch["image_name"].numpy(),
-            num_classes=self.net.options.num_classes,
-            ignore_label=self.ignore_label,
-        )
-
-    def _write_summaries(self, batch: Mapping[str, tf.Tensor], step: int) -> None:
-        """Histograms of the variables and, if asked for, pictures of the batch."""
-        train_summaries.write_histograms(self._variables, step)
-        if self.options.save_summaries_images:
-            train_summaries.write_images(self.net, batch, step)
+        training_loop.TrainingLoop(self, evaluation).run(batches)
 
 
 def _optimizer(options: TrainOptions) -> keras.optimizers.Optimizer:
@@ -314,7 +281,10 @@ def _optimizer(options: TrainOptions) -> keras.optimizers.Optimizer:
         decay_steps=options.decay_steps,
         learning_rate_decay_step=options.learning_rate_decay_step,
         learning_rate_decay_factor=options.learning_rate_decay_factor,
+        boundaries=options.boundaries,
+        boundary_learning_rates=options.boundary_learning_rates,
         slow_start_step=options.slow_start_step,
         slow_start_learning_rate=options.slow_start_learning_rate,
+        slow_start_burnin_type=options.slow_start_burnin_type,
     )
     return optimizers.Momentum(schedule, options.momentum)

@@ -1,10 +1,17 @@
-"""What stops a training run before it goes on with nonsense."""
+"""What keeps a training run from going on with nonsense, or from ending for no good reason."""
 
+import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
+
+from deeplab.utils import error_text
+
+# Batch statistics of fewer images are too noisy (the official flag's own advice).
+_FEWEST_IMAGES = 12
 
 
 def check_finite(
@@ -12,7 +19,8 @@ def check_finite(
     *,
     step: int,
     rate: float,
-    image_names: np.ndarray,
+    image_names: Sequence[str],
+    previous_names: Sequence[str],
     newest: str | None,
 ) -> None:
     """Stops a run at the first loss that is not finite.
@@ -21,7 +29,8 @@ def check_finite(
         values: the losses of a step, among them `total_loss`.
         step: its number.
         rate: its learning rate.
-        image_names: bytes [B], the images of its batch.
+        image_names: the images of its batch.
+        previous_names: those of the step before.
         newest: the newest checkpoint.
 
     Raises:
@@ -30,22 +39,27 @@ def check_finite(
     if math.isfinite(float(values["total_loss"])):
         return
     bad = {name: float(value) for name, value in values.items() if not math.isfinite(value)}
-    names = ", ".join(name.decode(errors="replace") for name in image_names)
+    cause = f"images {', '.join(image_names)}"
+    # The weight decay does not depend on the images.
+    if previous_names and "total_regularization_loss" in bad:
+        cause = (
+            f"the weights were not finite since step {step - 1}, images {', '.join(previous_names)}"
+        )
     raise FloatingPointError(
-        f"the loss is not finite at step {step}: {bad}, learning rate {rate:g}, images {names};"
+        f"the loss is not finite at step {step}: {bad}, learning rate {rate:g}, {cause};"
         f" the newest checkpoint is {newest or 'none'} (a smaller --base_learning_rate or a"
         " --slow_start_step may help)"
     )
 
 
 def check_labels(
-    labels: np.ndarray, image_names: np.ndarray, *, num_classes: int, ignore_label: int
+    labels: np.ndarray, image_names: Sequence[str], *, num_classes: int, ignore_label: int
 ) -> None:
     """Finds a label that is no class, which a device may report as it likes.
 
     Args:
         labels: integers [B, H, W, 1].
-        image_names: bytes [B].
+        image_names: of the images, B.
         num_classes: number of classes.
         ignore_label: label of the pixels that do not count.
 
@@ -56,7 +70,71 @@ def check_labels(
         outside = (label != ignore_label) & ((label < 0) | (label >= num_classes))
         if np.any(outside):
             raise ValueError(
-                f"image {name.decode(errors='replace')} has label {label[outside][0]}, which is"
-                f" none of the {num_classes} classes and not the ignore label {ignore_label}: is"
-                " --dataset right? (deeplab.datasets.check_data finds all such images)"
+                f"image {name} has label {label[outside][0]}, which is none of the {num_classes}"
+                f" classes and not the ignore label {ignore_label}: is --dataset right?"
+                " (deeplab.datasets.check_data finds all such images)"
             )
+
+
+def warn_of_few_images(images: int) -> None:
+    """Warns where batch norm is trained on the statistics of too few images.
+
+    Args:
+        images: those whose statistics are taken together.
+    """
+    if images < _FEWEST_IMAGES:
+        logging.warning(
+            "batch norm is trained with %d images at a time, which are too few for good"
+            " statistics: take at least %d (--train_batch_size), or --fine_tune_batch_norm=false",
+            *(images, _FEWEST_IMAGES),
+        )
+
+
+def warn_of_crop_size(crop_size: tuple[int, int], output_stride: int) -> None:
+    """Warns of a crop whose corners are not those of its features.
+
+    Args:
+        crop_size: height and width.
+        output_stride: the network's.
+    """
+    better = [math.ceil((side - 1) / output_stride) * output_stride + 1 for side in crop_size]
+    if tuple(crop_size) != tuple(better):
+        logging.warning(
+            "--train_crop_size=%d,%d is not a multiple of the output stride plus one, so that the"
+            " corners of image and features lie apart: better is --train_crop_size=%d,%d",
+            *(*crop_size, *better),
+        )
+
+
+def warn_of_one_class(
+    predictions: np.ndarray, labels: np.ndarray, *, ignore_label: int, step: int
+) -> None:
+    """Warns where a network predicts a single class for images that show several.
+
+    Args:
+        predictions: integers [B, H, W].
+        labels: integers [B, H, W, 1].
+        ignore_label: label of the pixels that do not count.
+        step: of training.
+    """
+    classes = np.unique(labels[labels != ignore_label])
+    only = predictions.flat[0]
+    if len(classes) > 1 and np.all(predictions == only):
+        logging.warning(
+            "step %d: evaluation would predict class %d for every pixel of this batch, whose labels"
+            ' have %d classes; that is normal at the beginning, later see "All black" in faq.md',
+            *(step, only, len(classes)),
+        )
+
+
+@contextlib.contextmanager
+def going_on(complaint: str) -> Iterator[None]:
+    """Within it, a file that cannot be written is an error in the log and no more.
+
+    Args:
+        complaint: what to say, such as "the curves could not be written".
+    """
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        logging.error("%s: %s; training goes on", complaint, error_text.one_line(error))

@@ -1,0 +1,60 @@
+"""A look at some records before training on all of them."""
+
+import numpy as np
+from absl import logging
+
+from deeplab.datasets import check_data
+from deeplab.datasets.data_generator import Dataset
+
+# So many records are decoded, which takes a second or so for photographs.
+_RECORDS = 32
+# A larger share of ignored pixels is more often a mistake than meant.
+_MUCH_IGNORED = 0.8
+
+
+def check(dataset: Dataset) -> None:
+    """Checks records from all over a split; `check_data` checks every one.
+
+    Logs how many classes there are in them, and what share of the pixels is ignored. Warns if that
+    is large, or if there is only one class.
+
+    Args:
+        dataset: the split.
+
+    Raises:
+        ValueError: a record is bad or has no label, a label is neither a class nor the ignore label
+            (the message names file, image and values), or all pixels of these records are ignored.
+    """
+    records, descriptor = dataset.records, dataset.descriptor
+    statistics = check_data.Statistics()
+    for index in np.unique(np.linspace(0, len(records) - 1, _RECORDS).astype(int)):
+        try:
+            name = statistics.add(records[int(index)], descriptor, sizes_told=False)
+            if statistics.num_labels < statistics.num_images:
+                raise ValueError(f"({name}) has no label (is --train_split right?)")
+        except ValueError as error:
+            raise ValueError(f"{records.describe(int(index))} {error}") from None
+    where = f"{statistics.num_images} of the {len(records)} records of {dataset.split_name}"
+    ignored = statistics.pixels[descriptor.ignore_label] / statistics.pixels.sum()
+    seen = check_data.classes_seen(statistics, descriptor)
+    if not seen:
+        raise ValueError(
+            f"every pixel is ignored (label {descriptor.ignore_label}) in {where}: there is nothing"
+            " to learn (are --dataset and its ignore_label right?)"
+        )
+    logging.info(
+        "looked at %s: %d of %d classes, %.1f %% of the pixels are ignored",
+        *(where, len(seen), descriptor.num_classes, 100 * ignored),
+    )
+    if len(seen) == 1:
+        logging.warning(
+            "every pixel that counts is of class %s in %s: a network learns to predict that alone"
+            " (is --dataset right? deeplab.datasets.check_data looks at all records)",
+            *(check_data.class_name(descriptor, seen[0]), where),
+        )
+    elif ignored > _MUCH_IGNORED:
+        logging.warning(
+            "%.1f %% of the pixels are ignored (label %d) in %s: are --dataset and its ignore_label"
+            " right? (deeplab.datasets.check_data looks at all records)",
+            *(100 * ignored, descriptor.ignore_label, where),
+        )

@@ -1,0 +1,86 @@
+"""Which checkpoint of a folder a run goes on from, whatever became of the newest one."""
+
+import os
+import re
+
+import tensorflow as tf
+from absl import logging
+
+from deeplab.utils import checkpoint
+
+# What TensorFlow leaves of a checkpoint, and we of a file, when the process is killed meanwhile.
+_LEFTOVERS = ("*.tempstate*", "checkpoint.tmp", ".*.tmp.json")
+
+
+def fault(prefix: str) -> str | None:
+    """Why a checkpoint cannot be used, in a few words; None: it is whole, every byte was read.
+
+    Args:
+        prefix: of the checkpoint, such as `train_log/model.ckpt-30000`.
+    """
+    if not tf.io.gfile.exists(f"{prefix}.index"):
+        return "its .index file is missing"
+    try:
+        reader = checkpoint.read(prefix)
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)  # Compares checksums.
+    except (ValueError, LookupError, RuntimeError, tf.errors.OpError) as error:
+        return str(error).splitlines()[0]
+    return None
+
+
+def newest_whole(folder: str) -> str | None:
+    """The newest checkpoint of a folder that is whole.
+
+    The newest one is that of the `checkpoint` state file, then come the others that it names. A
+    process that was killed while it saved its first checkpoint has left none: then that of the
+    highest step counts. Says which ones are passed over, and why.
+
+    Args:
+        folder: of checkpoints; it need not exist.
+
+    Returns:
+        Its prefix; None: there are no checkpoints.
+
+    Raises:
+        ValueError: there are some, none of which can be used. The message lists them.
+    """
+    state = tf.train.get_checkpoint_state(folder)
+    known = []
+    if state:
+        known = [state.model_checkpoint_path, *reversed(state.all_model_checkpoint_paths)]
+    known += reversed(_numbered(folder))
+    faults = {}
+    for prefix in known:
+        if prefix in faults:
+            continue
+        faults[prefix] = fault(prefix)
+        if faults[prefix] is None:
+            return prefix
+        logging.warning("%s is passed over, it is damaged: %s", prefix, faults[prefix])
+    others = [name for name in checkpoint.names(folder) if os.path.join(folder, name) not in faults]
+    if not faults and not others:
+        return None
+    listed = [f"{os.path.basename(prefix)} ({reason})" for prefix, reason in faults.items()]
+    raise ValueError(
+        f"--train_logdir={folder} has no checkpoint to go on from, but holds"
+        f" {', '.join(listed + others)}: name another folder, or bring a good one back together"
+        " with its state file `checkpoint`"
+    )
+
+
+def _numbered(folder: str) -> list[str]:
+    """Prefixes of the checkpoints that the trainer wrote, by step."""
+    steps = {}
+    for name in checkpoint.names(folder):
+        if match := re.fullmatch(r"model\.ckpt-(\d+)", name):
+            steps[int(match[1])] = os.path.join(folder, name)
+    return [steps[step] for step in sorted(steps)]
+
+
+def remove_leftovers(folder: str) -> None:
+    """Removes what a process that was killed while it wrote a checkpoint has left unfinished."""
+    for pattern in _LEFTOVERS:
+        for file in tf.io.gfile.glob(os.path.join(folder, pattern)):
+            logging.info("removing %s: a process was killed while it wrote it", file)
+            tf.io.gfile.remove(file)
