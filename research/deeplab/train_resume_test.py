@@ -1,0 +1,137 @@
+"""Runs of the training script that are killed, stopped and started again."""
+
+import json
+import os
+import pathlib
+import random
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from deeplab.testing import processes, tiny
+from deeplab.utils import checkpoint
+
+_STEPS = 18
+_EVAL_EVERY = 6
+_KILLS = 3
+
+
+@pytest.fixture(scope="module")
+def flags(tmp_path_factory) -> list[str]:
+    """Those of a run that saves after every step and takes a few seconds."""
+    folder = tmp_path_factory.mktemp("data")
+    for split, count in (("train", 5), ("val", 2)):
+        samples = {}
+        for index in range(count):
+            label = np.random.default_rng(index).integers(0, 4, (36, 40)).astype(np.uint8)
+            samples[f"{split}_{index}"] = (tiny.picture(36, 40, index), label)
+        tiny.write_records(folder, samples, split=split)
+    tiny.DATASET.save(folder / "tiny.json")
+    return [
+        f"--dataset={folder / 'tiny.json'}",
+        f"--dataset_dir={folder}",
+        "--model_variant=mobilenet_v3_small_seg",
+        "--depth_multiplier=0.1",
+        "--aspp_convs_filters=8",
+        "--train_crop_size=33,33",
+        "--train_batch_size=2",
+        "--base_learning_rate=0.01",
+        "--save_interval_secs=0",
+        f"--training_number_of_steps={_STEPS}",
+    ]
+
+
+@pytest.fixture(scope="module")
+def whole(flags, tmp_path_factory) -> pathlib.Path:
+    """The folder of a run that nothing happened to."""
+    logdir = tmp_path_factory.mktemp("whole")
+    process = processes.train([*flags, f"--train_logdir={logdir}"], logdir / "log")
+    process.join()
+    assert process.exitcode == 0, (logdir / "log").read_text()
+    return logdir
+
+
+def _tensors(prefix: str) -> dict[str, np.ndarray]:
+    reader = checkpoint.read(prefix)
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def _assert_same_bits(ours: pathlib.Path, theirs: pathlib.Path) -> None:
+    """Weights, momentum, batch norm averages and step of the newest checkpoints."""
+    ours, theirs = _tensors(str(ours)), _tensors(str(theirs))
+    assert set(ours) == set(theirs)
+    assert ours["global_step"] == _STEPS
+    for kind in ("weights/Momentum", "moving_variance", "gamma"):
+        assert any(name.endswith(kind) for name in ours)
+    for name, value in ours.items():
+        np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+
+
+def _wait_for_a_save(process, logdir: pathlib.Path) -> None:
+    """Until the state file is another one, or the process has ended."""
+    state = logdir / "checkpoint"
+    before = state.stat().st_mtime_ns if state.exists() else 0
+    while process.is_alive() and (not state.exists() or state.stat().st_mtime_ns == before):
+        time.sleep(0.002)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_ends_with_the_same_bits(flags, whole, tmp_path):
+    """At moments that differ each time; with evaluations, which the other run does not make."""
+    log = tmp_path / "log"
+    arguments = [*flags, f"--train_logdir={tmp_path}", f"--eval_every={_EVAL_EVERY}"]
+    kills = 0
+    for _ in range(20):
+        process = processes.train(arguments, log)
+        if kills < _KILLS:
+            if kills != 1:  # One of them may come before the first step.
+                _wait_for_a_save(process, tmp_path)
+            time.sleep(random.uniform(0, 0.4 if kills != 1 else 6))
+        if kills < _KILLS and process.is_alive():
+            process.kill()
+            kills += 1
+        process.join()
+        if (newest := checkpoint.latest(str(tmp_path))) is not None:
+            _tensors(newest)  # It can be read, whenever the kill came.
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == -signal.SIGKILL, log.read_text()
+    assert process.exitcode == 0, log.read_text()
+    assert kills > 0
+    _assert_same_bits(tmp_path, whole)
+
+    results = {}
+    for step in range(_EVAL_EVERY, _STEPS + 1, _EVAL_EVERY):
+        results[step] = json.loads((tmp_path / f"eval/eval-{step}.json").read_text())["miou"]
+    best = json.loads((tmp_path / "best/eval.json").read_text())
+    assert best["miou"] == max(results.values()) == results[best["step"]]
+    assert checkpoint.latest(str(tmp_path / "best")).endswith(f"model.ckpt-{best['step']}")
+    assert checkpoint.load_options(str(tmp_path / "best")).depth_multiplier == 0.1
+    assert not list(tmp_path.glob("*tempstate*"))
+
+
+@pytest.mark.slow
+def test_a_run_that_is_told_to_stop_saves_first(flags, whole, tmp_path):
+    log = tmp_path / "log"
+    log.touch()
+    # Without the signal nothing would be saved before the end.
+    arguments = [*flags, f"--train_logdir={tmp_path}", "--save_interval_secs=600", "--log_steps=1"]
+    before = 0
+    for number, code in ((signal.SIGTERM, 0), (signal.SIGINT, 130)):
+        process = processes.train(arguments, log)
+        while process.is_alive() and f"step {before + 2} of" not in log.read_text():
+            time.sleep(0.002)
+        os.kill(process.pid, number)
+        process.join()
+        assert process.exitcode == code, log.read_text()
+        step = int(_tensors(str(tmp_path))["global_step"])
+        assert before + 2 <= step < _STEPS
+        assert f"stopped at step {step}; the same command goes on" in log.read_text()
+        before = step
+
+    process = processes.train(arguments, log)
+    process.join()
+    assert process.exitcode == 0
+    _assert_same_bits(tmp_path, whole)
