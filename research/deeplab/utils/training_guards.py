@@ -122,7 +122,7 @@ def warn_of_one_class(
     if len(classes) > 1 and np.all(predictions == only):
         logging.warning(
             "step %d: evaluation would predict class %d for every pixel of this batch, whose labels"
-            ' have %d classes; if that lasts, see 'My predictions are all black' in g3doc/faq.md",
+            " have %d classes; if that lasts, see 'My predictions are all black' in g3doc/faq.md",
             *(step, only, len(classes)),
         )
 
