@@ -1,0 +1,176 @@
+"""Checkpoints that were damaged, cut off while they were written, or did not fit on the disk."""
+
+import contextlib
+import os
+import pathlib
+import resource
+from unittest import mock
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deeplab.utils import checkpoint, checkpoint_integrity
+
+_SHAPE = (100, 100)
+
+
+def _save(folder: pathlib.Path, step: int, max_to_keep: int = 5) -> str:
+    """A checkpoint whose variable holds the step."""
+    variables = {"weights": keras.Variable(np.full(_SHAPE, step, np.float32))}
+    return checkpoint.save(str(folder), step, variables, max_to_keep)
+
+
+def _step(prefix: str | None) -> int | None:
+    """The step that a checkpoint holds, all of whose values are right; None: no checkpoint."""
+    if prefix is None:
+        return None
+    reader = checkpoint.read(prefix)
+    step = checkpoint.global_step(reader)
+    np.testing.assert_array_equal(reader.get_tensor("weights"), np.full(_SHAPE, step))
+    return step
+
+
+def _newest(folder: pathlib.Path) -> int | None:
+    return _step(checkpoint_integrity.newest_whole(str(folder)))
+
+
+def _data(prefix: str) -> pathlib.Path:
+    return pathlib.Path(f"{prefix}.data-00000-of-00001")
+
+
+class _Killed(BaseException):
+    """Passes every handler for errors, as a kill does."""
+
+
+@contextlib.contextmanager
+def _kill_at(number: int):
+    """The kill comes at the n-th thing that is done to a file; a write is half done then."""
+    done = 0
+
+    def before(action):
+        def call(*args, **kwargs):
+            nonlocal done
+            done += 1
+            if done == number:
+                if action is save:
+                    for suffix in ("data-00000-of-00001.tempstate1234", "index.tempstate5678"):
+                        pathlib.Path(f"{kwargs['prefix']}.{suffix}").write_bytes(b"half")
+                elif action is open_file and "w" in args:
+                    pathlib.Path(args[0]).write_bytes(b"half")
+                raise _Killed
+            return action(*args, **kwargs)
+
+        return call
+
+    save, open_file = tf.raw_ops.SaveV2, tf.io.gfile.GFile
+    with (
+        mock.patch.object(tf.raw_ops, "SaveV2", before(save)),
+        mock.patch.object(tf.io.gfile, "GFile", before(open_file)),
+        mock.patch.object(tf.io.gfile, "rename", before(tf.io.gfile.rename)),
+        mock.patch.object(tf.io.gfile, "remove", before(tf.io.gfile.remove)),
+    ):
+        yield
+
+
+@pytest.mark.parametrize("earlier", [0, 2], ids=["first", "later"])
+def test_a_kill_at_any_moment_of_a_save_leaves_a_good_checkpoint(tmp_path, earlier):
+    """The one before or the new one, and what is left behind is removed at the next start."""
+    for number in range(1, 20):
+        folder = tmp_path / str(number)
+        for step in range(1, earlier + 1):
+            _save(folder, step, max_to_keep=2)
+        new = earlier + 1
+        try:
+            with _kill_at(number):
+                _save(folder, new, max_to_keep=2)
+        except _Killed:
+            assert _newest(folder) in (earlier or None, new)
+            checkpoint_integrity.remove_leftovers(str(folder))
+            assert not list(folder.glob("*temp*")) + list(folder.glob("*.tmp"))
+            _save(folder, new, max_to_keep=2)
+            assert _newest(folder) == new
+        else:
+            break
+    # Files, state (written, renamed); where there are older ones, the two files of the oldest.
+    assert number == 4 + (2 if earlier else 0)
+
+
+def test_a_kill_before_the_first_state_file_loses_nothing(tmp_path):
+    for step in (1, 10, 9):
+        _save(tmp_path, step)
+    (tmp_path / "checkpoint").unlink()
+    assert _newest(tmp_path) == 10
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "data lost", "index lost", "no index"])
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, caplog, damage):
+    _save(tmp_path, 1)
+    prefix = _save(tmp_path, 2)
+    index = pathlib.Path(f"{prefix}.index")
+    match damage:
+        case "truncated":
+            os.truncate(_data(prefix), 1000)
+        case "flipped":
+            content = bytearray(_data(prefix).read_bytes())
+            content[1000] ^= 1
+            _data(prefix).write_bytes(content)
+        case "data lost":
+            _data(prefix).unlink()
+        case "index lost":
+            index.unlink()
+        case "no index":
+            index.write_bytes(b"")
+    assert _newest(tmp_path) == 1
+    assert f"{prefix} is passed over, it is damaged: " in caplog.text
+    # The next save of that step takes its place.
+    _save(tmp_path, 2)
+    assert _newest(tmp_path) == 2
+
+
+def test_nothing_but_damaged_checkpoints_is_an_error(tmp_path):
+    prefix = _save(tmp_path, 3)
+    os.truncate(_data(prefix), 10)
+    with pytest.raises(ValueError, match=r"no checkpoint to go on from, but holds model.ckpt-3 \("):
+        checkpoint_integrity.newest_whole(str(tmp_path))
+
+
+def test_a_folder_without_checkpoints_has_none(tmp_path):
+    assert checkpoint_integrity.newest_whole(str(tmp_path)) is None
+    assert checkpoint_integrity.newest_whole(str(tmp_path / "absent")) is None
+
+
+def test_the_one_that_the_state_file_names_comes_first(tmp_path):
+    """As in TensorFlow, it can be edited to go back."""
+    for step in (1, 2):
+        _save(tmp_path, step)
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-1"\n')
+    assert _newest(tmp_path) == 1
+
+
+@contextlib.contextmanager
+def _full_disk(size: int):
+    """No file can grow beyond so many bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("size", [0, 30, 1000], ids=["at once", "in the state", "in the data"])
+def test_a_full_disk_leaves_everything_as_it_was(tmp_path, size):
+    _save(tmp_path, 1)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    real = tf.raw_ops.SaveV2
+
+    def save_on_free_disk(**arguments):
+        with _full_disk(resource.RLIM_INFINITY):
+            real(**arguments)
+
+    patched = mock.patch.object(tf.raw_ops, "SaveV2", save_on_free_disk if size == 30 else real)
+    with pytest.raises(tf.errors.OpError, match=r"\w"), patched, _full_disk(size):
+        _save(tmp_path, 2)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

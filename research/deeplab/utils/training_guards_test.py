@@ -1,0 +1,52 @@
+"""Warnings and errors of training."""
+
+import numpy as np
+import pytest
+
+from deeplab.utils import training_guards
+
+
+def test_few_images_for_batch_norm_are_a_warning(caplog):
+    training_guards.warn_of_few_images(12)
+    assert not caplog.text
+    training_guards.warn_of_few_images(11)
+    assert "batch norm is trained with 11 images at a time" in caplog.text
+    assert "--fine_tune_batch_norm=false" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("crop_size", "stride", "better"),
+    [
+        ((513, 513), 16, None),
+        ((33, 65), 32, None),
+        ((512, 512), 16, "513,513"),
+        ((514, 769), 8, "521,769"),
+        ((480, 640), 16, "481,641"),
+    ],
+)
+def test_a_crop_that_does_not_fit_the_stride_is_a_warning(caplog, crop_size, stride, better):
+    training_guards.warn_of_crop_size(crop_size, stride)
+    assert (f"better is --train_crop_size={better}" in caplog.text) == (better is not None)
+    assert bool(caplog.text) == (better is not None)
+
+
+def test_one_class_for_everything_is_a_warning(caplog):
+    labels = np.array([0, 255, 3, 3]).reshape(1, 2, 2, 1)
+    single, several = np.full((1, 2, 2), 3), np.array([[[3, 3], [3, 0]]])
+    training_guards.warn_of_one_class(several, labels, ignore_label=255, step=7)
+    # A batch that shows nothing else.
+    training_guards.warn_of_one_class(
+        single, np.where(labels == 0, 255, labels), ignore_label=255, step=7
+    )
+    assert not caplog.text
+    training_guards.warn_of_one_class(single, labels, ignore_label=255, step=7)
+    assert "step 7: evaluation would predict class 3 for every pixel" in caplog.text
+    assert "have 2 classes" in caplog.text
+
+
+def test_what_cannot_be_written_stops_nothing(caplog):
+    with training_guards.going_on("the curves could not be written"):
+        raise OSError("No space left on device")
+    assert "could not be written: No space left on device; training goes on" in caplog.text
+    with pytest.raises(ValueError, match="another"), training_guards.going_on("curves"):
+        raise ValueError("another error")
