@@ -167,6 +167,12 @@ class ModelOptions:
         for name in ("atrous_rates", "image_pyramid", "decoder_output_stride", "multi_grid"):
             if any(value <= 0 for value in getattr(self, name) or ()):
                 raise ValueError(f"{name} is {getattr(self, name)}; every value must be above 0")
+        strides = self.decoder_output_stride or ()
+        if list(strides) != sorted(strides, reverse=True):
+            ordered = ",".join(map(str, sorted(strides, reverse=True)))
+            raise ValueError(
+                f"decoder_output_stride is {strides}; it goes from coarse to fine: {ordered}"
+            )
         if self.min_resize_value is None and (self.max_resize_value or self.resize_factor):
             raise ValueError(
                 "max_resize_value and resize_factor need min_resize_value, which is not set"

@@ -125,6 +125,7 @@ def test_a_flag_that_contradicts_training_names_both_values(argument, message):
         ({"atrous_rates": [1.5]}, "atrous_rates is a list of whole numbers"),
         ({"divisible_by": 0}, "divisible_by is 0"),
         ({"atrous_rates": [0]}, "every value must be above 0"),
+        ({"decoder_output_stride": ["4", "8"]}, r"is \(4, 8\); it goes from coarse to fine: 8,4"),
         ({"crop_size": (513,)}, "is height,width, both at least 1, not"),
         ({"crop_size": (0, 65)}, "both at least 1"),
         ({"merge_method": "sum"}, "merge_method is one of"),
