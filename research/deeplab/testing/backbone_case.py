@@ -157,15 +157,29 @@ class BackboneCase:
         assert np.all(np.isfinite(logits))
         assert np.corrcoef(np.ravel(logits), np.ravel(expected))[0, 1] > 0.95
 
-    def test_gradients_reach_every_trainable_variable(self) -> None:
-        """No part of the network is cut off from the loss."""
+    def test_training_reaches_every_variable(self) -> None:
+        """No part is cut off from the loss; averages move, unless batch norm is frozen."""
         net = new_network(self.build().options)
+        images = self.images(batch=2)
+        averages = [v for v in net.non_trainable_weights if "moving_" in v.name]
+        net.set_fine_tune_batch_norm(False)
+        before = [average.numpy() for average in averages]
+        net(images, training=True)
+        frozen = [average.numpy() for average in averages]
+        np.testing.assert_equal(frozen, before)
+
+        net.set_fine_tune_batch_norm(True)
         with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(tf.square(net(self.images(batch=2), training=True)))
+            loss = tf.reduce_sum(tf.square(net(images, training=True)))
         variables = net.trainable_weights
         gradients = tape.gradient(loss, [variable.value for variable in variables])
         dead = [v.path for v, g in zip(variables, gradients, strict=True) if g is None]
         assert not dead
         assert all(np.all(np.isfinite(gradient)) for gradient in gradients)
         still = [v.path for v, g in zip(variables, gradients, strict=True) if not np.any(g)]
+        still += [
+            v.path
+            for v, old in zip(averages, before, strict=True)
+            if np.array_equal(v.numpy(), old)
+        ]
         assert not still

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab import common, model
+from deeplab import common, model, train
 from deeplab.core import layers
-from deeplab.testing import golden
+from deeplab.testing import golden, tiny
 from deeplab.utils import checkpoint, trainer
 
 _IGNORE_LABEL = 255
@@ -127,13 +127,18 @@ def _check_changes(case: str, variables: dict, before: dict, tolerance: float) -
 
 # --- The trainer's own promises, on a small network ---
 
+_SMALL = common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8, num_classes=3)
+
+
+@pytest.fixture(scope="module")
+def small_network() -> model.DeepLab:
+    return model.DeepLab(_SMALL)
+
 
 def _small_trainer(**changes) -> trainer.Trainer:
     """A trainer of a small network with random weights that are the same every time."""
     keras.utils.set_random_seed(1)
-    net = model.DeepLab(
-        common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8, num_classes=3)
-    )
+    net = model.DeepLab(_SMALL)
     values = {"training_number_of_steps": 6, "train_batch_size": 2, "base_learning_rate": 0.01}
     return trainer.Trainer(net, trainer.TrainOptions(**{**values, **changes}), _IGNORE_LABEL)
 
@@ -169,6 +174,46 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path: pathlib.Path, optimizer
     assert set(ours) == set(theirs)
     for name, value in ours.items():
         np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "case",
+    ["poly_decay1000_slow100", "poly_slow100_linear", "step_f0.5_s500", "cosine_slow100"]
+    + ["multi_steps"],
+)
+def test_flags_give_the_official_learning_rates(small_network, case):
+    facts = golden.misc("learning_rate")[0]
+    flags = []
+    for name, value in facts["cases"][case]["args"].items():
+        values = value if isinstance(value, list) else [value]
+        flags += [f"--{name}={each}" for each in values]
+    options = trainer.TrainOptions.from_flags(tiny.parse(train, flags))
+    run = trainer.Trainer(small_network, options, _IGNORE_LABEL)
+    for step, rate in zip(facts["steps"], facts["cases"][case]["lr"], strict=True):
+        run.optimizer.iterations.assign(step)
+        np.testing.assert_allclose(run.learning_rate, rate, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_paths_are_dropped_the_more_the_longer_a_run_is():
+    """No path at the beginning; at the end another set of them each time."""
+    net = model.DeepLab(
+        common.ModelOptions(
+            model_variant="nas_pnasnet",
+            nas_stem_output_num_conv_filters=4,
+            aspp_with_batch_norm=False,
+            output_stride=32,
+            num_classes=3,
+        )
+    )
+    golden.assign(checkpoint.official_variables(net))
+    options = trainer.TrainOptions(training_number_of_steps=10, drop_path_keep_prob=0.3)
+    run = trainer.Trainer(net, options, _IGNORE_LABEL)
+    (batch,) = _batches(0, 1)
+    for step, same in ((0, True), (10, False)):
+        run.optimizer.iterations.assign(step)
+        first, second = (net(batch["image"], training=True).numpy() for _ in range(2))
+        assert np.array_equal(first, second) == same
 
 
 def test_a_finished_run_is_left_alone(tmp_path: pathlib.Path):
