@@ -130,7 +130,7 @@ class _Architecture:
     beta_filters: tuple[int, int, int]
 
 
-_ARCHITECTURES = {
+ARCHITECTURES = {
     18: _Architecture(LiteBottleneck, (2, 2, 2, 2), (16, 16, 32)),
     50: _Architecture(Bottleneck, (3, 4, 6, 3), (64, 64, 128)),
     101: _Architecture(Bottleneck, (3, 4, 23, 3), (64, 64, 128)),
@@ -142,7 +142,7 @@ def decoder_end_points(depth: int) -> dict[int, str]:
 
     It is that of a block's last unit before the strided one.
     """
-    architecture = _ARCHITECTURES[depth]
+    architecture = ARCHITECTURES[depth]
     return {
         _STEM_STRIDE * 2**index: f"block{index + 1}/unit_{units - 1}/{architecture.unit.end_point}"
         for index, units in enumerate(architecture.units[:-1])
@@ -191,7 +191,7 @@ class ResNetV1(layers.Container):
                 factors.
         """
         super().__init__(name=f"resnet_v1_{depth}")
-        architecture = _ARCHITECTURES[depth]
+        architecture = ARCHITECTURES[depth]
         # Filters, and a factor on the rate of each unit. Every block but the last is strided.
         blocks = [
             (filters, (1,) * count)

@@ -63,14 +63,20 @@ _PUBLISHED = {
 }
 
 
-def _whole_field_of_view(net: vgg.VGG16) -> int:
-    """Image pixels that a value of fc6 depends on, along a side."""
-    extent, step = 1, 1
+def _whole_field_of_view(net: vgg.VGG16, pools: int | None = None) -> int:
+    """Image pixels that a value of fc6 depends on, along a side.
+
+    Args:
+        net: the network.
+        pools: what the poolings add to it; None: that of the network's, 3x3 each.
+    """
+    extent, step, windows = 1, 1, 0
     for convs, stride in zip(net.blocks, net.pool_strides, strict=True):
         for conv in convs:
             extent += (conv.kernel_size[0] - 1) * conv.rate[0] * step
-        extent += 2 * step
+        windows += 2 * step
         step *= stride
+    extent += windows if pools is None else pools
     fc6 = net.branches[0][0]
     return extent + (fc6.kernel_size[0] - 1) * fc6.rate[0] * step
 
@@ -93,6 +99,13 @@ def test_fc6_sees_as_many_pixels_as_published(published):
     assert stride == 8
     fc6 = net.backbone.branches[0][0]
     assert (fc6.kernel_size[0] - 1) * fc6.rate[0] * stride + 32 == field_of_view
+
+
+def test_the_poolings_alone_make_fc6_see_more_than_is_published_of_its_whole_field(published):
+    """404 and 308 pixels (v1, section 3.2), with VGG's own windows of 2x2 and its own strides."""
+    net, field_of_view, _, _ = published
+    pools = 1 + 2 + 4 + 8 + 16
+    assert _whole_field_of_view(net.backbone, pools) == {224: 404, 128: 308}[field_of_view]
 
 
 def test_the_page_has_the_forms_as_they_are_built(published):

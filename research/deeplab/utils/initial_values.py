@@ -1,7 +1,7 @@
 """Initial values that a checkpoint holds in another shape or under another name.
 
 - fc6 and fc7 of VGG-16 come from an image classifier whose kernel is larger and whose channels are
-  more: they are subsampled, as the authors of DeepLab v1 did (arXiv 1412.7062, section 3.1).
+  more: they are subsampled, as the authors of DeepLab v1 did (arXiv 1412.7062, section 3.2).
 - Every branch of DeepLab v2 starts from the same fc6 and fc7.
 - A copy of a ResNet's last block (v3, arXiv 1706.05587, section 3.2) starts as what it copies.
 """
