@@ -1,5 +1,6 @@
 """The training script: from flags to checkpoints."""
 
+import json
 import os
 import pathlib
 import subprocess
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from deeplab import common, train
+from deeplab import eval as deeplab_eval
 from deeplab.testing import golden, tiny
 from deeplab.utils import checkpoint
 
@@ -18,11 +20,13 @@ _RESEARCH = pathlib.Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Flags that name a tiny data set."""
-    samples = {}
-    for index in range(5):
-        label = np.random.default_rng(index).integers(0, 4, (36, 40)).astype(np.uint8)
-        samples[f"image_{index}"] = (tiny.picture(36, 40, index), label)
-    records = tiny.write_records(tmp_path_factory.mktemp("records"), samples, split="train")
+    records = os.fspath(tmp_path_factory.mktemp("records"))
+    for split, count in (("train", 5), ("val", 3)):
+        samples = {}
+        for index in range(count):
+            label = np.random.default_rng(index).integers(0, 4, (36, 40)).astype(np.uint8)
+            samples[f"{split}_{index}"] = (tiny.picture(36, 40, index), label)
+        tiny.write_records(records, samples, split=split)
     descriptor = os.path.join(records, "tiny.json")
     tiny.DATASET.save(descriptor)
     return f"--dataset={descriptor}", f"--dataset_dir={records}"
@@ -56,6 +60,32 @@ def test_two_steps_and_two_more_are_four(data, tmp_path):
     assert set(whole) == set(parts)
     for name, value in whole.items():
         np.testing.assert_array_equal(value, parts[name], err_msg=name)
+
+
+def test_training_evaluates_as_eval_does(data, tmp_path):
+    """The network as it is then, at another crop size, and the checkpoint that is kept as best."""
+    crop = "--eval_crop_size=49,65"
+    _train(data, tmp_path, "--training_number_of_steps=3", "--eval_every=2", crop)
+    for step in (2, 3):
+        inside = json.loads((tmp_path / f"eval/eval-{step}.json").read_text())
+        log = tmp_path / f"outside{step}"
+        tiny.run(
+            deeplab_eval,
+            *data,
+            f"--checkpoint_dir={tmp_path / f'model.ckpt-{step}'}",
+            f"--eval_logdir={log}",
+            "--max_number_of_evaluations=1",
+            crop,
+        )
+        outside = json.loads((log / "eval.json").read_text())
+        for fact in ("step", "images", "crop_size", "miou", "confusion_matrix"):
+            assert inside[fact] == outside[fact]
+    best = json.loads((tmp_path / "best/eval.json").read_text())
+    kept = _tensors(tmp_path / "best")
+    assert kept["global_step"] == best["step"]
+    for name, value in _tensors(tmp_path / f"model.ckpt-{best['step']}").items():
+        np.testing.assert_array_equal(value, kept[name])
+    assert checkpoint.load_options(str(tmp_path / "best")).crop_size == (33, 33)
 
 
 def test_another_seed_is_another_run(data, tmp_path):

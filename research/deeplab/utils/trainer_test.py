@@ -293,7 +293,6 @@ def test_an_official_run_goes_on(tmp_path: pathlib.Path):
     official = golden.shared("data/checkpoints/official_mnv2_momentum")
     for file in official.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-3"\n')
     net = model.DeepLab(common.ModelOptions(depth_multiplier=0.35))
     options = trainer.TrainOptions(training_number_of_steps=4, train_batch_size=2)
     run = trainer.Trainer(net, options, _IGNORE_LABEL)
