@@ -40,6 +40,7 @@ def flags(tmp_path_factory) -> list[str]:
         "--base_learning_rate=0.01",
         "--save_interval_secs=0",
         f"--training_number_of_steps={_STEPS}",
+        "--deterministic_ops",
     ]
 
 
