@@ -44,10 +44,15 @@ def check_destination(path: str) -> None:
     folder, or an empty folder.
 
     Raises:
-        ValueError: something else is there.
+        ValueError: something else is there, or above it.
     """
     if not path:
         raise ValueError("--export_path is empty")
+    above = os.path.dirname(os.path.abspath(path))
+    while not os.path.lexists(above):
+        above = os.path.dirname(above)
+    if not os.path.isdir(above):
+        raise ValueError(f"--export_path={path} cannot be written: {above} is no folder")
     if is_frozen_graph(path):
         if os.path.isdir(path):
             raise ValueError(

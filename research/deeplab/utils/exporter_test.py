@@ -225,6 +225,14 @@ class TestDestination:
             (tmp_path / "folder.pb").mkdir()
             exporter.export_frozen_graph(net, str(tmp_path / "folder.pb"))
 
+    @pytest.mark.parametrize("name", ["export", "graph.pb", "more/export"])
+    def test_a_path_below_a_file_names_flag_and_file(self, tmp_path, name):
+        (tmp_path / "file").write_text("mine")
+        path = f"{tmp_path}/file/{name}"
+        message = f"--export_path={path} cannot be written: {tmp_path}/file is no folder"
+        with pytest.raises(ValueError, match=message):
+            exporter.check_destination(path)
+
     @pytest.mark.parametrize("name", ["export", "export.pb"])
     def test_a_wrong_export_is_an_error_and_costs_nothing(
         self, net, earlier, tmp_path, monkeypatch, name
