@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from deeplab import common, script
+from deeplab import common, crf_flags, script
 
 _UNUSED_FLAGS = {
     **common.UNUSED_FLAGS,
@@ -30,6 +30,7 @@ _NOT_THERE_YET = {"master": "", "quantize_delay_step": -1}
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines the flags of this script (official `eval.py`) and the shared ones."""
     common.define_flags(flag_values)
+    crf_flags.define_flags(flag_values)
     define = common.definer("deeplab.eval", flag_values)
     define("string", "master", "", "Address of a cluster's master.")
 
@@ -83,6 +84,7 @@ def main(argv: Sequence[str]) -> None:
     values = flags.FLAGS
     common.log_unused_flags(values, _UNUSED_FLAGS)
     common.refuse_unfinished_flags(values, _NOT_THERE_YET)
+    crf = crf_flags.from_flags(values)
 
     from deeplab.datasets import data_generator, descriptor
     from deeplab.datasets import records as record_files
@@ -95,7 +97,7 @@ def main(argv: Sequence[str]) -> None:
     options = predictor.trained_options(
         values, checkpoint_waiter.wait(values.checkpoint_dir), dataset, values.eval_crop_size
     )
-    network = predictor.Predictor(options, values.eval_scales, values.add_flipped_images)
+    network = predictor.Predictor(options, values.eval_scales, values.add_flipped_images, crf)
     records = data_generator.Dataset(
         dataset,
         values.eval_split,

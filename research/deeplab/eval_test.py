@@ -77,6 +77,24 @@ def test_an_official_checkpoint_is_evaluated_with_flags(records, dataset, net, t
     assert ours["add_flipped_images"] is True
 
 
+def test_a_crf_refines_what_is_evaluated(records, dataset, net, tmp_path):
+    """Not the padding: images in one batch give what they give alone."""
+    train = tiny.save(net, tmp_path / "train", 7)
+    more = ("--eval_crop_size=33,33", "--crf", "--crf_iterations=2", "--crf_bi_w=5")
+    for batch_size, folder in ((1, "a"), (3, "b")):
+        flags = _flags(records, dataset, train, tmp_path / folder, *more)
+        tiny.run(eval_script, *flags, f"--eval_batch_size={batch_size}")
+    alone, together = _result(tmp_path / "a"), _result(tmp_path / "b")
+    matrices = [np.array(each["confusion_matrix"]) for each in (alone, together)]
+    assert matrices[0].sum() == 20 * 30 + 33 * 33 + 31 * 12
+    assert np.abs(matrices[0] - matrices[1]).sum() <= 4
+    assert alone["crf"]["bi_w"] == 5
+    tiny.run(eval_script, *_flags(records, dataset, train, tmp_path / "c", more[0]))
+    without = _result(tmp_path / "c")
+    assert without["crf"] is None
+    assert np.abs(matrices[0] - without["confusion_matrix"]).sum() > 100
+
+
 def test_it_waits_for_training_and_evaluates_what_comes(
     records, dataset, net, tmp_path, monkeypatch, caplog
 ):
@@ -104,6 +122,7 @@ def test_it_waits_for_training_and_evaluates_what_comes(
         ("--checkpoint_dir=/nowhere/model.ckpt-5", "no checkpoint at /nowhere/model.ckpt-5"),
         ("--quantize_delay_step=0", "--quantize_delay_step=0 is not there yet"),
         ("--master=grpc://host", "--master=grpc://host is not there yet"),
+        ("--crf_bi_w=5", "--crf_bi_w has no effect without --crf"),
         ("--eval_scales=0", "--eval_scales is .*above 0"),
         ("--eval_crop_size=33", "is height,width, both at least 1, not"),
         ("--dataset=ade20k", "trained for 4 classes, but --dataset=ade20k has 151"),

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from absl import flags, logging
 
-from deeplab import common, script
+from deeplab import common, crf_flags, script
 
 _UNUSED_FLAGS = {
     **common.UNUSED_FLAGS,
@@ -28,6 +28,7 @@ _NOT_THERE_YET = {"quantize_delay_step": -1}
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines the flags of this script (official `export_model.py`) and the shared ones."""
     common.define_flags(flag_values)
+    crf_flags.define_flags(flag_values)
     define = common.definer("deeplab.export_model", flag_values)
     define(
         "string",
@@ -92,6 +93,7 @@ def main(argv: Sequence[str]) -> None:
     values = flags.FLAGS
     common.log_unused_flags(values, _UNUSED_FLAGS)
     common.refuse_unfinished_flags(values, _NOT_THERE_YET)
+    crf = crf_flags.from_flags(values)
     if not values.inference_scales or min(values.inference_scales) <= 0:
         raise ValueError(
             f"--inference_scales is {values.inference_scales}; every scale must be above 0"
@@ -119,9 +121,11 @@ def main(argv: Sequence[str]) -> None:
             f"--dataset={values.dataset} has {dataset.num_classes} classes, the network"
             f" {options.num_classes} (--num_classes)"
         )
+    if crf:
+        crf.check_classes(options.num_classes)
     net = model.DeepLab(options)
     checkpoint.restore(net, values.checkpoint_path)
-    seeing = (values.inference_scales, values.add_flipped_images)
+    seeing = (values.inference_scales, values.add_flipped_images, crf)
     if frozen:
         exporter.export_frozen_graph(net, path, *seeing, graph_text=values.save_inference_graph)
     else:

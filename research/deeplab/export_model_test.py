@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 
 from deeplab import export_model, model
+from deeplab.core import crf_options, dense_crf
 from deeplab.datasets import descriptor
 from deeplab.testing import tiny
-from deeplab.utils import checkpoint, exporter
+from deeplab.utils import checkpoint, exporter, saved_model
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,32 @@ class TestOptions:
         _, expected = model.predict_labels(net, image, (1.0, 1.5), add_flipped_images=True)
         np.testing.assert_allclose(probabilities, expected, atol=1e-5)
 
+    @pytest.mark.slow
+    @pytest.mark.parametrize("name", ["1", "graph.pb"])
+    def test_a_crf_is_baked_in(self, net, trained, tmp_path, name):
+        """The final outputs are refined, inside of the padding; the raw ones are the network's."""
+        path = tmp_path / name
+        export(trained, path, "--crf", "--crf_iterations=2", "--crf_bi_w=5")
+        image = tiny.picture(25, 30)[np.newaxis]
+        padded = np.full((1, 33, 33, 3), 127.5, np.float32)
+        padded[:, :25, :30] = image
+        labels, probabilities = model.predict_labels(net, padded)
+        crf = crf_options.CrfOptions(iterations=2, bi_w=5)
+        expected = dense_crf.refine(image, probabilities[:, :25, :30], crf).numpy()
+        if name == "graph.pb":
+            with exporter.open_frozen_graph(str(path)) as run:
+                outputs = run(image)
+        else:
+            loaded = tf.saved_model.load(str(path))
+            outputs = loaded.signatures["serving_default"](ImageTensor=tf.constant(image))
+            predicted = saved_model.SavedModel(str(path)).predict(image[0])
+            np.testing.assert_array_equal(predicted, outputs["SemanticPredictions"][0])
+        np.testing.assert_allclose(outputs["SemanticProbabilities"], expected, atol=1e-3)
+        refined = np.asarray(outputs["SemanticPredictions"])
+        assert np.mean(refined == expected.argmax(axis=-1)) > 0.99
+        assert np.mean(refined == labels[:, :25, :30]) < 0.99
+        assert np.mean(np.asarray(outputs["RawSemanticPredictions"]) == labels) > 0.99
+
 
 class TestErrors:
     @pytest.mark.parametrize(
@@ -86,6 +113,7 @@ class TestErrors:
             (["--num_classes=21"], "21 classes are asked for .* trained with 4"),
             (["--crop_size=65"], "is height,width, both at least 1, not"),
             (["--crop_size=0", "--crop_size=65"], "is height,width, both at least 1, not"),
+            (["--crf", "--crf_pos_sxy=0"], "--crf_pos_sxy is 0.0; it must be above 0"),
             (["--inference_scales=0"], "--inference_scales is .0.0.; every scale must be above 0"),
             (["--save_inference_graph"], "--save_inference_graph goes with a frozen graph"),
             (["--quantize_delay_step=0"], "--quantize_delay_step=0 is not there yet"),

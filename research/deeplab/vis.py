@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from deeplab import common, script
+from deeplab import common, crf_flags, script
 
 if TYPE_CHECKING:
     from deeplab.datasets import data_generator
@@ -37,6 +37,7 @@ _NOT_THERE_YET = {"master": "", "quantize_delay_step": -1}
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines the flags of this script (official `vis.py`) and the shared ones."""
     common.define_flags(flag_values)
+    crf_flags.define_flags(flag_values)
     define = common.definer("deeplab.vis", flag_values)
     define("string", "master", "", "Address of a cluster's master.")
 
@@ -107,6 +108,7 @@ def main(argv: Sequence[str]) -> None:
     values = flags.FLAGS
     common.log_unused_flags(values, _UNUSED_FLAGS)
     common.refuse_unfinished_flags(values, _NOT_THERE_YET)
+    crf = crf_flags.from_flags(values)
     if bool(values.images) == bool(values.dataset_dir):
         raise ValueError("give --dataset_dir (TFRecords) or --images (plain images), one of them")
     if values.vis_batch_size < 1:
@@ -126,7 +128,7 @@ def main(argv: Sequence[str]) -> None:
     options = predictor.trained_options(
         values, checkpoint_waiter.wait(values.checkpoint_dir), dataset, values.vis_crop_size
     )
-    network = predictor.Predictor(options, values.eval_scales, values.add_flipped_images)
+    network = predictor.Predictor(options, values.eval_scales, values.add_flipped_images, crf)
     preprocessing = {
         "crop_size": options.crop_size,
         "mean_pixel": network.net.mean_pixel,

@@ -75,6 +75,23 @@ def test_several_images_at_a_time(images, dataset, checkpoint, tmp_path):
         np.testing.assert_array_equal(colors, pascal[raw])
 
 
+def test_a_crf_refines_what_is_shown(images, dataset, checkpoint, tmp_path):
+    """The panel is one picture wider: the overlay before it."""
+    plain, refined = tmp_path / "plain", tmp_path / "refined"
+    flags = (f"--images={images}", "--vis_batch_size=2")
+    tiny.run(vis, *_flags(dataset, checkpoint, plain, *flags))
+    more = ("--crf", "--crf_iterations=2")
+    tiny.run(vis, *_flags(dataset, checkpoint, refined, *flags, *more))
+    for name, size in _SIZES.items():
+        raw = f"raw_segmentation_results/{name}.png"
+        before, after = tiny.read_png(plain / raw), tiny.read_png(refined / raw)
+        assert after.shape == size
+        assert 0 < np.mean(before != after) < 0.9
+        panel = f"segmentation_results/{name}_panel.png"
+        wider = tiny.read_png(refined / panel).shape[1] - tiny.read_png(plain / panel).shape[1]
+        assert wider > 0
+
+
 @pytest.mark.parametrize(
     "change, message",
     [

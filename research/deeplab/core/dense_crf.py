@@ -112,9 +112,7 @@ def refine(
     def one(inputs: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
         image, probability, size = inputs
         height, width = tf.unstack(size)
-        energy = -tf.math.log(
-            tf.maximum(probability[:height, :width], _LEAST_PROBABILITY)
-        )
+        energy = -tf.math.log(tf.maximum(probability[:height, :width], _LEAST_PROBABILITY))
         marginals = _marginals(image[:height, :width], energy, options)
         below, right = shape[1] - height, shape[2] - width
         return tf.pad(marginals, [[0, below], [0, right], [0, 0]])

@@ -231,10 +231,7 @@ def _vertices(
         # One more in each coordinate, and d + 1 less in the one whose turn it is.
         turn = d + 1 - remainder
         key += 1 - tf.add_n(
-            [
-                tf.where(rank == turn, stride, 0)
-                for rank, stride in zip(ranks, strides, strict=True)
-            ]
+            [tf.where(rank == turn, stride, 0) for rank, stride in zip(ranks, strides, strict=True)]
         )
         keys.append(key)
     found, numbers = tf.unique(_interleave(keys))

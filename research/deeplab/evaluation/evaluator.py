@@ -1,5 +1,6 @@
 """Evaluates a network on a data set, and reports the result."""
 
+import dataclasses
 import os
 from collections.abc import Callable
 from typing import Any
@@ -69,7 +70,8 @@ class Evaluator:
                 names = [name.decode() for name in batch["image_name"].numpy()]
                 self._say_if_larger(batch["original_size"], names)
                 labels = tf.squeeze(batch["label"], axis=-1).numpy()
-                metrics.update(labels, self._predictor(batch["image"]), names)
+                predictions = self._predictor(batch["image"], batch["original_size"])
+                metrics.update(labels, predictions, names)
                 progress.advance(len(names))
         return metrics.result()
 
@@ -92,6 +94,8 @@ class Evaluator:
         for remark in reports.segmentation_remarks(result, names):
             print(f"Note: {remark}")
         tag = reports.metric_tag(self._predictor.eval_scales, self._predictor.add_flipped_images)
+        if self._predictor.crf:
+            tag += "_crf"
         reports.write_scalars(eval_logdir, reports.segmentation_scalars(result, tag), step)
         for file in (f"eval-{step}.json", NEWEST):
             reports.write_json(os.path.join(eval_logdir, file), facts)
@@ -99,7 +103,7 @@ class Evaluator:
 
     def facts(self, result: SegmentationResult, path: str, step: int) -> dict[str, Any]:
         """What was evaluated, how, and the result, as plain values; see `report`."""
-        options = self._predictor.options
+        options, crf = self._predictor.options, self._predictor.crf
         names = self._records.descriptor.class_names
         return {
             "checkpoint": path,
@@ -112,6 +116,7 @@ class Evaluator:
             "crop_size": options.crop_size,
             "eval_scales": self._predictor.eval_scales,
             "add_flipped_images": self._predictor.add_flipped_images,
+            "crf": dataclasses.asdict(crf) if crf else None,
             **reports.segmentation_facts(result, names),
         }
 

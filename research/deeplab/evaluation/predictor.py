@@ -7,7 +7,8 @@ import tensorflow as tf
 from absl import flags, logging
 
 from deeplab import common, model
-from deeplab.core import depthwise
+from deeplab.core import dense_crf, depthwise
+from deeplab.core.crf_options import CrfOptions
 from deeplab.datasets.descriptor import DatasetDescriptor
 from deeplab.utils import checkpoint
 
@@ -63,6 +64,7 @@ class Predictor:
         options: the network's, but for what may differ from one use to the next (`crop_size`).
         eval_scales: scales at which images are looked at.
         add_flipped_images: whether they are also looked at flipped.
+        crf: the dense CRF that refines the predictions; None: there is none.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Predictor:
         options: common.ModelOptions,
         eval_scales: Sequence[float] = (1.0,),
         add_flipped_images: bool = False,
+        crf: CrfOptions | None = None,
         net: model.DeepLab | None = None,
     ):
         """Builds the network, if there is none yet.
@@ -78,21 +81,26 @@ class Predictor:
             options: of the network.
             eval_scales: scales at which images are looked at; see `model.predict_labels`.
             add_flipped_images: also look at them flipped left to right.
+            crf: refine the predictions with a dense CRF.
             net: the network, where it is being trained; its values are taken as they are at each
                 call.
 
         Raises:
-            ValueError: a scale is not above 0, or there is no such network.
+            ValueError: a scale is not above 0, there is no such network, or its classes are not
+                those of the CRF.
         """
         if not eval_scales or min(eval_scales) <= 0:
             raise ValueError(f"--eval_scales is {list(eval_scales)}; every scale must be above 0")
         self.eval_scales = tuple(eval_scales)
         self.add_flipped_images = add_flipped_images
+        self.crf = crf
+        if crf:
+            crf.check_classes(options.num_classes)
         self.options = options
         self.net = net or model.DeepLab(options)
-        self._graph = tf.function(
-            self._labels, input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)]
-        )
+        signature = [tf.TensorSpec((None, None, None, 3), tf.float32)]
+        self._graph = tf.function(lambda images: self._predict(images)[0], signature)
+        self._with_probabilities = tf.function(self._predict, signature)
 
     def restore(self, path: str) -> int:
         """Takes the values of a checkpoint.
@@ -109,13 +117,33 @@ class Predictor:
         """
         return checkpoint.restore(self.net, path)
 
-    def __call__(self, images: tf.Tensor) -> np.ndarray:
-        """Images [B, H, W, 3], RGB 0..255 -> labels, int32 [B, H, W]."""
+    def __call__(self, images: tf.Tensor, sizes: tf.Tensor | None = None) -> np.ndarray:
+        """The labels of images, refined where there is a CRF.
+
+        Args:
+            images: [B, H, W, 3], RGB 0..255.
+            sizes: heights and widths of the images, int [B, 2], where they are padded below and
+                to the right. With a CRF labels in the padding are 0.
+
+        Returns:
+            int32 [B, H, W].
+        """
+        if self.crf:
+            return self.before_and_after_crf(images, sizes)[1]
         return self._graph(tf.cast(images, tf.float32)).numpy()
 
-    def _labels(self, images: tf.Tensor) -> tf.Tensor:
+    def probabilities(self, images: tf.Tensor) -> tf.Tensor:
+        """The network's own: images [B, H, W, 3], RGB 0..255 -> float32 [B, H, W, classes]."""
+        return self._with_probabilities(tf.cast(images, tf.float32))[1]
+
+    def before_and_after_crf(
+        self, images: tf.Tensor, sizes: tf.Tensor | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The network's own labels and the refined ones; as `__call__`, there has to be a CRF."""
+        labels, probabilities = self._with_probabilities(tf.cast(images, tf.float32))
+        refined = dense_crf.refine(images, probabilities, self.crf, sizes)
+        return labels.numpy(), tf.argmax(refined, axis=-1, output_type=tf.int32).numpy()
+
+    def _predict(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with depthwise.native_dilation():
-            labels, _ = model.predict_labels(
-                self.net, images, self.eval_scales, self.add_flipped_images
-            )
-        return labels
+            return model.predict_labels(self.net, images, self.eval_scales, self.add_flipped_images)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from deeplab import eval as eval_script
 from deeplab import model
+from deeplab.core import crf_options, dense_crf
 from deeplab.datasets import descriptor
 from deeplab.evaluation import predictor
 from deeplab.testing import tiny
@@ -130,3 +131,29 @@ def test_what_the_optimizer_keeps_is_nothing_left_out(net, tiny_predictor, tmp_p
 def test_scales_are_above_zero(scales):
     with pytest.raises(ValueError, match="--eval_scales is .*every scale must be above 0"):
         predictor.Predictor(tiny.OPTIONS, scales)
+
+
+def test_with_a_crf_it_refines_the_networks_probabilities(net, path):
+    crf = crf_options.CrfOptions(iterations=2)
+    tested = predictor.Predictor(tiny.OPTIONS, crf=crf)
+    tested.restore(path)
+    images = np.stack([tiny.picture(33, 33, seed) for seed in range(2)])
+    sizes = np.array([(33, 33), (20, 30)])
+    before, after = tested.before_and_after_crf(images, sizes)
+    own, probabilities = model.predict_labels(net, images)
+    assert np.mean(before == own) > 0.999
+    for index, (height, width) in enumerate(sizes):
+        cut = (slice(index, index + 1), slice(height), slice(width))
+        refined = dense_crf.refine(images[cut], tf.constant(probabilities)[cut], crf)
+        expected = tf.argmax(refined, axis=-1)[0]
+        assert np.mean(after[index, :height, :width] == expected) > 0.99
+        assert np.mean(before[index, :height, :width] == expected) < 0.99
+        assert not after[index, height:].any()
+    np.testing.assert_array_equal(tested(images, sizes), after)
+    np.testing.assert_allclose(tested.probabilities(images), probabilities, atol=1e-5)
+
+
+def test_a_crf_is_one_of_the_networks_classes():
+    crf = crf_options.CrfOptions(compatibility=np.eye(3).tolist())
+    with pytest.raises(ValueError, match="compatibility is a 3x3 matrix, but there are 4 classes"):
+        predictor.Predictor(tiny.OPTIONS, crf=crf)

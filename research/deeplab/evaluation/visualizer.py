@@ -30,6 +30,8 @@ class _Sample:
     prediction: np.ndarray
     # The same, or None where the image is not labelled.
     label: np.ndarray | None
+    # The prediction before the dense CRF; None where there is none.
+    unrefined: np.ndarray | None
 
 
 class Visualizer:
@@ -37,8 +39,9 @@ class Visualizer:
 
     The files are `segmentation_results/<stem>_image.png`, `_prediction.png`, `_overlay.png` (the
     prediction laid over the image) and `_panel.png` (image, label, prediction and overlay side by
-    side, with a legend), and, if asked for, `raw_segmentation_results/<image name>.png`, which
-    holds the predicted labels themselves. The stem is the image's number, from 000000.
+    side, with a legend; with a dense CRF also the overlay before it), and, if asked for,
+    `raw_segmentation_results/<image name>.png`, which holds the predicted labels themselves. The
+    stem is the image's number, from 000000.
 
     Reference: official `vis.py`, for all but overlay and panel.
     """
@@ -118,23 +121,28 @@ class Visualizer:
         """Takes batches apart, and takes padding and resizing back."""
         resized = self._predictor.net.options.min_resize_value is not None
         for batch in batches:
-            predictions = self._predictor(batch["image"])
+            if self._predictor.crf:
+                unrefined, predictions = self._predictor.before_and_after_crf(
+                    batch["image"], batch["original_size"]
+                )
+            else:
+                predictions = self._predictor(batch["image"])
+                unrefined = [None] * len(predictions)
             batch = {key: value.numpy() for key, value in batch.items()}
             labels = batch["label"][..., 0] if "label" in batch else [None] * len(predictions)
-            for index, (prediction, label) in enumerate(zip(predictions, labels, strict=True)):
+            for index, maps in enumerate(zip(predictions, labels, unrefined, strict=True)):
                 height, width = batch["original_size"][index]
                 image = batch["original_image"][index, :height, :width]
-                prediction = prediction[:height, :width]
-                label = None if label is None else label[:height, :width]
-                if label is not None and (label == self._dataset.ignore_label).all():
-                    label = None
+                maps = [None if each is None else each[:height, :width] for each in maps]
                 if resized:
                     size = (int(batch["height"][index]), int(batch["width"][index]))
                     image = utils.resize_bilinear(tf.constant(image[np.newaxis]), size)[0].numpy()
-                    prediction = _resize_label(prediction, size)
-                    label = None if label is None else _resize_label(label, size)
+                    maps = [None if each is None else _resize_label(each, size) for each in maps]
+                prediction, label, before = maps
+                if label is not None and (label == self._dataset.ignore_label).all():
+                    label = None
                 name = os.path.basename(batch["image_name"][index].decode())
-                yield _Sample(name, image.astype(np.uint8), prediction, label)
+                yield _Sample(name, image.astype(np.uint8), prediction, label, before)
 
     def _save(self, sample: _Sample, stem: str) -> None:
         folder, colormap = self._results, self._colormap
@@ -148,6 +156,7 @@ class Visualizer:
             sample.prediction,
             colormap,
             label=sample.label,
+            unrefined=sample.unrefined,
             class_names=self._dataset.class_names,
             ignore_label=self._dataset.ignore_label,
         )

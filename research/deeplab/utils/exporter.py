@@ -11,6 +11,7 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab import common, model
+from deeplab.core.crf_options import CrfOptions
 from deeplab.datasets.descriptor import DatasetDescriptor
 from deeplab.utils import atomic, checkpoint, inference_graph, saved_model
 
@@ -86,6 +87,7 @@ def export_frozen_graph(
     path: str,
     inference_scales: Sequence[float] = (1.0,),
     add_flipped_images: bool = False,
+    crf: CrfOptions | None = None,
     graph_text: bool = False,
 ) -> None:
     """Writes the official frozen graph; see `inference_graph.frozen`.
@@ -95,6 +97,7 @@ def export_frozen_graph(
         path: of the file, which is replaced if it is there.
         inference_scales: scales at which the images are looked at.
         add_flipped_images: also look at the images flipped left to right.
+        crf: refine the predictions with a dense CRF.
         graph_text: also write the graph without its weights, as text, to `inference_graph.pbtxt`
             in the same folder.
 
@@ -104,7 +107,7 @@ def export_frozen_graph(
         OSError: the file cannot be written.
     """
     check_destination(path)
-    seeing = (tuple(inference_scales), add_flipped_images)
+    seeing = (tuple(inference_scales), add_flipped_images, crf)
     images = _test_images(net)
     expected = _expected(net, images, *seeing)
     graph_def, without_weights = inference_graph.frozen(net, *seeing)
@@ -134,6 +137,7 @@ def export_saved_model(
     path: str,
     inference_scales: Sequence[float] = (1.0,),
     add_flipped_images: bool = False,
+    crf: CrfOptions | None = None,
     dataset: DatasetDescriptor | None = None,
 ) -> None:
     """Writes a SavedModel with the signatures of `inference_graph.signatures`.
@@ -145,6 +149,7 @@ def export_saved_model(
         path: of the folder; an earlier export there is replaced, see `check_destination`.
         inference_scales: scales at which the images are looked at.
         add_flipped_images: also look at the images flipped left to right.
+        crf: refine the predictions with a dense CRF.
         dataset: what the network was trained on.
 
     Raises:
@@ -153,7 +158,7 @@ def export_saved_model(
         OSError: the files cannot be written.
     """
     check_destination(path)
-    seeing = (tuple(inference_scales), add_flipped_images)
+    seeing = (tuple(inference_scales), add_flipped_images, crf)
     images = _test_images(net)
     expected = _expected(net, images, *seeing)
     with _replacing_folder(path) as temporary:
@@ -200,10 +205,11 @@ def _expected(
     images: np.ndarray,
     inference_scales: Sequence[float],
     add_flipped_images: bool,
+    crf: CrfOptions | None,
 ) -> _Outputs:
     """What the network itself makes of images."""
     outputs = inference_graph.predict(
-        net, tf.constant(images), inference_scales, add_flipped_images
+        net, tf.constant(images), inference_scales, add_flipped_images, crf
     )
     expected = {name: tensor.numpy() for name, tensor in outputs.items()}
     if not np.isfinite(expected[inference_graph.PROBABILITIES]).all():

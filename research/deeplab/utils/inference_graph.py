@@ -7,7 +7,8 @@ import tensorflow as tf
 from tensorflow.python.framework import convert_to_constants
 
 from deeplab import model
-from deeplab.core import feature_extractor, preprocess_utils, utils
+from deeplab.core import dense_crf, feature_extractor, preprocess_utils, utils
+from deeplab.core.crf_options import CrfOptions
 
 INPUT = "ImageTensor"
 PREDICTIONS = "SemanticPredictions"
@@ -38,6 +39,7 @@ def predict(
     images: tf.Tensor,
     inference_scales: Sequence[float] = (1.0,),
     add_flipped_images: bool = False,
+    crf: CrfOptions | None = None,
 ) -> dict[str, tf.Tensor]:
     """Labels and probabilities of images of any size.
 
@@ -49,11 +51,13 @@ def predict(
         images: uint8 [B, H, W, 3], RGB.
         inference_scales: scales at which the images are looked at.
         add_flipped_images: also look at the images flipped left to right.
+        crf: refine the predictions with a dense CRF.
 
     Returns:
         `SemanticPredictions`, labels int32 [B, H, W]; `SemanticProbabilities`, float32
-        [B, H, W, num_classes]; and both for the resized and padded images, the labels float32:
-        `RawSemanticPredictions`, `RawSemanticProbabilities`.
+        [B, H, W, num_classes]; and both for the resized and padded images, as the network finds
+        them, before the CRF, the labels float32: `RawSemanticPredictions`,
+        `RawSemanticProbabilities`.
 
     Reference: official `export_model.py`. Probabilities of several scales sum to one here.
     """
@@ -78,6 +82,9 @@ def predict(
     raw_probabilities = tf.identity(probabilities, RAW_PROBABILITIES)
     labels = labels[:, : resized_size[0], : resized_size[1]]
     probabilities = probabilities[:, : resized_size[0], : resized_size[1]]
+    if crf:
+        probabilities = dense_crf.refine(resized, probabilities, crf)
+        labels = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
     if options.min_resize_value:
         labels = utils.resize_nearest(labels[..., tf.newaxis], size)[..., 0]
         probabilities = utils.resize_bilinear(probabilities, size)
@@ -93,6 +100,7 @@ def signatures(
     net: model.DeepLab,
     inference_scales: Sequence[float] = (1.0,),
     add_flipped_images: bool = False,
+    crf: CrfOptions | None = None,
 ) -> dict[str, _Function]:
     """The signatures of a SavedModel.
 
@@ -100,6 +108,7 @@ def signatures(
         net: the network.
         inference_scales: scales at which the images are looked at.
         add_flipped_images: also look at the images flipped left to right.
+        crf: refine the predictions with a dense CRF.
 
     Returns:
         Functions of one tensor that return tensors by their names:
@@ -114,7 +123,7 @@ def signatures(
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, INPUT)])
     def serving_default(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return predict(net, images, inference_scales, add_flipped_images)
+        return predict(net, images, inference_scales, add_flipped_images, crf)
 
     # Each image goes through the network alone: what comes out does not depend on the others.
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, IMAGE_BYTES)])
@@ -172,6 +181,7 @@ def frozen(
     net: model.DeepLab,
     inference_scales: Sequence[float] = (1.0,),
     add_flipped_images: bool = False,
+    crf: CrfOptions | None = None,
 ) -> tuple[tf.compat.v1.GraphDef, tf.compat.v1.GraphDef]:
     """The official frozen graph.
 
@@ -183,6 +193,7 @@ def frozen(
         net: the network.
         inference_scales: scales at which the images are looked at.
         add_flipped_images: also look at the images flipped left to right.
+        crf: refine the predictions with a dense CRF.
 
     Returns:
         The graph with the weights as constants, and the graph without them.
@@ -190,7 +201,7 @@ def frozen(
 
     @tf.function(input_signature=[tf.TensorSpec((1, None, None, 3), tf.uint8, INPUT)])
     def function(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return predict(net, images, inference_scales, add_flipped_images)
+        return predict(net, images, inference_scales, add_flipped_images, crf)
 
     concrete = _portable(function).get_concrete_function()
     constant = convert_to_constants.convert_variables_to_constants_v2(concrete)

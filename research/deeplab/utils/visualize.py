@@ -83,6 +83,7 @@ def panel(
     colormap: str | np.ndarray,
     *,
     label: np.ndarray | None = None,
+    unrefined: np.ndarray | None = None,
     class_names: Sequence[str] | None = None,
     ignore_label: int | None = None,
     alpha: float = 0.5,
@@ -95,6 +96,7 @@ def panel(
         prediction: integers [height, width].
         colormap: an official map's name, or colours [entries, 3], RGB 0..255.
         label: the true label, integers [height, width], if there is one.
+        unrefined: the prediction before it was refined, likewise; its overlay is added.
         class_names: a name for each class; without them the legend has the numbers alone.
         ignore_label: value of the label's pixels that do not count; they are hatched.
         alpha: weight of the colours in the overlay, 0 to 1.
@@ -115,15 +117,20 @@ def panel(
         interpolation=cv2.INTER_AREA if size < max(image.shape[:2]) else cv2.INTER_CUBIC,
     )
     predicted = _resize_label(prediction, height, width)
+    shown = prediction if unrefined is None else np.stack([prediction, unrefined])
     pictures = {"image": small}
     if label is not None:
         _check_size("label", label, image)
         resized = _resize_label(label, height, width)
         pictures["label"] = colorize(resized, colormap, ignore_label)
     pictures["prediction"] = colorize(predicted, colormap)
+    if unrefined is not None:
+        _check_size("prediction before it", unrefined, image)
+        before = _resize_label(unrefined, height, width)
+        pictures["overlay before the CRF"] = overlay(small, before, colormap, alpha)
     pictures["overlay"] = overlay(small, predicted, colormap, alpha)
 
-    entries = _legend_entries(prediction, label, colormap, class_names, ignore_label)
+    entries = _legend_entries(shown, label, colormap, class_names, ignore_label)
     pitch = max(width, *map(_text_width, pictures)) + _GAP
     panel_width = len(pictures) * pitch + _GAP
     legend = _legend(entries, panel_width - 2 * _GAP)

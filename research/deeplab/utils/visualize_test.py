@@ -91,6 +91,19 @@ class TestPanel:
         with_label = visualize.panel(_image(), _halves(), _COLORS, label=_halves(), size=80)
         assert with_label.shape[1] - without.shape[1] == 92
 
+    def test_the_prediction_before_it_was_refined_is_laid_over_the_image_too(self):
+        before, after = _halves(left=0, right=2), _halves(left=0, right=1)
+        picture = visualize.panel(_image(), after, _COLORS, unrefined=before, size=80)
+        for labels in (before, after):
+            overlay = visualize.overlay(_image(), labels, _COLORS)
+            found = [
+                (picture[24 : 24 + 60, left : left + 80] == overlay).all()
+                for left in range(12, picture.shape[1] - 80)
+            ]
+            assert sum(found) == 1
+        # The class that was refined away is in the legend.
+        assert _has_color(picture[96:], _COLORS[2])
+
     def test_the_legend_has_the_classes_that_occur_and_no_other(self):
         legend_top = 24 + 60 + 12
         picture = visualize.panel(_image(), _halves(left=0, right=0), _COLORS, size=80)
