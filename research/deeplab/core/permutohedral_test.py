@@ -8,8 +8,8 @@ from deeplab.core import permutohedral
 
 # The lattice only approximates the Gaussian. For these points the filtered values, normalised, are
 # 0.13 (2 dimensions) and 0.18 (5) of their size off, its kernel and the exact one correlate by
-# 0.994 and 0.979. With one axis not blurred, or blurred twice, with neighbours on one side alone,
-# or with other weights the error is at least 0.27 and 0.34, the correlation at most 0.978 and 0.911.
+# 0.994 and 0.979. With one axis not blurred or blurred twice, with neighbours on one side alone or
+# with other weights the error is at least 0.27 and 0.34, the correlation at most 0.978 and 0.911.
 _BOUNDS = {2: (0.16, 0.99), 5: (0.23, 0.97)}
 
 
