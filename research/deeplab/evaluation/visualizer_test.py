@@ -22,6 +22,7 @@ class _StandIn:
         self._num_classes = num_classes
         self.net = self
         self.options = common.ModelOptions(num_classes=num_classes, **options)
+        self.crf = None
 
     def __call__(self, images):
         return tf.cast(images, tf.int32).numpy()[..., 0] % self._num_classes
