@@ -1,5 +1,6 @@
 """Which checkpoint of a folder a run goes on from, whatever became of the newest one."""
 
+import contextlib
 import os
 import re
 
@@ -83,4 +84,6 @@ def remove_leftovers(folder: str) -> None:
     for pattern in _LEFTOVERS:
         for file in tf.io.gfile.glob(os.path.join(folder, pattern)):
             logging.info("removing %s: a process was killed while it wrote it", file)
-            tf.io.gfile.remove(file)
+            # Another host may be faster.
+            with contextlib.suppress(tf.errors.NotFoundError):
+                tf.io.gfile.remove(file)

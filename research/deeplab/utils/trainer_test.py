@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import shutil
 
 import keras
 import numpy as np
@@ -296,6 +297,11 @@ def test_an_official_run_goes_on(tmp_path: pathlib.Path):
     net = model.DeepLab(common.ModelOptions(depth_multiplier=0.35))
     options = trainer.TrainOptions(training_number_of_steps=4, train_batch_size=2)
     run = trainer.Trainer(net, options, _IGNORE_LABEL)
+    # The official code cannot go on from one without slots either.
+    shutil.copytree(golden.shared("golden/_misc/ckpt_mnv2_dm0.35_fill"), tmp_path / "no slots")
+    with pytest.raises(ValueError, match="was not written with --optimizer=momentum: it lacks"):
+        run.open(str(tmp_path / "no slots"))
+
     run.open(str(tmp_path))
     assert run.step == 3
     reader = tf.train.load_checkpoint(str(official / "model.ckpt-3"))
