@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab.evaluation.evaluator import NEWEST, Evaluator
-from deeplab.utils import checkpoint, reports, training_guards
+from deeplab.utils import checkpoint, checkpoint_integrity, reports, training_guards
 
 if TYPE_CHECKING:
     from deeplab.utils.trainer import Trainer
@@ -80,6 +80,7 @@ class TrainingEvaluation:
         with training_guards.going_on(f"the evaluation of step {step} could not be written"):
             before = _best_miou(best)
             if before is None or result.mean_iou > before:
+                checkpoint_integrity.remove_leftovers(best)
                 # The result last: a kill in between makes it the best once more.
                 trainer.save(best, max_to_keep=1)
                 facts = self._evaluator.facts(result, path, step)

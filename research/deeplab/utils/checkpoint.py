@@ -133,7 +133,8 @@ def assign(variables: Mapping[str, keras.Variable], reader: Reader, path: str) -
         path: of the checkpoint, for messages.
 
     Raises:
-        ValueError: a variable is missing, or has another shape. Nothing is assigned then.
+        ValueError: a variable is missing, or has another shape; nothing is assigned then. Or the
+            checkpoint's data are damaged.
     """
     shapes = reader.get_variable_to_shape_map()
     if missing := [name for name in variables if name not in shapes]:
@@ -148,7 +149,11 @@ def assign(variables: Mapping[str, keras.Variable], reader: Reader, path: str) -
             " (--depth_multiplier, the data set's number of classes and the like tell which)"
         )
     for name, variable in variables.items():
-        variable.assign(reader.get_tensor(name))
+        try:
+            value = reader.get_tensor(name)
+        except (LookupError, RuntimeError, tf.errors.OpError) as error:
+            raise ValueError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+        variable.assign(value)
 
 
 def initialize(net: keras.Model, path: str, excluded_scopes: Sequence[str] = ()) -> None:

@@ -97,6 +97,21 @@ def test_a_kill_at_any_moment_of_a_save_leaves_a_good_checkpoint(tmp_path, earli
     assert number == 4 + (2 if earlier else 0)
 
 
+def test_leftovers_of_every_kind_are_removed_and_nothing_else(tmp_path):
+    _save(tmp_path, 1)
+    (tmp_path / "model_options.json").touch()
+    before = sorted(path.name for path in tmp_path.iterdir())
+    for name in (
+        "model.ckpt-2.data-00000-of-00001.tempstate17907205460634269901",
+        "model.ckpt-2.index.tempstate123",
+        "checkpoint.tmp",
+        ".model_options.4711.tmp.json",
+    ):
+        (tmp_path / name).touch()
+    checkpoint_integrity.remove_leftovers(str(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
 def test_a_kill_before_the_first_state_file_loses_nothing(tmp_path):
     for step in (1, 10, 9):
         _save(tmp_path, step)

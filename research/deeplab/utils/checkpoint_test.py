@@ -149,6 +149,16 @@ def test_a_truncated_checkpoint_is_one_error(net, tmp_path):
         checkpoint.read(path)
 
 
+def test_damaged_data_are_one_error(net, tmp_path):
+    path = _saved(net, tmp_path)
+    data = pathlib.Path(f"{path}.data-00000-of-00001")
+    whole = data.read_bytes()
+    for content in (whole[:1000], whole[:1000] + b"x" + whole[1001:]):
+        data.write_bytes(content)
+        with pytest.raises(ValueError, match="model.ckpt-7 is damaged: "):
+            checkpoint.restore(net, path)
+
+
 def test_options_travel_with_the_checkpoint(net, tmp_path):
     assert checkpoint.load_options(str(tmp_path)) is None
     checkpoint.save_options(str(tmp_path), _OPTIONS)
