@@ -8,6 +8,7 @@ Example:
         --tf_initial_checkpoint=xception/model.ckpt --train_logdir=train_log
 """
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -23,16 +24,12 @@ if TYPE_CHECKING:
 # Flags of the official trainer's clusters that TensorFlow 2 does otherwise.
 _UNUSED_FLAGS = {
     **common.UNUSED_FLAGS,
-    "clone_on_cpu": "TensorFlow 2 places operations by itself (CUDA_VISIBLE_DEVICES= hides GPUs)",
     "startup_delay_steps": "replicas start together",
+    "num_ps_tasks": "every host keeps the variables, and all make the same updates",
+    "master": "hosts find each other by TF_CONFIG (g3doc/distributed.md shows how)",
 }
 # Flags whose work is not there yet, with the only value that can be asked for.
 _NOT_THERE_YET = {
-    "num_clones": 1,
-    "num_replicas": 1,
-    "num_ps_tasks": 0,
-    "task": 0,
-    "master": "",
     "quantize_delay_step": -1,
 }
 
@@ -41,13 +38,13 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines the flags of this script (official `train.py`) and the shared ones."""
     common.define_flags(flag_values)
     define = common.definer("deeplab.train", flag_values)
-    define("string", "master", "", "Address of a cluster's master.")
-    define("integer", "task", 0, "Number of this worker.")
-    define("integer", "num_clones", 1, "Number of devices on this host to train on.")
-    define("bool", "clone_on_cpu", False, "No effect: TensorFlow 2 places operations by itself.")
-    define("integer", "num_replicas", 1, "Number of workers.")
-    define("integer", "startup_delay_steps", 15, "No effect: workers start together.")
-    define("integer", "num_ps_tasks", 0, "Number of parameter servers.")
+    define("string", "master", "", "No effect: hosts find each other by TF_CONFIG.")
+    define("integer", "task", 0, "Number of this host; TF_CONFIG says it.")
+    define("integer", "num_clones", 1, "Number of GPUs of this host to train on.")
+    define("bool", "clone_on_cpu", False, "Train on the CPU; clones are parts of it.")
+    define("integer", "num_replicas", 1, "Number of hosts; TF_CONFIG names them.")
+    define("integer", "startup_delay_steps", 15, "No effect: hosts start together.")
+    define("integer", "num_ps_tasks", 0, "No effect: every host keeps the variables.")
 
     define("string", "train_logdir", None, "Folder for checkpoints and logs.")
     define("integer", "log_steps", 10, "Say how it goes every so many steps.")
@@ -110,7 +107,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     define("float", "momentum", 0.9, "Momentum of the momentum optimizer.")
     define("float", "adam_learning_rate", 0.001, "Learning rate of Adam, which has no policy.")
     define("float", "adam_epsilon", 1e-08, "Epsilon of Adam.")
-    define("integer", "train_batch_size", 8, "Images a step.")
+    define("integer", "train_batch_size", 8, "Images a step, over all devices and hosts.")
     define("float", "weight_decay", 0.00004, "Weight decay (L2) of convolution weights.")
     define("list", "train_crop_size", ["513", "513"], "Height,width of the crops.")
     define(
@@ -149,6 +146,12 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         True,
         "Learn batch statistics; wants at least 12 images a step, else set it to false.",
     )
+    define(
+        "bool",
+        "sync_batch_norm",
+        None,
+        "Replicas share their batch statistics. Default: if each has fewer than 16 images.",
+    )
     define("float", "min_scale_factor", 0.5, "Smallest random scale of an image.")
     define("float", "max_scale_factor", 2.0, "Largest random scale of an image.")
     define("float", "scale_factor_step_size", 0.25, "Step between them; 0: any scale.")
@@ -186,10 +189,16 @@ def main(argv: Sequence[str]) -> None:
 
     from deeplab import model
     from deeplab.datasets import data_generator, descriptor, first_records
-    from deeplab.utils import checkpoint, checkpoint_integrity, trainer
+    from deeplab.utils import checkpoint, checkpoint_integrity, distribution, trainer
 
     if values.deterministic_ops:
         tf.config.experimental.enable_op_determinism()
+    strategy = distribution.make_strategy(
+        values.num_clones,
+        clone_on_cpu=values.clone_on_cpu,
+        num_replicas=values.num_replicas,
+        task=values.task,
+    )
     dataset = descriptor.load(values.dataset)
     script.make_folder("train_logdir", values.train_logdir)
     resumed = checkpoint_integrity.newest_whole(values.train_logdir)
@@ -201,7 +210,9 @@ def main(argv: Sequence[str]) -> None:
         crop_size=values.train_crop_size,
     )
     keras.utils.set_random_seed(train_options.seed)
-    net = model.DeepLab(options)
+    with strategy.scope():
+        net = model.DeepLab(options)
+        run = trainer.Trainer(net, train_options, dataset.ignore_label)
     records = data_generator.Dataset(
         dataset,
         values.train_split,
@@ -218,7 +229,6 @@ def main(argv: Sequence[str]) -> None:
     )
     evaluation = _evaluation(values, net, dataset)
     first_records.check(records)
-    run = trainer.Trainer(net, train_options, dataset.ignore_label)
     run.open(values.train_logdir, values.tf_initial_checkpoint, values.initialize_last_layer)
     logging.info(
         "training %s on %d images of %s/%s",
@@ -228,8 +238,10 @@ def main(argv: Sequence[str]) -> None:
         values.train_split,
     )
     with records.named_errors():
-        batches = records.training(train_options.train_batch_size, start_step=run.step)
-        run.train(batches, evaluation)
+        training = functools.partial(
+            records.training, train_options.train_batch_size, start_step=run.step
+        )
+        run.train(distribution.batches(strategy, training), evaluation)
 
 
 def _evaluation(

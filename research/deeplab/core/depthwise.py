@@ -115,10 +115,13 @@ def native_dilation_works(dtype: str) -> bool:
     Args:
         dtype: of the features, e.g. "float32".
     """
-    devices = {device.device_type: device.name for device in tf.config.list_logical_devices()}
+    # Of this host, where several train together.
+    devices = [
+        f"{kind}:0" for kind in {each.device_type for each in tf.config.list_logical_devices()}
+    ]
     # Eager and without gradient tapes, whatever the caller is in the middle of.
     with futures.ThreadPoolExecutor(1) as thread:
-        return all(thread.map(_works_on, devices.values(), itertools.repeat(dtype)))
+        return all(thread.map(_works_on, devices, itertools.repeat(dtype)))
 
 
 def _works_on(device: str, dtype: str) -> bool:

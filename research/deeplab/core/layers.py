@@ -70,12 +70,17 @@ class BatchNorm(keras.layers.Layer):
 
     With `fine_tune` off it uses and keeps the moving averages in training too, while gamma and
     beta go on learning: the official `fine_tune_batch_norm=False`.
+
+    With `sync` on, the replicas of a distribution strategy share their statistics: they normalise
+    as one device would the whole batch. With it off, each normalises by itself and moves its own
+    copy of the averages; `moving_averages` lists what has to be averaged then.
     """
 
     def __init__(self, options: BatchNormOptions, name: str = "BatchNorm"):
         super().__init__(name=name)
         self.options = options
         self.fine_tune = True
+        self.sync = False
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes gamma, beta and the moving averages, float32 [channels]."""
@@ -109,13 +114,35 @@ class BatchNorm(keras.layers.Layer):
         if not self.uses_batch(training):
             scale, offset = self.affine()
             return x * tf.cast(scale, x.dtype) + tf.cast(offset, x.dtype)
-        y, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-            x, self.gamma.value, self.beta.value, epsilon=self.options.epsilon
-        )
+        if self.sync and tf.distribute.get_replica_context().num_replicas_in_sync > 1:
+            y, mean, variance = self._normalize_over_replicas(x)
+        else:
+            y, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+                x, self.gamma.value, self.beta.value, epsilon=self.options.epsilon
+            )
         step = 1.0 - self.options.decay
         self.moving_mean.assign_sub((self.moving_mean.value - mean) * step)
         self.moving_variance.assign_sub((self.moving_variance.value - variance) * step)
         return y
+
+    def _normalize_over_replicas(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """`x` normalised with the statistics of all replicas, their mean and unbiased variance."""
+        context = tf.distribute.get_replica_context()
+        # All replicas have the same moving mean. Near the mean, few digits are lost in the
+        # variance as a difference of squares.
+        origin = tf.stop_gradient(self.moving_mean.value)
+        centered = tf.cast(x, tf.float32) - origin
+        moments = [
+            tf.reduce_mean(values, axis=(0, 1, 2)) for values in (centered, tf.square(centered))
+        ]
+        mean, square = tf.unstack(
+            context.all_reduce(tf.distribute.ReduceOp.MEAN, tf.stack(moments))
+        )
+        variance = square - tf.square(mean)
+        scale = self.gamma.value * tf.math.rsqrt(variance + self.options.epsilon)
+        y = tf.cast((centered - mean) * scale + self.beta.value, x.dtype)
+        count = tf.cast(tf.size(x[..., 0]) * context.num_replicas_in_sync, tf.float32)
+        return y, mean + origin, variance * (count / tf.maximum(count - 1.0, 1.0))
 
 
 class _Convolution(keras.layers.Layer):
@@ -305,6 +332,23 @@ def set_fine_tune_batch_norm(network: keras.layers.Layer, fine_tune: bool) -> No
     for layer in sublayers(network):
         if isinstance(layer, BatchNorm):
             layer.fine_tune = fine_tune
+
+
+def set_sync_batch_norm(network: keras.layers.Layer, sync: bool) -> None:
+    """Whether replicas share their batch statistics (see `BatchNorm`), in every layer."""
+    for layer in sublayers(network):
+        if isinstance(layer, BatchNorm):
+            layer.sync = sync
+
+
+def moving_averages(network: keras.layers.Layer) -> list[keras.Variable]:
+    """The moving averages of every batch norm."""
+    return [
+        variable
+        for layer in sublayers(network)
+        if isinstance(layer, BatchNorm)
+        for variable in (layer.moving_mean, layer.moving_variance)
+    ]
 
 
 def regularized_variables(network: keras.layers.Layer) -> list[keras.Variable]:

@@ -63,6 +63,8 @@ class TrainOptions:
     hard_example_mining_step: int = 0
     # --- What learns how fast ---
     fine_tune_batch_norm: bool = True
+    # Whether replicas share their batch statistics. None: if each has fewer than 16 images.
+    sync_batch_norm: bool | None = None
     last_layer_gradient_multiplier: float = 1.0
     last_layers_contain_logits_only: bool = False
     # Of the operations of NAS cells; see `nas_cell.set_drop_path`.

@@ -15,12 +15,15 @@ class TrainSummaries:
     What cannot be written, because the disk is full, is an error in the log; training goes on.
     """
 
-    def __init__(self, logdir: str):
+    def __init__(self, logdir: str | None):
         """Makes the file.
 
         Args:
-            logdir: its folder.
+            logdir: its folder; None: nothing is written.
         """
+        self._writer = tf.summary.create_noop_writer()
+        if logdir is None:
+            return
         with training_guards.going_on("no file for TensorBoard could be made"):
             self._writer = tf.summary.create_file_writer(logdir)
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab import model
-from deeplab.utils import checkpoint, error_text, training_guards
+from deeplab.utils import checkpoint, distribution, error_text, training_guards
 from deeplab.utils.step_profiler import StepProfiler
 from deeplab.utils.stop_signals import StopSignals
 from deeplab.utils.train_progress import TrainProgress
@@ -36,6 +36,7 @@ class TrainingLoop:
         self._evaluation = evaluation
         self._last = trainer.options.training_number_of_steps
         self._stop = StopSignals()
+        self._stopped = False
         self._saved: str | None = None
         self._previous_names: list[str] = []
 
@@ -48,16 +49,16 @@ class TrainingLoop:
                 self._evaluate()
             if trainer.step >= self._last:
                 logging.info("nothing to do: step %d of %d is reached", trainer.step, self._last)
-            elif not self._stop.received:
+            elif not self._stops():
                 self._warn()
                 self._steps(batches)
-        if self._stop.received:
+        if self._stopped or self._stop.received:
             logging.info("stopped at step %d; the same command goes on from there", trainer.step)
         self._stop.interrupt()
 
     def _steps(self, batches: Iterable[Mapping[str, tf.Tensor]]) -> None:
         trainer, options = self._trainer, self._trainer.options
-        summaries = TrainSummaries(trainer.logdir)
+        summaries = TrainSummaries(trainer.logdir if trainer.is_chief else None)
         progress = TrainProgress(trainer.step, self._last, options.train_batch_size)
         profiler = StepProfiler(options.profile_logdir, trainer.step, self._last)
         first, summary_due = trainer.step + 1, time.monotonic()
@@ -73,7 +74,7 @@ class TrainingLoop:
                 if time.monotonic() >= summary_due or step == self._last:
                     self._write_summaries(summaries, batch, step, is_first=step == first)
                     summary_due = time.monotonic() + options.save_summaries_secs
-                if step == self._last or self._stop.received:
+                if step == self._last or self._stops():
                     break
                 evaluates = self._evaluation and self._evaluation.is_due(step, self._last)
                 if evaluates or time.monotonic() >= save_due:
@@ -82,11 +83,20 @@ class TrainingLoop:
                 if evaluates:
                     self._evaluate()
                     progress.restart(step)
-                    if self._stop.received:
+                    if self._stops():
                         break
         self._save(needed=True)
         if trainer.step >= self._last and not self._stop.received:
             self._evaluate()
+
+    def _stops(self) -> bool:
+        """Whether any host was told to stop; all of them ask at the same points of the loop."""
+        received = distribution.mean_over_hosts(self._trainer.strategy, bool(self._stop.received))
+        self._stopped = received > 0
+        return self._stopped
+
+    def _local(self, values: tf.Tensor) -> tf.Tensor:
+        return distribution.local(self._trainer.strategy, values)
 
     def _is_missing_an_evaluation(self) -> bool:
         """Whether the run was killed while it evaluated the step that it goes on from."""
@@ -100,7 +110,7 @@ class TrainingLoop:
         trainer = self._trainer
         try:
             values = trainer.train_step(batch["image"], batch["label"])
-            names = [name.decode(errors="replace") for name in batch["image_name"].numpy()]
+            names = self._names(batch)
             training_guards.check_finite(
                 values,
                 step=step,
@@ -112,8 +122,8 @@ class TrainingLoop:
         except (tf.errors.InvalidArgumentError, FloatingPointError):
             # Some devices refuse a label that is no class, others make a NaN of it.
             training_guards.check_labels(
-                batch["label"].numpy(),
-                [name.decode(errors="replace") for name in batch["image_name"].numpy()],
+                self._local(batch["label"]).numpy(),
+                self._names(batch),
                 num_classes=trainer.net.options.num_classes,
                 ignore_label=trainer.ignore_label,
             )
@@ -121,11 +131,15 @@ class TrainingLoop:
         self._previous_names = names
         return values
 
+    def _names(self, batch: Mapping[str, tf.Tensor]) -> list[str]:
+        names = self._local(batch["image_name"]).numpy()
+        return [name.decode(errors="replace") for name in names]
+
     def _warn(self) -> None:
         """Says what in the options makes for bad results."""
         trainer, network = self._trainer, self._trainer.net.options
         if trainer.options.fine_tune_batch_norm:
-            training_guards.warn_of_few_images(trainer.options.train_batch_size)
+            training_guards.warn_of_few_images(trainer.train_step.statistics_images)
         if network.crop_size:
             training_guards.warn_of_crop_size(network.crop_size, network.output_stride)
 
@@ -136,32 +150,37 @@ class TrainingLoop:
         graph, later a look at the predictions.
         """
         trainer = self._trainer
+        if not trainer.is_chief:
+            return
         summaries.histograms(checkpoint.official_variables(trainer.net), step)
         if is_first:
-            summaries.graph(trainer.graph(batch["image"], batch["label"]))
+            summaries.graph(trainer.train_step.graph(batch["image"], batch["label"]))
         with_images = trainer.options.save_summaries_images
         if is_first and not with_images:
             return
-        predictions, _ = model.predict_labels(trainer.net, batch["image"])
+        images, labels = self._local(batch["image"]), self._local(batch["label"])
+        predictions, _ = model.predict_labels(trainer.net, images)
         if with_images:
             classes = trainer.net.options.num_classes
-            summaries.images(batch["image"], batch["label"], predictions, classes, step)
+            summaries.images(images, labels, predictions, classes, step)
         if not is_first:
             training_guards.warn_of_one_class(
                 predictions.numpy(),
-                batch["label"].numpy(),
+                labels.numpy(),
                 ignore_label=trainer.ignore_label,
                 step=step,
             )
 
     def _save(self, needed: bool = False) -> None:
-        """Saves this step, if that is not done.
+        """Saves this step, if that is not done, and no other host's task.
 
         Raises:
             OSError: it cannot be written, but it is `needed`.
             FloatingPointError: a variable is not finite.
         """
         trainer = self._trainer
+        if not trainer.is_chief:
+            return
         if self._saved and self._saved.endswith(f"-{trainer.step}"):
             return
         self._saved = None
@@ -182,5 +201,5 @@ class TrainingLoop:
 
     def _evaluate(self) -> None:
         """Evaluates what was just saved, unless it could not be."""
-        if self._evaluation and self._saved:
+        if self._evaluation and self._saved and self._trainer.is_chief:
             self._evaluation.run(self._trainer, self._saved, lambda: bool(self._stop.received))
