@@ -1,0 +1,288 @@
+"""Several replicas and hosts take the steps of one device, and go on after a loss."""
+
+import json
+import multiprocessing
+import os
+import socket
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deeplab import common, model
+from deeplab.core import layers
+from deeplab.testing import golden, tiny
+from deeplab.utils import checkpoint, distribution, train_step
+from deeplab.utils.train_options import TrainOptions
+
+_IGNORE_LABEL = 255
+# What a step is made with; each by one device and by two, to the number of steps.
+_CASES = {
+    "frozen": (
+        2,
+        {
+            "fine_tune_batch_norm": False,
+            "last_layer_gradient_multiplier": 10.0,
+            "label_weights": (1.0, 2.0, 3.0),
+            "weight_decay": 0.01,
+        },
+    ),
+    "sync": (1, {"sync_batch_norm": True}),
+    "own": (1, {"sync_batch_norm": False}),
+}
+
+
+def _batch() -> dict[str, np.ndarray]:
+    """Four images; those of the second half have fewer pixels to learn from."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 3, (4, 33, 33, 1)).astype(np.int32)
+    labels[2:, :20] = _IGNORE_LABEL
+    return {"image": random.uniform(0, 255, (4, 33, 33, 3)).astype(np.float32), "label": labels}
+
+
+def _batches(num_shards: int = 1, shard: int = 0, replicas_per_shard: int = 1) -> tf.data.Dataset:
+    assert (num_shards, shard) == (1, 0)
+    samples = tf.data.Dataset.from_tensor_slices(_batch())
+    return samples.batch(4 // replicas_per_shard).repeat()
+
+
+def _train(strategy: tf.distribute.Strategy, steps: int, **options) -> dict[str, np.ndarray]:
+    """Losses, gradients (what one step leaves in the momentum) and variables after some steps."""
+    keras.utils.set_random_seed(1)
+    with strategy.scope():
+        net = model.DeepLab(
+            common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8, num_classes=3)
+        )
+        golden.assign(checkpoint.official_variables(net))
+        for layer in layers.sublayers(net):
+            if isinstance(layer, keras.layers.Dropout):
+                layer.rate = 0.0
+        options = TrainOptions(train_batch_size=4, base_learning_rate=0.01, **options)
+        step = train_step.TrainStep(net, options, _IGNORE_LABEL)
+    results = {}
+    for number, batch in enumerate(distribution.batches(strategy, _batches).take(steps)):
+        for name, value in step(batch["image"], batch["label"]).items():
+            results[f"loss/{name}/{number}"] = value.numpy()
+    for name, variable in step.variables().items():
+        results[name] = variable.numpy()
+    for variable in layers.moving_averages(net):
+        copies = [copy.numpy() for copy in strategy.experimental_local_results(variable.value)]
+        assert all(np.array_equal(copy, copies[0]) for copy in copies), variable.path
+    return results
+
+
+def _normalize(strategy: tf.distribute.Strategy) -> list[np.ndarray]:
+    """What a synchronised batch norm does: output, gradients and moving averages."""
+    x, dy = np.random.default_rng(2).normal(3, 2, (2, 4, 5, 7, 6)).astype(np.float32)
+    with strategy.scope():
+        layer = layers.BatchNorm(layers.BatchNormOptions(decay=0.9, epsilon=1e-3))
+        layer.sync = True
+        layer.build((None, None, None, 6))
+        layer.gamma.assign(np.linspace(0.5, 2, 6))
+    size = 4 // strategy.num_replicas_in_sync
+    parts = strategy.experimental_distribute_values_from_function(
+        lambda context: tf.stack(
+            [v[context.replica_id_in_sync_group * size :][:size] for v in (x, dy)]
+        )
+    )
+
+    @tf.function
+    def step(parts):
+        def replica(part):
+            x, dy = tf.unstack(part)
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(x, training=True)
+            dx, *gradients = tape.gradient(
+                y, (x, layer.gamma.value, layer.beta.value), output_gradients=dy
+            )
+            context = tf.distribute.get_replica_context()
+            return y, dx, context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+
+        return strategy.run(replica, (parts,))
+
+    y, dx, gradients = step(parts)
+    whole = [np.concatenate(strategy.experimental_local_results(v)) for v in (y, dx)]
+    whole += [strategy.experimental_local_results(v)[0].numpy() for v in gradients]
+    return [*whole, layer.moving_mean.numpy(), layer.moving_variance.numpy()]
+
+
+def _one_and_two() -> dict:
+    """Runs in a process of its own, since devices are made before TensorFlow starts."""
+    one, two = tf.distribute.get_strategy(), distribution.make_strategy(2, clone_on_cpu=True)
+    strategies = {"one": one, "two": two}
+    results = {
+        (case, name): _train(strategy, steps, **options)
+        for case, (steps, options) in _CASES.items()
+        for name, strategy in strategies.items()
+        if (case, name) != ("own", "one")
+    }
+    results["own", "one"] = results["sync", "one"]
+    for name, strategy in strategies.items():
+        results["layer", name] = _normalize(strategy)
+    return results
+
+
+@pytest.fixture(scope="module")
+def trained():
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_one_and_two)
+
+
+@pytest.mark.slow
+def test_two_replicas_take_the_step_of_one(trained):
+    """Losses and weights, with everything that scales gradients, each term once."""
+    one, two = trained["frozen", "one"], trained["frozen", "two"]
+    assert set(one) == set(two)
+    for name, value in one.items():
+        scale = np.max(np.abs(value))
+        np.testing.assert_allclose(two[name], value, rtol=0, atol=1e-5 * scale, err_msg=name)
+
+
+@pytest.mark.slow
+def test_synchronised_batch_norm_is_that_of_the_whole_batch(trained):
+    names = ("output", "dx", "dgamma", "dbeta", "moving mean", "moving variance")
+    for name, split, whole in zip(
+        names, trained["layer", "two"], trained["layer", "one"], strict=True
+    ):
+        np.testing.assert_allclose(split, whole, rtol=1e-5, atol=2e-6, err_msg=name)
+
+
+@pytest.mark.slow
+def test_two_replicas_with_synchronised_batch_norm_take_the_step_of_one(trained):
+    """In a deep random network rounding grows: to 1e-4 of the gradient here."""
+    one, two = trained["sync", "one"], trained["sync", "two"]
+    for name, value in one.items():
+        if name.startswith("loss/"):
+            np.testing.assert_allclose(two[name], value, rtol=2e-5, err_msg=name)
+        elif name.endswith(("moving_mean", "moving_variance")):
+            np.testing.assert_allclose(two[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+    assert _gradient_error(trained, "sync") < 1e-3
+    # Far from what replicas by themselves do.
+    assert _gradient_error(trained, "own") > 0.05
+
+
+def _gradient_error(trained, case: str) -> float:
+    """How far two replicas' gradient is from that of one device, as a share of its length."""
+    one, two = trained[case, "one"], trained[case, "two"]
+    names = [name for name in one if name.endswith("/Momentum")]
+    difference = sum(np.sum((two[name] - one[name]) ** 2) for name in names)
+    return float(np.sqrt(difference / sum(np.sum(one[name] ** 2) for name in names)))
+
+
+@pytest.mark.slow
+def test_replicas_by_themselves_average_their_moving_averages(trained):
+    """The mean over equal parts of a batch is that of the batch; `_train` compares the copies."""
+    name = "MobilenetV2/Conv/BatchNorm/moving_mean"
+    one, two = trained["own", "one"][name], trained["own", "two"][name]
+    np.testing.assert_allclose(two, one, rtol=1e-5, atol=1e-6)
+
+
+# --- What is asked for, and what there is ---
+
+
+def _config(**task) -> str:
+    cluster = {"worker": ["host0:1", "host1:1"]}
+    return json.dumps({"cluster": cluster, "task": {"type": "worker", "index": 0} | task})
+
+
+@pytest.mark.parametrize(
+    ("config", "arguments", "message"),
+    [
+        ("", {"num_clones": 0}, "--num_clones is 0"),
+        ("", {"num_clones": 99}, "--num_clones is 99, but this host has"),
+        ("", {"num_replicas": 2}, "--num_replicas is 2, but TF_CONFIG names 1 hosts"),
+        ("", {"task": 1}, "--task is 1, but TF_CONFIG makes this host number 0"),
+        ("{", {}, "TF_CONFIG is '{', which cannot be read"),
+        ("[]", {}, "cannot be read"),
+        (_config(index=2), {}, "makes this worker 2, but names 2 of them"),
+        (_config(type="evaluator"), {}, "of type 'evaluator': run deeplab-eval"),
+        (_config(type="ps"), {}, "of type 'ps': every host is a worker"),
+        (_config(), {"num_replicas": 3}, "--num_replicas is 3, but TF_CONFIG names 2 hosts"),
+        (_config(index=1), {"task": 2}, "--task is 2, but TF_CONFIG makes this host number 1"),
+        (_config(), {"num_clones": 2, "clone_on_cpu": True}, "a host's CPU is one replica"),
+    ],
+)
+def test_what_cannot_be_had_is_one_error(monkeypatch, config, arguments, message):
+    monkeypatch.setenv("TF_CONFIG", config)
+    with pytest.raises(ValueError, match=message):
+        distribution.make_strategy(**arguments)
+
+
+@pytest.mark.parametrize("config", ["", "{}", '{"cluster": {"worker": ["host0:1"]}}'])
+def test_one_device_needs_no_strategy(monkeypatch, config):
+    monkeypatch.setenv("TF_CONFIG", config)
+    strategy = distribution.make_strategy()
+    assert strategy is tf.distribute.get_strategy()
+    assert distribution.is_chief(strategy)
+    assert distribution.mean_over_hosts(strategy, 7) == 7
+
+
+# --- Hosts ---
+
+
+@pytest.fixture
+def data(tmp_path):
+    samples = {}
+    for index in range(5):
+        label = np.random.default_rng(index).integers(0, 4, (36, 40)).astype(np.uint8)
+        samples[f"image_{index}"] = (tiny.picture(36, 40, index), label)
+    records = tiny.write_records(tmp_path / "records", samples, split="train")
+    tiny.DATASET.save(os.path.join(records, "tiny.json"))
+    return records
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+class _Hosts:
+    """Two processes that train together, each as a host of its own."""
+
+    def __init__(self, data, logdir, *flags: str):
+        workers = [f"127.0.0.1:{port}" for port in _free_ports(2)]
+        self.logs = [f"{logdir}-{index}.log" for index in range(2)]
+        self.processes = []
+        for index, log in enumerate(self.logs):
+            config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+            with open(log, "a") as stream:
+                process = subprocess.Popen(
+                    [
+                        *(sys.executable, "-m", "deeplab.train"),
+                        f"--dataset={data}/tiny.json",
+                        f"--dataset_dir={data}",
+                        f"--train_logdir={logdir}",
+                        "--depth_multiplier=0.1",
+                        "--aspp_convs_filters=8",
+                        "--train_crop_size=33,33",
+                        "--train_batch_size=2",
+                        "--nosync_batch_norm",
+                        "--log_steps=1",
+                        *flags,
+                    ],
+                    env=os.environ | {"TF_CONFIG": json.dumps(config)},
+                    cwd=golden.DATA.parents[2],
+                    stderr=stream,
+                )
+            self.processes.append(process)
+
+    def __enter__(self) -> "_Hosts":
+        return self
+
+    def __exit__(self, *_) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+    def wait(self) -> list[int]:
+        """The processes' exit codes, once all have ended."""
+        return [process.wait(timeout=300) for process in self.processes]
