@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # Flags of the official trainer's clusters that TensorFlow 2 does otherwise.
 _UNUSED_FLAGS = {
     **common.UNUSED_FLAGS,
-    "startup_delay_steps": "replicas start together",
+    "startup_delay_steps": "hosts start together",
     "num_ps_tasks": "every host keeps the variables, and all make the same updates",
     "master": "hosts find each other by TF_CONFIG (g3doc/distributed.md shows how)",
 }

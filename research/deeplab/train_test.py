@@ -141,10 +141,10 @@ def test_a_checkpoint_of_another_data_set_starts_a_run(data, tmp_path, caplog):
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--num_clones=2", "--num_clones=2 is not there yet"),
-        ("--num_replicas=2", "--num_replicas=2 is not there yet"),
+        ("--num_clones=99", "--num_clones is 99, but this host has"),
+        ("--num_replicas=2", "--num_replicas is 2, but TF_CONFIG names 1 hosts"),
+        ("--task=1", "--task is 1, but TF_CONFIG makes this host number 0"),
         ("--quantize_delay_step=0", "--quantize_delay_step=0 is not there yet"),
-        ("--master=grpc://host", "--master=grpc://host is not there yet"),
         ("--eval_every=-1", "--eval_every is -1; it must be at least 0"),
         ("--learning_policy=multi_steps", "needs rising --boundaries and one more"),
         ("--drop_path_keep_prob=0", "--drop_path_keep_prob is 0.0; it must be above 0"),
@@ -168,8 +168,11 @@ def test_what_cannot_be_done_is_one_error(data, tmp_path, flag, message):
 
 def test_flags_of_old_clusters_say_what_does_their_work(data, tmp_path, caplog):
     with caplog.at_level("INFO", logger="absl"):
-        _train(data, tmp_path, "--training_number_of_steps=1", "--startup_delay_steps=3")
-    assert "--startup_delay_steps has no effect: replicas start together" in caplog.text
+        flags = ("--startup_delay_steps=3", "--master=grpc://host", "--num_ps_tasks=2")
+        _train(data, tmp_path, "--training_number_of_steps=1", *flags)
+    assert "--startup_delay_steps has no effect: hosts start together" in caplog.text
+    assert "--master has no effect: hosts find each other by TF_CONFIG" in caplog.text
+    assert "--num_ps_tasks has no effect: every host keeps the variables" in caplog.text
 
 
 def test_checkpoints_without_their_state_file_are_not_written_over(data, tmp_path):

@@ -10,7 +10,7 @@ flags; several hosts find each other by the environment variable TF_CONFIG:
 import dataclasses
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -89,6 +89,8 @@ def make_strategy(
     _check_cluster(cluster, num_replicas, task)
     devices = _devices(num_clones, clone_on_cpu, cluster)
     if cluster:
+        # TensorFlow would tell of each all-reduce of each layer.
+        tf.get_logger().setLevel("WARNING")
         logging.info(
             "host %d of %d (%s): waiting for all to start",
             *(cluster.index, len(cluster.hosts), cluster.hosts[cluster.index]),
@@ -154,7 +156,7 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 def batches(
     strategy: tf.distribute.Strategy, training: Callable[..., tf.data.Dataset]
-) -> tf.data.Dataset:
+) -> Iterable[Mapping[str, tf.Tensor]]:
     """The batches of a strategy's replicas: each replica's part of every step's samples.
 
     Args:
@@ -200,6 +202,8 @@ def mean(values: Any) -> Any:
     context = tf.distribute.get_replica_context()
     if context.num_replicas_in_sync == 1:
         return values
+    # All-reduces ask for the values' devices, which those of variables do not tell.
+    values = tf.nest.map_structure(tf.identity, values)
     return context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
 
 

@@ -3,9 +3,12 @@
 import json
 import multiprocessing
 import os
+import pathlib
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 import keras
 import numpy as np
@@ -63,7 +66,7 @@ def _train(strategy: tf.distribute.Strategy, steps: int, **options) -> dict[str,
         options = TrainOptions(train_batch_size=4, base_learning_rate=0.01, **options)
         step = train_step.TrainStep(net, options, _IGNORE_LABEL)
     results = {}
-    for number, batch in enumerate(distribution.batches(strategy, _batches).take(steps)):
+    for number, batch in zip(range(steps), distribution.batches(strategy, _batches), strict=False):
         for name, value in step(batch["image"], batch["label"]).items():
             results[f"loss/{name}/{number}"] = value.numpy()
     for name, variable in step.variables().items():
@@ -286,3 +289,44 @@ class _Hosts:
     def wait(self) -> list[int]:
         """The processes' exit codes, once all have ended."""
         return [process.wait(timeout=300) for process in self.processes]
+
+    def wait_for_step(self, logdir, step: int) -> None:
+        """Waits until a checkpoint of this step or a later one is there."""
+        while not any(
+            int(name.removeprefix("model.ckpt-")) >= step for name in checkpoint.names(str(logdir))
+        ):
+            assert all(process.poll() is None for process in self.processes), self.logs
+            time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_two_hosts_train_checkpoint_once_and_go_on_after_a_loss(data, tmp_path):
+    """Killed, then told to stop, then left alone: the bits of a run that was never stopped."""
+    flags = ("--training_number_of_steps=30", "--save_interval_secs=0")
+    with _Hosts(data, tmp_path / "whole", *flags) as hosts:
+        assert hosts.wait() == [0, 0]
+
+    logdir = tmp_path / "parts"
+    with _Hosts(data, logdir, *flags) as hosts:
+        hosts.wait_for_step(logdir, 3)
+        hosts.processes[1].kill()
+        assert hosts.processes[0].wait(timeout=300) != 0
+    with _Hosts(data, logdir, *flags) as hosts:
+        hosts.wait_for_step(logdir, 12)
+        # To the host that writes nothing; both end after the same step.
+        hosts.processes[1].send_signal(signal.SIGTERM)
+        assert hosts.wait() == [0, 0]
+        assert checkpoint.global_step(checkpoint.read(str(logdir))) < 30
+    with _Hosts(data, logdir, *flags) as hosts:
+        assert hosts.wait() == [0, 0]
+        chief, other = (pathlib.Path(log).read_text() for log in hosts.logs)
+
+    whole, parts = (checkpoint.read(str(tmp_path / name)) for name in ("whole", "parts"))
+    names = whole.get_variable_to_shape_map()
+    assert names == parts.get_variable_to_shape_map()
+    assert parts.get_tensor("global_step") == 30
+    for name in names:
+        np.testing.assert_array_equal(parts.get_tensor(name), whole.get_tensor(name), err_msg=name)
+    # Only one of them writes.
+    assert "saved " in chief
+    assert "saved " not in other
