@@ -70,6 +70,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     )
     define("multi_float", "inference_scales", [1.0], "Scale at which to see images; repeat it.")
     define("bool", "add_flipped_images", False, "Also see them flipped left to right.")
+    define("bool", "use_ema", False, "Take the moving averages of the weights.")
     define("integer", "quantize_delay_step", -1, "Not below 0: the network is quantised.")
     define(
         "bool",
@@ -124,7 +125,7 @@ def main(argv: Sequence[str]) -> None:
     if crf:
         crf.check_classes(options.num_classes)
     net = model.DeepLab(options)
-    checkpoint.restore(net, values.checkpoint_path)
+    checkpoint.restore(net, values.checkpoint_path, averages=values.use_ema)
     seeing = (values.inference_scales, values.add_flipped_images, crf)
     if frozen:
         exporter.export_frozen_graph(net, path, *seeing, graph_text=values.save_inference_graph)

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -153,6 +154,19 @@ class DeepLab(keras.Model):
         """Ratio of image size to logits size."""
         return min(self.options.decoder_output_stride or (self.options.output_stride,))
 
+    def logits_size(
+        self, image_size: Sequence[Any], image_pyramid: Sequence[float] | None = None
+    ) -> list[Any]:
+        """Height and width of the merged logits of images of a height and width.
+
+        Args:
+            image_size: numbers or int32 scalars.
+            image_pyramid: scales at which the network sees the images. None: the options'.
+        """
+        scales = image_pyramid or self.options.image_pyramid or (1.0,)
+        scale = max(1.0, *scales) / self.logits_stride
+        return [utils.scale_dimension(side, scale) for side in image_size]
+
     def single_scale(
         self, images: tf.Tensor, training: bool = False, scale: float = 1.0, head: int = 0
     ) -> dict[str, tf.Tensor]:
@@ -202,10 +216,7 @@ class DeepLab(keras.Model):
         scales = tuple(image_pyramid or self.options.image_pyramid or (1.0,))
         images = tf.convert_to_tensor(images)
         image_size = utils.size(images)
-        grid = [
-            utils.scale_dimension(side, max(1.0, *scales) / self.logits_stride)
-            for side in image_size
-        ]
+        grid = self.logits_size(image_size, scales)
         # Each scale of the network's own pyramid may have its own head; any other uses the first.
         own = len(self.heads) > 1 and scales == self.options.image_pyramid
         logits = {}

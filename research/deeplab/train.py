@@ -108,6 +108,20 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     define("float", "adam_learning_rate", 0.001, "Learning rate of Adam, which has no policy.")
     define("float", "adam_epsilon", 1e-08, "Epsilon of Adam.")
     define("integer", "train_batch_size", 8, "Images a step, over all devices and hosts.")
+    define(
+        "integer",
+        "gradient_accumulation_steps",
+        1,
+        "Parts that a device processes its images of a step in, to save memory.",
+    )
+    define(
+        "enum",
+        "precision",
+        "float32",
+        "What the network computes in.",
+        enum_values=["float32", "mixed_bfloat16", "mixed_float16"],
+    )
+    define("bool", "jit_compile", False, "Compile the step with XLA.")
     define("float", "weight_decay", 0.00004, "Weight decay (L2) of convolution weights.")
     define("list", "train_crop_size", ["513", "513"], "Height,width of the crops.")
     define(
@@ -146,6 +160,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         True,
         "Learn batch statistics; wants at least 12 images a step, else set it to false.",
     )
+    define("float", "ema_decay", None, "Decay of moving averages of the weights; default: none.")
     define(
         "bool",
         "sync_batch_norm",
@@ -211,7 +226,7 @@ def main(argv: Sequence[str]) -> None:
     )
     keras.utils.set_random_seed(train_options.seed)
     with strategy.scope():
-        net = model.DeepLab(options)
+        net = model.DeepLab(options, dtype=values.precision)
         run = trainer.Trainer(net, train_options, dataset.ignore_label)
     records = data_generator.Dataset(
         dataset,

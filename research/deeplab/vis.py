@@ -74,6 +74,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     )
     define("multi_float", "eval_scales", [1.0], "Scale at which to see the images; repeat it.")
     define("bool", "add_flipped_images", False, "Also see them flipped left to right.")
+    define("bool", "use_ema", False, "Take the moving averages of the weights.")
     define("integer", "quantize_delay_step", -1, "Not below 0: the network is quantised.")
 
     define(
@@ -156,7 +157,7 @@ def main(argv: Sequence[str]) -> None:
     for path in checkpoint_waiter.new_checkpoints(
         values.checkpoint_dir, values.eval_interval_secs, values.max_number_of_iterations
     ):
-        network.restore(path)
+        network.restore(path, averages=values.use_ema)
         pictures.run(batches(values.vis_batch_size), len(source))
 
 

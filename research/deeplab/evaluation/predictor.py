@@ -102,20 +102,21 @@ class Predictor:
         self._graph = tf.function(lambda images: self._predict(images)[0], signature)
         self._with_probabilities = tf.function(self._predict, signature)
 
-    def restore(self, path: str) -> int:
+    def restore(self, path: str, *, averages: bool = False) -> int:
         """Takes the values of a checkpoint.
 
         Args:
             path: its prefix.
+            averages: take the moving averages of the weights; see `checkpoint.restore`.
 
         Returns:
             The step at which it was written; 0 where it does not say.
 
         Raises:
             FileNotFoundError: there is no such checkpoint.
-            ValueError: it is that of another network.
+            ValueError: it is that of another network, or holds no averages.
         """
-        return checkpoint.restore(self.net, path)
+        return checkpoint.restore(self.net, path, averages=averages)
 
     def __call__(self, images: tf.Tensor, sizes: tf.Tensor | None = None) -> np.ndarray:
         """The labels of images, refined where there is a CRF.

@@ -83,7 +83,7 @@ def read(path: str) -> Reader:
         raise ValueError(f"{prefix} cannot be read: {str(error).splitlines()[0]}") from None
 
 
-def restore(net: keras.Model, path: str) -> int:
+def restore(net: keras.Model, path: str, *, averages: bool = False) -> int:
     """Gives a network the values of a checkpoint.
 
     Warns where the checkpoint holds a model's variables that the network does not have.
@@ -91,16 +91,28 @@ def restore(net: keras.Model, path: str) -> int:
     Args:
         net: the network.
         path: prefix of the checkpoint, or the folder of the newest.
+        averages: take the moving averages of the weights where it holds them
+            (`<name>/ExponentialMovingAverage`), and what has none as it is.
 
     Returns:
         The step at which it was written; 0 where it does not say.
 
     Raises:
         FileNotFoundError: there is no such checkpoint.
-        ValueError: a variable is missing from it, or has another shape; the message lists them.
+        ValueError: a variable is missing from it, or has another shape; the message lists them. Or
+            it holds no averages.
     """
     variables, reader = official_variables(net), read(path)
     assign(variables, reader, path)
+    if averages:
+        named = {f"{name}/{optimizers.AVERAGE}": each for name, each in variables.items()}
+        held = {name: each for name, each in named.items() if reader.has_tensor(name)}
+        if not held:
+            raise ValueError(
+                f"{path} holds no moving averages: it was trained without --ema_decay; leave"
+                " --use_ema out"
+            )
+        assign(held, reader, path)
     if left := _left_out(reader.get_variable_to_shape_map(), variables):
         logging.warning(
             "%s holds %d variables that the network does not have, such as %s: if they belong"

@@ -8,6 +8,7 @@ flags; several hosts find each other by the environment variable TF_CONFIG:
 """
 
 import dataclasses
+import functools
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -216,5 +217,10 @@ def mean_over_hosts(strategy: tf.distribute.Strategy, value: float) -> float:
     """
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return value
-    means = strategy.run(mean, args=(tf.constant(value, tf.float64),))
+    means = _mean_of(strategy)(tf.constant(value, tf.float64))
     return float(strategy.experimental_local_results(means)[0])
+
+
+@functools.cache
+def _mean_of(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], Any]:
+    return tf.function(lambda value: strategy.run(mean, args=(value,)))

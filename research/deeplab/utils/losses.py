@@ -135,6 +135,23 @@ def l2_loss(variables: Iterable[keras.Variable | tf.Variable], weight_decay: flo
     return tf.add_n(terms) if terms else tf.zeros([])
 
 
+def labelled_pixels(
+    labels: tf.Tensor, ignore_label: int, size: Sequence[Any] | None = None
+) -> tf.Tensor:
+    """How many pixels count in the loss, a float32 scalar; hard example mining aside.
+
+    Args:
+        labels: integers [batch, height, width, 1].
+        ignore_label: label of the pixels that count for nothing.
+        size: (height, width) that the labels are resized to (`upsample_logits` off); None: they
+            are not.
+    """
+    labels = tf.cast(labels, tf.float32)
+    if size is not None:
+        labels = utils.resize_nearest(labels, size)
+    return tf.math.count_nonzero(labels != ignore_label, dtype=tf.float32)
+
+
 def mean_over_replicas(count: tf.Tensor) -> tf.Tensor:
     """A `normalizer`: the mean of the counts of all replicas of the current strategy.
 

@@ -10,6 +10,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+# What TensorFlow 1 calls a moving average of a weight, below the weight's name.
+AVERAGE = "ExponentialMovingAverage"
+
 
 class _OfficialOptimizer(keras.optimizers.Optimizer):
     """What the optimizers share: slots under their official names.
@@ -50,11 +53,34 @@ class _OfficialOptimizer(keras.optimizers.Optimizer):
         """
         if not self.built:
             raise ValueError(f"{self.name} has no slots yet: call build(trainable_variables)")
+        kinds = dict(zip(self._SLOTS, self._slots, strict=True))
+        return self._named(variables, kinds)
+
+    def official_averages(
+        self, variables: Mapping[str, keras.Variable]
+    ) -> dict[str, keras.Variable]:
+        """The moving averages of the variables that `use_ema` keeps; else there are none.
+
+        Args:
+            variables: official name to model variable; see `official_variables`.
+
+        Returns:
+            `<name>/ExponentialMovingAverage` to the average.
+        """
+        if not self.use_ema:
+            return {}
+        return self._named(variables, {AVERAGE: self._model_variables_moving_average})
+
+    def _named(
+        self,
+        variables: Mapping[str, keras.Variable],
+        kinds: Mapping[str, Sequence[keras.Variable]],
+    ) -> dict[str, keras.Variable]:
         return {
-            f"{name}/{suffix}": slots[self._trainable_variables_indices[self._var_key(variable)]]
+            f"{name}/{kind}": slots[self._trainable_variables_indices[self._var_key(variable)]]
             for name, variable in variables.items()
             if self._var_key(variable) in self._trainable_variables_indices
-            for suffix, slots in zip(self._SLOTS, self._slots, strict=True)
+            for kind, slots in kinds.items()
         }
 
 

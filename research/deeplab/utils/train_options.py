@@ -9,6 +9,7 @@ _LEAST = {
     1: (
         "training_number_of_steps",
         "train_batch_size",
+        "gradient_accumulation_steps",
         "log_steps",
         "learning_rate_decay_step",
     ),
@@ -63,12 +64,19 @@ class TrainOptions:
     hard_example_mining_step: int = 0
     # --- What learns how fast ---
     fine_tune_batch_norm: bool = True
+    # Decay of the moving averages of the weights. None: there are none.
+    ema_decay: float | None = None
     # Whether replicas share their batch statistics. None: if each has fewer than 16 images.
     sync_batch_norm: bool | None = None
     last_layer_gradient_multiplier: float = 1.0
     last_layers_contain_logits_only: bool = False
     # Of the operations of NAS cells; see `nas_cell.set_drop_path`.
     drop_path_keep_prob: float = 1.0
+    # --- How a step is computed ---
+    # Parts that a step's images are processed in, one after the other.
+    gradient_accumulation_steps: int = 1
+    # Compile the step with XLA.
+    jit_compile: bool = False
     # --- The run ---
     # Of the initial weights, the order of the images, their augmentation, and dropout.
     seed: int = 0
@@ -85,6 +93,8 @@ class TrainOptions:
                 if getattr(self, name) < least:
                     value = getattr(self, name)
                     raise ValueError(f"--{name} is {value}; it must be at least {least}")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(f"--ema_decay is {self.ema_decay}; it must be between 0 and 1")
         if self.top_k_percent_pixels > 1:
             raise ValueError(
                 f"--top_k_percent_pixels is {self.top_k_percent_pixels}; it is a share, 0 to 1"

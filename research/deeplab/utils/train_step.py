@@ -1,16 +1,19 @@
 """What one training step does: losses, gradients, and one update of the network."""
 
+import contextlib
+from collections.abc import Iterable
+
 import keras
 import tensorflow as tf
 from absl import logging
 
 from deeplab import model
-from deeplab.core import depthwise, layers, nas_cell
-from deeplab.utils import checkpoint, distribution, learning_rate, losses, optimizers
+from deeplab.core import depthwise, layers, nas_cell, utils
+from deeplab.utils import checkpoint, distribution, learning_rate, loss_scale, losses, optimizers
 from deeplab.utils.train_options import TrainOptions
 
-# Replicas with fewer images share their batch statistics, unless the options say otherwise: the
-# official advice is batches of 16.
+# Replicas that process fewer images at a time share their batch statistics, unless the options say
+# otherwise: the official advice is batches of 16.
 SMALL_BATCH = 16
 
 
@@ -18,10 +21,14 @@ class TrainStep:
     """One update of a network, as the official trainer makes it.
 
     It belongs to the distribution strategy in whose scope it is made; network and step have to be
-    made in the same. The mean over the strategy's replicas is the loss of the whole batch: however
-    many there are, the update is that of one device (to rounding) where batch norm is frozen or
-    synchronised, and there is no hard example mining. That picks the hardest pixels of each replica
-    by themselves, and averages the replicas' losses, as the official trainer does.
+    made in the same. A step's batch is divided into *parts*: each replica processes as many as
+    gradients are accumulated, one after the other. The mean of the parts' losses is the loss of
+    the whole batch. So the update does not depend on their number (but for rounding) where batch
+    norm is frozen, or synchronised and not accumulated; except for hard example mining, which
+    picks the hardest pixels of each part by itself, and averages over the parts, as the official
+    trainer does over its clones.
+
+    The loss is computed in float32 whatever the network's precision; with float16 it is scaled.
     """
 
     def __init__(self, net: model.DeepLab, options: TrainOptions, ignore_label: int):
@@ -46,10 +53,12 @@ class TrainStep:
                 f" the {classes} classes"
             )
         self._replicas = self.strategy.num_replicas_in_sync
-        if options.train_batch_size % self._replicas:
+        self._parts = self._replicas * options.gradient_accumulation_steps
+        if options.train_batch_size % self._parts:
             raise ValueError(
-                f"--train_batch_size={options.train_batch_size} is the number of images of a step,"
-                f" and cannot be split evenly over {self._replicas} replicas"
+                f"--train_batch_size={options.train_batch_size} is the number of images of a step;"
+                f" it cannot be split evenly over {self._replicas} replicas with"
+                f" --gradient_accumulation_steps={options.gradient_accumulation_steps}"
             )
         self._set_batch_norm()
         self.optimizer = _optimizer(options)
@@ -64,27 +73,46 @@ class TrainStep:
             for layer in layers.sublayers(net)
             if isinstance(getattr(layer, "seed_generator", None), keras.random.SeedGenerator)
         ]
+        self._loss_scale = loss_scale.LossScale() if net.compute_dtype == "float16" else None
+        # The sums over the parts so far, each replica's own; zero between steps.
+        self._sums = []
+        if options.gradient_accumulation_steps > 1:
+            self._sums = [
+                tf.Variable(
+                    tf.zeros(variable.shape),
+                    trainable=False,
+                    synchronization=tf.VariableSynchronization.ON_READ,
+                    aggregation=tf.VariableAggregation.SUM,
+                )
+                for variable in net.trainable_weights
+            ]
+        if options.jit_compile:
+            self._gradients = tf.function(self._gradients, jit_compile=True)
         self._compiled_step = tf.function(self._step)
 
     def _set_batch_norm(self) -> None:
         """Which statistics batch norms use, and which of them have to be averaged by the step."""
         options = self.options
         self.net.set_fine_tune_batch_norm(options.fine_tune_batch_norm)
-        synchronized = options.sync_batch_norm
-        images = options.train_batch_size // self._replicas
-        if synchronized is None:
-            synchronized = images < SMALL_BATCH
-        # How many images batch norm takes the statistics of.
-        self.statistics_images = options.train_batch_size if synchronized else images
+        images = options.train_batch_size // self._parts
         several = self._replicas > 1 and options.fine_tune_batch_norm
+        if options.jit_compile and several and options.sync_batch_norm:
+            raise ValueError(
+                "--sync_batch_norm and --jit_compile exclude each other: XLA compiles what a device"
+                " does by itself; leave one of them out"
+            )
+        synchronized = options.sync_batch_norm
+        if synchronized is None:
+            synchronized = images < SMALL_BATCH and not options.jit_compile
         synchronized = synchronized and several
         layers.set_sync_batch_norm(self.net, synchronized)
+        # How many images batch norm takes the statistics of.
+        self.statistics_images = images * self._replicas if synchronized else images
         if several:
             logging.info(
-                "batch norm takes the statistics of %s",
-                "all replicas together (--sync_batch_norm)"
-                if synchronized
-                else f"each replica's {images} images by themselves",
+                "batch norm takes the statistics of %d images, those of %s",
+                self.statistics_images,
+                "all replicas" if synchronized else "each replica (--nosync_batch_norm)",
             )
         self._moving_averages = []
         if several and not synchronized:
@@ -107,9 +135,28 @@ class TrainStep:
         return [by_path[variable.path] for variable in self.net.trainable_weights]
 
     def variables(self) -> dict[str, keras.Variable]:
-        """What a checkpoint holds besides the step: the network and the optimizer's state."""
-        state = self.optimizer.official_variables(self.network_variables)
-        return {**self.network_variables, **state}
+        """What a checkpoint holds besides the step: the network and all that training changes."""
+        return {**self.network_variables, **self.slots(), **self.extras()}
+
+    def slots(self) -> dict[str, keras.Variable]:
+        """The optimizer's state, of which there is no resumption without."""
+        return self.optimizer.official_variables(self.network_variables)
+
+    def extras(self) -> dict[str, keras.Variable]:
+        """State that a run may begin with at any step: averages of the weights, the loss' scale."""
+        averages = self.optimizer.official_averages(self.network_variables)
+        return {**averages, **(self._loss_scale.variables() if self._loss_scale else {})}
+
+    def begin_averages(self, names: Iterable[str]) -> None:
+        """Sets averages to the weights that they are of.
+
+        Args:
+            names: of averages, as `extras` names them.
+        """
+        for name in names:
+            weight, _, kind = name.rpartition("/")
+            if kind == optimizers.AVERAGE:
+                self.extras()[name].assign(self.network_variables[weight])
 
     def __call__(self, images: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
         """Makes one update.
@@ -122,51 +169,121 @@ class TrainStep:
             The losses before the update, float32 scalars: `semantic_merged_logits` and, with an
             image pyramid, `semantic_logits_<scale>`; `total_regularization_loss`; `total_loss`.
         """
-        return self._compiled_step(images, labels)
+        count = self.options.gradient_accumulation_steps
+        if count == 1:
+            return self._compiled_step(images, labels)
+        parts = [
+            self._compiled_step(images, labels, tf.constant(part), is_last=part == count - 1)
+            for part in range(count)
+        ]
+        return {name: tf.add_n([part[name] for part in parts]) / count for name in parts[0]}
 
     def graph(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Graph:
         """The operations of a step with such a batch."""
-        return self._compiled_step.get_concrete_function(images, labels).graph
+        part = () if self.options.gradient_accumulation_steps == 1 else (tf.constant(0),)
+        return self._compiled_step.get_concrete_function(images, labels, *part).graph
 
-    def _step(self, images: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
-        values = self.strategy.run(self._replica_step, (images, labels))
+    def _step(
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        part: tf.Tensor | None = None,
+        is_last: bool = True,
+    ) -> dict[str, tf.Tensor]:
+        values = self.strategy.run(self._replica_step, (images, labels, part, is_last))
         return tf.nest.map_structure(
             lambda value: self.strategy.experimental_local_results(value)[0], values
         )
 
-    def _replica_step(self, images: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
-        """What each replica does with its part of the batch."""
+    def _replica_step(
+        self, images: tf.Tensor, labels: tf.Tensor, part: tf.Tensor | None, is_last: bool
+    ) -> dict[str, tf.Tensor]:
+        """What each replica does with its images, or with the given part of them."""
         step = tf.cast(tf.convert_to_tensor(self.optimizer.iterations), tf.int64)
-        self._reseed(step)
+        self._reseed(step, part)
+        count = self._mean_count(labels)
+        if part is not None:
+            size = self.options.train_batch_size // self._parts
+            images, labels = (
+                tf.ensure_shape(each[part * size : (part + 1) * size], (size, *each.shape[1:]))
+                for each in (images, labels)
+            )
+        values, gradients = self._gradients(images, labels, step, count)
+        if not is_last:
+            for so_far, gradient in zip(self._sums, gradients, strict=True):
+                so_far.assign_add(gradient)
+        else:
+            if self._sums:
+                gradients = [a + b for a, b in zip(self._sums, gradients, strict=True)]
+                for so_far in self._sums:
+                    so_far.assign(tf.zeros(so_far.shape))
+            self._update(gradients)
+        return distribution.mean(values)
+
+    def _gradients(
+        self, images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor, count: tf.Tensor | None
+    ) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
+        """The losses of a part, and the gradients of its share of the scaled loss."""
         variables = self.net.trainable_weights
-        with depthwise.native_dilation(), tf.GradientTape() as tape:
-            values = self.losses(images, labels, step)
+        # XLA has operations of its own.
+        compiled = self.options.jit_compile
+        dilation = contextlib.nullcontext() if compiled else depthwise.native_dilation()
+        with dilation, tf.GradientTape() as tape:
+            values = self.losses(images, labels, step, count)
             total = tf.add_n(list(values.values()))
-            # The optimizer sums the replicas' gradients.
-            share = total / self._replicas if self._replicas > 1 else total
+            # The parts' gradients are summed, the replicas' by the optimizer.
+            share = total / self._parts if self._parts > 1 else total
+            if self._loss_scale:
+                share *= self._loss_scale.value
         gradients = tape.gradient(share, [variable.value for variable in variables])
+        return {**values, "total_loss": total}, gradients
+
+    def _update(self, gradients: list[tf.Tensor]) -> None:
+        """Updates the weights, and makes the replicas' moving averages of batch norm one."""
+        variables = self.net.trainable_weights
         gradients = [
             gradient if factor == 1.0 else gradient * factor
             for gradient, factor in zip(gradients, self._factors, strict=True)
         ]
-        self.optimizer.apply(gradients, variables)
+        if self._loss_scale:
+            self._loss_scale.apply(self.optimizer, gradients, variables)
+        else:
+            self.optimizer.apply(gradients, variables)
         if self._moving_averages:
             averages = distribution.mean([each.value for each in self._moving_averages])
             for variable, average in zip(self._moving_averages, averages, strict=True):
                 variable.assign(average)
-        return distribution.mean({**values, "total_loss": total})
+
+    def _mean_count(self, labels: tf.Tensor) -> tf.Tensor | None:
+        """The mean over all parts of their numbers of labelled pixels; None: each has its own."""
+        if self._parts == 1 or self.options.top_k_percent_pixels < 1:
+            return None
+        size = None
+        if not self.options.upsample_logits:
+            size = self.net.logits_size(utils.size(labels))
+        count = losses.labelled_pixels(labels, self.ignore_label, size)
+        return distribution.mean(count / self.options.gradient_accumulation_steps)
 
     def losses(
-        self, images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor | int = 0
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        step: tf.Tensor | int = 0,
+        count: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
-        """The terms of the loss by name, in training mode and a replica context; see `__call__`."""
+        """The terms of the loss by name, in training mode; see `__call__`.
+
+        Args:
+            images: [B, H, W, 3], RGB 0..255.
+            labels: [B, H, W, 1].
+            step: number of updates made so far.
+            count: what the sum over the pixels is divided by; None: their own number.
+        """
         options = self.options
         merged, scales = self.net.multi_scale(images, training=True)
         logits = {"semantic_merged_logits": merged}
         if len(scales) > 1:
             logits |= {f"semantic_logits_{scale:.2f}": each for scale, each in scales.items()}
-        # Hard pixels are counted where they are chosen.
-        mining = options.top_k_percent_pixels < 1
         values = losses.softmax_cross_entropy_for_each_scale(
             logits,
             labels,
@@ -176,19 +293,21 @@ class TrainStep:
             top_k_percent_pixels=options.top_k_percent_pixels,
             hard_example_mining_step=options.hard_example_mining_step,
             step=step,
-            normalizer=tf.identity if mining else losses.mean_over_replicas,
+            normalizer=lambda own: own if count is None else count,
         )
         values["total_regularization_loss"] = losses.l2_loss(
             self._regularized, options.weight_decay
         )
         return values
 
-    def _reseed(self, step: tf.Tensor) -> None:
-        """Makes dropout a function of seed, step and replica, so that a resumed run repeats it."""
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        replica = tf.cast(replica, tf.int64)
+    def _reseed(self, step: tf.Tensor, part: tf.Tensor | None) -> None:
+        """Makes dropout a function of seed, step and part, so that a resumed run repeats it."""
+        number = tf.distribute.get_replica_context().replica_id_in_sync_group
+        number = tf.cast(number, tf.int64) * self.options.gradient_accumulation_steps
+        if part is not None:
+            number += tf.cast(part, tf.int64)
         for index, generator in enumerate(self._generators):
-            state = tf.stack([self.options.seed + index + replica * 2**32, step * 2**16])
+            state = tf.stack([self.options.seed + index + number * 2**32, step * 2**16])
             generator.state.assign(tf.cast(state, generator.state.dtype))
 
     def _progress(self) -> tf.Tensor:
@@ -199,8 +318,11 @@ class TrainStep:
 
 def _optimizer(options: TrainOptions) -> keras.optimizers.Optimizer:
     """The optimizer that the options name."""
+    averages = {}
+    if options.ema_decay is not None:
+        averages = {"use_ema": True, "ema_momentum": options.ema_decay}
     if options.optimizer == "adam":
-        return optimizers.Adam(options.adam_learning_rate, epsilon=options.adam_epsilon)
+        return optimizers.Adam(options.adam_learning_rate, epsilon=options.adam_epsilon, **averages)
     if options.optimizer != "momentum":
         raise ValueError(f"--optimizer is {options.optimizer!r}; known are momentum, adam")
     schedule = learning_rate.learning_rate_schedule(
@@ -218,4 +340,4 @@ def _optimizer(options: TrainOptions) -> keras.optimizers.Optimizer:
         slow_start_learning_rate=options.slow_start_learning_rate,
         slow_start_burnin_type=options.slow_start_burnin_type,
     )
-    return optimizers.Momentum(schedule, options.momentum)
+    return optimizers.Momentum(schedule, options.momentum, **averages)

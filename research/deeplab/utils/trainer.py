@@ -115,14 +115,19 @@ class Trainer:
     def _resume(self, path: str) -> None:
         """Restores everything that training changes."""
         reader = checkpoint.read(path)
-        slots = self.optimizer.official_variables(self.train_step.network_variables)
+        slots = self.train_step.slots()
         if not any(reader.has_tensor(name) for name in slots):
             raise ValueError(
                 f"{path} was not written with --optimizer={self.options.optimizer}: it lacks"
                 f" {next(iter(slots))} and its like; give the optimizer that it was trained with,"
                 " or name another --train_logdir"
             )
-        checkpoint.assign(self.variables(), reader, path)
+        variables = self.variables()
+        new = [name for name in self.train_step.extras() if not reader.has_tensor(name)]
+        for name in new:
+            del variables[name]
+        checkpoint.assign(variables, reader, path)
+        self.train_step.begin_averages(new)
         self.optimizer.iterations.assign(checkpoint.global_step(reader))
 
     def save(self, folder: str | None = None, max_to_keep: int = 5) -> str:
