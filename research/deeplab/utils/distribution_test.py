@@ -92,7 +92,7 @@ def _normalize(strategy: tf.distribute.Strategy) -> list[np.ndarray]:
         )
     )
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(parts):
         def replica(part):
             x, dy = tf.unstack(part)
