@@ -21,22 +21,26 @@ _CONTEXT.set_forkserver_preload(
 )
 
 
-def train(arguments: Sequence[str], log: pathlib.Path) -> multiprocessing.Process:
+def train(
+    arguments: Sequence[str], log: pathlib.Path, **environment: str
+) -> multiprocessing.Process:
     """Starts `deeplab-train` with some flags.
 
     Args:
         arguments: the flags.
         log: file that its output is added to.
+        **environment: environment variables besides those of this process.
 
     Returns:
         The process, which runs.
     """
-    process = _CONTEXT.Process(target=_train, args=(list(arguments), str(log)))
+    process = _CONTEXT.Process(target=_train, args=(list(arguments), str(log), environment))
     process.start()
     return process
 
 
-def _train(arguments: list[str], log: str) -> None:
+def _train(arguments: list[str], log: str, environment: dict[str, str]) -> None:
+    os.environ.update(environment)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)

@@ -6,8 +6,6 @@ import os
 import pathlib
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import keras
@@ -17,7 +15,7 @@ import tensorflow as tf
 
 from deeplab import common, model
 from deeplab.core import layers
-from deeplab.testing import golden, tiny
+from deeplab.testing import golden, processes, tiny
 from deeplab.utils import checkpoint, distribution, train_step
 from deeplab.utils.train_options import TrainOptions
 
@@ -253,30 +251,22 @@ class _Hosts:
 
     def __init__(self, data, logdir, *flags: str):
         workers = [f"127.0.0.1:{port}" for port in _free_ports(2)]
-        self.logs = [f"{logdir}-{index}.log" for index in range(2)]
+        self.logs = [pathlib.Path(f"{logdir}-{index}.log") for index in range(2)]
+        flags = (
+            f"--dataset={data}/tiny.json",
+            f"--dataset_dir={data}",
+            f"--train_logdir={logdir}",
+            "--depth_multiplier=0.1",
+            "--aspp_convs_filters=8",
+            "--train_crop_size=33,33",
+            "--train_batch_size=2",
+            "--nosync_batch_norm",
+            *flags,
+        )
         self.processes = []
         for index, log in enumerate(self.logs):
             config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
-            with open(log, "a") as stream:
-                process = subprocess.Popen(
-                    [
-                        *(sys.executable, "-m", "deeplab.train"),
-                        f"--dataset={data}/tiny.json",
-                        f"--dataset_dir={data}",
-                        f"--train_logdir={logdir}",
-                        "--depth_multiplier=0.1",
-                        "--aspp_convs_filters=8",
-                        "--train_crop_size=33,33",
-                        "--train_batch_size=2",
-                        "--nosync_batch_norm",
-                        "--log_steps=1",
-                        *flags,
-                    ],
-                    env=os.environ | {"TF_CONFIG": json.dumps(config)},
-                    cwd=golden.DATA.parents[2],
-                    stderr=stream,
-                )
-            self.processes.append(process)
+            self.processes.append(processes.train(flags, log, TF_CONFIG=json.dumps(config)))
 
     def __enter__(self) -> "_Hosts":
         return self
@@ -284,18 +274,20 @@ class _Hosts:
     def __exit__(self, *_) -> None:
         for process in self.processes:
             process.kill()
-            process.wait()
+            process.join()
 
     def wait(self) -> list[int]:
         """The processes' exit codes, once all have ended."""
-        return [process.wait(timeout=300) for process in self.processes]
+        for process in self.processes:
+            process.join(timeout=300)
+        return [process.exitcode for process in self.processes]
 
     def wait_for_step(self, logdir, step: int) -> None:
         """Waits until a checkpoint of this step or a later one is there."""
         while not any(
             int(name.removeprefix("model.ckpt-")) >= step for name in checkpoint.names(str(logdir))
         ):
-            assert all(process.poll() is None for process in self.processes), self.logs
+            assert all(process.is_alive() for process in self.processes), self.logs
             time.sleep(0.05)
 
 
@@ -310,16 +302,17 @@ def test_two_hosts_train_checkpoint_once_and_go_on_after_a_loss(data, tmp_path):
     with _Hosts(data, logdir, *flags) as hosts:
         hosts.wait_for_step(logdir, 3)
         hosts.processes[1].kill()
-        assert hosts.processes[0].wait(timeout=300) != 0
+        assert hosts.wait() != [0, -signal.SIGKILL]
+        assert hosts.processes[0].exitcode is not None
     with _Hosts(data, logdir, *flags) as hosts:
         hosts.wait_for_step(logdir, 12)
         # To the host that writes nothing; both end after the same step.
-        hosts.processes[1].send_signal(signal.SIGTERM)
+        hosts.processes[1].terminate()
         assert hosts.wait() == [0, 0]
         assert checkpoint.global_step(checkpoint.read(str(logdir))) < 30
     with _Hosts(data, logdir, *flags) as hosts:
         assert hosts.wait() == [0, 0]
-        chief, other = (pathlib.Path(log).read_text() for log in hosts.logs)
+        chief, other = (log.read_text() for log in hosts.logs)
 
     whole, parts = (checkpoint.read(str(tmp_path / name)) for name in ("whole", "parts"))
     names = whole.get_variable_to_shape_map()
