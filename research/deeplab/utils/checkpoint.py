@@ -16,7 +16,7 @@ from absl import logging
 
 from deeplab import common
 from deeplab.core import dense_prediction_cell
-from deeplab.utils import atomic, initial_values, keras_vgg16
+from deeplab.utils import atomic, initial_values, keras_vgg16, optimizers
 
 GLOBAL_STEP = "global_step"
 _PREFIX = "model.ckpt"
