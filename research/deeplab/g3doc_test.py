@@ -49,6 +49,8 @@ _FLAGS_OF_OTHERS = {
     *("flagfile", "help", "helpfull", "verbosity"),
     *("slow", "durations"),
     *("model_name", "model_base_path", "port", "rest_api_port", "dir", "all", "logdir"),
+    # Slurm's.
+    *("nodes", "ntasks", "gpus", "cpus", "time", "requeue", "signal", "kill"),
     # "--name=value", how a flag is written.
     "name",
 }
