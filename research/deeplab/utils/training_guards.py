@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from deeplab.utils import error_text
+from deeplab.utils import checkpoint, error_text
 
 # Batch statistics of fewer images are too noisy (the official flag's own advice).
 _FEWEST_IMAGES = 12
@@ -21,7 +21,7 @@ def check_finite(
     rate: float,
     image_names: Sequence[str],
     previous_names: Sequence[str],
-    newest: str | None,
+    logdir: str,
 ) -> None:
     """Stops a run at the first loss that is not finite.
 
@@ -31,7 +31,7 @@ def check_finite(
         rate: its learning rate.
         image_names: the images of its batch.
         previous_names: those of the step before.
-        newest: the newest checkpoint.
+        logdir: folder of the checkpoints.
 
     Raises:
         FloatingPointError: a loss is not finite.
@@ -47,7 +47,7 @@ def check_finite(
         )
     raise FloatingPointError(
         f"the loss is not finite at step {step}: {bad}, learning rate {rate:g}, {cause};"
-        f" the newest checkpoint is {newest or 'none'} (a smaller --base_learning_rate or a"
+        f" the newest checkpoint is {checkpoint.latest(logdir) or 'none'} (a smaller --base_learning_rate or a"
         " --slow_start_step may help)"
     )
 

@@ -117,7 +117,7 @@ class TrainingLoop:
                 rate=rate,
                 image_names=names,
                 previous_names=self._previous_names,
-                newest=checkpoint.latest(trainer.logdir),
+                logdir=trainer.logdir,
             )
         except (tf.errors.InvalidArgumentError, FloatingPointError):
             # Some devices refuse a label that is no class, others make a NaN of it.

@@ -139,6 +139,15 @@ def test_a_label_that_is_no_class_names_the_image(run):
         run.train(batches())
 
 
+def test_steps_leave_the_folder_of_checkpoints_alone(run, monkeypatch):
+    """It may lie on a remote file system."""
+    run.options = dataclasses.replace(run.options, save_interval_secs=600)
+    for name in ("latest", "names", "read"):
+        monkeypatch.setattr(checkpoint, name, None)
+    run.train(_batches())
+    assert run.step == _LAST
+
+
 # --- Signals ---
 
 
