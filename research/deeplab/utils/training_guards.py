@@ -47,8 +47,8 @@ def check_finite(
         )
     raise FloatingPointError(
         f"the loss is not finite at step {step}: {bad}, learning rate {rate:g}, {cause};"
-        f" the newest checkpoint is {checkpoint.latest(logdir) or 'none'} (a smaller --base_learning_rate or a"
-        " --slow_start_step may help)"
+        f" the newest checkpoint is {checkpoint.latest(logdir) or 'none'} (a smaller"
+        " --base_learning_rate or a --slow_start_step may help)"
     )
 
 
