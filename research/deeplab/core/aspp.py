@@ -113,11 +113,25 @@ class ASPP(layers.Container):
 
         The arguments are the options of `ModelOptions` without prefixes, and `crop_size_known`:
         whether `crop_size` is set; see `ImagePooling`.
+
+        Raises:
+            ValueError: the image-level feature would gate several branches that are not projected
+                to its channels.
         """
         super().__init__(name=".aspp")
+        if (
+            squeeze_and_excitation
+            and image_level_feature
+            and atrous_rates
+            and not concat_projection
+        ):
+            raise ValueError(
+                "--aspp_with_squeeze_and_excitation gates the projected branches: with"
+                " --aspp_with_concat_projection=false there is one branch, and --atrous_rates"
+                f" {tuple(atrous_rates)} have no place"
+            )
         activation = tf.nn.relu6 if bounded_activation else tf.nn.relu
         common = {"batch_norm": HEAD_BATCH_NORM, "activation": activation}
-        self.squeeze_and_excitation = squeeze_and_excitation and image_level_feature
         self.image_pooling = None
         if image_level_feature:
             gate = None

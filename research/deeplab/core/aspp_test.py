@@ -1,4 +1,4 @@
-"""The image-level feature, where images may be smaller than its windows."""
+"""The head: its image-level feature, whose windows may be larger than an image, and its gate."""
 
 import numpy as np
 import pytest
@@ -55,3 +55,11 @@ def test_gate_is_a_convolution_with_bias_and_without_batch_norm():
     layer = image_pooling(window=None, gate=tf.nn.sigmoid)
     assert {variable.name for variable in layer.weights} == {"weights", "biases"}
     assert np.all((layer(features(9, 13)) > 0) & (layer(features(9, 13)) < 1))
+
+
+def test_a_gate_wants_one_branch_or_their_projection():
+    gated = {"squeeze_and_excitation": True, "concat_projection": False}
+    assert aspp.ASPP(16, None, 4, **gated)(features(5, 7)).shape == (2, 5, 7, 4)
+    with pytest.raises(ValueError, match=r"--aspp_with_squeeze_and_excitation.* \(2, 3\)"):
+        aspp.ASPP(16, (2, 3), 4, **gated)
+    aspp.ASPP(16, (2, 3), 4, **gated, image_level_feature=False)
