@@ -119,12 +119,8 @@ class ASPP(layers.Container):
                 to its channels.
         """
         super().__init__(name=".aspp")
-        if (
-            squeeze_and_excitation
-            and image_level_feature
-            and atrous_rates
-            and not concat_projection
-        ):
+        self.squeeze_and_excitation = squeeze_and_excitation and image_level_feature
+        if self.squeeze_and_excitation and atrous_rates and not concat_projection:
             raise ValueError(
                 "--aspp_with_squeeze_and_excitation gates the projected branches: with"
                 " --aspp_with_concat_projection=false there is one branch, and --atrous_rates"
