@@ -61,7 +61,7 @@ def test_a_recipe_trains_evaluates_shows_and_exports(folder, data, tmp_path):
         "--train_batch_size=1",
         "--training_number_of_steps=1",
     )
-    for file in ("eval.txt",):
+    for file in ("eval.txt", "eval_crf.txt"):
         results = tmp_path / file
         run(
             eval_script,
@@ -75,7 +75,7 @@ def test_a_recipe_trains_evaluates_shows_and_exports(folder, data, tmp_path):
         assert 0 <= json.loads((results / "eval.json").read_text())["miou"] <= 1
     run(
         vis,
-        "vis.txt",
+        "vis_crf.txt" if (recipe / "vis_crf.txt").exists() else "vis.txt",
         *data,
         f"--checkpoint_dir={trained}",
         f"--vis_logdir={tmp_path / 'vis'}",

@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -32,11 +33,11 @@ def _script_and_crop(file: pathlib.Path):
     """The script that a flag file is for, and its flag of the crop size."""
     if file.stem == "train":
         return train, "train_crop_size"
-    if file.stem == "vis":
+    if file.stem in ("vis", "vis_crf"):
         return vis, "vis_crop_size"
     if file.stem == "export":
         return export_model, "crop_size"
-    assert file.stem == "eval" or file.stem.startswith("eval_os")
+    assert file.stem in ("eval", "eval_crf") or file.stem.startswith("eval_os")
     return eval_script, "eval_crop_size"
 
 
@@ -110,6 +111,21 @@ def test_a_flag_file_tells_where_its_numbers_come_from(file):
     assert all(len(line) <= 100 for line in text.splitlines())
     if file.stem.partition("_")[0] in ("train", "eval"):
         assert "Published: " in text or "No result is published." in text
+
+
+@pytest.mark.parametrize("folder", FAMILY)
+def test_the_pages_have_the_numbers_of_the_familys_recipes(folder):
+    recipes = flag_files.RECIPES
+    for page in (recipes / "README.md", recipes.parent / "g3doc" / "family.md"):
+        # The row that links to the folder.
+        rows = re.findall(rf"^\|.*[(/]{folder}\).*$", page.read_text(), re.MULTILINE)
+        assert len(rows) == 1
+        for file in (recipes / folder).glob("*.txt"):
+            # What a CRF adds is on the page of the family alone.
+            if file.stem == "eval_crf" and page.name != "family.md":
+                continue
+            for number in re.findall(r"Published: ([0-9.]+) %", file.read_text()):
+                assert number in rows[0], f"{page.name}: {file.name}"
 
 
 @pytest.mark.parametrize("file", _FILES, ids=_ids)
