@@ -11,7 +11,7 @@ import tensorflow as tf
 from deeplab import common, model
 from deeplab.core import feature_extractor, layers, vgg
 from deeplab.testing import backbone_case, golden
-from deeplab.utils import checkpoint
+from deeplab.utils import checkpoint, optimizers
 
 # v1 and v2: without the ASPP of v3, at output stride 8.
 _FORM = {"model_variant": "vgg_16", "output_stride": 8, "aspp_with_batch_norm": False}
@@ -212,6 +212,15 @@ def test_branches_have_a_classifier_each_and_are_added():
             variable.assign(weights[re.sub("(fc6|fc7|semantic)", rf"\1{suffix}", name)])
         total += net(_images()).numpy()
     np.testing.assert_allclose(both(_images()), total, atol=1e-4 * np.max(np.abs(total)))
+
+
+def test_each_branchs_classifier_learns_as_in_the_papers():
+    """Ten times as fast as the rest, its bias twenty times (v2, section 4.1)."""
+    names = checkpoint.official_variables(_narrow(atrous_rates=(2, 4)))
+    factors = optimizers.gradient_multipliers(names, model.last_layer_scopes(True), 10.0)
+    for name in names:
+        classifier, bias = name.startswith("logits/semantic"), name.endswith("biases")
+        assert factors.get(name, 1.0) == (10 if classifier else 1) * (2 if bias else 1)
 
 
 def test_multi_scale_features_are_640_more_channels():

@@ -8,6 +8,7 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab import model
+from deeplab.core import layers
 from deeplab.utils import checkpoint, distribution, error_text, training_guards
 from deeplab.utils.step_profiler import StepProfiler
 from deeplab.utils.stop_signals import StopSignals
@@ -138,7 +139,10 @@ class TrainingLoop:
     def _warn(self) -> None:
         """Says what in the options makes for bad results."""
         trainer, network = self._trainer, self._trainer.net.options
-        if trainer.options.fine_tune_batch_norm:
+        has_batch_norm = any(
+            isinstance(layer, layers.BatchNorm) for layer in layers.sublayers(trainer.net)
+        )
+        if trainer.options.fine_tune_batch_norm and has_batch_norm:
             training_guards.warn_of_few_images(trainer.train_step.statistics_images)
         if network.crop_size:
             training_guards.warn_of_crop_size(network.crop_size, network.output_stride)

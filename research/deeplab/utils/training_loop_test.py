@@ -267,6 +267,18 @@ def test_a_network_that_predicts_one_class_is_noticed(run, caplog):
     assert "step 6: evaluation would predict class 1 for every pixel" in caplog.text
 
 
+def test_a_network_without_batch_norm_is_not_warned_of(tmp_path, caplog):
+    options = common.ModelOptions(
+        model_variant="vgg_16", vgg_fc6_filters=2, aspp_with_batch_norm=False, num_classes=3
+    )
+    run = trainer.Trainer(
+        model.DeepLab(options), trainer.TrainOptions(train_batch_size=2), _IGNORE_LABEL
+    )
+    run.open(str(tmp_path))
+    run.train([])
+    assert "batch norm" not in caplog.text
+
+
 def test_the_warnings_come_before_the_first_step(run, caplog):
     run.train([])
     assert "batch norm is trained with 2 images at a time" in caplog.text
