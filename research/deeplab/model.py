@@ -1,10 +1,11 @@
 """DeepLab: backbone -> head -> decoder -> logits, at one or several scales; and predictions."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from deeplab import common
@@ -106,6 +107,7 @@ class DeepLab(keras.Model):
         # Images reach the backbone's preprocessing in float32 whatever the precision.
         super().__init__(name=name, autocast=False, **kwargs)
         self.options = options
+        self.fine_tune_batch_norm = True
         with _precision(self.dtype_policy):
             self._add_parts(options)
         with tf.init_scope():
@@ -239,19 +241,37 @@ class DeepLab(keras.Model):
 
     def set_fine_tune_batch_norm(self, fine_tune: bool) -> None:
         """Whether training uses and moves the batch statistics; see `core.layers.BatchNorm`."""
+        self.fine_tune_batch_norm = fine_tune
         layers.set_fine_tune_batch_norm(self, fine_tune)
 
     def get_config(self) -> dict:
         """What `.keras` files keep of the network."""
         policy = keras.dtype_policies.serialize(self.dtype_policy)
-        return {"options": self.options.to_json(), "name": self.name, "dtype": policy}
+        return {
+            "options": self.options.to_json(),
+            "name": self.name,
+            "dtype": policy,
+            "fine_tune_batch_norm": self.fine_tune_batch_norm,
+        }
 
     @classmethod
     def from_config(cls, config: Mapping) -> "DeepLab":
         """Builds the network that `get_config` described."""
         policy = keras.dtype_policies.deserialize(config["dtype"])
         options = common.ModelOptions.from_json(config["options"])
-        return cls(options, name=config["name"], dtype=policy)
+        net = cls(options, name=config["name"], dtype=policy)
+        net.set_fine_tune_batch_norm(config["fine_tune_batch_norm"])
+        return net
+
+    def save_own_variables(self, store: MutableMapping[str, np.ndarray]) -> None:
+        """Keeps where dropout's random numbers are, which Keras' files would lose."""
+        for index, generator in enumerate(layers.seed_generators(self)):
+            store[f"seed_generator_{index}"] = keras.ops.convert_to_numpy(generator.state)
+
+    def load_own_variables(self, store: Mapping[str, np.ndarray]) -> None:
+        """Takes up what `save_own_variables` kept."""
+        for index, generator in enumerate(layers.seed_generators(self)):
+            generator.state.assign(store[f"seed_generator_{index}"])
 
 
 @contextlib.contextmanager

@@ -327,6 +327,15 @@ def sublayers(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
     return iter(layer._flatten_layers())
 
 
+def seed_generators(network: keras.layers.Layer) -> list[keras.random.SeedGenerator]:
+    """Where the random numbers of dropout and drop path come from."""
+    return [
+        layer.seed_generator
+        for layer in sublayers(network)
+        if isinstance(getattr(layer, "seed_generator", None), keras.random.SeedGenerator)
+    ]
+
+
 def set_fine_tune_batch_norm(network: keras.layers.Layer, fine_tune: bool) -> None:
     """Whether training uses and moves the batch statistics (see `BatchNorm`), in every layer."""
     for layer in sublayers(network):

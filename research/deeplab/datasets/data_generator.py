@@ -326,6 +326,21 @@ class Dataset:
         )
 
 
+def pairs(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """The images and labels of a `Dataset`'s batches, as `keras.Model.fit` takes them.
+
+    Example:
+        net.fit(pairs(dataset.training(8)), steps_per_epoch=100, epochs=3)
+
+    Args:
+        batches: of `Dataset.training` or `Dataset.evaluation`.
+
+    Returns:
+        Tuples of images, float32 [B, height, width, 3], and labels, int32 [B, height, width, 1].
+    """
+    return batches.map(lambda batch: (batch["image"], batch["label"]))
+
+
 def _decode(
     example: tf.Tensor, absent_label: int | None
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:

@@ -254,6 +254,15 @@ def test_training_batches(folder):
         assert (batch["height"][i], batch["width"][i]) == SIZES[number]
 
 
+def test_pairs_are_the_images_and_labels_of_the_batches(folder):
+    dataset = _dataset(folder)
+    for batches in (dataset.training(2).take(2), dataset.evaluation(2)):
+        pairs = list(data_generator.pairs(batches))
+        for (image, label), batch in zip(pairs, batches, strict=True):
+            np.testing.assert_array_equal(image, batch["image"])
+            np.testing.assert_array_equal(label, batch["label"])
+
+
 def test_training_labels_belong_to_their_images(folder):
     """Without scaling and padding, a crop is a window of the image it is named after."""
     for batch in _take(_dataset(folder, crop_size=(20, 20)).training(7), 3):
