@@ -1,7 +1,7 @@
 """What one training step does: losses, gradients, and one update of the network."""
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import keras
 import tensorflow as tf
@@ -31,13 +31,21 @@ class TrainStep:
     The loss is computed in float32 whatever the network's precision; with float16 it is scaled.
     """
 
-    def __init__(self, net: model.DeepLab, options: TrainOptions, ignore_label: int):
+    def __init__(
+        self,
+        net: model.DeepLab,
+        options: TrainOptions,
+        ignore_label: int,
+        observe: Callable[[tf.Tensor, tf.Tensor], None] | None = None,
+    ):
         """Prepares the optimizer.
 
         Args:
             net: the network.
             options: how to train it.
             ignore_label: label of the pixels that do not count.
+            observe: gets the labels and the merged logits that a loss is made of, in the replica's
+                graph, for metrics.
 
         Raises:
             ValueError: options that contradict each other, the network or the strategy.
@@ -45,6 +53,7 @@ class TrainStep:
         self.net = net
         self.options = options
         self.ignore_label = ignore_label
+        self._observe = observe
         self.strategy = tf.distribute.get_strategy()
         classes = net.options.num_classes
         if options.label_weights and len(options.label_weights) != classes:
@@ -68,11 +77,7 @@ class TrainStep:
         self._factors = self._gradient_multipliers()
         nas_cell.set_drop_path(net, options.drop_path_keep_prob, self._progress)
         # Of dropout and drop path.
-        self._generators = [
-            layer.seed_generator
-            for layer in layers.sublayers(net)
-            if isinstance(getattr(layer, "seed_generator", None), keras.random.SeedGenerator)
-        ]
+        self._generators = layers.seed_generators(net)
         self._loss_scale = loss_scale.LossScale() if net.compute_dtype == "float16" else None
         # The sums over the parts so far, each replica's own; zero between steps.
         self._sums = []
@@ -145,7 +150,11 @@ class TrainStep:
     def extras(self) -> dict[str, keras.Variable]:
         """State that a run may begin with at any step: averages of the weights, the loss' scale."""
         averages = self.optimizer.official_averages(self.network_variables)
-        return {**averages, **(self._loss_scale.variables() if self._loss_scale else {})}
+        return {**averages, **self.loss_scale_state()}
+
+    def loss_scale_state(self) -> dict[str, keras.Variable]:
+        """The scale of the loss; nothing where the precision needs none."""
+        return self._loss_scale.variables() if self._loss_scale else {}
 
     def begin_averages(self, names: Iterable[str]) -> None:
         """Sets averages to the weights that they are of.
@@ -169,11 +178,21 @@ class TrainStep:
             The losses before the update, float32 scalars: `semantic_merged_logits` and, with an
             image pyramid, `semantic_logits_<scale>`; `total_regularization_loss`; `total_loss`.
         """
+        return self._in_parts(self._compiled_step, images, labels)
+
+    def in_replica(self, images: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What `__call__` does, in the graph of a replica: for a `fit` that runs there."""
+        return self._in_parts(self._replica_step, images, labels)
+
+    def _in_parts(
+        self, step: Callable[..., dict[str, tf.Tensor]], images: tf.Tensor, labels: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """One part of the images after the other; returns the means of their losses."""
         count = self.options.gradient_accumulation_steps
         if count == 1:
-            return self._compiled_step(images, labels)
+            return step(images, labels)
         parts = [
-            self._compiled_step(images, labels, tf.constant(part), is_last=part == count - 1)
+            step(images, labels, tf.constant(part), is_last=part == count - 1)
             for part in range(count)
         ]
         return {name: tf.add_n([part[name] for part in parts]) / count for name in parts[0]}
@@ -196,7 +215,11 @@ class TrainStep:
         )
 
     def _replica_step(
-        self, images: tf.Tensor, labels: tf.Tensor, part: tf.Tensor | None, is_last: bool
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        part: tf.Tensor | None = None,
+        is_last: bool = True,
     ) -> dict[str, tf.Tensor]:
         """What each replica does with its images, or with the given part of them."""
         step = tf.cast(tf.convert_to_tensor(self.optimizer.iterations), tf.int64)
@@ -281,6 +304,8 @@ class TrainStep:
         """
         options = self.options
         merged, scales = self.net.multi_scale(images, training=True)
+        if self._observe:
+            self._observe(labels, merged)
         logits = {"semantic_merged_logits": merged}
         if len(scales) > 1:
             logits |= {f"semantic_logits_{scale:.2f}": each for scale, each in scales.items()}
@@ -295,10 +320,12 @@ class TrainStep:
             step=step,
             normalizer=lambda own: own if count is None else count,
         )
-        values["total_regularization_loss"] = losses.l2_loss(
-            self._regularized, options.weight_decay
-        )
+        values["total_regularization_loss"] = self.regularization_loss()
         return values
+
+    def regularization_loss(self) -> tf.Tensor:
+        """The weight decay's term of the loss, a float32 scalar."""
+        return losses.l2_loss(self._regularized, self.options.weight_decay)
 
     def _reseed(self, step: tf.Tensor, part: tf.Tensor | None) -> None:
         """Makes dropout a function of seed, step and part, so that a resumed run repeats it."""
