@@ -1,0 +1,70 @@
+"""The notebook of the documentation runs, and the network that it fine-tunes learns."""
+
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deeplab import common, model
+from deeplab.evaluation import keras_metrics
+from deeplab.testing import golden, notebook
+from deeplab.utils import checkpoint
+
+_NOTEBOOK = pathlib.Path(__file__).parent / "g3doc/fine_tuning.ipynb"
+_CHECKPOINT = "data/checkpoints/deeplabv3_mnv2_dm05_pascal"
+
+
+def _code() -> list[str]:
+    cells = json.loads(_NOTEBOOK.read_text())["cells"]
+    return [notebook.code(cell) for cell in cells if cell["cell_type"] == "code"]
+
+
+def test_fine_tuning_takes_fifteen_lines():
+    (cell,) = [code for code in _code() if "net.fit" in code]
+    lines = [line for line in cell.splitlines() if line]
+    assert len(lines) == 15
+    assert max(map(len, lines)) <= 100
+
+
+def test_the_outputs_are_those_of_a_run():
+    cells = [cell for cell in json.loads(_NOTEBOOK.read_text())["cells"] if "outputs" in cell]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    kinds = {kind for cell in cells for out in cell["outputs"] for kind in out.get("data", [])}
+    assert "image/png" in kinds
+    assert _NOTEBOOK.stat().st_size < 150_000
+
+
+def _constant_mean_iou(val) -> float:
+    """That of the answer 0 everywhere."""
+    metric = keras_metrics.MeanIoU(6)
+    for batch in val.evaluation(batch_size=8):
+        metric.update_state(batch["label"], tf.one_hot(tf.zeros(batch["label"].shape[:3], int), 6))
+    return float(metric.result())
+
+
+@pytest.mark.slow
+def test_the_network_of_the_notebook_learns(tmp_path, monkeypatch):
+    """From published weights where they are at hand; others do not get as far in so few steps."""
+    folder = tmp_path / "checkpoints"
+    published = golden.SHARED / _CHECKPOINT
+    if published.is_dir():
+        shutil.copytree(published, folder)
+    else:
+        net = model.DeepLab(common.ModelOptions(depth_multiplier=0.5, output_stride=8))
+        golden.assign(checkpoint.official_variables(net))
+        checkpoint.save(str(folder), 0, checkpoint.official_variables(net))
+    monkeypatch.chdir(tmp_path)
+    _, names = notebook.run(_NOTEBOOK)
+
+    history = names["history"]
+    assert history["loss"][-1] < 0.8 * history["loss"][0]
+    assert np.isfinite(history["val_loss"]).all()
+    if published.is_dir():
+        assert history["val_mean_iou"][-1] > 1.5 * _constant_mean_iou(names["val"])
+    assert (tmp_path / "shapes.keras").is_file()
+    options = checkpoint.load_options("shapes")
+    assert options == names["net"].options
+    assert names["net"].optimizer.iterations == 150

@@ -1,0 +1,106 @@
+"""Runs a notebook without Jupyter, and writes what it gives into it.
+
+    python -m deeplab.testing.notebook g3doc/fine_tuning.ipynb folder_to_run_in
+
+Lines that begin with `!` are commands of the shell, as in Jupyter. Of what a cell gives, its
+standard output is kept, and the value of its last line: as a picture where it has one.
+"""
+
+import ast
+import base64
+import contextlib
+import io
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+from deeplab.utils import atomic
+
+# Where the package is, for the commands of the shell.
+_ROOT = pathlib.Path(__file__).parents[2]
+
+
+def code(cell: dict[str, Any]) -> str:
+    """The source of a cell."""
+    return "".join(cell["source"])
+
+
+def run(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Runs the cells of a notebook in turn, in the working directory.
+
+    Args:
+        path: of the notebook.
+
+    Returns:
+        The notebook with new outputs, and the names that its cells defined.
+
+    Raises:
+        Exception: whatever a cell raises; `subprocess.CalledProcessError` for a command that fails.
+    """
+    notebook = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    names: dict[str, Any] = {"__name__": "__main__"}
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    for count, cell in enumerate(cells, start=1):
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            value = _run(code(cell), names)
+        cell["execution_count"] = count
+        cell["outputs"] = []
+        if text := output.getvalue():
+            lines = text.splitlines(keepends=True)
+            cell["outputs"].append({"name": "stdout", "output_type": "stream", "text": lines})
+        if value is not None:
+            cell["outputs"].append(
+                {
+                    "data": _shown(value),
+                    "execution_count": count,
+                    "metadata": {},
+                    "output_type": "execute_result",
+                }
+            )
+    return notebook, names
+
+
+def _run(source: str, names: dict[str, Any]) -> Any:
+    """Runs a cell; returns the value of its last line, if that is an expression."""
+    commands = source.replace("\\\n", " ").splitlines()
+    if source.startswith("!"):
+        for command in commands:
+            _shell(command.removeprefix("!"))
+        return None
+    tree = ast.parse(source)
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "cell", "exec"), names)
+    return eval(compile(ast.Expression(last.value), "cell", "eval"), names) if last else None
+
+
+def _shell(command: str) -> None:
+    """Runs a command with this Python and this copy of the package; prints what it prints."""
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(_ROOT)}
+    done = subprocess.run(
+        command, shell=True, check=True, env=environment, stdout=subprocess.PIPE, text=True
+    )
+    print(done.stdout, end="")
+
+
+def _shown(value: Any) -> dict[str, Any]:
+    """What Jupyter keeps of a value."""
+    if draw := getattr(value, "_repr_png_", None):
+        return {"image/png": base64.b64encode(draw()).decode(), "text/plain": ["<picture>"]}
+    return {"text/plain": repr(value).splitlines(keepends=True)}
+
+
+def main(path: str, folder: str) -> None:
+    """Runs a notebook in a folder and writes it back with its outputs."""
+    path = os.path.abspath(path)
+    os.chdir(folder)
+    notebook, _ = run(path)
+    atomic.write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
