@@ -39,6 +39,10 @@ echo "pictures of predictions: $PWD/demo/vis/segmentation_results (*_panel.png)"
 echo "predictions of the export: $PWD/demo/predictions"
 python - <<'PYTHON'
 import json
+import sys
 
-print(f"mIoU on held-out images: {json.load(open('demo/eval/eval.json'))['miou']:.4f}")
+miou = json.load(open("demo/eval/eval.json"))["miou"]
+print(f"mIoU on held-out images: {miou:.4f}")
+if miou < 0.6:
+    sys.exit("error: it should be above 0.6")
 PYTHON
