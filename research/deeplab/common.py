@@ -12,6 +12,9 @@ MERGE_METHODS = ("max", "avg")
 # The name of the file that holds a network's options, beside its checkpoints and in its exports.
 OPTIONS_FILE = "model_options.json"
 
+# Not below 0: the network is quantised.
+_QUANTIZE_FLAG = "quantize_delay_step"
+
 
 def _option(default: Any, *, adjustable: bool = False) -> Any:
     """A field of `ModelOptions`.
@@ -116,6 +119,10 @@ class ModelOptions:
     merge_method: str = _option("max", adjustable=True)
     # Upsample logits and take the arg-max, or upsample the arg-max.
     prediction_with_upsampled_logits: bool = _option(True, adjustable=True)
+
+    # Whether weights and activations are rounded as 8-bit integers round them, see
+    # `core.quantization` (the official flag quantize_delay_step, not below 0).
+    quantize: bool = _option(False)
 
     # --- The images ---
     # (height, width) that images are cropped or padded to. None: unknown.
@@ -238,6 +245,10 @@ class ModelOptions:
                 flag = flag_values[field.name]
                 if stored is None or flag.present:
                     values[field.name] = flag.value
+        if _QUANTIZE_FLAG in flag_values:
+            flag = flag_values[_QUANTIZE_FLAG]
+            if stored is None or flag.present:
+                values["quantize"] = flag.value >= 0
         options = cls(**{**values, **fixed})
         if stored:
             _check_against(options, stored)
@@ -282,6 +293,12 @@ def _check_against(options: ModelOptions, stored: ModelOptions) -> None:
                 f"{asked} classes are asked for (by --dataset or --num_classes), but the checkpoint"
                 f" was trained with {trained}: name the data set that it was trained on, or another"
                 " folder for a new run"
+            )
+        if field.name == "quantize" and asked != trained:
+            raise ValueError(
+                f"--{_QUANTIZE_FLAG} is {'not ' * asked}below 0, but the checkpoint was trained"
+                f" with{'out' * asked} quantisation; leave the flag out to take the trained value,"
+                " or name another folder for a new run"
             )
         if asked != trained and not field.metadata["adjustable"]:
             raise ValueError(

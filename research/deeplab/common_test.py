@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from absl import flags
 
-from deeplab import common
+from deeplab import common, train
+from deeplab.testing import tiny
 
 
 def _parse(*arguments: str) -> flags.FlagValues:
@@ -27,7 +28,7 @@ def test_flags_left_out_are_the_defaults():
 def test_every_field_is_a_flag_or_given_by_the_script():
     values = _parse()
     fields = {field.name for field in dataclasses.fields(common.ModelOptions)}
-    assert fields - set(values) == {"num_classes", "crop_size"}
+    assert fields - set(values) == {"num_classes", "crop_size", "quantize"}
 
 
 def test_flags_fill_the_fields_in():
@@ -115,6 +116,20 @@ def test_a_flag_that_contradicts_training_names_both_values(argument, message):
     stored = common.ModelOptions(depth_multiplier=0.5)
     with pytest.raises(ValueError, match=message):
         common.ModelOptions.from_flags(_parse(argument), stored=stored)
+
+
+def test_a_delay_that_is_not_below_zero_quantises():
+    def options(*arguments, stored=None):
+        return common.ModelOptions.from_flags(tiny.parse(train, arguments), stored=stored)
+
+    assert not options().quantize
+    quantized = options("--quantize_delay_step=0")
+    assert quantized.quantize
+    assert options(stored=quantized).quantize
+    with pytest.raises(ValueError, match="--quantize_delay_step is below 0, .* with quantisation"):
+        options("--quantize_delay_step=-1", stored=quantized)
+    with pytest.raises(ValueError, match="is not below 0, .* was trained without quantisation"):
+        options("--quantize_delay_step=5", stored=options())
 
 
 @pytest.mark.parametrize(

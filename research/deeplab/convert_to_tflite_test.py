@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab import convert_to_tflite
+from deeplab import convert_to_tflite, model
+from deeplab.core import feature_extractor
 from deeplab.testing import tiny
 from deeplab.utils import inference_graph, tflite
 
@@ -32,30 +33,15 @@ def graph(net, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def quantized_graph(tmp_path_factory):
-    """A small graph as quantisation-aware training leaves one, its images of a fixed size."""
-    random = np.random.default_rng(0)
+def quantized_net():
+    return tiny.quantized_network()
 
-    def weights(*shape):
-        values = random.normal(0, 0.4, shape).astype(np.float32)
-        return tf.quantization.fake_quant_with_min_max_vars(values, -1, 1, narrow_range=True)
 
-    def convolve(x, weights, limits):
-        y = tf.nn.bias_add(tf.nn.conv2d(x, weights, 1, "SAME"), np.zeros(weights.shape[-1], "f"))
-        y = tf.nn.relu6(y) if limits[0] == 0 else y
-        return tf.quantization.fake_quant_with_min_max_vars(y, *limits)
-
-    with tf.Graph().as_default() as built:
-        images = tf.compat.v1.placeholder(tf.uint8, (1, None, None, 3), "ImageTensor")
-        _, height, width, _ = tf.unstack(tf.shape(images))
-        x = tf.pad(tf.cast(images, tf.float32), [[0, 0], [0, 33 - height], [0, 33 - width], [0, 0]])
-        with tf.name_scope("MobilenetV2/MobilenetV2/"):
-            x = tf.identity(x * (2 / 255) - 1, "input")
-        x = convolve(x, weights(3, 3, 3, 8), (0, 6))
-        x = convolve(x, weights(3, 3, 8, 8), (0, 6))
-        x = convolve(x, weights(1, 1, 8, 4), (-8, 8))
-        tf.argmax(x, axis=-1, name="ArgMax")
-    return write(tmp_path_factory.mktemp("graph") / "quantized.pb", built.as_graph_def())
+@pytest.fixture(scope="module")
+def quantized_graph(quantized_net, tmp_path_factory):
+    """Our frozen graph of a quantised network for 33x33 pixels."""
+    graph_def, _ = inference_graph.frozen(quantized_net)
+    return write(tmp_path_factory.mktemp("graph") / "quantized.pb", graph_def)
 
 
 @pytest.fixture(scope="module")
@@ -128,8 +114,10 @@ class TestQuantized:
     def test_is_all_integers_and_agrees(self, quantized_graph, photo, tmp_path, capsys):
         path = tmp_path / "model.tflite"
         convert(quantized_graph, f"--output_tflite_path={path}", f"--test_image_path={photo}")
-        assert agreement(capsys) > 97
-        given, result, _ = details(path)
+        # Classes are close in a random network: half a grey level changes a tenth of its labels.
+        assert agreement(capsys) > 80
+        given, result, operations = details(path)
+        assert not {name for name in operations if "Flex" in name}
         assert (given["shape"].tolist(), given["dtype"]) == ([1, 33, 33, 3], np.uint8)
         scale, zero_point = given["quantization"]
         assert scale == pytest.approx(1 / 127.5, rel=1e-4)
@@ -138,6 +126,32 @@ class TestQuantized:
         interpreter = tf.lite.Interpreter(model_path=str(path))
         types = {each["dtype"] for each in interpreter.get_tensor_details()}
         assert np.float32 not in types
+
+    def test_logits_are_those_of_the_network(self, quantized_net, quantized_graph):
+        """On average a few of the 256 numbers off, after fifty convolutions."""
+        graph_def = tflite.read_graph(str(quantized_graph))
+        quantizers = [node.name for node in graph_def.node if node.op.startswith("FakeQuant")]
+        model = tflite.convert(graph_def, INPUT, f"{quantizers[-1]}:0")
+        interpreter = tf.lite.Interpreter(model_content=model)
+        interpreter.allocate_tensors()
+        (given,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
+        step, zero = result["quantization"]
+        for seed in range(10, 13):
+            image = tiny.picture(33, 33, seed)[np.newaxis]
+            interpreter.set_tensor(given["index"], image)
+            interpreter.invoke()
+            ours = np.float32(interpreter.get_tensor(result["index"])) - zero
+            theirs = np.round(quantized_net.single_scale(image)["logits"] / step)
+            assert np.ptp(theirs) > 150
+            assert np.mean(np.abs(ours - theirs)) < 5
+            assert np.max(np.abs(ours - theirs)) < 26
+
+    def test_an_input_with_a_scale_for_each_colour_is_refused(self, tmp_path):
+        net = model.DeepLab(tiny.OPTIONS.replace(quantize=True))
+        net.preprocess = feature_extractor.subtract_vgg_mean
+        graph_def, _ = inference_graph.frozen(net)
+        with pytest.raises(ValueError, match=f"{INPUT} has another scale for each colour"):
+            convert(write(tmp_path / "graph.pb", graph_def))
 
     def test_dynamic_range_is_refused(self, quantized_graph):
         with pytest.raises(ValueError, match="--dynamic_range is for float graphs"):

@@ -120,7 +120,6 @@ def test_it_waits_for_training_and_evaluates_what_comes(
         ("--eval_split=test", "no file matches .*test-.*holds val-00000"),
         ("--dataset=unknown", "there is no data set 'unknown'"),
         ("--checkpoint_dir=/nowhere/model.ckpt-5", "no checkpoint at /nowhere/model.ckpt-5"),
-        ("--quantize_delay_step=0", "--quantize_delay_step=0 is not there yet"),
         ("--master=grpc://host", "--master=grpc://host is not there yet"),
         ("--crf_bi_w=5", "--crf_bi_w has no effect without --crf"),
         ("--eval_scales=0", "--eval_scales is .*above 0"),

@@ -21,8 +21,6 @@ _UNUSED_FLAGS = {
     **common.UNUSED_FLAGS,
     "label_weights": "weights of classes count in the loss of training only",
 }
-# Flags whose work is not there yet, with the only value that can be asked for.
-_NOT_THERE_YET = {"quantize_delay_step": -1}
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -71,7 +69,12 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     define("multi_float", "inference_scales", [1.0], "Scale at which to see images; repeat it.")
     define("bool", "add_flipped_images", False, "Also see them flipped left to right.")
     define("bool", "use_ema", False, "Take the moving averages of the weights.")
-    define("integer", "quantize_delay_step", -1, "Not below 0: the network is quantised.")
+    define(
+        "integer",
+        "quantize_delay_step",
+        -1,
+        "Not below 0: the network is quantised. Default: as it was trained.",
+    )
     define(
         "bool",
         "save_inference_graph",
@@ -93,7 +96,6 @@ def main(argv: Sequence[str]) -> None:
     del argv
     values = flags.FLAGS
     common.log_unused_flags(values, _UNUSED_FLAGS)
-    common.refuse_unfinished_flags(values, _NOT_THERE_YET)
     crf = crf_flags.from_flags(values)
     if not values.inference_scales or min(values.inference_scales) <= 0:
         raise ValueError(

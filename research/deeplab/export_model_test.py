@@ -116,7 +116,6 @@ class TestErrors:
             (["--crf", "--crf_pos_sxy=0"], "--crf_pos_sxy is 0.0; it must be above 0"),
             (["--inference_scales=0"], "--inference_scales is .0.0.; every scale must be above 0"),
             (["--save_inference_graph"], "--save_inference_graph goes with a frozen graph"),
-            (["--quantize_delay_step=0"], "--quantize_delay_step=0 is not there yet"),
             (["--dataset=cityscapes"], "--dataset=cityscapes has 19 classes, the network 4"),
             (["--dataset=camvid"], "there is no data set 'camvid'"),
         ],

@@ -15,6 +15,7 @@ from deeplab.core import (
     dense_prediction_cell,
     feature_extractor,
     layers,
+    quantization,
     utils,
 )
 
@@ -73,11 +74,13 @@ class Logits(layers.Container):
             for index, rate in enumerate(atrous_rates)
         ]
 
-    def call(self, features: tf.Tensor) -> tf.Tensor:
+    def call(self, features: tf.Tensor, training: bool = False) -> tf.Tensor:
         """[B, h, w, C] -> [B, h, w, num_classes]."""
         count = len(self.branches)
         shares = tf.split(features, count, axis=-1) if self.split else [features] * count
-        return tf.add_n([branch(x) for branch, x in zip(self.branches, shares, strict=True)])
+        return tf.add_n(
+            [branch(x, training=training) for branch, x in zip(self.branches, shares, strict=True)]
+        )
 
 
 @keras.saving.register_keras_serializable(package="deeplab")
@@ -108,7 +111,7 @@ class DeepLab(keras.Model):
         super().__init__(name=name, autocast=False, **kwargs)
         self.options = options
         self.fine_tune_batch_norm = True
-        with _precision(self.dtype_policy):
+        with _precision(self.dtype_policy), quantization.quantized(options.quantize):
             self._add_parts(options)
         with tf.init_scope():
             channels = self(tf.zeros((1, 33, 33, 3))).shape[-1]
@@ -194,7 +197,7 @@ class DeepLab(keras.Model):
         outputs["head"] = x
         if self.decoder:
             x = self.decoder(x, end_points, image_size=size, training=training)
-        outputs["logits"] = self.logits(x) if self.logits else x
+        outputs["logits"] = self.logits(x, training=training) if self.logits else x
         return outputs
 
     def multi_scale(

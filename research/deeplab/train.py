@@ -28,10 +28,6 @@ _UNUSED_FLAGS = {
     "num_ps_tasks": "every host keeps the variables, and all make the same updates",
     "master": "hosts find each other by TF_CONFIG (g3doc/distributed.md shows how)",
 }
-# Flags whose work is not there yet, with the only value that can be asked for.
-_NOT_THERE_YET = {
-    "quantize_delay_step": -1,
-}
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -179,7 +175,12 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "Step at which --top_k_percent_pixels is reached, from all pixels at step 0.",
     )
     define("float", "top_k_percent_pixels", 1.0, "Share of the pixels, the hardest, that train.")
-    define("integer", "quantize_delay_step", -1, "Step at which quantised training begins.")
+    define(
+        "integer",
+        "quantize_delay_step",
+        -1,
+        "Step from which on the network is trained with values rounded to 8 bits; below 0: never.",
+    )
 
     define(
         "string",
@@ -197,7 +198,6 @@ def main(argv: Sequence[str]) -> None:
     del argv
     values = flags.FLAGS
     common.log_unused_flags(values, _UNUSED_FLAGS)
-    common.refuse_unfinished_flags(values, _NOT_THERE_YET)
 
     import keras
     import tensorflow as tf

@@ -144,7 +144,6 @@ def test_a_checkpoint_of_another_data_set_starts_a_run(data, tmp_path, caplog):
         ("--num_clones=99", "--num_clones is 99, but this host has"),
         ("--num_replicas=2", "--num_replicas is 2, but TF_CONFIG names 1 hosts"),
         ("--task=1", "--task is 1, but TF_CONFIG makes this host number 0"),
-        ("--quantize_delay_step=0", "--quantize_delay_step=0 is not there yet"),
         ("--eval_every=-1", "--eval_every is -1; it must be at least 0"),
         ("--learning_policy=multi_steps", "needs rising --boundaries and one more"),
         ("--drop_path_keep_prob=0", "--drop_path_keep_prob is 0.0; it must be above 0"),

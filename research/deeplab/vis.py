@@ -31,7 +31,7 @@ _UNUSED_FLAGS = {
     "label_weights": "weights of classes count in the loss of training only",
 }
 # Flags whose work is not there yet, with the only value that can be asked for.
-_NOT_THERE_YET = {"master": "", "quantize_delay_step": -1}
+_NOT_THERE_YET = {"master": ""}
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -75,7 +75,12 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     define("multi_float", "eval_scales", [1.0], "Scale at which to see the images; repeat it.")
     define("bool", "add_flipped_images", False, "Also see them flipped left to right.")
     define("bool", "use_ema", False, "Take the moving averages of the weights.")
-    define("integer", "quantize_delay_step", -1, "Not below 0: the network is quantised.")
+    define(
+        "integer",
+        "quantize_delay_step",
+        -1,
+        "Not below 0: the network is quantised. Default: as it was trained.",
+    )
 
     define(
         "string",

@@ -100,7 +100,6 @@ def test_a_crf_refines_what_is_shown(images, dataset, checkpoint, tmp_path):
         (["--images=/nowhere/*.jpg"], r"--images: there is no file /nowhere/\*.jpg"),
         (["--dataset_dir=/nowhere"], "no file matches /nowhere/val-"),
         (["--images={}", "--vis_batch_size=0"], "--vis_batch_size is 0"),
-        (["--images={}", "--quantize_delay_step=0"], "--quantize_delay_step=0 is not there yet"),
         (["--images={}", "--dataset=cityscapes"], "4 classes, but --dataset=cityscapes has 19"),
     ],
 )

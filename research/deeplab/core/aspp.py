@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-import keras
 import tensorflow as tf
 
-from deeplab.core import layers, utils
+from deeplab.core import layers, quantization, utils
 
 # Batch norm of everything after the backbone.
 HEAD_BATCH_NORM = layers.BatchNormOptions(decay=0.9997, epsilon=1e-5)
@@ -152,7 +151,15 @@ class ASPP(layers.Container):
         self.concat_projection = self.dropout = None
         if concat_projection:
             self.concat_projection = layers.Conv2D(filters, 1, name="concat_projection", **common)
-            self.dropout = keras.layers.Dropout(1.0 - _KEEP_PROBABILITY)
+            self.dropout = quantization.Dropout(
+                1.0 - _KEEP_PROBABILITY, "concat_projection_dropout"
+            )
+
+        # The official code rounds the gated features where they are no concatenation.
+        self.quantize = None
+        if self.squeeze_and_excitation and concat_projection:
+            # The second product of the official graph outside of all scopes, after preprocessing.
+            self.quantize = quantization.quantizer(quantization.PRODUCT, "mul_1")
 
     def call(self, features: tf.Tensor, training: bool = False, scale: float = 1.0) -> tf.Tensor:
         """Features [B, h, w, C] -> [B, h, w, filters] (more without the projection).
@@ -171,4 +178,6 @@ class ASPP(layers.Container):
         if self.concat_projection:
             y = self.concat_projection(y, training=training)
             y = self.dropout(y, training=training)
-        return y * image_feature if self.squeeze_and_excitation else y
+        if self.squeeze_and_excitation:
+            y = y * image_feature
+        return self.quantize(y, training=training) if self.quantize else y

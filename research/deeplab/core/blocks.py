@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from deeplab.core import layers
+from deeplab.core import layers, quantization
 
 
 class _Pointwise(layers.Conv2D):
@@ -32,6 +32,7 @@ class SeparableConv2D(keras.layers.Layer):
         batch_norm: layers.BatchNormOptions | None = None,
         activation: layers.Activation | None = None,
         initializer: keras.initializers.Initializer,
+        quantizer: str | None = quantization.ACTIVATION,
         name: str,
     ):
         """Sets the layer up; the arguments are those of `layers.Conv2D`."""
@@ -51,6 +52,7 @@ class SeparableConv2D(keras.layers.Layer):
             batch_norm=batch_norm,
             activation=activation,
             initializer=initializer,
+            quantizer=quantizer,
             name=".pointwise",
         )
         self.filters = filters
@@ -102,7 +104,10 @@ class SqueezeExcite(layers.Container):
             initializer=initializer,
             name="Conv_1",
         )
+        self.quantize = quantization.quantizer(quantization.PRODUCT, "mul")
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """[B, H, W, C] -> [B, H, W, C]; the means are those of the whole map."""
-        return x * self.excite(self.squeeze(tf.reduce_mean(x, axis=(1, 2), keepdims=True)))
+        means = tf.reduce_mean(x, axis=(1, 2), keepdims=True)
+        gates = layers.apply([self.squeeze, self.excite], means, training)
+        return self.quantize(x * gates, training=training)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from deeplab.core import aspp, layers, utils
+from deeplab.core import aspp, layers, quantization, utils
 
 _PROJECTED_FILTERS = 48
 
@@ -48,6 +48,11 @@ class DecoderStage(layers.Container):
             name=f"feature_projection0{suffix}",
             **common,
         )
+        if sum_merge:
+            # Officially named after what comes before the sum: an activation or not.
+            operation = f"add{suffix}" if output_is_logits else ""
+            name = quantization.SUM if output_is_logits else f"{quantization.AFTER_SUM}{suffix}"
+            self.quantize = quantization.quantizer(name, operation)
         separable_conv = separable_conv and not output_is_logits
         if separable_conv:
             names = ["decoder_split_sep_conv0"] if sum_merge else ["decoder_conv0", "decoder_conv1"]
@@ -70,7 +75,8 @@ class DecoderStage(layers.Container):
         features = utils.resize_bilinear(features, size)
         low_level = utils.resize_bilinear(self.projection(low_level, training=training), size)
         if self.sum_merge:
-            return layers.apply(self.convs, features, training) + low_level
+            y = layers.apply(self.convs, features, training) + low_level
+            return self.quantize(y, training=training)
         return layers.apply(self.convs, tf.concat((features, low_level), axis=-1), training)
 
 

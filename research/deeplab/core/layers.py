@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import keras
 import tensorflow as tf
 
-from deeplab.core import depthwise
+from deeplab.core import depthwise, quantization
 
 Activation = Callable[[tf.Tensor], tf.Tensor]
 
@@ -30,9 +30,11 @@ class BatchNormOptions:
     epsilon: float
 
 
-def q_sigmoid(x: tf.Tensor) -> tf.Tensor:
+@quantization.in_steps("mul")
+def q_sigmoid(x: tf.Tensor, quantize: quantization.Steps = quantization.leave_steps) -> tf.Tensor:
     """The piecewise linear sigmoid that quantises well (official `utils.q_sigmoid`)."""
-    return tf.nn.relu6(x + 3) * tf.constant(0.16667, x.dtype)
+    gate = quantize(tf.nn.relu6(x + 3), "relu6")
+    return quantize(gate * tf.constant(0.16667, x.dtype), "mul")
 
 
 def pair(value: int | Sequence[int]) -> tuple[int, int]:
@@ -120,10 +122,28 @@ class BatchNorm(keras.layers.Layer):
             y, mean, variance = tf.compat.v1.nn.fused_batch_norm(
                 x, self.gamma.value, self.beta.value, epsilon=self.options.epsilon
             )
+        self._move(mean, variance)
+        return y
+
+    def _move(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
+        """Moves the averages towards a batch's mean and unbiased variance."""
         step = 1.0 - self.options.decay
         self.moving_mean.assign_sub((self.moving_mean.value - mean) * step)
         self.moving_variance.assign_sub((self.moving_variance.value - variance) * step)
-        return y
+
+    def batch_correction(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Factor and offset, float32 [channels], that make `affine`'s scale that of the batch.
+
+        With them, features that were scaled for the moving averages are normalised with the mean
+        and variance of `x` [B, H, W, C], the features without that scale. Moves the averages.
+        """
+        mean, variance = tf.nn.moments(tf.cast(x, tf.float32), (0, 1, 2))
+        deviation = tf.sqrt(self.moving_variance.value + self.options.epsilon)
+        inverse = tf.math.rsqrt(variance + self.options.epsilon)
+        factor, offset = deviation * inverse, self.beta.value - mean * self.gamma.value * inverse
+        count = tf.cast(tf.size(x) / tf.size(mean), tf.float32)
+        self._move(mean, variance * count / tf.maximum(count - 1.0, 1.0))
+        return factor, offset
 
     def _normalize_over_replicas(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """`x` normalised with the statistics of all replicas, their mean and unbiased variance."""
@@ -169,6 +189,7 @@ class _Convolution(keras.layers.Layer):
         use_bias: bool = False,
         activation: Activation | None = None,
         initializer: keras.initializers.Initializer | None = None,
+        quantizer: str | None = quantization.ACTIVATION,
         name: str | None = None,
     ):
         """Sets the layer up.
@@ -183,6 +204,8 @@ class _Convolution(keras.layers.Layer):
             use_bias: add a bias to the output, where there is no batch norm.
             activation: applied last; None: linear.
             initializer: of the weight; None: Glorot's uniform one.
+            quantizer: official name of the output's quantiser in a quantised network; None: what
+                follows quantises it. See `quantization.Output`.
             name: the official scope.
         """
         super().__init__(name=name)
@@ -191,10 +214,11 @@ class _Convolution(keras.layers.Layer):
         self.rate = pair(rate)
         self.symmetric_padding = symmetric_padding and stride > 1
         self.use_bias = use_bias
-        self.activation = activation
+        self.activation = quantization.output(activation, quantizer)
         # A copy: an initialiser gives the same values each time it is called.
         self.initializer = (initializer or glorot_uniform()).clone()
         self.batch_norm = BatchNorm(batch_norm) if batch_norm else None
+        self.quantize = quantization.quantizer(quantization.WEIGHTS)
 
     def add_variables(self, name: str, shape: tuple[int, ...], channels: int) -> None:
         """Makes the weight of that name and shape, and what `channels` of output need."""
@@ -220,19 +244,38 @@ class _Convolution(keras.layers.Layer):
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """[B, H, W, in] -> [B, ceil(H / stride), ceil(W / stride), out]."""
         kernel, bias = self.kernel.value, None
+        x, padding = self.pad(x)
         normalize = self.batch_norm is not None and self.batch_norm.uses_batch(training)
+        if normalize and isinstance(self.quantize, quantization.Quantizer):
+            y = self._normalize_quantized(x, padding)
+            return self.activation(y, training=training)
         if self.batch_norm and not normalize:
             scale, bias = self.batch_norm.affine()
             kernel = self.scale(kernel, scale)
         elif self.use_bias:
             bias = self.bias.value
-        x, padding = self.pad(x)
+        kernel = self.quantize(kernel, training=training)
         y = self.convolve(x, tf.cast(kernel, x.dtype), padding)
         if bias is not None:
             y = tf.nn.bias_add(y, tf.cast(bias, y.dtype))
         if normalize:
             y = self.batch_norm(y, training=training)
-        return self.activation(y) if self.activation else y
+        return self.activation(y, training=training)
+
+    def _normalize_quantized(self, x: tf.Tensor, padding: str) -> tf.Tensor:
+        """Convolves with the kernel that inference will have, and normalises with the batch.
+
+        The kernel is scaled by the moving average before it is quantised and by the batch's own
+        deviation afterwards, so that it is rounded as in inference and does not jump from batch
+        to batch (TensorFlow 1's `fold_batch_norms`, arXiv 1806.08342, section 3.2).
+        """
+        kernel = self.kernel.value
+        y = self.convolve(x, tf.cast(kernel, x.dtype), padding)
+        scale, _ = self.batch_norm.affine()
+        factor, offset = self.batch_norm.batch_correction(y)
+        kernel = self.quantize(self.scale(kernel, scale), training=True)
+        y = self.convolve(x, tf.cast(kernel, x.dtype), padding)
+        return y * tf.cast(factor, y.dtype) + tf.cast(offset, y.dtype)
 
 
 class Conv2D(_Convolution):

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from deeplab.core import atrous, blocks, layers
+from deeplab.core import atrous, blocks, layers, quantization
 
 # Channels inside blocks are multiples of this, whatever those of their outputs are.
 _INNER_DIVISOR = 8
@@ -63,6 +63,16 @@ def _convolution_options() -> dict[str, Any]:
     }
 
 
+def _second(activation: layers.Activation) -> str:
+    """Official name of the quantiser of the second such activation in a scope.
+
+    Those of activations of several steps lie in the scope of the block, the others in that of
+    their convolution.
+    """
+    several = hasattr(activation, "steps")
+    return f"{quantization.ACTIVATION}_1" if several else quantization.ACTIVATION
+
+
 class InvertedBottleneck(layers.Container):
     """Expansion, depthwise convolution, squeeze-and-excitation, linear projection, residual.
 
@@ -105,6 +115,7 @@ class InvertedBottleneck(layers.Container):
                 stride=stride,
                 rate=rate,
                 activation=design.activation,
+                quantizer=_second(design.activation) if self.expand else quantization.ACTIVATION,
                 name="depthwise",
                 **_convolution_options(),
             )
@@ -115,6 +126,8 @@ class InvertedBottleneck(layers.Container):
             )
         self.project = layers.Conv2D(filters, 1, name="project", **_convolution_options())
         self.residual = design.residual and stride == 1 and filters == channels
+        if self.residual:
+            self.quantize = quantization.quantizer(quantization.AFTER_SUM)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor | None]:
         """[B, H, W, C] -> the block's output, and that of its depthwise convolution if any."""
@@ -124,9 +137,11 @@ class InvertedBottleneck(layers.Container):
         if self.depthwise:
             y = depthwise = self.depthwise(y, training=training)
         if self.squeeze_excite:
-            y = self.squeeze_excite(y)
+            y = self.squeeze_excite(y, training=training)
         y = self.project(y, training=training)
-        return y + x if self.residual else y, depthwise
+        if self.residual:
+            y = self.quantize(y + x, training=training)
+        return y, depthwise
 
 
 class Mobilenet(layers.Container):
@@ -198,6 +213,7 @@ class Mobilenet(layers.Container):
                 scaled(last_filters),
                 1,
                 activation=activation,
+                quantizer=_second(activation),
                 name="Conv_1",
                 **_convolution_options(),
             )

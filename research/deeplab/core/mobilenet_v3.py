@@ -4,14 +4,16 @@ import functools
 
 import tensorflow as tf
 
-from deeplab.core import mobilenet
+from deeplab.core import mobilenet, quantization
 
 _SCOPE = "MobilenetV3"
 
 
-def hard_swish(x: tf.Tensor) -> tf.Tensor:
+@quantization.in_steps("hard_swish/mul", "hard_swish/mul_1")
+def hard_swish(x: tf.Tensor, quantize: quantization.Steps = quantization.leave_steps) -> tf.Tensor:
     """A piecewise x * sigmoid(x) (arXiv 1905.02244, section 5.2)."""
-    return x * tf.nn.relu6(x + 3) * tf.constant(1.0 / 6.0, x.dtype)
+    y = quantize(x * quantize(tf.nn.relu6(x + 3), "relu6"), "hard_swish/mul")
+    return quantize(y * tf.constant(1.0 / 6.0, x.dtype), "hard_swish/mul_1")
 
 
 # The blocks of Tables 1 and 2 of the paper: ReLU or hard-swish, with squeeze-and-excitation or not.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
-from deeplab.core import atrous, layers
+from deeplab.core import atrous, layers, quantization
 
 # Makes a convolution from its filters, kernel size and the keyword arguments of `layers.Conv2D`.
 Convolution = Callable[..., layers.Conv2D]
@@ -44,8 +44,8 @@ class ResidualUnit(layers.Container):
         end_point: the official name of its last convolution's output.
         expansion: output channels for each filter of the 3x3 convolutions.
 
-    A subclass has `make_convolutions(conv, filters, rate)`: the convolutions, to be applied in
-    turn, the last one linear.
+    A subclass has `make_convolutions(conv, filters, rate, quantizer)`: the convolutions, to be
+    applied in turn, the last one linear, and its output's quantiser that of this name.
     """
 
     scope = ""
@@ -64,11 +64,14 @@ class ResidualUnit(layers.Container):
         """
         super().__init__(name=self.scope)
         self.stride = stride
-        self.convs = self.make_convolutions(conv, filters, rate)
         outputs = filters * self.expansion
+        # The official names of what the sum quantises: first the shortcut, if it is a convolution.
+        names = [quantization.BEFORE_SUM, quantization.ACTIVATION]
         self.shortcut = None
         if inputs != outputs:
-            self.shortcut = conv(outputs, 1, stride=stride, name="shortcut")
+            self.shortcut = conv(outputs, 1, stride=stride, quantizer=names.pop(0), name="shortcut")
+        self.convs = self.make_convolutions(conv, filters, rate, names[0])
+        self.quantize = quantization.quantizer(quantization.ACTIVATION)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
         """[B, H, W, inputs] -> the unit's output, and that of its last convolution."""
@@ -77,7 +80,7 @@ class ResidualUnit(layers.Container):
             x = self.shortcut(x, training=training)
         elif self.stride > 1:
             x = x[:, :: self.stride, :: self.stride]
-        return tf.nn.relu(x + residual), residual
+        return self.quantize(tf.nn.relu(x + residual), training=training), residual
 
 
 class Bottleneck(ResidualUnit):
@@ -88,14 +91,14 @@ class Bottleneck(ResidualUnit):
     expansion = 4
 
     def make_convolutions(
-        self, conv: Convolution, filters: int, rate: int
+        self, conv: Convolution, filters: int, rate: int, quantizer: str
     ) -> list[keras.layers.Layer]:
         """See the base class."""
         relu = tf.nn.relu
         return [
             conv(filters, 1, activation=relu, name="conv1"),
             conv(filters, 3, stride=self.stride, rate=rate, activation=relu, name="conv2"),
-            conv(filters * self.expansion, 1, name="conv3"),
+            conv(filters * self.expansion, 1, quantizer=quantizer, name="conv3"),
         ]
 
 
@@ -106,12 +109,12 @@ class LiteBottleneck(ResidualUnit):
     end_point = "lite_bottleneck_v1/conv2"
 
     def make_convolutions(
-        self, conv: Convolution, filters: int, rate: int
+        self, conv: Convolution, filters: int, rate: int, quantizer: str
     ) -> list[keras.layers.Layer]:
         """See the base class."""
         return [
             conv(filters, 3, rate=rate, activation=tf.nn.relu, name="conv1"),
-            conv(filters, 3, stride=self.stride, rate=rate, name="conv2"),
+            conv(filters, 3, stride=self.stride, rate=rate, quantizer=quantizer, name="conv2"),
         ]
 
 

@@ -3,13 +3,12 @@
 See arXiv 1802.02611, section 3.2 and figure 4; official `core/xception.py`.
 """
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
 
-from deeplab.core import atrous, blocks, layers
+from deeplab.core import atrous, blocks, layers, quantization, scopes
 
 _EXIT_FLOW = ((728, 1024, 1024), (1536, 1536, 2048))
 _MIDDLE_FILTERS = 728
@@ -45,6 +44,7 @@ class XceptionModule(layers.Container):
         bounded_activation: bool,
         squeeze_and_excitation: bool,
         regularize_depthwise: bool,
+        activated_next: bool,
     ):
         """Sets the module up.
 
@@ -57,6 +57,7 @@ class XceptionModule(layers.Container):
             squeeze_and_excitation: whether the channels are gated before the shortcut is added.
             regularize_depthwise: `blocks.SeparableConv2D` in place of a depthwise and a pointwise
                 convolution that each have their batch norm.
+            activated_next: whether the next module begins with an activation.
         """
         super().__init__(name="xception_module")
         self.shortcut = shortcut
@@ -66,6 +67,14 @@ class XceptionModule(layers.Container):
             inner_activation = self.activation
         else:
             inner_activation = _clip if bounded_activation else None
+        # In a quantised network a convolution's output is rounded after the ReLU that follows, or
+        # before what is added.
+        rectified = shortcut != "none" and not bounded_activation
+        quantizers = [quantization.ACTIVATION] * len(filters)
+        if rectified:
+            quantizers = [None] * (len(filters) - 1)
+            quantizers += [quantization.BEFORE_SUM if activated_next else quantization.ACTIVATION]
+        self.quantize_sum = quantization.quantizer(quantization.SUM if rectified else None, "add")
         self.separable_convs = []
         for index, channels in enumerate(filters):
             spatial = {
@@ -80,6 +89,7 @@ class XceptionModule(layers.Container):
                         channels,
                         3,
                         activation=inner_activation,
+                        quantizer=quantizers[index],
                         name=name,
                         **spatial,
                         **_NORMALIZED,
@@ -98,11 +108,17 @@ class XceptionModule(layers.Container):
                         channels,
                         1,
                         activation=inner_activation,
+                        quantizer=quantizers[index],
                         name=f"{name}_pointwise",
                         **_NORMALIZED,
                     ),
                 ]
             self.separable_convs.append(conv)
+        name = quantization.ACTIVATION if rectified else None
+        self.quantize_activated = [
+            quantization.quantizer(None),
+            *(quantization.quantizer(name, conv[-1].name) for conv in self.separable_convs[:-1]),
+        ]
         self.squeeze_excite = None
         if squeeze_and_excitation:
             squeezed = 8 * round(filters[-1] / _SQUEEZE_FACTOR / 8)
@@ -113,35 +129,37 @@ class XceptionModule(layers.Container):
                 filters[-1], 1, stride=stride, name="shortcut", **_NORMALIZED
             )
 
-    def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """[B, H, W, C] -> the module's output, and those of its separable convolutions.
+    def call(
+        self, x: tf.Tensor, activated: tf.Tensor | None = None, training: bool = False
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Applies the module.
 
-        The latter are named after the last layer of each, e.g. `separable_conv2_pointwise`.
+        Args:
+            x: [B, H, W, C].
+            activated: what the activation that it begins with makes of `x`, where that is known.
+            training: whether batch statistics are used.
+
+        Returns:
+            Its output, and those of its separable convolutions, named after the last layer of
+            each, e.g. `separable_conv2_pointwise`.
         """
         end_points = {}
         y = x
-        for conv in self.separable_convs:
-            if self.shortcut != "none":
-                y = self.activation(y)
+        for conv, quantize in zip(self.separable_convs, self.quantize_activated, strict=True):
+            if activated is not None:
+                y, activated = activated, None
+            elif self.shortcut != "none":
+                y = quantize(self.activation(y), training=training)
             y = end_points[conv[-1].name] = layers.apply(conv, y, training)
         if self.squeeze_excite:
-            y = self.squeeze_excite(y)
+            y = self.squeeze_excite(y, training=training)
         if self.shortcut != "none":
             shortcut = self.projection(x, training=training) if self.projection else x
             if self.bounded_activation:
                 y = tf.nn.relu6(_clip(y) + _clip(shortcut))
             else:
-                y = y + shortcut
+                y = self.quantize_sum(y + shortcut, training=training)
         return y, end_points
-
-
-@contextlib.contextmanager
-def _scopes(path: str) -> Iterator[None]:
-    """Nested Keras name scopes, for official scopes that are no layers."""
-    with contextlib.ExitStack() as stack:
-        for name in path.split("/"):
-            stack.enter_context(keras.name_scope(name))
-        yield
 
 
 class Xception(layers.Container):
@@ -205,6 +223,8 @@ class Xception(layers.Container):
         ]
         self.scopes: list[str] = []
         self.xception_modules: list[XceptionModule] = []
+        # Of what the activation that the next module begins with makes of a module's output.
+        self.quantize_activated: list[Callable[..., tf.Tensor]] = []
 
         def add(
             scope: str,
@@ -214,6 +234,7 @@ class Xception(layers.Container):
             grid: Sequence[int] = (1, 1, 1),
         ) -> None:
             stride, rate = strides.next(designed_stride)
+            activated_next = not scope.startswith("exit_flow")
             self.scopes.append(scope)
             self.xception_modules.append(
                 XceptionModule(
@@ -224,7 +245,12 @@ class Xception(layers.Container):
                     bounded_activation=bounded_activation,
                     squeeze_and_excitation=squeeze_and_excitation and filters[-1] in (728, 1024),
                     regularize_depthwise=regularize_depthwise,
+                    activated_next=activated_next,
                 )
+            )
+            name = quantization.ACTIVATION if activated_next and not bounded_activation else None
+            self.quantize_activated.append(
+                quantization.quantizer(name, f"{scope}/{self.xception_modules[-1].name}")
             )
 
         for number, (filters, stride) in enumerate(entry_flow, start=1):
@@ -251,11 +277,17 @@ class Xception(layers.Container):
         the end points `global_pool` and `predictions` (probabilities) as well.
         """
         end_points = {}
-        with _scopes("entry_flow"):
+        with scopes.nested("entry_flow"):
             x = layers.apply(self.stem, x, training)
-        for scope, module in zip(self.scopes, self.xception_modules, strict=True):
-            with _scopes(scope):
-                x, inner = module(x, training=training)
+        activated = None
+        for scope, module, quantize in zip(
+            self.scopes, self.xception_modules, self.quantize_activated, strict=True
+        ):
+            with scopes.nested(scope):
+                x, inner = module(x, activated, training=training)
+            activated = None
+            if isinstance(quantize, quantization.Quantizer):
+                activated = quantize(module.activation(x), training=training)
             path = f"{scope}/{module.name}"
             end_points[path] = x
             end_points |= {f"{path}/{name}": value for name, value in inner.items()}

@@ -157,3 +157,24 @@ def configuration(name: str) -> Configuration:
                 arrays=dict(np.load(folder / "io.npz")),
             )
     raise FileNotFoundError(f"no golden configuration {name!r}; there are {configurations()}")
+
+
+def quantized(name: str) -> tuple[dict[str, dict[str, tuple]], dict[str, np.ndarray]]:
+    """The official quantised network called `name`; skips the test where it is absent.
+
+    Returns:
+        The shapes of the variables that quantisers add, by official name, in `eval` and in
+        `train`; and `image`, `pred` and `prob` at every fourth pixel. The latter are those of
+        weights quantised from -1 to 1 and of every other range as it is before training.
+    """
+    file = DATA / "quantized" / f"{name}.json.gz"
+    if file.exists():
+        facts = json.loads(gzip.decompress(file.read_bytes()))
+    else:
+        file = shared(f"golden/_quant/{name}.json")
+        facts = json.loads(file.read_text())
+    variables = {
+        mode: {key: tuple(shape) for key, shape in facts[mode]["new_variables"]}
+        for mode in ("eval", "train")
+    }
+    return variables, dict(np.load(file.with_name(f"{name}_eval.npz")))

@@ -13,6 +13,7 @@ import tensorflow as tf
 from absl import flags
 
 from deeplab import common, model
+from deeplab.core import quantization
 from deeplab.datasets.descriptor import DatasetDescriptor
 from deeplab.testing import golden
 from deeplab.utils import checkpoint
@@ -45,6 +46,19 @@ def network(options: common.ModelOptions = OPTIONS) -> model.DeepLab:
     golden.assign(variables)
     logits = net(np.stack([picture(33, 33, seed) for seed in range(8)]))
     variables["logits/semantic/biases"].assign_sub(tf.reduce_mean(logits, axis=(0, 1, 2)))
+    return net
+
+
+def quantized_network(options: common.ModelOptions = OPTIONS) -> model.DeepLab:
+    """The same network quantised, with ranges that fit pictures."""
+    net = model.DeepLab(options.replace(quantize=True))
+    variables = checkpoint.official_variables(net)
+    for name, variable in checkpoint.official_variables(network(options)).items():
+        variables[name].assign(variable)
+    net.set_fine_tune_batch_norm(False)
+    quantization.start_training(net)
+    for seed in range(4):
+        net(picture(33, 33, seed)[np.newaxis], training=True)
     return net
 
 

@@ -6,6 +6,7 @@ with a copy of its dense prediction cell if it has one.
 """
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab import common
-from deeplab.core import dense_prediction_cell
+from deeplab.core import dense_prediction_cell, scopes
 from deeplab.utils import atomic, initial_values, keras_vgg16, optimizers
 
 GLOBAL_STEP = "global_step"
@@ -30,13 +31,11 @@ Reader = Any
 def official_variables(net: keras.Model) -> dict[str, keras.Variable]:
     """The network's variables by their official names.
 
-    The name is the variable's path without the network's own name and without the layers that
-    only group others, whose names start with a dot.
+    The name is made of the variable's path, see `core.scopes`.
     """
     variables = {}
     for variable in net.weights:
-        _, _, path = variable.path.partition(f"{net.name}/")
-        name = "/".join(part for part in path.split("/") if not part.startswith("."))
+        name = scopes.official_name(variable.path, net.name)
         if name in variables:
             raise ValueError(f"two variables have the official name {name}")
         variables[name] = variable
@@ -116,7 +115,8 @@ def restore(net: keras.Model, path: str, *, averages: bool = False) -> int:
     if left := _left_out(reader.get_variable_to_shape_map(), variables):
         logging.warning(
             "%s holds %d variables that the network does not have, such as %s: if they belong"
-            " to it, flags such as --decoder_output_stride are missing and results are wrong",
+            " to it, flags such as --decoder_output_stride, --quantize_delay_step are missing and"
+            " results are wrong",
             *(path, len(left), left[0]),
         )
     step = global_step(reader)
@@ -128,12 +128,19 @@ def _left_out(stored: Iterable[str], used: Iterable[str]) -> list[str]:
     """The model variables of a checkpoint that a network does not use.
 
     Optimizer slots and moving averages lie below the variable that they belong to; variables at
-    the top level (`global_step`, `beta1_power`) are the trainer's.
+    the top level (`global_step`, `beta1_power`) are the trainer's, and so is what quantisers have
+    besides their ranges.
     """
-    stored = set(stored)
-    return sorted(
-        name for name in stored - set(used) if "/" in name and name.rpartition("/")[0] not in stored
-    )
+    stored, used = set(stored), set(used)
+    left = {name for name in stored - used if name.rpartition("/")[0] not in stored | {""}}
+    if any(map(_is_of_quantizer, used)):
+        left = {name for name in left if not _is_of_quantizer(name)}
+    return sorted(left)
+
+
+def _is_of_quantizer(name: str) -> bool:
+    """Whether a variable of this official name is a quantiser's."""
+    return re.search(r"_quant(_\d+)?/", name) is not None
 
 
 def assign(variables: Mapping[str, keras.Variable], reader: Reader, path: str) -> None:
@@ -150,6 +157,11 @@ def assign(variables: Mapping[str, keras.Variable], reader: Reader, path: str) -
     """
     shapes = reader.get_variable_to_shape_map()
     if missing := [name for name in variables if name not in shapes]:
+        if all(map(_is_of_quantizer, missing)):
+            raise ValueError(
+                f"{path} is not of a quantised network, it lacks {_some(missing)}: leave"
+                " --quantize_delay_step out"
+            )
         raise ValueError(
             f"{path} lacks {len(missing)} of {len(variables)} variables: {_some(missing)};"
             " it holds another network (--model_variant, --atrous_rates, --decoder_output_stride"

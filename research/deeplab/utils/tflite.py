@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -9,8 +10,6 @@ import tensorflow as tf
 
 from deeplab.utils import inference_graph
 
-# Mean and standard deviation that take the pixels of a quantised network, 0..255, to -1..1.
-_INPUT_STATISTICS = (127.5, 127.5)
 # A node of this name holds the preprocessed images of a MobileNet, and of every network here.
 _BACKBONE_INPUT = re.compile(r"([^/]+)/\1/input")
 
@@ -72,7 +71,8 @@ def convert(
 ) -> bytes:
     """Converts a part of a frozen graph, for images of the crop size.
 
-    A quantised graph becomes a model of 8-bit integers, which takes the pixels themselves, uint8.
+    A quantised graph becomes a model of 8-bit integers with the ranges of its training, which
+    takes the pixels themselves, uint8.
     Any other becomes a model of floats, which takes what the graph has at its input.
 
     Args:
@@ -100,7 +100,8 @@ def convert(
         if quantized:
             converter.inference_type = tf.uint8
             (name,) = converter.get_input_arrays()
-            converter.quantized_input_stats = {name: _INPUT_STATISTICS}
+            statistics = _input_statistics(graph_def, input_tensor, shape[1:3])
+            converter.quantized_input_stats = {name: statistics}
         elif dynamic_range:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         try:
@@ -124,6 +125,26 @@ def _input_spec(graph_def: tf.compat.v1.GraphDef, input_tensor: str) -> tuple[tf
         f"the size of {preprocessed} is not known, it is {tensor.shape}: is it what follows the"
         " preprocessing (--input_tensor_name)?"
     )
+
+
+def _input_statistics(
+    graph_def: tf.compat.v1.GraphDef, input_tensor: str, size: Sequence[int]
+) -> tuple[float, float]:
+    """Mean and deviation that take pixels, 0..255, to what the graph has at its input."""
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        tf.compat.v1.import_graph_def(graph_def, name="")
+        black, white = (
+            session.run(input_tensor, {f"{inference_graph.INPUT}:0": images})
+            for images in (np.full((1, *size, 3), level, np.uint8) for level in (0, 255))
+        )
+    if max(np.ptp(black), np.ptp(white)) > 1e-3:
+        raise ValueError(
+            f"{input_tensor} has another scale for each colour, as where a mean pixel is"
+            " subtracted; a model of integers takes one: --model_variant has to be one whose input"
+            " is -1 to 1"
+        )
+    deviation = 255.0 / float(white.mean() - black.mean())
+    return round(-float(black.mean()) * deviation, 3), round(deviation, 3)
 
 
 def _import(

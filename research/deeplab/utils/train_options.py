@@ -62,6 +62,8 @@ class TrainOptions:
     upsample_logits: bool = True
     top_k_percent_pixels: float = 1.0
     hard_example_mining_step: int = 0
+    # The step from which on a quantised network rounds its values; below 0 for any other network.
+    quantize_delay_step: int = -1
     # --- What learns how fast ---
     fine_tune_batch_norm: bool = True
     # Decay of the moving averages of the weights. None: there are none.

@@ -8,7 +8,7 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab import model
-from deeplab.core import depthwise, layers, nas_cell, utils
+from deeplab.core import depthwise, layers, nas_cell, quantization, utils
 from deeplab.utils import checkpoint, distribution, learning_rate, loss_scale, losses, optimizers
 from deeplab.utils.train_options import TrainOptions
 
@@ -69,6 +69,7 @@ class TrainStep:
                 f" it cannot be split evenly over {self._replicas} replicas with"
                 f" --gradient_accumulation_steps={options.gradient_accumulation_steps}"
             )
+        self._check_quantization()
         self._set_batch_norm()
         self.optimizer = _optimizer(options)
         self.optimizer.build(net.trainable_weights)
@@ -76,6 +77,8 @@ class TrainStep:
         self._regularized = layers.regularized_variables(net)
         self._factors = self._gradient_multipliers()
         nas_cell.set_drop_path(net, options.drop_path_keep_prob, self._progress)
+        delayed = options.quantize_delay_step > 0
+        self._ranges = quantization.start_training(net, self._rounds if delayed else None)
         # Of dropout and drop path.
         self._generators = layers.seed_generators(net)
         self._loss_scale = loss_scale.LossScale() if net.compute_dtype == "float16" else None
@@ -94,6 +97,20 @@ class TrainStep:
         if options.jit_compile:
             self._gradients = tf.function(self._gradients, jit_compile=True)
         self._compiled_step = tf.function(self._step)
+
+    def _check_quantization(self) -> None:
+        delay, quantized = self.options.quantize_delay_step, self.net.options.quantize
+        if quantized != (delay >= 0):
+            raise ValueError(
+                f"--quantize_delay_step is {delay}, but the network is"
+                f" {'' if quantized else 'not '}quantised: give the step that its training began"
+                " with (--train_logdir goes on with the network that it holds)"
+            )
+        if quantized and self._replicas > 1:
+            raise ValueError(
+                f"--quantize_delay_step={delay} trains on one device, not on {self._replicas}: give"
+                " --num_clones=1, on one host"
+            )
 
     def _set_batch_norm(self) -> None:
         """Which statistics batch norms use, and which of them have to be averaged by the step."""
@@ -141,7 +158,7 @@ class TrainStep:
 
     def variables(self) -> dict[str, keras.Variable]:
         """What a checkpoint holds besides the step: the network and all that training changes."""
-        return {**self.network_variables, **self.slots(), **self.extras()}
+        return {**self.network_variables, **self.slots(), **self._ranges, **self.extras()}
 
     def slots(self) -> dict[str, keras.Variable]:
         """The optimizer's state, of which there is no resumption without."""
@@ -336,6 +353,11 @@ class TrainStep:
         for index, generator in enumerate(self._generators):
             state = tf.stack([self.options.seed + index + number * 2**32, step * 2**16])
             generator.state.assign(tf.cast(state, generator.state.dtype))
+
+    def _rounds(self) -> tf.Tensor:
+        """Whether a quantised network rounds its values in the next update; the first is 1."""
+        step = tf.convert_to_tensor(self.optimizer.iterations) + 1
+        return step >= tf.cast(self.options.quantize_delay_step, step.dtype)
 
     def _progress(self) -> tf.Tensor:
         """The share of the steps that are done, a float32 scalar."""
