@@ -64,6 +64,37 @@ def from_flags(flag_values: flags.FlagValues) -> crf_options.CrfOptions | None:
         raise ValueError(f"--{_PREFIX}{error}") from None
 
 
+def search_grid(flag_values: flags.FlagValues) -> dict[str, list[float]] | None:
+    """The values that `eval.py` is to try, by parameter; None without `--crf_search`.
+
+    Args:
+        flag_values: parsed flags of that script.
+
+    Raises:
+        ValueError: a value is no number, or flags contradict each other.
+    """
+    if not flag_values.crf_search:
+        return None
+    if not flag_values.crf:
+        raise ValueError("--crf_search needs --crf")
+    if flag_values.crf_compatibility:
+        raise ValueError("--crf_search has no use for --crf_compatibility: it searches a weight")
+    grid = {}
+    for name in ("bi_w", "bi_sxy", "bi_srgb"):
+        if flag_values[_PREFIX + name].present:
+            raise ValueError(
+                f"--crf_search looks for {name}: give --crf_search_{name} in place of --crf_{name}"
+            )
+        texts = flag_values[f"{_PREFIX}search_{name}"].value
+        try:
+            grid[name] = [float(text) for text in texts]
+        except ValueError:
+            raise ValueError(
+                f"--crf_search_{name} is {','.join(texts)}; it must be numbers"
+            ) from None
+    return grid
+
+
 def _read_matrix(path: str) -> list:
     import numpy as np
 

@@ -83,6 +83,20 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     define("string", "eval_split", "val", "Which split to evaluate on.")
     define("string", "dataset_dir", None, "Folder of the TFRecords.")
 
+    define(
+        "bool",
+        "crf_search",
+        False,
+        "Instead of evaluating, search for the parameters of the CRF that suit the network.",
+    )
+    define("integer", "crf_search_images", 100, "Number of images that are tried.")
+    values = [str(value) for value in range(5, 11)]
+    define("list", "crf_search_bi_w", values, "Values of --crf_bi_w to try.")
+    values = [str(value) for value in range(50, 101, 10)]
+    define("list", "crf_search_bi_sxy", values, "Values of --crf_bi_sxy to try.")
+    values = [str(value) for value in range(3, 11)]
+    define("list", "crf_search_bi_srgb", values, "Values of --crf_bi_srgb to try.")
+
 
 def main(argv: Sequence[str]) -> None:
     """Evaluates."""
@@ -90,11 +104,12 @@ def main(argv: Sequence[str]) -> None:
     values = flags.FLAGS
     common.log_unused_flags(values, _UNUSED_FLAGS)
     common.refuse_unfinished_flags(values, _NOT_THERE_YET)
+    grid = crf_flags.search_grid(values)
     crf = crf_flags.from_flags(values)
 
     from deeplab.datasets import data_generator, descriptor
     from deeplab.datasets import records as record_files
-    from deeplab.evaluation import evaluator, predictor
+    from deeplab.evaluation import crf_search, evaluator, predictor
     from deeplab.utils import checkpoint_waiter
 
     dataset = descriptor.load(values.dataset)
@@ -114,12 +129,17 @@ def main(argv: Sequence[str]) -> None:
         max_resize_value=options.max_resize_value,
         resize_factor=options.resize_factor,
     )
+    if grid:
+        search = crf_search.CrfSearch(network, records, grid, values.crf_search_images)
     evaluation = evaluator.Evaluator(network, records, values.eval_batch_size)
     script.make_folder("eval_logdir", values.eval_logdir)
     for path in checkpoint_waiter.new_checkpoints(
         values.checkpoint_dir, values.eval_interval_secs, values.max_number_of_evaluations
     ):
         step = network.restore(path, averages=values.use_ema)
+        if grid:
+            search.report(search.run(), path, step, values.eval_logdir)
+            continue
         evaluation.report(evaluation.evaluate(), path, step, values.eval_logdir)
 
 
