@@ -74,13 +74,16 @@ def search_grid(flag_values: flags.FlagValues) -> dict[str, list[float]] | None:
         ValueError: a value is no number, or flags contradict each other.
     """
     if not flag_values.crf_search:
+        for name in ("images", *crf_options.SEARCHED):
+            if flag_values[f"{_PREFIX}search_{name}"].present:
+                raise ValueError(f"--{_PREFIX}search_{name} has no effect without --crf_search")
         return None
     if not flag_values.crf:
         raise ValueError("--crf_search needs --crf")
     if flag_values.crf_compatibility:
         raise ValueError("--crf_search has no use for --crf_compatibility: it searches a weight")
     grid = {}
-    for name in ("bi_w", "bi_sxy", "bi_srgb"):
+    for name in crf_options.SEARCHED:
         if flag_values[_PREFIX + name].present:
             raise ValueError(
                 f"--crf_search looks for {name}: give --crf_search_{name} in place of --crf_{name}"
@@ -102,6 +105,7 @@ def _read_matrix(path: str) -> list:
     if not os.path.exists(path):
         raise ValueError(f"{flag} is not there")
     try:
-        return np.load(path).tolist()
-    except (ValueError, OSError, EOFError):
+        with open(path, "rb") as file:
+            return np.lib.format.read_array(file, allow_pickle=False).tolist()
+    except (ValueError, OSError):
         raise ValueError(f"{flag} is no .npy file of numbers, as numpy.save writes it") from None

@@ -63,9 +63,16 @@ def test_the_scripts_have_them(script):
         (["--crf", "--crf_bi_w=-3"], "--crf_bi_w is -3.0; it must be at least 0"),
         (["--crf", "--crf_compatibility=/no.npy"], "--crf_compatibility=/no.npy is not there"),
         (["--crf", f"--crf_compatibility={__file__}"], "is no .npy file of numbers"),
+        (["--crf", "--crf_compatibility=/"], "is no .npy file of numbers"),
     ],
 )
 def test_what_cannot_be_names_the_flag(arguments, message):
     with pytest.raises(ValueError, match=message) as error:
         _options(*arguments)
     assert "\n" not in str(error.value)
+
+
+def test_an_archive_is_no_matrix(tmp_path):
+    np.savez(tmp_path / "matrix.npz", np.eye(3))
+    with pytest.raises(ValueError, match="matrix.npz is no .npy file of numbers"):
+        _options("--crf", f"--crf_compatibility={tmp_path / 'matrix.npz'}")

@@ -128,6 +128,26 @@ def test_the_pages_have_the_numbers_of_the_familys_recipes(folder):
                 assert number in rows[0], f"{page.name}: {file.name}"
 
 
+def test_the_multi_scale_recipe_starts_from_a_trained_largefov(tmp_path):
+    """All but the classifier, which has more inputs."""
+    before, after = (
+        flag_files.RECIPES / folder / "train.txt"
+        for folder in ("deeplab_v1_largefov", "deeplab_v1_msc_largefov")
+    )
+    trained, net = (
+        model.DeepLab(_options(file).replace(vgg_fc6_filters=4)) for file in (before, after)
+    )
+    path = tiny.save(trained, tmp_path, 1)
+    values = tiny.parse(train, [f"--flagfile={after}"])
+    assert not values.initialize_last_layer
+    excluded = model.last_layer_scopes(values.last_layers_contain_logits_only)
+    checkpoint.initialize(net, path, excluded)
+    variables = checkpoint.official_variables(net)
+    for name, variable in checkpoint.official_variables(trained).items():
+        if not name.startswith("logits/"):
+            np.testing.assert_array_equal(variables[name], variable)
+
+
 @pytest.mark.parametrize("file", _FILES, ids=_ids)
 def test_a_flag_is_given_once_unless_it_is_a_list(file):
     values = tiny.parse(_script_and_crop(file)[0])

@@ -5,6 +5,8 @@ import math
 from collections.abc import Sequence
 
 NORMALIZATIONS = ("symmetric", "after")
+# The bilateral kernel's, which depend on network and data: `eval.py` can search them.
+SEARCHED = ("bi_w", "bi_sxy", "bi_srgb")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,10 +36,11 @@ class CrfOptions:
     compatibility: tuple[tuple[float, ...], ...] | None = None
 
     def __post_init__(self):
-        if self.iterations != int(self.iterations) or self.iterations < 0:
+        if not 0 <= self.iterations < math.inf or self.iterations != int(self.iterations):
             raise ValueError(
                 f"iterations is {self.iterations}; it must be a whole number, at least 0"
             )
+        object.__setattr__(self, "iterations", int(self.iterations))
         for name in ("pos_w", "bi_w"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")

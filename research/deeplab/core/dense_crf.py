@@ -11,7 +11,6 @@ section 3.3).
 import functools
 from collections.abc import Sequence
 
-import numpy as np
 import tensorflow as tf
 
 from deeplab.core import permutohedral
@@ -70,7 +69,7 @@ def mean_field(
         bi_srgb=bi_srgb,
         bi_w=bi_w,
         normalization=normalization,
-        compatibility=None if compatibility is None else np.asarray(compatibility).tolist(),
+        compatibility=compatibility,
     )
     images, unary = _inputs("unary", images, unary)
     options.check_classes(unary.shape[-1])
@@ -144,7 +143,7 @@ def _marginals(image: tf.Tensor, unary: tf.Tensor, options: CrfOptions) -> tf.Te
     inputs = {
         "image": image,
         "unary": unary,
-        "iterations": tf.constant(options.iterations),
+        "iterations": tf.constant(options.iterations, tf.int32),
     }
     if options.pos_w:
         names = ("pos_w", "pos_sxy")

@@ -14,15 +14,13 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab.core import dense_crf
-from deeplab.core.crf_options import CrfOptions
+from deeplab.core.crf_options import SEARCHED, CrfOptions
 from deeplab.datasets.data_generator import Dataset
 from deeplab.evaluation.predictor import Predictor
 from deeplab.evaluation.segmentation import SegmentationMetrics
 from deeplab.utils import reports
 from deeplab.utils.progress import Progress
 
-# The parameters that are searched.
-PARAMETERS = ("bi_w", "bi_sxy", "bi_srgb")
 # The file with the newest result, in the folder of the logs.
 NEWEST = "crf_search.json"
 
@@ -53,7 +51,7 @@ class CrfSearch:
         Args:
             predictor: the network, with a CRF that has all other parameters.
             records: the images with their labels.
-            grid: the values of each of `PARAMETERS`.
+            grid: the values of each of `crf_options.SEARCHED`.
             num_images: images to try them on, evenly spread over the records.
 
         Raises:
@@ -64,7 +62,7 @@ class CrfSearch:
         self._predictor = predictor
         self._records = records
         self._num_images = min(num_images, len(records))
-        self._grid = {name: sorted(set(grid[name])) for name in PARAMETERS}
+        self._grid = {name: sorted(set(grid[name])) for name in SEARCHED}
         for name, values in self._grid.items():
             if not values:
                 raise ValueError(f"--crf_search_{name} is empty")
@@ -118,7 +116,7 @@ class CrfSearch:
             "miou_without_crf": result.unrefined,
             "best": dataclasses.asdict(result.ranking()[0][0]),
             "tried": [
-                {name: getattr(options, name) for name in PARAMETERS} | {"miou": miou}
+                {name: getattr(options, name) for name in SEARCHED} | {"miou": miou}
                 for options, miou in result.ranking()
             ],
         }
@@ -181,17 +179,15 @@ class CrfSearchResult:
     def flags(self) -> str:
         """The best as flags."""
         best = self.ranking()[0][0]
-        return " ".join(
-            ["--crf", *(f"--crf_{name}={getattr(best, name):g}" for name in PARAMETERS)]
-        )
+        return " ".join(["--crf", *(f"--crf_{name}={getattr(best, name):g}" for name in SEARCHED)])
 
     def table(self) -> str:
         """What was tried as a table, the best first."""
         rows = [
-            (*(f"{getattr(options, name):g}" for name in PARAMETERS), reports.percent(miou))
+            (*(f"{getattr(options, name):g}" for name in SEARCHED), reports.percent(miou))
             for options, miou in self.ranking()
         ]
-        return reports.format_table((*PARAMETERS, "mIoU"), rows)
+        return reports.format_table((*SEARCHED, "mIoU"), rows)
 
 
 def search(

@@ -116,6 +116,8 @@ def test_the_script_prints_and_writes_what_was_tried(trained, records, tmp_path,
     ("arguments", "message"),
     [
         (["--crf_search"], "--crf_search needs --crf"),
+        (["--crf", "--crf_search_bi_w=3"], "--crf_search_bi_w has no effect without --crf_search"),
+        (["--crf_search_images=3"], "--crf_search_images has no effect without --crf_search"),
         (
             ["--crf", "--crf_search", "--crf_bi_w=3"],
             "give --crf_search_bi_w in place of --crf_bi_w",
