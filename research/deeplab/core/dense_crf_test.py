@@ -61,8 +61,10 @@ def test_photographs_come_out_as_the_authors_code_has_them(name, case):
         options["compatibility"] = np.load(golden.shared("golden/crf/compatibility.npy"))
     expected = np.load(golden.shared(f"golden/crf/{name}.npz"))
     marginals = dense_crf.mean_field(*_photograph(name), **options)[0].numpy()
-    assert np.mean(marginals.argmax(axis=-1) == expected[f"{case}_labels"]) >= 0.999
-    np.testing.assert_allclose(marginals[::16, ::16], expected[f"{case}_marginals"], atol=1e-3)
+    # On the machine of the tests all labels agree, and marginals to 1e-6. A last digit in the
+    # features is enough for 3e-5, and 1e-2 in single pixels.
+    assert np.mean(marginals.argmax(axis=-1) == expected[f"{case}_labels"]) >= 0.9999
+    np.testing.assert_allclose(marginals[::16, ::16], expected[f"{case}_marginals"], atol=1e-5)
 
 
 # --- Without the shared numbers: the same algorithm, vertex by vertex ---

@@ -157,7 +157,8 @@ def _simplices(
     total = tf.zeros_like(features[0])
     elevated = [total] * (d + 1)
     for j in range(d, 0, -1):
-        scaled = features[j - 1] * opaque(np.float32(1 / math.sqrt(j * (j + 1))) * spread)
+        # Rounded once: a last digit more or less puts some points into other simplices.
+        scaled = features[j - 1] * opaque(float(spread) / math.sqrt(j * (j + 1)))
         elevated[j] = total - j * scaled
         total = total + scaled
     elevated[0] = total
