@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from deeplab.utils.optimizers import OfficialOptimizer
+
 # As Keras' `LossScaleOptimizer` has them.
 _FIRST = 2.0**15
 _STEPS_TO_DOUBLE = 2000
@@ -48,7 +50,7 @@ class LossScale:
 
     def apply(
         self,
-        optimizer: keras.optimizers.Optimizer,
+        optimizer: OfficialOptimizer,
         gradients: Sequence[tf.Tensor],
         variables: Sequence[keras.Variable],
     ) -> None:
@@ -77,7 +79,7 @@ class LossScale:
                 )
 
             def leave_out() -> None:
-                optimizer.iterations.assign_add(1)
+                optimizer.leave_out(variables)
 
             # The replicas meet here, which they cannot do within a condition of their own.
             overflow = strategy.experimental_local_results(overflow)[0] > 0

@@ -14,7 +14,7 @@ import tensorflow as tf
 AVERAGE = "ExponentialMovingAverage"
 
 
-class _OfficialOptimizer(keras.optimizers.Optimizer):
+class OfficialOptimizer(keras.optimizers.Optimizer):
     """What the optimizers share: slots under their official names.
 
     Within `strategy.run`, `apply` sums the gradients over the replicas, as every Keras optimizer
@@ -71,6 +71,15 @@ class _OfficialOptimizer(keras.optimizers.Optimizer):
             return {}
         return self._named(variables, {AVERAGE: self._model_variables_moving_average})
 
+    def leave_out(self, variables: Sequence[keras.Variable]) -> None:
+        """Counts a step without an update; what averages the weights sees them once more.
+
+        Args:
+            variables: those that `apply` would update.
+        """
+        self._update_model_variables_moving_average(variables)
+        self.iterations.assign_add(1)
+
     def _named(
         self,
         variables: Mapping[str, keras.Variable],
@@ -85,7 +94,7 @@ class _OfficialOptimizer(keras.optimizers.Optimizer):
 
 
 @keras.saving.register_keras_serializable(package="deeplab")
-class Momentum(_OfficialOptimizer):
+class Momentum(OfficialOptimizer):
     """TensorFlow 1's `MomentumOptimizer`: `m = momentum m + g`, then `w -= rate m`.
 
     Keras' SGD has the rate within the sum, and parts from this one as soon as the rate changes.
@@ -128,7 +137,7 @@ class Momentum(_OfficialOptimizer):
 
 
 @keras.saving.register_keras_serializable(package="deeplab")
-class Adam(_OfficialOptimizer):
+class Adam(OfficialOptimizer):
     """TensorFlow 1's `AdamOptimizer`, which adds epsilon to the root of the uncorrected variance.
 
     `w -= rate sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon)` ("epsilon hat" in
