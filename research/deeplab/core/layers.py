@@ -158,7 +158,8 @@ class BatchNorm(keras.layers.Layer):
         mean, square = tf.unstack(
             context.all_reduce(tf.distribute.ReduceOp.MEAN, tf.stack(moments))
         )
-        variance = square - tf.square(mean)
+        # Rounding may make it less than nothing where a channel is constant.
+        variance = tf.maximum(square - tf.square(mean), 0.0)
         scale = self.gamma.value * tf.math.rsqrt(variance + self.options.epsilon)
         y = tf.cast((centered - mean) * scale + self.beta.value, x.dtype)
         count = tf.cast(tf.size(x[..., 0]) * context.num_replicas_in_sync, tf.float32)

@@ -111,6 +111,17 @@ def _normalize(strategy: tf.distribute.Strategy) -> list[np.ndarray]:
     return [*whole, layer.moving_mean.numpy(), layer.moving_variance.numpy()]
 
 
+def _normalize_constants(strategy: tf.distribute.Strategy) -> np.ndarray:
+    """What a synchronised batch norm makes of channels that have one value everywhere."""
+    with strategy.scope():
+        layer = layers.BatchNorm(layers.BatchNormOptions(decay=0.9, epsilon=1e-5))
+        layer.sync = True
+        layer.build((None, None, None, 200))
+    x = np.broadcast_to(np.linspace(5, 60, 200, dtype=np.float32), (2, 33, 33, 200))
+    step = tf.function(lambda x: strategy.run(lambda: layer(x, training=True)))
+    return strategy.experimental_local_results(step(tf.constant(x)))[0].numpy()
+
+
 def _one_and_two() -> dict:
     """Runs in a process of its own, since devices are made before TensorFlow starts."""
     one, two = tf.distribute.get_strategy(), distribution.make_strategy(2, clone_on_cpu=True)
@@ -124,6 +135,7 @@ def _one_and_two() -> dict:
     results["own", "one"] = results["sync", "one"]
     for name, strategy in strategies.items():
         results["layer", name] = _normalize(strategy)
+    results["constants", "two"] = _normalize_constants(two)
     return results
 
 
@@ -150,6 +162,12 @@ def test_synchronised_batch_norm_is_that_of_the_whole_batch(trained):
         names, trained["layer", "two"], trained["layer", "one"], strict=True
     ):
         np.testing.assert_allclose(split, whole, rtol=1e-5, atol=2e-6, err_msg=name)
+
+
+@pytest.mark.slow
+def test_synchronised_batch_norm_bears_channels_without_variance(trained):
+    """A difference of squares may come out below zero; its root is no number."""
+    assert np.isfinite(trained["constants", "two"]).all()
 
 
 @pytest.mark.slow
