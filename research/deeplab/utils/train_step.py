@@ -69,6 +69,8 @@ class TrainStep:
                 f" it cannot be split evenly over {self._replicas} replicas with"
                 f" --gradient_accumulation_steps={options.gradient_accumulation_steps}"
             )
+        # How many images a device processes at a time.
+        self.part_size = options.train_batch_size // self._parts
         self._check_quantization()
         self._set_batch_norm()
         self.optimizer = _optimizer(options)
@@ -116,7 +118,6 @@ class TrainStep:
         """Which statistics batch norms use, and which of them have to be averaged by the step."""
         options = self.options
         self.net.set_fine_tune_batch_norm(options.fine_tune_batch_norm)
-        images = options.train_batch_size // self._parts
         several = self._replicas > 1 and options.fine_tune_batch_norm
         if options.jit_compile and several and options.sync_batch_norm:
             raise ValueError(
@@ -125,11 +126,11 @@ class TrainStep:
             )
         synchronized = options.sync_batch_norm
         if synchronized is None:
-            synchronized = images < SMALL_BATCH and not options.jit_compile
+            synchronized = self.part_size < SMALL_BATCH and not options.jit_compile
         synchronized = synchronized and several
         layers.set_sync_batch_norm(self.net, synchronized)
         # How many images batch norm takes the statistics of.
-        self.statistics_images = images * self._replicas if synchronized else images
+        self.statistics_images = self.part_size * (self._replicas if synchronized else 1)
         if several:
             logging.info(
                 "batch norm takes the statistics of %d images, those of %s",
@@ -243,7 +244,7 @@ class TrainStep:
         self._reseed(step, part)
         count = self._mean_count(labels)
         if part is not None:
-            size = self.options.train_batch_size // self._parts
+            size = self.part_size
             images, labels = (
                 tf.ensure_shape(each[part * size : (part + 1) * size], (size, *each.shape[1:]))
                 for each in (images, labels)
@@ -365,7 +366,7 @@ class TrainStep:
         return step / self.options.training_number_of_steps
 
 
-def _optimizer(options: TrainOptions) -> keras.optimizers.Optimizer:
+def _optimizer(options: TrainOptions) -> optimizers.OfficialOptimizer:
     """The optimizer that the options name."""
     averages = {}
     if options.ema_decay is not None:

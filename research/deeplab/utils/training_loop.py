@@ -162,7 +162,9 @@ class TrainingLoop:
         with_images = trainer.options.save_summaries_images
         if is_first and not with_images:
             return
-        images, labels = self._local(batch["image"]), self._local(batch["label"])
+        # No more of them than fit beside the training.
+        count = trainer.train_step.part_size
+        images, labels = (self._local(batch[name])[:count] for name in ("image", "label"))
         predictions, _ = model.predict_labels(trainer.net, images)
         if with_images:
             classes = trainer.net.options.num_classes
