@@ -92,19 +92,19 @@ class TrainableDeepLab(model.DeepLab):
         return super().compute_loss(*args, **kwargs) + self._step.regularization_loss() / replicas
 
     def save_own_variables(self, store: MutableMapping[str, np.ndarray]) -> None:
-        """Keeps the scale of the loss, too: it is no variable of the optimizer."""
+        """Keeps the state of the step, too, that is not the optimizer's."""
         super().save_own_variables(store)
-        for name, variable in self._loss_scale_state().items():
-            store[name] = keras.ops.convert_to_numpy(variable)
+        for index, variable in enumerate(self._step_state()):
+            store[f"step_{index}"] = keras.ops.convert_to_numpy(variable)
 
     def load_own_variables(self, store: Mapping[str, np.ndarray]) -> None:
         """Takes up what `save_own_variables` kept."""
         super().load_own_variables(store)
-        for name, variable in self._loss_scale_state().items():
-            variable.assign(store[name])
+        for index, variable in enumerate(self._step_state()):
+            variable.assign(store[f"step_{index}"])
 
-    def _loss_scale_state(self) -> dict[str, keras.Variable]:
-        return self._step.loss_scale_state() if self.compiled else {}
+    def _step_state(self) -> list[keras.Variable]:
+        return list(self._step.own_state().values()) if self.compiled else []
 
     def get_compile_config(self) -> dict[str, Any]:
         """The arguments of `compile`, for `.keras` files."""

@@ -211,6 +211,29 @@ def test_tensorboard_gets_the_curves(whole):
     assert {"epoch_loss", "epoch_mean_iou", "epoch_learning_rate"} <= tags
 
 
+@pytest.mark.parametrize(
+    ("network", "training", "dtype"),
+    [
+        ({"quantize": True}, {"quantize_delay_step": 2}, "float32"),
+        ({}, {}, "mixed_float16"),
+    ],
+    ids=["quantised", "float16"],
+)
+def test_a_file_keeps_the_state_that_is_not_the_optimizers(tmp_path, network, training, dtype):
+    options = dataclasses.replace(_NETWORK, image_pyramid=None, **network)
+    net = keras_training.TrainableDeepLab(options, dtype=dtype)
+    net.compile(dataclasses.replace(_TRAINING, **training), _IGNORE_LABEL)
+    state = net._step.own_state()
+    for number, variable in enumerate(state.values(), start=1):
+        variable.assign(tf.fill(variable.shape, tf.cast(number, variable.dtype)))
+    net.save(tmp_path / "net.keras")
+    loaded = keras.models.load_model(tmp_path / "net.keras")._step.own_state()
+    assert len(state) > 0
+    assert {name: float(each) for name, each in loaded.items()} == {
+        name: float(number) for number, name in enumerate(state, start=1)
+    }
+
+
 def test_weights_of_samples_are_refused():
     net = _trainable()
     images, labels = _samples(2)

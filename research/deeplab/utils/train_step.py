@@ -168,11 +168,14 @@ class TrainStep:
     def extras(self) -> dict[str, keras.Variable]:
         """State that a run may begin with at any step: averages of the weights, the loss' scale."""
         averages = self.optimizer.official_averages(self.network_variables)
-        return {**averages, **self.loss_scale_state()}
+        return {**averages, **self._loss_scale_state()}
 
-    def loss_scale_state(self) -> dict[str, keras.Variable]:
-        """The scale of the loss; nothing where the precision needs none."""
+    def _loss_scale_state(self) -> dict[str, keras.Variable]:
         return self._loss_scale.variables() if self._loss_scale else {}
+
+    def own_state(self) -> dict[str, keras.Variable]:
+        """State that neither network nor optimizer holds: of quantisers, and the loss' scale."""
+        return {**self._ranges, **self._loss_scale_state()}
 
     def begin_averages(self, names: Iterable[str]) -> None:
         """Sets averages to the weights that they are of.
