@@ -156,10 +156,10 @@ class ASPP(layers.Container):
             )
 
         # The official code rounds the gated features where they are no concatenation.
-        self.quantize = None
+        self.quantizer = None
         if self.squeeze_and_excitation and concat_projection:
             # The second product of the official graph outside of all scopes, after preprocessing.
-            self.quantize = quantization.quantizer(quantization.PRODUCT, "mul_1")
+            self.quantizer = quantization.quantizer(quantization.PRODUCT, "mul_1")
 
     def call(self, features: tf.Tensor, training: bool = False, scale: float = 1.0) -> tf.Tensor:
         """Features [B, h, w, C] -> [B, h, w, filters] (more without the projection).
@@ -180,4 +180,4 @@ class ASPP(layers.Container):
             y = self.dropout(y, training=training)
         if self.squeeze_and_excitation:
             y = y * image_feature
-        return self.quantize(y, training=training) if self.quantize else y
+        return self.quantizer(y, training=training) if self.quantizer else y

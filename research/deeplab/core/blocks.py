@@ -104,10 +104,10 @@ class SqueezeExcite(layers.Container):
             initializer=initializer,
             name="Conv_1",
         )
-        self.quantize = quantization.quantizer(quantization.PRODUCT, "mul")
+        self.quantizer = quantization.quantizer(quantization.PRODUCT, "mul")
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """[B, H, W, C] -> [B, H, W, C]; the means are those of the whole map."""
         means = tf.reduce_mean(x, axis=(1, 2), keepdims=True)
         gates = layers.apply([self.squeeze, self.excite], means, training)
-        return self.quantize(x * gates, training=training)
+        return self.quantizer(x * gates, training=training)

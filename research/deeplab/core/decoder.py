@@ -52,7 +52,7 @@ class DecoderStage(layers.Container):
             # Officially named after what comes before the sum: an activation or not.
             operation = f"add{suffix}" if output_is_logits else ""
             name = quantization.SUM if output_is_logits else f"{quantization.AFTER_SUM}{suffix}"
-            self.quantize = quantization.quantizer(name, operation)
+            self.quantizer = quantization.quantizer(name, operation)
         separable_conv = separable_conv and not output_is_logits
         if separable_conv:
             names = ["decoder_split_sep_conv0"] if sum_merge else ["decoder_conv0", "decoder_conv1"]
@@ -76,7 +76,7 @@ class DecoderStage(layers.Container):
         low_level = utils.resize_bilinear(self.projection(low_level, training=training), size)
         if self.sum_merge:
             y = layers.apply(self.convs, features, training) + low_level
-            return self.quantize(y, training=training)
+            return self.quantizer(y, training=training)
         return layers.apply(self.convs, tf.concat((features, low_level), axis=-1), training)
 
 

@@ -219,7 +219,7 @@ class _Convolution(keras.layers.Layer):
         # A copy: an initialiser gives the same values each time it is called.
         self.initializer = (initializer or glorot_uniform()).clone()
         self.batch_norm = BatchNorm(batch_norm) if batch_norm else None
-        self.quantize = quantization.quantizer(quantization.WEIGHTS)
+        self.quantizer = quantization.quantizer(quantization.WEIGHTS)
 
     def add_variables(self, name: str, shape: tuple[int, ...], channels: int) -> None:
         """Makes the weight of that name and shape, and what `channels` of output need."""
@@ -247,7 +247,7 @@ class _Convolution(keras.layers.Layer):
         kernel, bias = self.kernel.value, None
         x, padding = self.pad(x)
         normalize = self.batch_norm is not None and self.batch_norm.uses_batch(training)
-        if normalize and isinstance(self.quantize, quantization.Quantizer):
+        if normalize and isinstance(self.quantizer, quantization.Quantizer):
             y = self._normalize_quantized(x, padding)
             return self.activation(y, training=training)
         if self.batch_norm and not normalize:
@@ -255,7 +255,7 @@ class _Convolution(keras.layers.Layer):
             kernel = self.scale(kernel, scale)
         elif self.use_bias:
             bias = self.bias.value
-        kernel = self.quantize(kernel, training=training)
+        kernel = self.quantizer(kernel, training=training)
         y = self.convolve(x, tf.cast(kernel, x.dtype), padding)
         if bias is not None:
             y = tf.nn.bias_add(y, tf.cast(bias, y.dtype))
@@ -274,7 +274,7 @@ class _Convolution(keras.layers.Layer):
         y = self.convolve(x, tf.cast(kernel, x.dtype), padding)
         scale, _ = self.batch_norm.affine()
         factor, offset = self.batch_norm.batch_correction(y)
-        kernel = self.quantize(self.scale(kernel, scale), training=True)
+        kernel = self.quantizer(self.scale(kernel, scale), training=True)
         y = self.convolve(x, tf.cast(kernel, x.dtype), padding)
         return y * tf.cast(factor, y.dtype) + tf.cast(offset, y.dtype)
 

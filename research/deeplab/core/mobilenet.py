@@ -127,7 +127,7 @@ class InvertedBottleneck(layers.Container):
         self.project = layers.Conv2D(filters, 1, name="project", **_convolution_options())
         self.residual = design.residual and stride == 1 and filters == channels
         if self.residual:
-            self.quantize = quantization.quantizer(quantization.AFTER_SUM)
+            self.quantizer = quantization.quantizer(quantization.AFTER_SUM)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor | None]:
         """[B, H, W, C] -> the block's output, and that of its depthwise convolution if any."""
@@ -140,7 +140,7 @@ class InvertedBottleneck(layers.Container):
             y = self.squeeze_excite(y, training=training)
         y = self.project(y, training=training)
         if self.residual:
-            y = self.quantize(y + x, training=training)
+            y = self.quantizer(y + x, training=training)
         return y, depthwise
 
 

@@ -3,6 +3,7 @@
 import functools
 from unittest import mock
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -229,3 +230,17 @@ def test_networks_have_no_quantisers_unless_they_are_to():
     found, net = count(quantize=True)
     assert found == 122
     assert net.options.quantize
+
+
+@pytest.mark.slow
+def test_ranges_are_kept_in_keras_files(tmp_path):
+    """Those of every kind of quantiser: Keras passes over attributes that its own layers have."""
+    net = model.DeepLab(
+        common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8, quantize=True)
+    )
+    for index, variable in enumerate(net.weights):
+        variable.assign(tf.fill(variable.shape, float(index)))
+    net.save(tmp_path / "net.keras")
+    loaded = keras.models.load_model(tmp_path / "net.keras")
+    for ours, theirs in zip(loaded.weights, net.weights, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)

@@ -71,7 +71,7 @@ class ResidualUnit(layers.Container):
         if inputs != outputs:
             self.shortcut = conv(outputs, 1, stride=stride, quantizer=names.pop(0), name="shortcut")
         self.convs = self.make_convolutions(conv, filters, rate, names[0])
-        self.quantize = quantization.quantizer(quantization.ACTIVATION)
+        self.quantizer = quantization.quantizer(quantization.ACTIVATION)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
         """[B, H, W, inputs] -> the unit's output, and that of its last convolution."""
@@ -80,7 +80,7 @@ class ResidualUnit(layers.Container):
             x = self.shortcut(x, training=training)
         elif self.stride > 1:
             x = x[:, :: self.stride, :: self.stride]
-        return self.quantize(tf.nn.relu(x + residual), training=training), residual
+        return self.quantizer(tf.nn.relu(x + residual), training=training), residual
 
 
 class Bottleneck(ResidualUnit):
