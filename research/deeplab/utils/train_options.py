@@ -22,6 +22,7 @@ _LEAST = {
         "slow_start_step",
         "slow_start_learning_rate",
         "weight_decay",
+        "last_layer_gradient_multiplier",
         "top_k_percent_pixels",
         "hard_example_mining_step",
         "save_interval_secs",
@@ -92,8 +93,8 @@ class TrainOptions:
     def __post_init__(self):
         for least, names in _LEAST.items():
             for name in names:
-                if getattr(self, name) < least:
-                    value = getattr(self, name)
+                value = getattr(self, name)
+                if not value >= least:  # Nor is a NaN.
                     raise ValueError(f"--{name} is {value}; it must be at least {least}")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"--ema_decay is {self.ema_decay}; it must be between 0 and 1")

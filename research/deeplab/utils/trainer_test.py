@@ -321,6 +321,8 @@ def test_an_official_run_goes_on(tmp_path: pathlib.Path):
         ({"training_number_of_steps": 0}, "--training_number_of_steps is 0"),
         ({"train_batch_size": 0}, "--train_batch_size is 0"),
         ({"log_steps": 0}, "--log_steps is 0"),
+        ({"base_learning_rate": float("nan")}, "--base_learning_rate is nan"),
+        ({"last_layer_gradient_multiplier": -1}, "--last_layer_gradient_multiplier is -1"),
     ],
 )
 def test_options_without_sense_name_their_flag(change: dict, message: str):
