@@ -105,6 +105,9 @@ def test_a_compiled_step_is_the_same(plain):
 def test_half_the_bits_come_near(plain, precision):
     """Losses to the precision of the format; all variables and losses are float32."""
     step = _step(precision, last_layer_gradient_multiplier=10.0)
+    if precision == "mixed_float16":
+        # At the scale that it begins with, these gradients overflow and the update is left out.
+        step.variables()["loss_scale"].assign(2.0**7)
     tolerance = {"mixed_bfloat16": 0.02, "mixed_float16": 0.003}[precision]
     for ours, theirs in zip(_train(step), plain[0], strict=True):
         assert ours == pytest.approx(theirs, rel=tolerance)
@@ -226,7 +229,7 @@ def test_good_steps_double_the_scale(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"gradient_accumulation_steps": 3}, "cannot be split evenly .* accumulation_steps=3"),
+        ({"gradient_accumulation_steps": 3}, "cannot be split evenly .*accumulation_steps=3"),
         ({"gradient_accumulation_steps": 0}, "--gradient_accumulation_steps is 0"),
         ({"ema_decay": 1.0}, "--ema_decay is 1.0; it must be between 0 and 1"),
     ],

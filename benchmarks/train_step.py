@@ -1,0 +1,181 @@
+"""Compares forms of the training step on this machine: images a second, and peak memory.
+
+Each form is a process of its own, in which peak memory is its own. They take turns, round after
+round in another order, so that what else the machine does falls on all of them alike. A row gives
+the median over the rounds of images a second, how many times as fast as the plain float32 step that
+is, and the memory: on a GPU the largest amount that TensorFlow held there, else by how much the
+process grew at most from the first step on.
+
+`keras` is the same network with `train_on_batch`, a loss and an optimizer of Keras itself: without
+weight decay, gradient multipliers and official momentum, which the others have.
+
+Example:
+    PYTHONPATH=research python benchmarks/train_step.py --rounds=10
+"""
+
+import multiprocessing
+import random
+import resource
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+from absl import flags
+
+from deeplab import script
+
+# Name of a form to the network's precision and what its options are.
+_FORMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "keras": ("float32", {}),
+    "float32": ("float32", {}),
+    "bfloat16": ("mixed_bfloat16", {}),
+    "float16": ("mixed_float16", {}),
+    "XLA": ("float32", {"jit_compile": True}),
+    "XLA bfloat16": ("mixed_bfloat16", {"jit_compile": True}),
+    "2 parts": ("float32", {"gradient_accumulation_steps": 2}),
+    "4 parts": ("float32", {"gradient_accumulation_steps": 4}),
+}
+_REFERENCE = "float32"
+_CLASSES, _IGNORE_LABEL = 21, 255
+
+
+def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines the script's flags."""
+    define = {"flag_values": flag_values, "lower_bound": 1}
+    flags.DEFINE_integer("rounds", 10, "How often each form is timed.", **define)
+    flags.DEFINE_integer("steps", 3, "Steps that are timed together.", **define)
+    flags.DEFINE_integer("batch_size", 8, "Images a step.", **define)
+    flags.DEFINE_integer("crop_size", 321, "Height and width of the images.", **define)
+    flags.DEFINE_string(
+        "model_variant", "mobilenet_v2", "The network's backbone.", flag_values=flag_values
+    )
+    flags.DEFINE_float(
+        "depth_multiplier", 0.5, "Factor on its channels (MobileNets).", flag_values=flag_values
+    )
+    flags.DEFINE_list(
+        "forms",
+        list(_FORMS),
+        f"Which forms: {', '.join(_FORMS)}. {_REFERENCE} is always among them.",
+        flag_values=flag_values,
+    )
+
+
+def _step(form: str, values: dict[str, Any]) -> Callable[[], None]:
+    """Makes the network of a form; returns what makes a step with a batch of noise."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    from deeplab import common, model
+    from deeplab.utils import train_step
+    from deeplab.utils.train_options import TrainOptions
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+    precision, options = _FORMS[form]
+    keras.utils.set_random_seed(0)
+    net = model.DeepLab(
+        common.ModelOptions(
+            model_variant=values["model_variant"],
+            depth_multiplier=values["depth_multiplier"],
+            num_classes=_CLASSES,
+        ),
+        dtype=precision,
+    )
+    size = values["crop_size"]
+    shape = (values["batch_size"], size, size)
+    images = np.random.default_rng(0).uniform(0, 255, (*shape, 3)).astype(np.float32)
+    labels = np.random.default_rng(1).integers(0, _CLASSES, (*shape, 1)).astype(np.int32)
+    images, labels = tf.constant(images), tf.constant(labels)
+    if form != "keras":
+        options = TrainOptions(train_batch_size=shape[0], **options)
+        step = train_step.TrainStep(net, options, _IGNORE_LABEL)
+        return lambda: float(step(images, labels)["total_loss"])
+    inputs = keras.Input((size, size, 3))
+    logits = keras.layers.Resizing(size, size)(net(inputs))
+    plain = keras.Model(inputs, logits)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=_IGNORE_LABEL)
+    plain.compile(keras.optimizers.SGD(1e-4, momentum=0.9), loss)
+    return lambda: plain.train_on_batch(images, labels)
+
+
+def _held() -> int:
+    """The largest number of bytes that the process has held so far, on the GPU if there is one."""
+    import tensorflow as tf
+
+    if tf.config.list_physical_devices("GPU"):
+        return tf.config.experimental.get_memory_info("GPU:0")["peak"]
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _serve(connection: Connection, form: str, values: dict[str, Any]) -> None:
+    """A form's process: gives the seconds of some steps when asked, and the memory at the end."""
+    import tensorflow as tf
+
+    step = _step(form, values)
+    before = 0 if tf.config.list_physical_devices("GPU") else _held()
+    step()
+    connection.send("ready")
+    while steps := connection.recv():
+        step()
+        start = time.perf_counter()
+        for _ in range(steps):
+            step()
+        connection.send(time.perf_counter() - start)
+    connection.send(_held() - before)
+
+
+def measure(forms: Sequence[str], values: dict[str, Any]) -> dict[str, tuple[float, int]]:
+    """Images a second and peak bytes of each form.
+
+    Args:
+        forms: their names.
+        values: of the flags.
+    """
+    context = multiprocessing.get_context("spawn")
+    connections, processes = {}, []
+    try:
+        for form in forms:
+            connections[form], end = context.Pipe()
+            processes.append(context.Process(target=_serve, args=(end, form, values), daemon=True))
+            processes[-1].start()
+            end.close()
+            connections[form].recv()
+            print(f"{form}: ready", flush=True)
+        seconds: dict[str, list[float]] = {form: [] for form in forms}
+        order = list(forms)
+        for number in range(values["rounds"]):
+            random.Random(number).shuffle(order)
+            for form in order:
+                connections[form].send(values["steps"])
+                seconds[form].append(connections[form].recv())
+        results = {}
+        for form in forms:
+            connections[form].send(0)
+            images = values["steps"] * values["batch_size"]
+            results[form] = (images / statistics.median(seconds[form]), connections[form].recv())
+        return results
+    finally:
+        for process in processes:
+            process.terminate()
+
+
+def main(argv: Sequence[str]) -> None:
+    """Prints the table."""
+    del argv
+    values = flags.FLAGS.flag_values_dict()
+    forms = [form for form in _FORMS if form in (_REFERENCE, *values["forms"])]
+    if unknown := set(values["forms"]) - set(_FORMS):
+        raise ValueError(f"--forms names {', '.join(unknown)}; known are {', '.join(_FORMS)}")
+    names = ("model_variant", "depth_multiplier", "batch_size", "crop_size", "rounds", "steps")
+    results = measure(forms, {name: values[name] for name in names})
+    reference = results[_REFERENCE][0]
+    print(f"{'form':16}{'images/s':>10}{'times':>8}{'peak MiB':>10}")
+    for form, (speed, held) in results.items():
+        print(f"{form:16}{speed:10.2f}{speed / reference:8.2f}{held / 2**20:10.0f}")
+
+
+if __name__ == "__main__":
+    script.run(main, define_flags)
