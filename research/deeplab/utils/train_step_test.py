@@ -48,10 +48,12 @@ def _values(step: train_step.TrainStep) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def plain() -> tuple[list[dict[str, float]], dict[str, np.ndarray]]:
-    """What two plain updates report and leave behind."""
+def plain() -> tuple[list[dict[str, float]], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What two plain updates report and leave behind, and what the first alone does."""
     step = _step(last_layer_gradient_multiplier=10.0)
-    return _train(step), _values(step)
+    losses = _train(step, 1)
+    first = _values(step)
+    return losses + _train(step, 1), _values(step), first
 
 
 def _assert_like(plain, losses, values, tolerance: float) -> None:
@@ -103,14 +105,22 @@ def test_a_compiled_step_is_the_same(plain):
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_half_the_bits_come_near(plain, precision):
-    """Losses to the precision of the format; all variables and losses are float32."""
+    """The loss to the precision of the format; all variables and losses are float32.
+
+    Rounding opens and closes rectifiers of a random network, so that its gradient is not as near.
+    """
     step = _step(precision, last_layer_gradient_multiplier=10.0)
     if precision == "mixed_float16":
         # At the scale that it begins with, these gradients overflow and the update is left out.
         step.variables()["loss_scale"].assign(2.0**7)
     tolerance = {"mixed_bfloat16": 0.02, "mixed_float16": 0.003}[precision]
-    for ours, theirs in zip(_train(step), plain[0], strict=True):
-        assert ours == pytest.approx(theirs, rel=tolerance)
+    (losses,) = _train(step, 1)
+    assert losses == pytest.approx(plain[0][0], rel=tolerance)
+    values = _values(step)
+    gradients = {name: value for name, value in plain[2].items() if name.endswith("/Momentum")}
+    difference = sum(np.sum((values[name] - value) ** 2) for name, value in gradients.items())
+    length = sum(np.sum(value**2) for value in gradients.values())
+    assert np.sqrt(difference / length) < 0.1
     names = set(step.variables()) - {"loss_scale_good_steps"}
     assert all(step.variables()[name].dtype == "float32" for name in names)
     assert ("loss_scale" in names) == (precision == "mixed_float16")
