@@ -168,7 +168,10 @@ def test_an_interrupt_is_passed_on_after_the_save(run, tmp_path):
     assert checkpoint.latest(str(tmp_path)).endswith("model.ckpt-2")
 
 
-def test_a_second_interrupt_stops_at_once(run, tmp_path):
+def test_a_second_interrupt_stops_at_once(run, tmp_path, request):
+    # A process that a shell starts in the background ignores SIGINT.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     run.options = dataclasses.replace(run.options, save_interval_secs=600)
 
     def interrupt_twice():
