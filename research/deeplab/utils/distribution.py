@@ -192,19 +192,20 @@ def local(strategy: tf.distribute.Strategy, values: tf.Tensor) -> tf.Tensor:
 
 
 def mean(values: Any) -> Any:
-    """The mean over all replicas, in a replica context.
+    """The mean over all replicas of the current strategy, as a constant: it has no gradient.
 
     Args:
         values: nested float tensors, of the same shapes in each replica.
 
     Returns:
-        The same structure, the same numbers in each replica.
+        The same structure, the same numbers in each replica; the values themselves for a single
+        replica, and outside of a replica context, where they are those of all replicas already.
     """
-    context = tf.distribute.get_replica_context()
-    if context.num_replicas_in_sync == 1:
-        return values
     # All-reduces ask for the values' devices, which those of variables do not tell.
-    values = tf.nest.map_structure(tf.identity, values)
+    values = tf.nest.map_structure(tf.stop_gradient, values)
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return values
     return context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
 
 

@@ -122,6 +122,22 @@ def _normalize_constants(strategy: tf.distribute.Strategy) -> np.ndarray:
     return strategy.experimental_local_results(step(tf.constant(x)))[0].numpy()
 
 
+def _mean(strategy: tf.distribute.Strategy) -> list[tuple[float, float]]:
+    """For each replica, whose own value is its number: the mean, and d(x * mean) / dx."""
+
+    def replica():
+        context = tf.distribute.get_replica_context()
+        x = tf.cast(context.replica_id_in_sync_group, tf.float32)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            mean = distribution.mean({"x": x})["x"]
+            product = x * mean
+        return mean, tape.gradient(product, x)
+
+    mean, gradient = map(strategy.experimental_local_results, tf.function(strategy.run)(replica))
+    return [(float(a), float(b)) for a, b in zip(mean, gradient, strict=True)]
+
+
 def _one_and_two() -> dict:
     """Runs in a process of its own, since devices are made before TensorFlow starts."""
     one, two = tf.distribute.get_strategy(), distribution.make_strategy(2, clone_on_cpu=True)
@@ -135,6 +151,7 @@ def _one_and_two() -> dict:
     results["own", "one"] = results["sync", "one"]
     for name, strategy in strategies.items():
         results["layer", name] = _normalize(strategy)
+        results["mean", name] = _mean(strategy)
     results["constants", "two"] = _normalize_constants(two)
     return results
 
@@ -198,6 +215,18 @@ def test_replicas_by_themselves_average_their_moving_averages(trained):
     name = "MobilenetV2/Conv/BatchNorm/moving_mean"
     one, two = trained["own", "one"][name], trained["own", "two"][name]
     np.testing.assert_allclose(two, one, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_mean_is_a_constant(trained):
+    """Of 0 and 1, and the gradient of x * mean is the mean."""
+    assert trained["mean", "one"] == [(0, 0)]
+    assert trained["mean", "two"] == [(0.5, 0.5), (0.5, 0.5)]
+
+
+def test_a_mean_outside_of_a_replica_is_the_value():
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        assert distribution.mean(tf.constant(3.0)) == 3
 
 
 # --- What is asked for, and what there is ---

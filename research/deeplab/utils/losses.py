@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from deeplab.core import utils
+from deeplab.utils import distribution
 
 
 def softmax_cross_entropy(
@@ -44,7 +45,7 @@ def softmax_cross_entropy(
         step: number of updates made so far; read only if `hard_example_mining_step` is set.
         normalizer: gets the number of pixels, returns the one to divide by. Where a batch is
             split in parts whose losses are averaged, it is the average number over the parts
-            (`mean_over_replicas`) that makes the parts add up to the whole.
+            (`distribution.mean`) that makes the parts add up to the whole.
 
     Returns:
         A float32 scalar.
@@ -152,18 +153,6 @@ def labelled_pixels(
     return tf.math.count_nonzero(labels != ignore_label, dtype=tf.float32)
 
 
-def mean_over_replicas(count: tf.Tensor) -> tf.Tensor:
-    """A `normalizer`: the mean of the counts of all replicas of the current strategy.
-
-    With it, the mean of the replicas' losses is the loss of the whole batch, and a replica with
-    few labelled pixels weighs no more than it should. To be called in a replica context.
-    """
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return count
-    return context.all_reduce(tf.distribute.ReduceOp.MEAN, tf.stop_gradient(count))
-
-
 @keras.saving.register_keras_serializable(package="deeplab")
 class SegmentationLoss(keras.losses.Loss):
     """`softmax_cross_entropy` as a Keras loss: `model.compile(loss=SegmentationLoss(255))`.
@@ -226,7 +215,7 @@ class SegmentationLoss(keras.losses.Loss):
             )
         step = 0 if self.step is None else tf.convert_to_tensor(self.step)
         loss = softmax_cross_entropy(
-            y_pred, y_true, step=step, normalizer=mean_over_replicas, **self.options
+            y_pred, y_true, step=step, normalizer=distribution.mean, **self.options
         )
         return tf.reshape(loss, [1])
 
