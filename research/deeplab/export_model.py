@@ -15,12 +15,9 @@ from collections.abc import Sequence
 
 from absl import flags, logging
 
-from deeplab import common, crf_flags, script
+from deeplab import common, crf_flags, script, trained_flags
 
-_UNUSED_FLAGS = {
-    **common.UNUSED_FLAGS,
-    "label_weights": "weights of classes count in the loss of training only",
-}
+_UNUSED_FLAGS = trained_flags.UNUSED_FLAGS
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -28,6 +25,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     common.define_flags(flag_values)
     crf_flags.define_flags(flag_values)
     define = common.definer("deeplab.export_model", flag_values)
+    trained_flags.define_network_flags(define, output_stride=8)
     define(
         "string",
         "checkpoint_path",
@@ -54,27 +52,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "Pad smaller images to this: give the flag twice, height then width. Default: that of"
         " training, where it is known.",
     )
-    define(
-        "multi_integer",
-        "atrous_rates",
-        None,
-        "Atrous rate of the ASPP; repeat it. Default: those of training.",
-    )
-    define(
-        "integer",
-        "output_stride",
-        8,
-        "Ratio of image size to feature size. Default: that of training, where it is known.",
-    )
     define("multi_float", "inference_scales", [1.0], "Scale at which to see images; repeat it.")
-    define("bool", "add_flipped_images", False, "Also see them flipped left to right.")
-    define("bool", "use_ema", False, "Take the moving averages of the weights.")
-    define(
-        "integer",
-        "quantize_delay_step",
-        -1,
-        "Not below 0: the network is quantised. Default: as it was trained.",
-    )
     define(
         "bool",
         "save_inference_graph",

@@ -1,6 +1,7 @@
 """The whole network: scales, predictions, options, and what Keras expects of a model."""
 
 import dataclasses
+import inspect
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from deeplab import common, model
 from deeplab.core import feature_extractor, layers
+from deeplab.datasets import data_generator, image_files
 from deeplab.testing import golden
 from deeplab.utils import checkpoint
 
@@ -280,6 +282,18 @@ def test_batch_norms_decay_as_the_official_ones(model_variant):
     assert settings(net.backbone) == {_BACKBONE_BATCH_NORMS[model_variant]}
     for part in (*net.heads, *([net.decoder] if strides else [])):
         assert settings(part) == {(0.9997, 1e-5)}
+
+
+def test_images_are_prepared_as_the_options_say():
+    """With all that plain images take; records take it, too. The crop size may be another."""
+    sizes = {"min_resize_value": 9, "max_resize_value": 17, "resize_factor": 4}
+    net = _network(crop_size=(33, 17), **sizes)
+    expected = {"crop_size": (33, 17), "mean_pixel": (127.5, 127.5, 127.5), **sizes}
+    assert net.image_options() == expected
+    assert net.image_options((9, 5)) == {**expected, "crop_size": (9, 5)}
+    for reader in (image_files.ImageFiles, data_generator.Dataset):
+        keywords = inspect.getfullargspec(reader).kwonlyargs
+        assert keywords[: len(expected)] == list(expected)
 
 
 def test_options_are_all_used():

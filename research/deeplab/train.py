@@ -232,11 +232,7 @@ def main(argv: Sequence[str]) -> None:
         dataset,
         values.train_split,
         values.dataset_dir,
-        crop_size=options.crop_size,
-        mean_pixel=net.mean_pixel,
-        min_resize_value=options.min_resize_value,
-        max_resize_value=options.max_resize_value,
-        resize_factor=options.resize_factor,
+        **net.image_options(),
         min_scale_factor=values.min_scale_factor,
         max_scale_factor=values.max_scale_factor,
         scale_factor_step_size=values.scale_factor_step_size,
@@ -276,11 +272,7 @@ def _evaluation(
         dataset,
         values.eval_split,
         values.dataset_dir,
-        crop_size=options.crop_size,
-        mean_pixel=net.mean_pixel,
-        min_resize_value=options.min_resize_value,
-        max_resize_value=options.max_resize_value,
-        resize_factor=options.resize_factor,
+        **net.image_options(options.crop_size),
     )
     network = predictor.Predictor(options, net=net)
     return training_evaluation.TrainingEvaluation(

@@ -21,17 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from deeplab import common, crf_flags, script
+from deeplab import common, crf_flags, script, trained_flags
 
 if TYPE_CHECKING:
     from deeplab.datasets import data_generator
 
-_UNUSED_FLAGS = {
-    **common.UNUSED_FLAGS,
-    "label_weights": "weights of classes count in the loss of training only",
-}
-# Flags whose work is not there yet, with the only value that can be asked for.
-_NOT_THERE_YET = {"master": ""}
+_UNUSED_FLAGS = trained_flags.UNUSED_FLAGS
+_NOT_THERE_YET = trained_flags.NOT_THERE_YET
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -39,19 +35,10 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     common.define_flags(flag_values)
     crf_flags.define_flags(flag_values)
     define = common.definer("deeplab.vis", flag_values)
-    define("string", "master", "", "Address of a cluster's master.")
-
+    trained_flags.define_flags(define)
     define("string", "vis_logdir", None, "Folder for the pictures.")
-    define(
-        "string",
-        "checkpoint_dir",
-        None,
-        "Folder whose newest checkpoint is used, and each newer one as it comes; or one checkpoint,"
-        " such as train_log/model.ckpt-30000.",
-    )
     define("integer", "vis_batch_size", 1, "Images at a time.")
     define("list", "vis_crop_size", ["513", "513"], "Height,width that images are padded to.")
-    define("integer", "eval_interval_secs", 300, "Least seconds between two checkpoints.")
     define(
         "integer",
         "max_number_of_iterations",
@@ -59,38 +46,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "Use so many checkpoints; 0: each that comes, without end. The pictures of a checkpoint"
         " replace those of the one before.",
     )
-
-    define(
-        "multi_integer",
-        "atrous_rates",
-        None,
-        "Atrous rate of the ASPP; repeat it. Default: those of training.",
-    )
-    define(
-        "integer",
-        "output_stride",
-        16,
-        "Ratio of image size to feature size. Default: that of training, where it is known.",
-    )
-    define("multi_float", "eval_scales", [1.0], "Scale at which to see the images; repeat it.")
-    define("bool", "add_flipped_images", False, "Also see them flipped left to right.")
-    define("bool", "use_ema", False, "Take the moving averages of the weights.")
-    define(
-        "integer",
-        "quantize_delay_step",
-        -1,
-        "Not below 0: the network is quantised. Default: as it was trained.",
-    )
-
-    define(
-        "string",
-        "dataset",
-        "pascal_voc_seg",
-        "Name of a data set (pascal_voc_seg, cityscapes, ade20k) or its JSON description: the"
-        " network's classes.",
-    )
     define("string", "vis_split", "val", "Which split to show.")
-    define("string", "dataset_dir", None, "Folder of the TFRecords.")
     define(
         "string",
         "images",
@@ -135,13 +91,7 @@ def main(argv: Sequence[str]) -> None:
         values, checkpoint_waiter.wait(values.checkpoint_dir), dataset, values.vis_crop_size
     )
     network = predictor.Predictor(options, values.eval_scales, values.add_flipped_images, crf)
-    preprocessing = {
-        "crop_size": options.crop_size,
-        "mean_pixel": network.net.mean_pixel,
-        "min_resize_value": options.min_resize_value,
-        "max_resize_value": options.max_resize_value,
-        "resize_factor": options.resize_factor,
-    }
+    preprocessing = network.net.image_options()
     if values.images:
         source = image_files.ImageFiles(paths, **preprocessing)
         batches = source.evaluation
