@@ -72,6 +72,15 @@ def test_what_cannot_be_names_the_flag(arguments, message):
     assert "\n" not in str(error.value)
 
 
+def test_a_matrix_for_a_kernel_that_is_left_out_is_an_error(tmp_path):
+    np.save(tmp_path / "matrix.npy", np.eye(3))
+    matrix = f"--crf_compatibility={tmp_path / 'matrix.npy'}"
+    message = "--crf_bi_w is 0: it leaves out the kernel that --crf_compatibility is for"
+    with pytest.raises(ValueError, match=message):
+        _options("--crf", "--crf_bi_w=0", matrix)
+    assert _options("--crf", "--crf_pos_w=0", matrix).compatibility
+
+
 def test_an_archive_is_no_matrix(tmp_path):
     np.savez(tmp_path / "matrix.npz", np.eye(3))
     with pytest.raises(ValueError, match="matrix.npz is no .npy file of numbers"):

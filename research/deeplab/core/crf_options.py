@@ -32,7 +32,8 @@ class CrfOptions:
     # "after": by the sums, after, as in the code that DeepLab v1 and v2 were published with.
     normalization: str = "symmetric"
     # Compatibility of the classes [classes, classes] for the bilateral kernel, in place of its
-    # weight: what class i (row) pays for class j (column). None: Potts, -bi_w on the diagonal.
+    # weight, which then only must not be 0: what class i (row) pays for class j (column). None:
+    # Potts, -bi_w on the diagonal.
     compatibility: tuple[tuple[float, ...], ...] | None = None
 
     def __post_init__(self):
@@ -53,6 +54,11 @@ class CrfOptions:
             )
         if self.compatibility is not None:
             object.__setattr__(self, "compatibility", _square(self.compatibility))
+            if not self.bi_w:
+                raise ValueError(
+                    "bi_w is 0: it leaves out the kernel that --crf_compatibility is for, whose"
+                    " weight is in the matrix; leave one of the two out"
+                )
 
     def check_classes(self, num_classes: int) -> None:
         """Refuses a compatibility matrix of other classes.
@@ -66,7 +72,8 @@ class CrfOptions:
         if self.compatibility is not None and len(self.compatibility) != num_classes:
             size = len(self.compatibility)
             raise ValueError(
-                f"compatibility is a {size}x{size} matrix, but there are {num_classes} classes"
+                f"--crf_compatibility is a {size}x{size} matrix, but there are {num_classes}"
+                " classes"
             )
 
 

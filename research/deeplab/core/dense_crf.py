@@ -51,7 +51,7 @@ def mean_field(
         bi_w: its weight; 0 leaves it out.
         normalization: "symmetric" or "after"; see `CrfOptions`.
         compatibility: None: Potts; or a matrix [classes, classes] that takes the place of
-            `-bi_w` times the identity for the bilateral kernel.
+            `-bi_w` times the identity for the bilateral kernel; `bi_w` then must not be 0.
 
     Returns:
         Probabilities, float32 [B, H, W, classes].
