@@ -314,7 +314,7 @@ def test_padding_is_not_seen():
         ({"bi_w": -1.0}, "bi_w is -1.0; it must be at least 0"),
         ({"pos_w": float("inf")}, "pos_w is inf; it must be at least 0"),
         ({"normalization": "before"}, "normalization is 'before'; it must be one of"),
-        ({"compatibility": np.eye(4)}, "--crf_compatibility is a 4x4 matrix .* are 3 classes"),
+        ({"compatibility": np.eye(4)}, "--crf_compatibility is a 4x4 matrix, but there are 3"),
         ({"compatibility": np.eye(3), "bi_w": 0.0}, "bi_w is 0.* --crf_compatibility is for"),
         ({"compatibility": np.ones((3, 2))}, "rows of .2. numbers for 3 classes"),
         ({"compatibility": [[1, 2, 3], [4, 5], [6]]}, "rows of .1, 2, 3. numbers for 3 classes"),
