@@ -13,9 +13,9 @@ import tensorflow as tf
 from deeplab.core import atrous, layers
 
 # Convolutions of each block, and their filters; configuration D of the paper.
-_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
+BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 # Of the image classifier: its own stride, and the kernel of its fc6.
-_STRIDE = 2 ** len(_BLOCKS)
+_STRIDE = 2 ** len(BLOCKS)
 _KERNEL_SIZE = 7
 FC6_KERNEL_SIZES = (3, 4, _KERNEL_SIZE)
 _OUTPUT_STRIDES = (4, 8, 16, 32)
@@ -93,7 +93,7 @@ class VGG16(layers.Container):
         strides = atrous.AtrousStrides(output_stride)
         self.blocks: list[list[layers.Conv2D]] = []
         self.pool_strides: list[int] = []
-        for block, (count, filters) in enumerate(_BLOCKS, start=1):
+        for block, (count, filters) in enumerate(BLOCKS, start=1):
             _, rate = strides.next(1)
             self.blocks.append(
                 [

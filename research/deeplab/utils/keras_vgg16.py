@@ -7,11 +7,13 @@ from collections.abc import Iterator
 import h5py
 import numpy as np
 
+from deeplab.core import vgg
+
 _SUFFIXES = (".h5", ".keras")
 # Where a `.keras` file keeps its weights.
 _ARCHIVED = "model.weights.h5"
-_BLOCKS = (2, 2, 3, 3, 3)
-_FC6_SIZE = 7
+# The kernel of the image classifier's fc6 is the whole one.
+_FC6_SIZE = max(vgg.FC6_KERNEL_SIZES)
 
 
 def is_keras_file(path: str) -> bool:
@@ -22,7 +24,7 @@ def is_keras_file(path: str) -> bool:
 def _layers() -> Iterator[tuple[str, tuple[str, str]]]:
     """Slim's name of each layer and Keras' two: that of the layer, and its number by kind."""
     number = 0
-    for block, count in enumerate(_BLOCKS, start=1):
+    for block, (count, _) in enumerate(vgg.BLOCKS, start=1):
         for conv in range(1, count + 1):
             numbered = f"conv2d_{number}" if number else "conv2d"
             yield f"conv{block}/conv{block}_{conv}", (f"block{block}_conv{conv}", numbered)
