@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 from absl import flags, logging
 
 from deeplab import common, script
+from deeplab.utils import stop_signals
 
 if TYPE_CHECKING:
     from deeplab import model
-    from deeplab.datasets import descriptor
+    from deeplab.datasets import data_generator, descriptor
     from deeplab.evaluation import training_evaluation
+    from deeplab.utils import trainer
 
 # Flags of the official trainer's clusters that TensorFlow 2 does otherwise.
 _UNUSED_FLAGS = {
@@ -198,14 +200,33 @@ def main(argv: Sequence[str]) -> None:
     del argv
     values = flags.FLAGS
     common.log_unused_flags(values, _UNUSED_FLAGS)
+    with stop_signals.leaving():
+        run, records, evaluation = _prepare(values)
 
+    from deeplab.utils import distribution
+
+    with records.named_errors():
+        training = functools.partial(
+            records.training, run.options.train_batch_size, start_step=run.step
+        )
+        run.train(distribution.batches(run.strategy, training), evaluation)
+
+
+def _prepare(
+    values: flags.FlagValues,
+) -> (
+    "tuple[trainer.Trainer, data_generator.Dataset, training_evaluation.TrainingEvaluation | None]"
+):
+    """Everything before the first step: the open trainer, what it trains on and evaluates with."""
     import keras
     import tensorflow as tf
 
     from deeplab import model
     from deeplab.datasets import data_generator, descriptor, first_records
-    from deeplab.utils import checkpoint, checkpoint_integrity, distribution, trainer
+    from deeplab.utils import checkpoint, distribution, trainer
 
+    if values.eval_every < 0:
+        raise ValueError(f"--eval_every is {values.eval_every}; it must be at least 0")
     if values.deterministic_ops:
         tf.config.experimental.enable_op_determinism()
     strategy = distribution.make_strategy(
@@ -216,11 +237,11 @@ def main(argv: Sequence[str]) -> None:
     )
     dataset = descriptor.load(values.dataset)
     script.make_folder("train_logdir", values.train_logdir)
-    resumed = checkpoint_integrity.newest_whole(values.train_logdir)
     train_options = trainer.TrainOptions.from_flags(values)
+    is_resumed = bool(checkpoint.names(values.train_logdir))
     options = common.ModelOptions.from_flags(
         values,
-        stored=checkpoint.load_options(values.train_logdir) if resumed else None,
+        stored=checkpoint.load_options(values.train_logdir) if is_resumed else None,
         num_classes=dataset.num_classes,
         crop_size=values.train_crop_size,
     )
@@ -238,7 +259,7 @@ def main(argv: Sequence[str]) -> None:
         scale_factor_step_size=values.scale_factor_step_size,
         seed=train_options.seed,
     )
-    evaluation = _evaluation(values, net, dataset)
+    evaluation = _evaluation(values, net, dataset) if values.eval_every else None
     first_records.check(records)
     run.open(values.train_logdir, values.tf_initial_checkpoint, values.initialize_last_layer)
     logging.info(
@@ -248,22 +269,13 @@ def main(argv: Sequence[str]) -> None:
         dataset.name,
         values.train_split,
     )
-    with records.named_errors():
-        training = functools.partial(
-            records.training, train_options.train_batch_size, start_step=run.step
-        )
-        run.train(distribution.batches(strategy, training), evaluation)
+    return run, records, evaluation
 
 
 def _evaluation(
     values: flags.FlagValues, net: "model.DeepLab", dataset: "descriptor.DatasetDescriptor"
-) -> "training_evaluation.TrainingEvaluation | None":
-    """What evaluates the network on the way, if that is asked for."""
-    if values.eval_every < 0:
-        raise ValueError(f"--eval_every is {values.eval_every}; it must be at least 0")
-    if not values.eval_every:
-        return None
-
+) -> "training_evaluation.TrainingEvaluation":
+    """What evaluates the network on the way."""
     from deeplab.datasets import data_generator
     from deeplab.evaluation import evaluator, predictor, training_evaluation
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import pytest
 
 from deeplab import common, train
 from deeplab import eval as deeplab_eval
+from deeplab.datasets import first_records
 from deeplab.testing import golden, tiny
 from deeplab.utils import checkpoint
 
@@ -145,6 +147,7 @@ def test_a_checkpoint_of_another_data_set_starts_a_run(data, tmp_path, caplog):
         ("--num_replicas=2", "--num_replicas is 2, but TF_CONFIG names 1 hosts"),
         ("--task=1", "--task is 1, but TF_CONFIG makes this host number 0"),
         ("--eval_every=-1", "--eval_every is -1; it must be at least 0"),
+        ("--boundaries=2", "belong to --learning_policy=multi_steps, but it is poly"),
         ("--learning_policy=multi_steps", "needs rising --boundaries and one more"),
         ("--drop_path_keep_prob=0", "--drop_path_keep_prob is 0.0; it must be above 0"),
         ("--model_variant=resnet", "--model_variant is 'resnet'; known are"),
@@ -163,6 +166,16 @@ def test_what_cannot_be_done_is_one_error(data, tmp_path, flag, message):
     with pytest.raises((ValueError, OSError), match=message):
         _train(data, tmp_path, flag, "--training_number_of_steps=1")
     assert checkpoint.latest(str(tmp_path)) is None
+
+
+def test_sigterm_before_the_first_step_ends_the_run_at_once(data, tmp_path, monkeypatch):
+    """Whatever is being prepared; afterwards the process is as it was."""
+    monkeypatch.setattr(first_records, "check", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit) as ended:
+        _train(data, tmp_path, "--training_number_of_steps=1")
+    assert ended.value.code == 0
+    assert checkpoint.latest(str(tmp_path)) is None
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_flags_of_old_clusters_say_what_does_their_work(data, tmp_path, caplog):

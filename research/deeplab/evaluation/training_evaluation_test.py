@@ -14,13 +14,15 @@ from deeplab.utils import checkpoint, reports
 
 
 class _Evaluator:
-    """Finds the share of right pixels that it is told to find."""
+    """Finds the share of right pixels that it is told to find; None: there are no pixels."""
 
-    right = 0
+    right: int | None = 0
 
     def evaluate(self, should_stop):
         if should_stop():
             return None
+        if self.right is None:
+            return SegmentationResult(np.zeros((2, 2), int))
         return SegmentationResult(np.array([[self.right, 10 - self.right], [0, 0]]))
 
     def facts(self, result, path, step):
@@ -82,6 +84,14 @@ def test_the_best_checkpoint_is_kept_across_restarts(trained):
     ):
         _go(trained, steps)
         assert _best(trained) == best
+
+
+def test_a_result_that_is_no_number_is_surpassed(trained):
+    """As that of a split without a labelled pixel."""
+    _go(trained, {10: None})
+    assert _best(trained) == 10
+    _go(trained, {20: 1, 30: None})
+    assert _best(trained) == 20
 
 
 def test_a_kill_between_best_checkpoint_and_result_is_made_up_for(trained):

@@ -81,9 +81,26 @@ def _numbered(folder: str) -> list[str]:
 
 def remove_leftovers(folder: str) -> None:
     """Removes what a process that was killed while it wrote a checkpoint has left unfinished."""
+    leftovers = _data_without_index(folder)
     for pattern in _LEFTOVERS:
-        for file in tf.io.gfile.glob(os.path.join(folder, pattern)):
-            logging.info("removing %s: a process was killed while it wrote it", file)
-            # Another host may be faster.
-            with contextlib.suppress(tf.errors.NotFoundError):
-                tf.io.gfile.remove(file)
+        leftovers += tf.io.gfile.glob(os.path.join(folder, pattern))
+    for file in leftovers:
+        logging.info("removing %s: a process was killed while it wrote it", file)
+        # Another host may be faster.
+        with contextlib.suppress(tf.errors.NotFoundError):
+            tf.io.gfile.remove(file)
+
+
+def _data_without_index(folder: str) -> list[str]:
+    """Data files of the trainer's checkpoints whose index, which comes after them, never came.
+
+    One that the state file names was whole once, and is damaged: that is for its owner to see.
+    """
+    state = tf.train.get_checkpoint_state(folder)
+    known = {os.path.basename(path) for path in state.all_model_checkpoint_paths} if state else ()
+    orphans = []
+    for file in tf.io.gfile.glob(os.path.join(folder, "model.ckpt-*.data-*")):
+        prefix, _, _ = file.rpartition(".data-")
+        if os.path.basename(prefix) not in known and not tf.io.gfile.exists(f"{prefix}.index"):
+            orphans.append(file)
+    return orphans

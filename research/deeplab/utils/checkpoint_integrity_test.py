@@ -164,6 +164,21 @@ def test_the_one_that_the_state_file_names_comes_first(tmp_path):
     assert _newest(tmp_path) == 1
 
 
+def test_data_whose_index_never_came_is_removed(tmp_path):
+    """A kill between the two renames of a save; but not what was whole once."""
+    for step in (1, 2, 3):
+        prefix = _save(tmp_path, step)
+        pathlib.Path(f"{prefix}.index").unlink()
+    (tmp_path / "mine.data-00000-of-00001").touch()
+    checkpoint._write_state(str(tmp_path), ["model.ckpt-1", "model.ckpt-2"])
+    checkpoint_integrity.remove_leftovers(str(tmp_path))
+    assert sorted(path.name for path in tmp_path.glob("*.data-*")) == [
+        "mine.data-00000-of-00001",
+        "model.ckpt-1.data-00000-of-00001",
+        "model.ckpt-2.data-00000-of-00001",
+    ]
+
+
 @contextlib.contextmanager
 def _full_disk(size: int):
     """No file can grow beyond so many bytes."""

@@ -17,6 +17,8 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
+from deeplab.utils import stop_signals
+
 _TF_CONFIG = "TF_CONFIG"
 
 
@@ -96,7 +98,8 @@ def make_strategy(
             "host %d of %d (%s): waiting for all to start",
             *(cluster.index, len(cluster.hosts), cluster.hosts[cluster.index]),
         )
-        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        with stop_signals.waiting():
+            strategy = tf.distribute.MultiWorkerMirroredStrategy()
     elif num_clones > 1:
         strategy = tf.distribute.MirroredStrategy(devices)
     else:
@@ -220,6 +223,17 @@ def mean_over_hosts(strategy: tf.distribute.Strategy, value: float) -> float:
         return value
     means = _mean_of(strategy)(tf.constant(value, tf.float64))
     return float(strategy.experimental_local_results(means)[0])
+
+
+def is_same_on_all_hosts(strategy: tf.distribute.Strategy, value: float) -> bool:
+    """Whether every host has the same number; all hosts have to call it, and get one answer.
+
+    Args:
+        strategy: whose hosts.
+        value: this host's number.
+    """
+    deviation = abs(value - mean_over_hosts(strategy, value))
+    return mean_over_hosts(strategy, deviation) < 1e-6
 
 
 @functools.cache

@@ -269,6 +269,16 @@ def test_one_device_needs_no_strategy(monkeypatch, config):
     assert distribution.mean_over_hosts(strategy, 7) == 7
 
 
+def test_all_hosts_find_that_one_of_them_is_elsewhere(monkeypatch):
+    """Also the one whose number is the mean of all."""
+    steps = (5, 0, 10)
+    for own in steps:
+        # As three hosts would compute it: of their numbers, then of their deviations.
+        means = iter([5.0, sum(abs(step - 5.0) for step in steps) / 3])
+        monkeypatch.setattr(distribution, "mean_over_hosts", lambda *_, means=means: next(means))
+        assert not distribution.is_same_on_all_hosts(None, own)
+
+
 # --- Hosts ---
 
 
@@ -340,12 +350,16 @@ class _Hosts:
 
 @pytest.mark.slow
 def test_two_hosts_train_checkpoint_once_and_go_on_after_a_loss(data, tmp_path):
-    """Killed, then told to stop, then left alone: the bits of a run that was never stopped."""
+    """Killed, then told to stop, then left alone: the bits of a run that was never stopped.
+
+    The first host evaluates the parts on the way and at the end, when the other one has left.
+    """
     flags = ("--training_number_of_steps=30", "--save_interval_secs=0")
     with _Hosts(data, tmp_path / "whole", *flags) as hosts:
         assert hosts.wait() == [0, 0]
 
     logdir = tmp_path / "parts"
+    flags += ("--eval_every=10", "--eval_split=train", "--eval_crop_size=33,41")
     with _Hosts(data, logdir, *flags) as hosts:
         hosts.wait_for_step(logdir, 3)
         hosts.processes[1].kill()
@@ -367,6 +381,11 @@ def test_two_hosts_train_checkpoint_once_and_go_on_after_a_loss(data, tmp_path):
     assert parts.get_tensor("global_step") == 30
     for name in names:
         np.testing.assert_array_equal(parts.get_tensor(name), whole.get_tensor(name), err_msg=name)
+    assert {path.name for path in logdir.glob("eval/eval-*.json")} == {
+        "eval-10.json",
+        "eval-20.json",
+        "eval-30.json",
+    }
     # Only one of them writes.
     assert f"saved {logdir}" in chief
     assert f"saved {logdir}" not in other

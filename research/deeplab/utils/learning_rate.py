@@ -54,8 +54,14 @@ def learning_rate_schedule(
         A schedule: called with the number of updates made so far it gives a float32 scalar.
 
     Raises:
-        ValueError: an unknown policy or burn-in, or boundaries that do not fit their rates.
+        ValueError: an unknown policy or burn-in, boundaries that do not fit their rates, or that
+            the policy does not know.
     """
+    if learning_policy != "multi_steps" and (boundaries or boundary_learning_rates):
+        raise ValueError(
+            "--boundaries and --boundary_learning_rates belong to --learning_policy=multi_steps,"
+            f" but it is {learning_policy}"
+        )
     # At least one step: in a run that is all slow start the policy is never asked.
     steps = max(training_number_of_steps - slow_start_step, 1)
     schedules = keras.optimizers.schedules

@@ -61,6 +61,10 @@ def test_a_run_that_is_all_slow_start_keeps_the_slow_rate():
     ("arguments", "message"),
     [
         ({"learning_policy": "linear"}, "unknown learning policy 'linear'; there are poly, step"),
+        (
+            {"boundaries": [10]},
+            "--boundaries and --boundary_learning_rates belong to --learning_policy=multi_steps",
+        ),
         ({"slow_start_burnin_type": "exp"}, "unknown slow_start_burnin_type 'exp'"),
         (
             {"learning_policy": "multi_steps"},

@@ -16,9 +16,10 @@ class LossScale:
     """A factor on the loss, as large as float16 bears.
 
     An update whose gradients overflow is left out, and halves the factor; so many updates without
-    one double it. Unlike with Keras' `LossScaleOptimizer`, an update that is left out counts as a
-    step, so that step k always trains on the same images; and the checkpoints' names of the
-    optimizer's state stay what they are.
+    one double it. A factor below 1 says that not even the gradients of the loss itself fit. Unlike
+    with Keras' `LossScaleOptimizer`, an update that is left out counts as a step, so that step k
+    always trains on the same images; and the checkpoints' names of the optimizer's state stay what
+    they are.
 
     Reference: Micikevicius et al., arXiv 1710.03740, section 3.2.
     """
@@ -92,6 +93,6 @@ class LossScale:
         scale, good_steps = self.value, tf.convert_to_tensor(self._good_steps)
         good_steps = tf.where(overflow, 0, good_steps + 1)
         doubles = good_steps >= _STEPS_TO_DOUBLE
-        scale = tf.where(overflow, tf.maximum(scale / 2, 1.0), tf.where(doubles, scale * 2, scale))
+        scale = tf.where(overflow, scale / 2, tf.where(doubles, scale * 2, scale))
         self._scale.assign(scale)
         self._good_steps.assign(tf.where(doubles, 0, good_steps))

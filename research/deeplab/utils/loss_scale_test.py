@@ -25,3 +25,22 @@ def test_averages_begin_with_the_weights_where_the_first_update_is_left_out():
         values.append((float(weight.numpy()), float(average.numpy())))
     assert values == [(8.0, 8.0), (4.0, 0.75 * 8.0 + 0.25 * 4.0)]
     assert int(optimizer.iterations.numpy()) == 2
+
+
+def test_a_factor_below_one_says_that_nothing_can_be_applied():
+    """Each overflow halves it, from the first factor on down."""
+    scale = loss_scale.LossScale()
+    optimizer = optimizers.Momentum(1.0, momentum=0.0)
+    weight = keras.Variable(8.0, name="weight")
+    optimizer.build([weight])
+
+    @tf.function
+    def step():
+        scale.apply(optimizer, [tf.constant(np.inf)], [weight])
+
+    for _ in range(15):
+        step()
+    assert float(scale.value) == 1.0
+    step()
+    assert float(scale.value) == 0.5
+    assert weight.numpy() == 8.0

@@ -1,10 +1,45 @@
-"""Ends a loop in good order when its process is told to end."""
+"""Ends a process in good order when it is told to end."""
 
+import contextlib
 import signal
+import sys
 import threading
 import types
+from collections.abc import Callable, Iterator
 
 from absl import logging
+
+
+@contextlib.contextmanager
+def leaving() -> Iterator[None]:
+    """Within it SIGTERM ends the process at once, exit code 0: there is nothing to save yet."""
+
+    def leave(number: int, frame: types.FrameType | None) -> None:
+        del number, frame
+        logging.info("SIGTERM: stopped before the first step")
+        sys.exit(0)
+
+    with _handling(leave):
+        yield
+
+
+@contextlib.contextmanager
+def waiting() -> Iterator[None]:
+    """Within it SIGTERM is obeyed as ever: for a wait in which no handler of Python's runs."""
+    with _handling(signal.SIG_DFL):
+        yield
+
+
+@contextlib.contextmanager
+def _handling(handler: Callable[..., None] | signal.Handlers) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 class StopSignals:

@@ -198,6 +198,7 @@ class TrainStep:
         Returns:
             The losses before the update, float32 scalars: `semantic_merged_logits` and, with an
             image pyramid, `semantic_logits_<scale>`; `total_regularization_loss`; `total_loss`.
+            With float16 also `loss_scale`, the factor that the loss was multiplied by.
         """
         return self._in_parts(self._compiled_step, images, labels)
 
@@ -280,7 +281,10 @@ class TrainStep:
             if self._loss_scale:
                 share *= self._loss_scale.value
         gradients = tape.gradient(share, [variable.value for variable in variables])
-        return {**values, "total_loss": total}, gradients
+        values["total_loss"] = total
+        if self._loss_scale:
+            values["loss_scale"] = self._loss_scale.value
+        return values, gradients
 
     def _update(self, gradients: list[tf.Tensor]) -> None:
         """Updates the weights, and makes the replicas' moving averages of batch norm one."""

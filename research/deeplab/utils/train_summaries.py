@@ -40,14 +40,15 @@ class TrainSummaries:
         """The curves.
 
         Args:
-            values: the losses of a step, see `Trainer.train_step`.
+            values: what `TrainStep` returns for a step.
             rate: its learning rate.
             step: its number.
         """
         with self._writing(step):
             tf.summary.scalar("learning_rate", rate)
             for name, value in values.items():
-                tf.summary.scalar(name if name == "total_loss" else f"losses/{name}", value)
+                own = name in ("total_loss", "loss_scale")
+                tf.summary.scalar(name if own else f"losses/{name}", value)
 
     def histograms(self, variables: Mapping[str, keras.Variable], step: int) -> None:
         """How the values of each variable are distributed."""

@@ -8,14 +8,14 @@ import tensorflow as tf
 from deeplab.utils import train_summaries
 
 
-def _curve(folder) -> dict[int, float]:
-    """The steps whose loss was written."""
+def _curve(folder, tag: str = "total_loss") -> dict[int, float]:
+    """What was written at which step."""
     curve = {}
     for file in folder.glob("events.out.tfevents.*"):
         for record in tf.data.TFRecordDataset(str(file)):
             event = tf.compat.v1.Event.FromString(record.numpy())
             for value in event.summary.value:
-                if value.tag == "total_loss":
+                if value.tag == tag:
                     curve[event.step] = float(tf.make_ndarray(value.tensor))
     return curve
 
@@ -23,8 +23,12 @@ def _curve(folder) -> dict[int, float]:
 def test_curves_can_be_read_at_once(tmp_path):
     """They are flushed, so that a kill costs none."""
     summaries = train_summaries.TrainSummaries(str(tmp_path))
-    summaries.losses({"total_loss": tf.constant(0.5)}, 0.1, step=3)
-    assert _curve(tmp_path) == {3: np.float32(0.5)}
+    values = {"total_loss": 0.5, "total_regularization_loss": 0.25, "loss_scale": 1024.0}
+    summaries.losses({name: tf.constant(value) for name, value in values.items()}, 0.1, step=3)
+    assert _curve(tmp_path) == {3: 0.5}
+    assert _curve(tmp_path, "losses/total_regularization_loss") == {3: 0.25}
+    assert _curve(tmp_path, "loss_scale") == {3: 1024.0}
+    assert _curve(tmp_path, "learning_rate") == {3: np.float32(0.1)}
 
 
 def test_a_full_disk_is_said_and_stops_nothing(tmp_path, caplog):

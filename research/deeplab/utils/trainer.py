@@ -106,10 +106,10 @@ class Trainer:
             checkpoint.initialize(self.net, initial_checkpoint, excluded)
         else:
             logging.info("starting from random weights: no --tf_initial_checkpoint")
-        if distribution.mean_over_hosts(self.strategy, self.step) != self.step:
+        if not distribution.is_same_on_all_hosts(self.strategy, self.step):
             raise ValueError(
-                f"this host starts from step {self.step} of --train_logdir={logdir}, another one"
-                " does not: it has to be one folder that all hosts see"
+                f"this host starts from step {self.step} of --train_logdir={logdir}, not all others"
+                " do: it has to be one folder that all hosts see"
             )
 
     def _resume(self, path: str) -> None:

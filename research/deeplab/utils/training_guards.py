@@ -23,10 +23,10 @@ def check_finite(
     previous_names: Sequence[str],
     logdir: str,
 ) -> None:
-    """Stops a run at the first loss that is not finite.
+    """Stops a run at the first loss that is not finite, or whose gradients float16 cannot hold.
 
     Args:
-        values: the losses of a step, among them `total_loss`.
+        values: what `TrainStep` returns for the step.
         step: its number.
         rate: its learning rate.
         image_names: the images of its batch.
@@ -34,9 +34,16 @@ def check_finite(
         logdir: folder of the checkpoints.
 
     Raises:
-        FloatingPointError: a loss is not finite.
+        FloatingPointError: a loss is not finite, or updates are left out for good.
     """
     if math.isfinite(float(values["total_loss"])):
+        if float(values.get("loss_scale", 1.0)) < 1:
+            images = f" (images {', '.join(previous_names)})" if previous_names else ""
+            raise FloatingPointError(
+                f"the gradients of step {step - 1}{images} overflow float16 although its loss was"
+                " not scaled up; its update was left out, as were those before it"
+                " (--precision=mixed_bfloat16 or float32 can hold the gradients)"
+            )
         return
     bad = {name: float(value) for name, value in values.items() if not math.isfinite(value)}
     cause = f"images {', '.join(image_names)}"

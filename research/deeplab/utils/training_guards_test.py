@@ -6,6 +6,18 @@ import pytest
 from deeplab.utils import training_guards
 
 
+def test_a_loss_whose_gradients_float16_cannot_hold_stops_the_run(tmp_path):
+    facts = {"step": 8, "rate": 0.1, "image_names": ["now"], "logdir": str(tmp_path)}
+    values = {"total_loss": np.float32(2.0), "loss_scale": np.float32(1.0)}
+    training_guards.check_finite(values, previous_names=["before"], **facts)
+    values["loss_scale"] = np.float32(0.5)
+    with pytest.raises(
+        FloatingPointError,
+        match=r"gradients of step 7 \(images before\) overflow .*--precision=mixed_bfloat16",
+    ):
+        training_guards.check_finite(values, previous_names=["before"], **facts)
+
+
 def test_few_images_for_batch_norm_are_a_warning(caplog):
     training_guards.warn_of_few_images(12)
     assert not caplog.text
