@@ -1,6 +1,7 @@
 """Runs of the training script that are killed, stopped and started again."""
 
 import json
+import math
 import os
 import pathlib
 import random
@@ -15,7 +16,6 @@ from deeplab.utils import checkpoint
 
 _STEPS = 18
 _EVAL_EVERY = 6
-_KILLS = 3
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +70,24 @@ def _assert_same_bits(ours: pathlib.Path, theirs: pathlib.Path) -> None:
         np.testing.assert_array_equal(value, theirs[name], err_msg=name)
 
 
-def _wait_for_a_save(process, logdir: pathlib.Path) -> None:
-    """Until the state file is another one, or the process has ended."""
+def _wait_for_a_save(process, logdir: pathlib.Path, seconds: float = math.inf) -> None:
+    """Until the state file is another one, the time is over, or the process has ended."""
     state = logdir / "checkpoint"
     before = state.stat().st_mtime_ns if state.exists() else 0
-    while process.is_alive() and (not state.exists() or state.stat().st_mtime_ns == before):
+    end = time.monotonic() + seconds
+    while process.is_alive() and time.monotonic() < end:
+        if state.exists() and state.stat().st_mtime_ns != before:
+            return
         time.sleep(0.002)
+
+
+def _wait_for_the_moment(kill: int, process, logdir: pathlib.Path) -> None:
+    """Until some time, at random, after a save; the second kill may come before the first step."""
+    if kill == 1:
+        _wait_for_a_save(process, logdir, seconds=random.uniform(0, 5))
+    else:
+        _wait_for_a_save(process, logdir)
+        time.sleep(random.uniform(0, 0.1))
 
 
 @pytest.mark.slow
@@ -83,24 +95,17 @@ def test_a_run_that_is_killed_ends_with_the_same_bits(flags, whole, tmp_path):
     """At moments that differ each time; with evaluations, which the other run does not make."""
     log = tmp_path / "log"
     arguments = [*flags, f"--train_logdir={tmp_path}", f"--eval_every={_EVAL_EVERY}"]
-    kills = 0
-    for _ in range(20):
+    for kill in range(3):
         process = processes.train(arguments, log)
-        if kills < _KILLS:
-            if kills != 1:  # One of them may come before the first step.
-                _wait_for_a_save(process, tmp_path)
-            time.sleep(random.uniform(0, 0.4 if kills != 1 else 6))
-        if kills < _KILLS and process.is_alive():
-            process.kill()
-            kills += 1
+        _wait_for_the_moment(kill, process, tmp_path)
+        process.kill()
         process.join()
+        assert process.exitcode == -signal.SIGKILL, log.read_text()
         if (newest := checkpoint.latest(str(tmp_path))) is not None:
             _tensors(newest)  # It can be read, whenever the kill came.
-        if process.exitcode == 0:
-            break
-        assert process.exitcode == -signal.SIGKILL, log.read_text()
+    process = processes.train(arguments, log)
+    process.join()
     assert process.exitcode == 0, log.read_text()
-    assert kills > 0
     _assert_same_bits(tmp_path, whole)
 
     results = {}
