@@ -47,7 +47,7 @@ def _parse(argv: Sequence[str]) -> Sequence[str]:
 
 
 def make_folder(flag: str, path: str) -> None:
-    """Makes the folder that a flag names, before any work is done for it.
+    """Makes the folder that a flag names, before long work is done for what goes there.
 
     Args:
         flag: the flag's name.

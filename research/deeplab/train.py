@@ -209,7 +209,10 @@ def main(argv: Sequence[str]) -> None:
         training = functools.partial(
             records.training, run.options.train_batch_size, start_step=run.step
         )
-        run.train(distribution.batches(run.strategy, training), evaluation)
+        batches = distribution.batches(run.strategy, training)
+        # Once nothing can be refused any more.
+        script.make_folder("train_logdir", values.train_logdir)
+        run.train(batches, evaluation)
 
 
 def _prepare(
@@ -236,7 +239,6 @@ def _prepare(
         task=values.task,
     )
     dataset = descriptor.load(values.dataset)
-    script.make_folder("train_logdir", values.train_logdir)
     train_options = trainer.TrainOptions.from_flags(values)
     is_resumed = bool(checkpoint.names(values.train_logdir))
     options = common.ModelOptions.from_flags(

@@ -164,8 +164,16 @@ def test_a_checkpoint_of_another_data_set_starts_a_run(data, tmp_path, caplog):
 )
 def test_what_cannot_be_done_is_one_error(data, tmp_path, flag, message):
     with pytest.raises((ValueError, OSError), match=message):
-        _train(data, tmp_path, flag, "--training_number_of_steps=1")
-    assert checkpoint.latest(str(tmp_path)) is None
+        _train(data, tmp_path / "run", flag, "--training_number_of_steps=1")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("logdir", ["file", "file/run"])
+def test_a_folder_that_cannot_be_made_is_one_error(data, tmp_path, logdir):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(ValueError, match=f"--train_logdir=.*{logdir} cannot be a folder"):
+        _train(data, tmp_path / logdir, "--training_number_of_steps=1")
+    assert (tmp_path / "file").read_text() == "no folder"
 
 
 def test_sigterm_before_the_first_step_ends_the_run_at_once(data, tmp_path, monkeypatch):

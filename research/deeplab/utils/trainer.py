@@ -77,7 +77,7 @@ class Trainer:
         """Takes a folder for checkpoints and logs; goes on from the newest whole checkpoint in it.
 
         Args:
-            logdir: the folder; made where it is not there.
+            logdir: the folder; made when something is written, where it is not there.
             initial_checkpoint: where a new run's weights come from.
             initialize_last_layer: whether the last layers' weights come from there too.
 
@@ -86,7 +86,6 @@ class Trainer:
             ValueError: a checkpoint does not fit the network, or the folder holds damaged ones
                 and nothing else.
         """
-        tf.io.gfile.makedirs(logdir)
         self.logdir = logdir
         if self.is_chief:
             checkpoint_integrity.remove_leftovers(logdir)
