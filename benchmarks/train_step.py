@@ -7,7 +7,8 @@ is, and the memory: on a GPU the largest amount that TensorFlow held there, else
 process grew at most from the first step on.
 
 `keras` is the same network with `train_on_batch`, a loss and an optimizer of Keras itself: without
-weight decay, gradient multipliers and official momentum, which the others have.
+weight decay, gradient multipliers and official momentum, which the others have. `deterministic` is
+the step with `--deterministic_ops`.
 
 Example:
     PYTHONPATH=research python benchmarks/train_step.py --rounds=10
@@ -36,8 +37,9 @@ _FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "XLA bfloat16": ("mixed_bfloat16", {"jit_compile": True}),
     "2 parts": ("float32", {"gradient_accumulation_steps": 2}),
     "4 parts": ("float32", {"gradient_accumulation_steps": 4}),
+    "deterministic": ("float32", {}),
 }
-_REFERENCE = "float32"
+_REFERENCE, _DETERMINISTIC = "float32", "deterministic"
 _CLASSES, _IGNORE_LABEL = 21, 255
 
 
@@ -74,6 +76,8 @@ def _step(form: str, values: dict[str, Any]) -> Callable[[], None]:
 
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
+    if form == _DETERMINISTIC:
+        tf.config.experimental.enable_op_determinism()
     precision, options = _FORMS[form]
     keras.utils.set_random_seed(0)
     net = model.DeepLab(

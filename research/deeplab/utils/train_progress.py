@@ -4,6 +4,7 @@ import sys
 import time
 
 import keras
+import tensorflow as tf
 from absl import logging
 
 
@@ -26,6 +27,7 @@ class TrainProgress:
         self._batch_size = batch_size
         self._seen = first
         self._time = time.monotonic()
+        self._loss = keras.metrics.Mean()
         self._bar = None
         if sys.stdout.isatty():
             names = ("step", "loss", "learning rate", "images/s")
@@ -36,8 +38,14 @@ class TrainProgress:
         """Leaves the time since the last line out of the speed; the step is done."""
         self._seen, self._time = step, time.monotonic()
 
-    def log(self, step: int, loss: float, rate: float) -> None:
-        """Says it for a step; the speed is that since the previous one."""
+    def add(self, loss: tf.Tensor) -> None:
+        """Takes a step's loss, a scalar."""
+        self._loss.update_state(loss)
+
+    def log(self, step: int, rate: float) -> None:
+        """Says it for a step; loss and speed are the means since the last time."""
+        loss = float(self._loss.result())
+        self._loss.reset_state()
         now = time.monotonic()
         seconds_a_step = (now - self._time) / max(step - self._seen, 1)
         self._seen, self._time = step, now

@@ -69,8 +69,9 @@ class TrainingLoop:
                 rate = trainer.learning_rate
                 with profiler.step(step):
                     values = self._checked_step(batch, step, rate)
+                progress.add(values["total_loss"])
                 if step % options.log_steps == 0 or step in (1, self._last):
-                    progress.log(step, float(values["total_loss"]), rate)
+                    progress.log(step, rate)
                     summaries.losses(values, rate, step)
                 if time.monotonic() >= summary_due or step == self._last:
                     self._write_summaries(summaries, batch, step, is_first=step == first)
