@@ -66,6 +66,7 @@ def test_the_network_of_the_notebook_learns(tmp_path, monkeypatch):
     if published.is_dir():
         assert history["val_mean_iou"][-1] > 1.5 * _constant_mean_iou(names["val"])
     assert (tmp_path / "shapes.keras").is_file()
-    options = checkpoint.load_options("shapes")
-    assert options == names["net"].options
     assert names["net"].optimizer.iterations == 150
+    assert names["run"].step == 20
+    assert checkpoint.names("train_log") == ["model.ckpt-20"]
+    assert checkpoint.load_options("train_log") == names["net"].options
