@@ -35,16 +35,17 @@ def data(tmp_path_factory):
 
 
 def _train(data, logdir, *more):
-    tiny.run(
-        train,
-        *data,
-        f"--train_logdir={logdir}",
-        "--depth_multiplier=0.1",
-        "--aspp_convs_filters=8",
-        "--train_crop_size=33,33",
-        "--train_batch_size=2",
-        *more,
-    )
+    with tiny.shallow():
+        tiny.run(
+            train,
+            *data,
+            f"--train_logdir={logdir}",
+            "--depth_multiplier=0.1",
+            "--aspp_convs_filters=8",
+            "--train_crop_size=33,33",
+            "--train_batch_size=2",
+            *more,
+        )
 
 
 def _tensors(logdir: pathlib.Path) -> dict[str, np.ndarray]:
@@ -71,14 +72,15 @@ def test_training_evaluates_as_eval_does(data, tmp_path):
     for step in (2, 3):
         inside = json.loads((tmp_path / f"eval/eval-{step}.json").read_text())
         log = tmp_path / f"outside{step}"
-        tiny.run(
-            deeplab_eval,
-            *data,
-            f"--checkpoint_dir={tmp_path / f'model.ckpt-{step}'}",
-            f"--eval_logdir={log}",
-            "--max_number_of_evaluations=1",
-            crop,
-        )
+        with tiny.shallow():
+            tiny.run(
+                deeplab_eval,
+                *data,
+                f"--checkpoint_dir={tmp_path / f'model.ckpt-{step}'}",
+                f"--eval_logdir={log}",
+                "--max_number_of_evaluations=1",
+                crop,
+            )
         outside = json.loads((log / "eval.json").read_text())
         for fact in ("step", "images", "crop_size", "miou", "confusion_matrix"):
             assert inside[fact] == outside[fact]
@@ -123,7 +125,8 @@ def test_a_second_start_on_another_data_set_is_refused(data, tmp_path):
 def test_a_checkpoint_of_another_data_set_starts_a_run(data, tmp_path, caplog):
     """Its logits do not fit; the message says how to leave them out, and that works."""
     source = tmp_path / "source"
-    tiny.save(tiny.network(tiny.OPTIONS.replace(num_classes=7)), source, 9)
+    with tiny.shallow():
+        tiny.save(tiny.network(tiny.OPTIONS.replace(num_classes=7)), source, 9)
     flags = ("--training_number_of_steps=1", "--noadd_image_level_feature")
     flags += (f"--tf_initial_checkpoint={source}/model.ckpt-9",)
     with pytest.raises(ValueError, match="--initialize_last_layer=false"):

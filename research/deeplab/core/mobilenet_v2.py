@@ -9,7 +9,7 @@ from deeplab.core import mobilenet
 _BLOCK = functools.partial(mobilenet.Bottleneck, expansion=6, activation=tf.nn.relu6)
 
 # Table 2 of the paper.
-_BLOCKS = (
+BLOCKS = (
     _BLOCK(filters=16, expansion=1),
     _BLOCK(filters=24, stride=2),
     _BLOCK(filters=24),
@@ -49,7 +49,7 @@ class MobilenetV2(mobilenet.Mobilenet):
         if divisible_by is None:
             divisible_by = 8 if depth_multiplier == 1.0 else 1
         super().__init__(
-            _BLOCKS,
+            BLOCKS,
             output_stride,
             stem_filters=32,
             activation=tf.nn.relu6,

@@ -1,9 +1,10 @@
 """A tiny data set, a tiny network and its checkpoints, for tests of what works on them."""
 
+import contextlib
 import os
 import pathlib
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from unittest import mock
 
@@ -13,7 +14,7 @@ import tensorflow as tf
 from absl import flags
 
 from deeplab import common, model
-from deeplab.core import quantization
+from deeplab.core import mobilenet_v2, quantization
 from deeplab.datasets.descriptor import DatasetDescriptor
 from deeplab.testing import golden
 from deeplab.utils import checkpoint
@@ -37,6 +38,17 @@ NETWORK_FLAGS = (
     "--aspp_convs_filters=8",
     "--output_stride=8",
 )
+
+
+@contextlib.contextmanager
+def shallow() -> Iterator[None]:
+    """Within it MobileNetV2 is built with 8 of its 17 blocks, for tests that trace its training.
+
+    They are the first of each width, with all strides, and one with a residual.
+    """
+    blocks = [mobilenet_v2.BLOCKS[index] for index in (0, 1, 2, 3, 6, 10, 13, 16)]
+    with mock.patch.object(mobilenet_v2, "BLOCKS", tuple(blocks)):
+        yield
 
 
 def network(options: common.ModelOptions = OPTIONS) -> model.DeepLab:

@@ -53,7 +53,7 @@ def _batches(num_shards: int = 1, shard: int = 0, replicas_per_shard: int = 1) -
 def _train(strategy: tf.distribute.Strategy, steps: int, **options) -> dict[str, np.ndarray]:
     """Losses, gradients (what one step leaves in the momentum) and variables after some steps."""
     keras.utils.set_random_seed(1)
-    with strategy.scope():
+    with strategy.scope(), tiny.shallow():
         net = model.DeepLab(
             common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8, num_classes=3)
         )

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from deeplab import common, model
 from deeplab.core import layers
-from deeplab.testing import golden
+from deeplab.testing import golden, tiny
 from deeplab.utils import checkpoint, loss_scale, optimizers, train_step, trainer
 from deeplab.utils.train_options import TrainOptions
 
@@ -27,7 +27,8 @@ def _batch() -> tuple[tf.Tensor, tf.Tensor]:
 def _step(precision: str = "float32", dropout: bool = False, **options) -> train_step.TrainStep:
     """The step of a network with golden weights and frozen batch norm."""
     keras.utils.set_random_seed(1)
-    net = model.DeepLab(_MODEL, dtype=precision)
+    with tiny.shallow():
+        net = model.DeepLab(_MODEL, dtype=precision)
     golden.assign(checkpoint.official_variables(net))
     for layer in layers.sublayers(net):
         if isinstance(layer, keras.layers.Dropout) and not dropout:
@@ -142,7 +143,8 @@ def test_averages_of_the_weights_move_and_are_read(plain, tmp_path):
         np.testing.assert_array_equal(second[name], plain[1][name])
 
     path = checkpoint.save(str(tmp_path), 2, step.variables())
-    net = model.DeepLab(_MODEL)
+    with tiny.shallow():
+        net = model.DeepLab(_MODEL)
     for with_averages in (False, True):
         checkpoint.restore(net, path, averages=with_averages)
         name = "logits/semantic/weights"

@@ -133,13 +133,15 @@ _SMALL = common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8, num_cla
 
 @pytest.fixture(scope="module")
 def small_network() -> model.DeepLab:
-    return model.DeepLab(_SMALL)
+    with tiny.shallow():
+        return model.DeepLab(_SMALL)
 
 
 def _small_trainer(**changes) -> trainer.Trainer:
     """A trainer of a small network with random weights that are the same every time."""
     keras.utils.set_random_seed(1)
-    net = model.DeepLab(_SMALL)
+    with tiny.shallow():
+        net = model.DeepLab(_SMALL)
     values = {"training_number_of_steps": 6, "train_batch_size": 2, "base_learning_rate": 0.01}
     return trainer.Trainer(net, trainer.TrainOptions(**{**values, **changes}), _IGNORE_LABEL)
 

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
+from deeplab.testing import tiny
 from deeplab.utils import checkpoint, trainer
 
 _IGNORE_LABEL = 255
@@ -22,9 +23,10 @@ _LAST = 6
 def compiled() -> tuple[trainer.Trainer, dict[str, np.ndarray]]:
     """A trainer that all tests share, and what its variables were."""
     keras.utils.set_random_seed(1)
-    net = model.DeepLab(
-        common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8, num_classes=3)
-    )
+    with tiny.shallow():
+        net = model.DeepLab(
+            common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8, num_classes=3)
+        )
     options = trainer.TrainOptions(
         training_number_of_steps=_LAST, train_batch_size=2, base_learning_rate=0.01
     )
