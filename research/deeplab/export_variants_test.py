@@ -31,6 +31,13 @@ _SIZES = (_CROP_SIZE, (80, 97))
 _OUTPUT_STRIDES = {"nas_hnasnet": 8}
 
 
+@pytest.fixture(autouse=True)
+def _shallow():
+    """An export does not look at how often a network repeats itself."""
+    with tiny.shallow():
+        yield
+
+
 @functools.lru_cache(maxsize=1)
 def _network(name):
     """A network with head and, where it can be, decoder."""

@@ -1,6 +1,5 @@
 """The recipes of the family, from the first step to the export, on a drawn image."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -9,7 +8,6 @@ import tensorflow as tf
 
 from deeplab import eval as eval_script
 from deeplab import export_model, recipes_test, train, vis
-from deeplab.core import resnet_v1_beta
 from deeplab.testing import tiny
 from deeplab.utils import flag_files
 
@@ -20,13 +18,11 @@ _EXPORTED = ("deeplab_v1_msc_largefov", "deeplab_v3_resnet101_cascade")
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch):
+def _quick():
     """Fewer units a block, and no tracing, which takes longer than a step does."""
-    architecture = resnet_v1_beta.ARCHITECTURES[101]
-    shallow = dataclasses.replace(architecture, units=(2, 2, 2, 3))
-    monkeypatch.setitem(resnet_v1_beta.ARCHITECTURES, 101, shallow)
     tf.config.run_functions_eagerly(True)
-    yield
+    with tiny.shallow():
+        yield
     tf.config.run_functions_eagerly(False)
 
 

@@ -1,6 +1,7 @@
 """A tiny data set, a tiny network and its checkpoints, for tests of what works on them."""
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import types
@@ -14,7 +15,7 @@ import tensorflow as tf
 from absl import flags
 
 from deeplab import common, model
-from deeplab.core import mobilenet_v2, quantization
+from deeplab.core import mobilenet_v2, nas_genotypes, quantization, resnet_v1_beta
 from deeplab.datasets.descriptor import DatasetDescriptor
 from deeplab.testing import golden
 from deeplab.utils import checkpoint
@@ -42,12 +43,22 @@ NETWORK_FLAGS = (
 
 @contextlib.contextmanager
 def shallow() -> Iterator[None]:
-    """Within it MobileNetV2 is built with 8 of its 17 blocks, for tests that trace its training.
+    """Within it networks are built that repeat less, for tests whose time goes into their graphs.
 
-    They are the first of each width, with all strides, and one with a residual.
+    MobileNetV2 has 8 of its 17 blocks: the first of each width, with all strides, and one with a
+    residual. ResNet-101 has 9 of its 33 units, a cell of the NAS networks 2 of its 5 pairs of
+    operations, with all kinds.
     """
-    blocks = [mobilenet_v2.BLOCKS[index] for index in (0, 1, 2, 3, 6, 10, 13, 16)]
-    with mock.patch.object(mobilenet_v2, "BLOCKS", tuple(blocks)):
+    blocks = tuple(mobilenet_v2.BLOCKS[index] for index in (0, 1, 2, 3, 6, 10, 13, 16))
+    resnets = resnet_v1_beta.ARCHITECTURES
+    resnet = dataclasses.replace(resnets[101], units=(2, 2, 2, 3))
+    pnasnet, hnasnet = nas_genotypes.PNASNET, nas_genotypes.HNASNET
+    with (
+        mock.patch.object(mobilenet_v2, "BLOCKS", blocks),
+        mock.patch.dict(resnets, {101: resnet}),
+        mock.patch.object(nas_genotypes, "PNASNET", (pnasnet[0], pnasnet[4])),
+        mock.patch.object(nas_genotypes, "HNASNET", hnasnet[:2]),
+    ):
         yield
 
 

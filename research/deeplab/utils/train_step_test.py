@@ -27,8 +27,7 @@ def _batch() -> tuple[tf.Tensor, tf.Tensor]:
 def _step(precision: str = "float32", dropout: bool = False, **options) -> train_step.TrainStep:
     """The step of a network with golden weights and frozen batch norm."""
     keras.utils.set_random_seed(1)
-    with tiny.shallow():
-        net = model.DeepLab(_MODEL, dtype=precision)
+    net = model.DeepLab(_MODEL, dtype=precision)
     golden.assign(checkpoint.official_variables(net))
     for layer in layers.sublayers(net):
         if isinstance(layer, keras.layers.Dropout) and not dropout:
@@ -143,8 +142,7 @@ def test_averages_of_the_weights_move_and_are_read(plain, tmp_path):
         np.testing.assert_array_equal(second[name], plain[1][name])
 
     path = checkpoint.save(str(tmp_path), 2, step.variables())
-    with tiny.shallow():
-        net = model.DeepLab(_MODEL)
+    net = model.DeepLab(_MODEL)
     for with_averages in (False, True):
         checkpoint.restore(net, path, averages=with_averages)
         name = "logits/semantic/weights"
@@ -166,7 +164,8 @@ def test_a_run_in_parts_with_averages_and_float16_goes_on_to_the_bit(tmp_path):
     options = {"gradient_accumulation_steps": 2, "ema_decay": 0.9, "fine_tune_batch_norm": True}
 
     def run(name: str, precision: str = "mixed_float16", **changes) -> trainer.Trainer:
-        step = _step(precision, dropout=True, **(options | changes))
+        with tiny.shallow():
+            step = _step(precision, dropout=True, **(options | changes))
         run = trainer.Trainer(step.net, step.options, _IGNORE_LABEL)
         run.open(str(tmp_path / name))
         return run
