@@ -1,6 +1,7 @@
 """Every flag of the official scripts, with its name, type, default and choices."""
 
 import ast
+import functools
 import importlib
 import json
 import subprocess
@@ -48,6 +49,7 @@ def _cases():
             yield pytest.param(f"deeplab.{name}", flag, id=f"{name}-shared-{flag['name']}")
 
 
+@functools.cache
 def _defined(module: str) -> flags.FlagValues:
     values = flags.FlagValues()
     importlib.import_module(module).define_flags(values)

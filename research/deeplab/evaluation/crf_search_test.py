@@ -87,7 +87,8 @@ def test_the_parameters_that_made_the_labels_are_found(trained, records):
     assert result.unrefined < result.ranking()[1][1] < 1.0
 
 
-def test_the_script_prints_and_writes_what_was_tried(trained, records, tmp_path, capsys):
+def _run_script(trained, records, tmp_path, *arguments):
+    """Runs `eval.py` on the trained network; results go to the folder `log`."""
     tiny.DATASET.save(tmp_path / "tiny.json")
     tiny.run(
         eval_script,
@@ -95,6 +96,13 @@ def test_the_script_prints_and_writes_what_was_tried(trained, records, tmp_path,
         f"--dataset_dir={records}",
         f"--checkpoint_dir={trained[1]}",
         f"--eval_logdir={tmp_path / 'log'}",
+        *arguments,
+    )
+
+
+def test_the_script_prints_and_writes_what_was_tried(trained, records, tmp_path, capsys):
+    _run_script(
+        *(trained, records, tmp_path),
         "--eval_crop_size=33,33",
         *("--crf", "--crf_search", "--crf_iterations=2", "--crf_search_images=2"),
         *("--crf_search_bi_w=1,8", "--crf_search_bi_sxy=10", "--crf_search_bi_srgb=20"),
@@ -133,15 +141,7 @@ def test_the_script_prints_and_writes_what_was_tried(trained, records, tmp_path,
     ],
 )
 def test_what_cannot_be_names_the_flag(trained, records, tmp_path, arguments, message):
-    tiny.DATASET.save(tmp_path / "tiny.json")
     with pytest.raises(ValueError, match=message) as error:
-        tiny.run(
-            eval_script,
-            f"--dataset={tmp_path / 'tiny.json'}",
-            f"--dataset_dir={records}",
-            f"--checkpoint_dir={trained[1]}",
-            f"--eval_logdir={tmp_path / 'log'}",
-            *arguments,
-        )
+        _run_script(trained, records, tmp_path, *arguments)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "log").exists()
