@@ -13,7 +13,7 @@ import tensorflow as tf
 from deeplab import common, model
 from deeplab.core import layers
 from deeplab.evaluation import keras_metrics
-from deeplab.testing import golden
+from deeplab.testing import golden, tiny
 from deeplab.utils import (
     checkpoint,
     keras_training,
@@ -41,6 +41,13 @@ _TRAINING = TrainOptions(
     fine_tune_batch_norm=False,
     seed=5,
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _shallow():
+    """Most of the time goes into the graphs."""
+    with tiny.shallow():
+        yield
 
 
 def _samples(count: int = 6) -> tuple[np.ndarray, np.ndarray]:
@@ -241,6 +248,7 @@ def test_weights_of_samples_are_refused():
         net.fit(images, labels, sample_weight=np.ones(2), verbose=0)
 
 
+@tiny.shallow()
 def _two_replicas() -> None:
     """Runs in a process of its own, since devices are made before TensorFlow starts."""
     cpu = tf.config.list_physical_devices("CPU")[0]
