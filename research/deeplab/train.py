@@ -201,7 +201,11 @@ def main(argv: Sequence[str]) -> None:
     values = flags.FLAGS
     common.log_unused_flags(values, _UNUSED_FLAGS)
     with stop_signals.leaving():
-        run, records, evaluation = _prepare(values)
+        _train(values)
+
+
+def _train(values: flags.FlagValues) -> None:
+    run, records, evaluation = _prepare(values)
 
     from deeplab.utils import distribution
 
@@ -278,7 +282,7 @@ def _evaluation(
     values: flags.FlagValues, net: "model.DeepLab", dataset: "descriptor.DatasetDescriptor"
 ) -> "training_evaluation.TrainingEvaluation":
     """What evaluates the network on the way."""
-    from deeplab.datasets import data_generator
+    from deeplab.datasets import data_generator, first_records
     from deeplab.evaluation import evaluator, predictor, training_evaluation
 
     options = net.options.replace(crop_size=values.eval_crop_size)
@@ -288,6 +292,7 @@ def _evaluation(
         values.dataset_dir,
         **net.image_options(options.crop_size),
     )
+    first_records.check(records)
     network = predictor.Predictor(options, net=net)
     return training_evaluation.TrainingEvaluation(
         evaluator.Evaluator(network, records), values.eval_every

@@ -6,6 +6,7 @@ import os
 import pathlib
 import random
 import signal
+import threading
 import time
 
 import numpy as np
@@ -81,13 +82,25 @@ def _wait_for_a_save(process, logdir: pathlib.Path, seconds: float = math.inf) -
         time.sleep(0.002)
 
 
+def _wait_for_a_write(process, logdir: pathlib.Path) -> None:
+    """Until a checkpoint is half written, or three are written that this came too late for."""
+    for _ in range(3):
+        save = threading.Thread(target=_wait_for_a_save, args=(process, logdir))
+        save.start()
+        while save.is_alive():
+            if any(".tempstate" in name for name in os.listdir(logdir)):
+                return
+
+
 def _wait_for_the_moment(kill: int, process, logdir: pathlib.Path) -> None:
-    """Until some time, at random, after a save; the second kill may come before the first step."""
-    if kill == 1:
-        _wait_for_a_save(process, logdir, seconds=random.uniform(0, 5))
-    else:
+    """The first kill comes soon after a save, the second at any time, the third within a save."""
+    if kill == 0:
         _wait_for_a_save(process, logdir)
         time.sleep(random.uniform(0, 0.1))
+    elif kill == 1:
+        _wait_for_a_save(process, logdir, seconds=random.uniform(0, 5))
+    else:
+        _wait_for_a_write(process, logdir)
 
 
 @pytest.mark.slow

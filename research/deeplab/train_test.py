@@ -12,7 +12,7 @@ import pytest
 
 from deeplab import common, train
 from deeplab import eval as deeplab_eval
-from deeplab.datasets import first_records
+from deeplab.datasets import data_generator, first_records
 from deeplab.testing import golden, tiny
 from deeplab.utils import checkpoint
 
@@ -179,9 +179,14 @@ def test_a_folder_that_cannot_be_made_is_one_error(data, tmp_path, logdir):
     assert (tmp_path / "file").read_text() == "no folder"
 
 
-def test_sigterm_before_the_first_step_ends_the_run_at_once(data, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("place", "name"), [(first_records, "check"), (data_generator.Dataset, "training")]
+)
+def test_sigterm_before_the_first_step_ends_the_run_at_once(
+    data, tmp_path, monkeypatch, place, name
+):
     """Whatever is being prepared; afterwards the process is as it was."""
-    monkeypatch.setattr(first_records, "check", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(place, name, lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(SystemExit) as ended:
         _train(data, tmp_path, "--training_number_of_steps=1")
     assert ended.value.code == 0
@@ -224,7 +229,7 @@ def test_a_run_that_failed_before_its_first_checkpoint_leaves_no_options(data, t
     [
         (np.full((36, 40), 77, np.uint8), r"\(bad\) has a label .* neither a class .*: 77"),
         (np.full((36, 40), 255, np.uint8), r"every pixel is ignored \(label 255\) in 1 of the 1"),
-        (None, r"\(bad\) has no label"),
+        (None, r"\(bad\) has no label \(is that the right split"),
         (np.zeros((5, 7), np.uint8), r"\(bad\) has a label that is 7x5 pixels"),
     ],
     ids=["no class", "ignored", "no label", "another size"],
@@ -237,6 +242,15 @@ def test_a_bad_record_is_named(tmp_path, label, message):
     flags = (f"--dataset={tmp_path / 'tiny.json'}", f"--dataset_dir={records}")
     with pytest.raises(ValueError, match=message):
         _train(flags, tmp_path / "run", "--training_number_of_steps=1")
+
+
+def test_a_bad_record_to_evaluate_is_named_before_the_first_step(data, tmp_path):
+    label = np.full((36, 40), 77, np.uint8)
+    records = data[1].partition("=")[2]
+    tiny.write_records(records, {"bad": (tiny.picture(36, 40), label)}, split="bad")
+    with pytest.raises(ValueError, match=r"\(bad\) has a label .* neither a class .*: 77"):
+        _train(data, tmp_path / "run", "--eval_every=1", "--eval_split=bad")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""A look at some records before training on all of them."""
+"""A look at some records before training and evaluating on all of them."""
 
 import numpy as np
 from absl import logging
@@ -31,7 +31,7 @@ def check(dataset: Dataset) -> None:
         try:
             name = statistics.add(records[int(index)], descriptor, sizes_told=False)
             if statistics.num_labels < statistics.num_images:
-                raise ValueError(f"({name}) has no label (is --train_split right?)")
+                raise ValueError(f"({name}) has no label (is that the right split?)")
         except ValueError as error:
             raise ValueError(f"{records.describe(int(index))} {error}") from None
     where = f"{statistics.num_images} of the {len(records)} records of {dataset.split_name}"
@@ -40,7 +40,7 @@ def check(dataset: Dataset) -> None:
     if not seen:
         raise ValueError(
             f"every pixel is ignored (label {descriptor.ignore_label}) in {where}: there is nothing"
-            " to learn (are --dataset and its ignore_label right?)"
+            " to learn or to count (are --dataset and its ignore_label right?)"
         )
     logging.info(
         "looked at %s: %d of %d classes, %.1f %% of the pixels are ignored",
@@ -48,7 +48,7 @@ def check(dataset: Dataset) -> None:
     )
     if len(seen) == 1:
         logging.warning(
-            "every pixel that counts is of class %s in %s: a network learns to predict that alone"
+            "every pixel that counts is of class %s in %s, which is all that can be learnt there"
             " (is --dataset right? deeplab.datasets.check_data looks at all records)",
             *(check_data.class_name(descriptor, seen[0]), where),
         )

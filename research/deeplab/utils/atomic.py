@@ -10,7 +10,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
     """Gives the path of a file to write, which takes the place of `path` when the block ends.
 
     The file lies in the folder of `path` (made if it is not there), so that the rename cannot
-    fail half-way. After an error it is removed and `path` is as it was.
+    fail half-way; it has reached the disk by then. After an error it is removed and `path` is as it
+    was.
 
     Args:
         path: where the file is wanted.
@@ -25,6 +26,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
     temporary = os.path.join(folder, f".{stem}.{os.getpid()}.tmp{extension}")
     try:
         yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         with contextlib.suppress(FileNotFoundError):

@@ -17,7 +17,7 @@ from absl import logging
 
 from deeplab import common
 from deeplab.core import dense_prediction_cell, scopes
-from deeplab.utils import atomic, initial_values, keras_vgg16, optimizers
+from deeplab.utils import atomic, error_text, initial_values, keras_vgg16, optimizers
 
 GLOBAL_STEP = "global_step"
 _PREFIX = "model.ckpt"
@@ -50,7 +50,25 @@ def latest(path: str) -> str | None:
     """
     if tf.io.gfile.exists(f"{path}.index"):
         return path
-    return tf.train.latest_checkpoint(path)
+    newest = known(path)[-1:]
+    return newest[0] if newest and tf.io.gfile.exists(f"{newest[0]}.index") else None
+
+
+def known(folder: str) -> list[str]:
+    """The checkpoints that a folder's `checkpoint` state file names, the newest last.
+
+    There are none where folder or file is missing, or where the file is damaged, which is logged.
+    """
+    try:
+        state = tf.train.get_checkpoint_state(folder)
+    except ValueError as error:
+        file = os.path.join(folder, "checkpoint")
+        logging.warning("%s is passed over, it is damaged: %s", file, error_text.one_line(error))
+        return []
+    if state is None:
+        return []
+    newest = state.model_checkpoint_path
+    return [path for path in state.all_model_checkpoint_paths if path != newest] + [newest]
 
 
 def names(folder: str) -> list[str]:
@@ -79,7 +97,7 @@ def read(path: str) -> Reader:
     try:
         return tf.train.load_checkpoint(prefix)
     except (RuntimeError, tf.errors.OpError) as error:
-        raise ValueError(f"{prefix} cannot be read: {str(error).splitlines()[0]}") from None
+        raise ValueError(f"{prefix} cannot be read: {error_text.one_line(error)}") from None
 
 
 def restore(net: keras.Model, path: str, *, averages: bool = False) -> int:
@@ -176,7 +194,7 @@ def assign(variables: Mapping[str, keras.Variable], reader: Reader, path: str) -
         try:
             value = reader.get_tensor(name)
         except (LookupError, RuntimeError, tf.errors.OpError) as error:
-            raise ValueError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+            raise ValueError(f"{path} is damaged: {error_text.one_line(error)}") from None
         variable.assign(value)
 
 
@@ -280,12 +298,11 @@ def save(
     prefix = os.path.join(logdir, f"{_PREFIX}-{step}")
     tensors = {name: tf.convert_to_tensor(variable) for name, variable in variables.items()}
     tensors[GLOBAL_STEP] = tf.constant(step, tf.int64)
-    state = tf.train.get_checkpoint_state(logdir)
-    known = [os.path.basename(path) for path in (state.all_model_checkpoint_paths if state else ())]
+    others = [os.path.basename(path) for path in known(logdir)]
     name = os.path.basename(prefix)
-    is_new = name not in known
-    known = [other for other in known if other != name] + [name]
-    obsolete, kept = known[:-max_to_keep], known[-max_to_keep:]
+    is_new = name not in others
+    every = [other for other in others if other != name] + [name]
+    obsolete, kept = every[:-max_to_keep], every[-max_to_keep:]
     try:
         tf.raw_ops.SaveV2(
             prefix=prefix,

@@ -7,7 +7,7 @@ import re
 import tensorflow as tf
 from absl import logging
 
-from deeplab.utils import checkpoint
+from deeplab.utils import checkpoint, error_text
 
 # What TensorFlow leaves of a checkpoint, and we of a file, when the process is killed meanwhile.
 _LEFTOVERS = ("*.tempstate*", "checkpoint.tmp", ".*.tmp.json")
@@ -26,7 +26,7 @@ def fault(prefix: str) -> str | None:
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)  # Compares checksums.
     except (ValueError, LookupError, RuntimeError, tf.errors.OpError) as error:
-        return str(error).splitlines()[0]
+        return error_text.one_line(error)
     return None
 
 
@@ -46,13 +46,8 @@ def newest_whole(folder: str) -> str | None:
     Raises:
         ValueError: there are some, none of which can be used. The message lists them.
     """
-    state = tf.train.get_checkpoint_state(folder)
-    known = []
-    if state:
-        known = [state.model_checkpoint_path, *reversed(state.all_model_checkpoint_paths)]
-    known += reversed(_numbered(folder))
     faults = {}
-    for prefix in known:
+    for prefix in (*reversed(checkpoint.known(folder)), *reversed(_numbered(folder))):
         if prefix in faults:
             continue
         faults[prefix] = fault(prefix)
@@ -96,8 +91,7 @@ def _data_without_index(folder: str) -> list[str]:
 
     One that the state file names was whole once, and is damaged: that is for its owner to see.
     """
-    state = tf.train.get_checkpoint_state(folder)
-    known = {os.path.basename(path) for path in state.all_model_checkpoint_paths} if state else ()
+    known = [os.path.basename(path) for path in checkpoint.known(folder)]
     orphans = []
     for file in tf.io.gfile.glob(os.path.join(folder, "model.ckpt-*.data-*")):
         prefix, _, _ = file.rpartition(".data-")

@@ -144,6 +144,18 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, caplog, damage):
     assert _newest(tmp_path) == 2
 
 
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"model_checkpoint_path"])
+def test_a_damaged_state_file_loses_nothing(tmp_path, content):
+    """As a power cut may leave it. The checkpoint of the highest step counts then."""
+    for step in (1, 10, 9):
+        _save(tmp_path, step)
+    (tmp_path / "checkpoint").write_bytes(content)
+    assert _newest(tmp_path) == 10
+    assert checkpoint.latest(str(tmp_path)) is None
+    _save(tmp_path, 11)
+    assert _newest(tmp_path) == 11
+
+
 def test_nothing_but_damaged_checkpoints_is_an_error(tmp_path):
     prefix = _save(tmp_path, 3)
     os.truncate(_data(prefix), 10)

@@ -29,6 +29,8 @@ _CASES = {
             "last_layer_gradient_multiplier": 10.0,
             "label_weights": (1.0, 2.0, 3.0),
             "weight_decay": 0.01,
+            "gradient_accumulation_steps": 2,
+            "ema_decay": 0.9,
         },
     ),
     "sync": (1, {"sync_batch_norm": True}),
@@ -317,7 +319,6 @@ class _Hosts:
             "--aspp_convs_filters=8",
             "--train_crop_size=33,33",
             "--train_batch_size=2",
-            "--nosync_batch_norm",
             *flags,
         )
         self.processes = []

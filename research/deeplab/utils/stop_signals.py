@@ -12,11 +12,11 @@ from absl import logging
 
 @contextlib.contextmanager
 def leaving() -> Iterator[None]:
-    """Within it SIGTERM ends the process at once, exit code 0: there is nothing to save yet."""
+    """Within it SIGTERM ends the process at once, exit code 0: there is nothing to save."""
 
     def leave(number: int, frame: types.FrameType | None) -> None:
         del number, frame
-        logging.info("SIGTERM: stopped before the first step")
+        logging.info("SIGTERM: there is nothing to save")
         sys.exit(0)
 
     with _handling(leave):
@@ -86,7 +86,8 @@ class StopSignals:
     def _note(self, number: int, frame: types.FrameType | None) -> None:
         del frame
         self.received = signal.Signals(number)
-        self.__exit__()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         logging.info(
             "%s: this step is ended and saved first (once more: at once)", self.received.name
         )

@@ -1,6 +1,7 @@
 """How a network is trained, as a value."""
 
 import dataclasses
+import math
 
 from absl import flags
 
@@ -94,8 +95,10 @@ class TrainOptions:
         for least, names in _LEAST.items():
             for name in names:
                 value = getattr(self, name)
-                if not value >= least:  # Nor is a NaN.
-                    raise ValueError(f"--{name} is {value}; it must be at least {least}")
+                if not least <= value < math.inf:  # Nor is a NaN.
+                    raise ValueError(
+                        f"--{name} is {value}; it must be at least {least}, and finite"
+                    )
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"--ema_decay is {self.ema_decay}; it must be between 0 and 1")
         if self.top_k_percent_pixels > 1:

@@ -1,5 +1,6 @@
 """Says how a training run goes."""
 
+import datetime
 import sys
 import time
 
@@ -43,25 +44,24 @@ class TrainProgress:
         self._loss.update_state(loss)
 
     def log(self, step: int, rate: float) -> None:
-        """Says it for a step; loss and speed are the means since the last time."""
+        """Says it for a step; loss and speed are the means since the last time.
+
+        Where no step was timed since, as after the first, nothing is said of speed and time left.
+        """
         loss = float(self._loss.result())
         self._loss.reset_state()
-        now = time.monotonic()
-        seconds_a_step = (now - self._time) / max(step - self._seen, 1)
+        now, steps = time.monotonic(), step - self._seen
+        seconds = now - self._time
         self._seen, self._time = step, now
-        speed = self._batch_size / seconds_a_step
+        speed = steps * self._batch_size / seconds if steps else None
         if self._bar is not None:
-            values = [("step", step), ("loss", loss), ("learning rate", rate), ("images/s", speed)]
+            values = [("step", step), ("loss", loss), ("learning rate", rate)]
+            if speed is not None:
+                values.append(("images/s", speed))
             self._bar.update(step - self._first, values, finalize=step == self._last)
             return
-        left = time.gmtime(seconds_a_step * (self._last - step))
-        logging.info(
-            "step %d of %d: loss %.4f, learning rate %.3g, %.1f images/s, %d:%s left",
-            step,
-            self._last,
-            loss,
-            rate,
-            speed,
-            left.tm_hour + 24 * (left.tm_yday - 1),
-            time.strftime("%M:%S", left),
-        )
+        line = f"step {step} of {self._last}: loss {loss:.4f}, learning rate {rate:.3g}"
+        if speed is not None:
+            left = datetime.timedelta(seconds=round(seconds / steps * (self._last - step)))
+            line += f", {speed:.1f} images/s, {left} left"
+        logging.info(line)

@@ -27,6 +27,21 @@ def test_a_line_tells_speed_and_time_left(clock, caplog):
     assert caplog.messages == [line]
 
 
+def test_a_first_step_says_nothing_about_the_speed(clock, caplog):
+    """It was compiled meanwhile."""
+    with caplog.at_level("INFO", logger="absl"):
+        progress = train_progress.TrainProgress(first=0, last=300_000, batch_size=8)
+        clock[0] = 100.0
+        progress.add(1.25)
+        progress.restart(1)
+        progress.log(1, 0.007)
+        clock[0] = 102.5
+        progress.log(11, 0.007)
+    first, second = caplog.messages
+    assert first == "step 1 of 300000: loss 1.2500, learning rate 0.007"
+    assert second.endswith("32.0 images/s, 20:49:57 left")
+
+
 def test_the_loss_is_the_mean_since_the_line_before(caplog):
     with caplog.at_level("INFO", logger="absl"):
         progress = train_progress.TrainProgress(first=0, last=30, batch_size=8)

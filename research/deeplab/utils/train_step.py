@@ -249,6 +249,13 @@ class TrainStep:
         count = self._mean_count(labels)
         if part is not None:
             size = self.part_size
+            whole = size * self.options.gradient_accumulation_steps
+            tf.debugging.assert_equal(
+                tf.shape(images)[0],
+                whole,
+                f"a device's batch has to be {whole} images: train_batch_size is"
+                f" {self.options.train_batch_size} over all devices",
+            )
             images, labels = (
                 tf.ensure_shape(each[part * size : (part + 1) * size], (size, *each.shape[1:]))
                 for each in (images, labels)

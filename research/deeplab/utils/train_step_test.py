@@ -73,6 +73,17 @@ def test_parts_make_the_update_of_the_whole(plain):
     assert int(step.optimizer.iterations.numpy()) == 2
 
 
+def test_a_batch_that_is_not_the_sum_of_its_parts_is_an_error():
+    """Images beyond them would be left out."""
+    step = _step(gradient_accumulation_steps=2)
+    images, labels = (tf.repeat(each, 2, axis=0) for each in _batch())
+    with pytest.raises(
+        (ValueError, tf.errors.InvalidArgumentError),
+        match="has to be 4 images: train_batch_size is 4",
+    ):
+        step(images, labels)
+
+
 @pytest.mark.slow
 def test_small_labels_are_counted_at_the_size_of_the_logits():
     """`upsample_logits` off: parts and whole divide by the pixels that are left."""
@@ -115,6 +126,7 @@ def test_half_the_bits_come_near(plain, precision):
         step.variables()["loss_scale"].assign(2.0**7)
     tolerance = {"mixed_bfloat16": 0.02, "mixed_float16": 0.003}[precision]
     (losses,) = _train(step, 1)
+    assert losses.pop("loss_scale", 1.0) == (2.0**7 if precision == "mixed_float16" else 1.0)
     assert losses == pytest.approx(plain[0][0], rel=tolerance)
     values = _values(step)
     gradients = {name: value for name, value in plain[2].items() if name.endswith("/Momentum")}

@@ -10,6 +10,8 @@ from absl import logging
 
 from deeplab.utils import checkpoint, error_text
 
+# What helps most often against numbers that are not finite.
+REMEDY = "a smaller --base_learning_rate or a --slow_start_step may help"
 # Batch statistics of fewer images are too noisy (the official flag's own advice).
 _FEWEST_IMAGES = 12
 
@@ -46,16 +48,16 @@ def check_finite(
             )
         return
     bad = {name: float(value) for name, value in values.items() if not math.isfinite(value)}
-    cause = f"images {', '.join(image_names)}"
+    names, before = ", ".join(image_names), ", ".join(previous_names)
+    cause = f"images {names}"
+    if before:
+        cause += f"; or the step before has spoilt the weights, images {before}"
     # The weight decay does not depend on the images.
-    if previous_names and "total_regularization_loss" in bad:
-        cause = (
-            f"the weights were not finite since step {step - 1}, images {', '.join(previous_names)}"
-        )
+    if before and "total_regularization_loss" in bad:
+        cause = f"the weights were not finite since step {step - 1}, images {before}"
     raise FloatingPointError(
         f"the loss is not finite at step {step}: {bad}, learning rate {rate:g}, {cause};"
-        f" the newest checkpoint is {checkpoint.latest(logdir) or 'none'} (a smaller"
-        " --base_learning_rate or a --slow_start_step may help)"
+        f" the newest checkpoint is {checkpoint.latest(logdir) or 'none'} ({REMEDY})"
     )
 
 
@@ -95,6 +97,14 @@ def warn_of_few_images(images: int) -> None:
             " statistics: take at least %d (--train_batch_size), or --fine_tune_batch_norm=false",
             *(images, _FEWEST_IMAGES),
         )
+
+
+def warn_of_no_statistics() -> None:
+    """Warns where batch norm neither learns statistics nor has got any."""
+    logging.warning(
+        "batch norm is frozen (--fine_tune_batch_norm=false), but there are no statistics yet: give"
+        " a --tf_initial_checkpoint that has them, or leave that flag out"
+    )
 
 
 def warn_of_crop_size(crop_size: tuple[int, int], output_stride: int) -> None:

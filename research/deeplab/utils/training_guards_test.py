@@ -18,6 +18,18 @@ def test_a_loss_whose_gradients_float16_cannot_hold_stops_the_run(tmp_path):
         training_guards.check_finite(values, previous_names=["before"], **facts)
 
 
+def test_a_loss_that_is_not_finite_names_who_may_be_at_fault(tmp_path):
+    facts = {"step": 8, "rate": 0.1, "image_names": ["now"], "logdir": str(tmp_path)}
+    loss, weights = {"total_loss": np.nan}, {"total_regularization_loss": np.inf}
+    for values, previous, message in (
+        (loss, [], "at step 8: .*, learning rate 0.1, images now; the newest checkpoint is none"),
+        (loss, ["before"], "images now; or the step before has spoilt the weights, images before;"),
+        (loss | weights, ["before"], "the weights were not finite since step 7, images before;"),
+    ):
+        with pytest.raises(FloatingPointError, match=message):
+            training_guards.check_finite(values, previous_names=previous, **facts)
+
+
 def test_few_images_for_batch_norm_are_a_warning(caplog):
     training_guards.warn_of_few_images(12)
     assert not caplog.text

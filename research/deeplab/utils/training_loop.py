@@ -39,7 +39,9 @@ class TrainingLoop:
         self._stop = StopSignals()
         self._stopped = False
         self._saved: str | None = None
-        self._previous_names: list[str] = []
+        # Of the last step.
+        self._names: list[str] = []
+        self._rate = 0.0
 
     def run(self, batches: Iterable[Mapping[str, tf.Tensor]]) -> None:
         """Trains; see `Trainer.train`."""
@@ -61,7 +63,8 @@ class TrainingLoop:
         trainer, options = self._trainer, self._trainer.options
         summaries = TrainSummaries(trainer.logdir if trainer.is_chief else None)
         progress = TrainProgress(trainer.step, self._last, options.train_batch_size)
-        profiler = StepProfiler(options.profile_logdir, trainer.step, self._last)
+        profile_logdir = options.profile_logdir if trainer.is_chief else None
+        profiler = StepProfiler(profile_logdir, trainer.step, self._last)
         first, summary_due = trainer.step + 1, time.monotonic()
         save_due = time.monotonic() + options.save_interval_secs
         with profiler:
@@ -70,18 +73,22 @@ class TrainingLoop:
                 with profiler.step(step):
                     values = self._checked_step(batch, step, rate)
                 progress.add(values["total_loss"])
+                if step == first:
+                    progress.restart(step)  # It was compiled meanwhile.
                 if step % options.log_steps == 0 or step in (1, self._last):
                     progress.log(step, rate)
                     summaries.losses(values, rate, step)
                 if time.monotonic() >= summary_due or step == self._last:
                     self._write_summaries(summaries, batch, step, is_first=step == first)
                     summary_due = time.monotonic() + options.save_summaries_secs
+                    progress.restart(step)
                 if step == self._last or self._stops():
                     break
                 evaluates = self._evaluation and self._evaluation.is_due(step, self._last)
                 if evaluates or time.monotonic() >= save_due:
                     self._save()
                     save_due = time.monotonic() + options.save_interval_secs
+                    progress.restart(step)
                 if evaluates:
                     self._evaluate()
                     progress.restart(step)
@@ -112,28 +119,28 @@ class TrainingLoop:
         trainer = self._trainer
         try:
             values = trainer.train_step(batch["image"], batch["label"])
-            names = self._names(batch)
+            names = self._names_of(batch)
             training_guards.check_finite(
                 values,
                 step=step,
                 rate=rate,
                 image_names=names,
-                previous_names=self._previous_names,
+                previous_names=self._names,
                 logdir=trainer.logdir,
             )
         except (tf.errors.InvalidArgumentError, FloatingPointError):
             # Some devices refuse a label that is no class, others make a NaN of it.
             training_guards.check_labels(
                 self._local(batch["label"]).numpy(),
-                self._names(batch),
+                self._names_of(batch),
                 num_classes=trainer.net.options.num_classes,
                 ignore_label=trainer.ignore_label,
             )
             raise
-        self._previous_names = names
+        self._names, self._rate = names, rate
         return values
 
-    def _names(self, batch: Mapping[str, tf.Tensor]) -> list[str]:
+    def _names_of(self, batch: Mapping[str, tf.Tensor]) -> list[str]:
         names = self._local(batch["image_name"]).numpy()
         return [name.decode(errors="replace") for name in names]
 
@@ -143,8 +150,10 @@ class TrainingLoop:
         has_batch_norm = any(
             isinstance(layer, layers.BatchNorm) for layer in layers.sublayers(trainer.net)
         )
-        if trainer.options.fine_tune_batch_norm and has_batch_norm:
+        if has_batch_norm and trainer.options.fine_tune_batch_norm:
             training_guards.warn_of_few_images(trainer.train_step.statistics_images)
+        elif has_batch_norm and trainer.has_random_weights:
+            training_guards.warn_of_no_statistics()
         if network.crop_size:
             training_guards.warn_of_crop_size(network.crop_size, network.output_stride)
 
@@ -193,6 +202,11 @@ class TrainingLoop:
         self._saved = None
         try:
             self._saved = trainer.save()
+        except FloatingPointError as error:
+            raise FloatingPointError(
+                f"{error}; learning rate {self._rate:g}, images {', '.join(self._names)}"
+                f" ({training_guards.REMEDY})"
+            ) from None
         except (OSError, tf.errors.OpError) as error:
             message = (
                 f"step {trainer.step} cannot be saved: {error_text.one_line(error)}; the newest"

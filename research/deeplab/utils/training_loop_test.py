@@ -41,8 +41,14 @@ def run(compiled, tmp_path) -> trainer.Trainer:
     for name, variable in run.variables().items():
         variable.assign(values[name])
     run.optimizer.iterations.assign(0)
+    run.is_chief = True
     run.options = dataclasses.replace(
-        run.options, save_interval_secs=0, log_steps=1, save_summaries_secs=600
+        run.options,
+        fine_tune_batch_norm=True,
+        profile_logdir=None,
+        save_interval_secs=0,
+        log_steps=1,
+        save_summaries_secs=600,
     )
     run.open(str(tmp_path))
     return run
@@ -128,6 +134,24 @@ def test_weights_that_were_not_finite_before_name_the_step_before(run, tmp_path)
         match=r"at step 3: .* the weights were not finite since step 2, images image2a, image2b",
     ):
         run.train(_batches(step_3=spoil))
+    assert checkpoint.latest(str(tmp_path)).endswith("model.ckpt-2")
+
+
+def test_a_save_of_weights_that_are_not_finite_names_the_images(run, tmp_path, monkeypatch):
+    """The loss of the step was finite still, its update was not."""
+    save = run.save
+
+    def spoil_and_save():
+        if run.step == 3:
+            run.variables()["logits/semantic/biases"].assign([np.nan] * 3)
+        return save()
+
+    monkeypatch.setattr(run, "save", spoil_and_save)
+    with pytest.raises(
+        FloatingPointError,
+        match=r"biases is not finite after step 3; .*-2; learning rate 0.0\d+, images image3a,",
+    ):
+        run.train(_batches())
     assert checkpoint.latest(str(tmp_path)).endswith("model.ckpt-2")
 
 
@@ -282,6 +306,22 @@ def test_a_network_without_batch_norm_is_not_warned_of(tmp_path, caplog):
     run.open(str(tmp_path))
     run.train([])
     assert "batch norm" not in caplog.text
+
+
+def test_frozen_batch_norm_without_statistics_is_noticed(run, caplog):
+    for frozen in (False, True):
+        run.options = dataclasses.replace(run.options, fine_tune_batch_norm=not frozen)
+        run.train([])
+        assert ("batch norm is frozen" in caplog.text) == frozen
+
+
+def test_one_host_makes_the_profile(run, tmp_path):
+    """Several would write into one file."""
+    run.options = dataclasses.replace(run.options, profile_logdir=str(tmp_path / "profile"))
+    run.is_chief = False
+    run.train(_batches())
+    assert run.step == _LAST
+    assert not (tmp_path / "profile").exists()
 
 
 def test_the_warnings_come_before_the_first_step(run, caplog):
