@@ -18,7 +18,7 @@ class SeparableConv2D(keras.layers.Layer):
     """A depthwise and a pointwise convolution with nothing in between, both weights regularised.
 
     Official `slim.separable_conv2d`. Variables: `depthwise_weights`, `pointwise_weights`,
-    `BatchNorm/...`.
+    `BatchNorm/...`. What a quantised one rounds between the two lies in `separable_conv2d`.
     """
 
     def __init__(
@@ -30,6 +30,7 @@ class SeparableConv2D(keras.layers.Layer):
         rate: int = 1,
         symmetric_padding: bool = False,
         batch_norm: layers.BatchNormOptions | None = None,
+        batch_norm_name: str = "BatchNorm",
         activation: layers.Activation | None = None,
         initializer: keras.initializers.Initializer,
         quantizer: str | None = quantization.ACTIVATION,
@@ -44,12 +45,14 @@ class SeparableConv2D(keras.layers.Layer):
             symmetric_padding=symmetric_padding,
             initializer=initializer,
             regularized=True,
+            quantizer_scope="separable_conv2d",
             name=".depthwise",
         )
         self.pointwise = _Pointwise(
             filters,
             1,
             batch_norm=batch_norm,
+            batch_norm_name=batch_norm_name,
             activation=activation,
             initializer=initializer,
             quantizer=quantizer,

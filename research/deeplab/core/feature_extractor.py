@@ -163,11 +163,6 @@ def _nas(
     """A network found by architecture search."""
 
     def build_from(options: Any) -> nas_network.NASNet:
-        if options.quantize:
-            raise ValueError(
-                f"--quantize_delay_step is given, but {options.model_variant} cannot be quantised:"
-                " it has convolutions that share no scope with their batch norm"
-            )
         net = build(
             options.output_stride,
             stem_filters=options.nas_stem_output_num_conv_filters,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import keras
 import tensorflow as tf
 
-from deeplab.core import depthwise, quantization
+from deeplab.core import depthwise, quantization, scopes
 
 Activation = Callable[[tf.Tensor], tf.Tensor]
 
@@ -187,10 +187,12 @@ class _Convolution(keras.layers.Layer):
         rate: int | Sequence[int] = 1,
         symmetric_padding: bool = False,
         batch_norm: BatchNormOptions | None = None,
+        batch_norm_name: str = "BatchNorm",
         use_bias: bool = False,
         activation: Activation | None = None,
         initializer: keras.initializers.Initializer | None = None,
         quantizer: str | None = quantization.ACTIVATION,
+        quantizer_scope: str = "",
         name: str | None = None,
     ):
         """Sets the layer up.
@@ -202,11 +204,13 @@ class _Convolution(keras.layers.Layer):
             symmetric_padding: pad alike on both sides whatever the image size, where TensorFlow's
                 SAME pads strided convolutions of even sizes at the bottom and right only.
             batch_norm: normalise the output; None: do not.
+            batch_norm_name: official name of the batch norm; `../<name>` lies beside this layer.
             use_bias: add a bias to the output, where there is no batch norm.
             activation: applied last; None: linear.
             initializer: of the weight; None: Glorot's uniform one.
             quantizer: official name of the output's quantiser in a quantised network; None: what
                 follows quantises it. See `quantization.Output`.
+            quantizer_scope: official scope between this layer and its quantisers.
             name: the official scope.
         """
         super().__init__(name=name)
@@ -215,11 +219,12 @@ class _Convolution(keras.layers.Layer):
         self.rate = pair(rate)
         self.symmetric_padding = symmetric_padding and stride > 1
         self.use_bias = use_bias
-        self.activation = quantization.output(activation, quantizer)
+        self.activation = quantization.output(activation, quantizer, quantizer_scope)
         # A copy: an initialiser gives the same values each time it is called.
         self.initializer = (initializer or glorot_uniform()).clone()
-        self.batch_norm = BatchNorm(batch_norm) if batch_norm else None
-        self.quantizer = quantization.quantizer(quantization.WEIGHTS)
+        self.batch_norm_scope, _, norm_name = batch_norm_name.rpartition("/")
+        self.batch_norm = BatchNorm(batch_norm, norm_name) if batch_norm else None
+        self.quantizer = quantization.quantizer(quantization.WEIGHTS, quantizer_scope)
 
     def add_variables(self, name: str, shape: tuple[int, ...], channels: int) -> None:
         """Makes the weight of that name and shape, and what `channels` of output need."""
@@ -232,7 +237,8 @@ class _Convolution(keras.layers.Layer):
                 name="biases", shape=(channels,), initializer="zeros", autocast=False
             )
         if self.batch_norm:
-            self.batch_norm.build((None, None, None, channels))
+            with scopes.nested(self.batch_norm_scope):
+                self.batch_norm.build((None, None, None, channels))
 
     def pad(self, x: tf.Tensor) -> tuple[tf.Tensor, str]:
         """The input and the padding scheme to convolve it with."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from deeplab.core import blocks, layers, nas_genotypes, utils
+from deeplab.core import blocks, layers, nas_genotypes, quantization, utils
 
 BATCH_NORM = layers.BatchNormOptions(decay=0.9997, epsilon=1e-3)
 _ATROUS_RATE = 2
@@ -19,33 +19,65 @@ def initializer() -> keras.initializers.Initializer:
     return keras.initializers.VarianceScaling(1 / 3, mode="fan_in", distribution="uniform")
 
 
-def conv2d(filters: int, kernel_size: int, name: str, **kwargs) -> layers.Conv2D:
-    """A convolution without batch norm and bias, as NAS networks have them."""
+def conv2d(
+    filters: int, kernel_size: int, name: str, batch_norm_name: str | None = None, **kwargs
+) -> layers.Conv2D:
+    """A convolution without bias; with batch norm, if that has a name, in the scope beside it."""
+    if batch_norm_name:
+        kwargs |= {"batch_norm": BATCH_NORM, "batch_norm_name": f"../{batch_norm_name}"}
     return layers.Conv2D(filters, kernel_size, initializer=initializer(), name=name, **kwargs)
 
 
-class ReluConvBatchNorm(keras.layers.Layer):
-    """ReLU, a convolution and batch norm, the last two in scopes beside each other."""
+class ReluConv(keras.layers.Layer):
+    """ReLU and a convolution, which has batch norm."""
 
-    def __init__(self, conv: layers.Conv2D | blocks.SeparableConv2D, batch_norm_name: str):
+    def __init__(
+        self,
+        conv: layers.Conv2D | blocks.SeparableConv2D,
+        rounded_as: str | None = None,
+        *,
+        halves: bool = False,
+    ):
+        """Sets the layer up.
+
+        Args:
+            conv: the convolution.
+            rounded_as: in a quantised network, official scope of the convolution (or the sum) that
+                the input comes from; None: what the ReLU gives is not rounded. It is where it is
+                the first that the convolution's output meets.
+            halves: resize what the ReLU gives to half the size.
+        """
         super().__init__(name=f".{conv.name}")
         self.conv = conv
-        self.batch_norm = layers.BatchNorm(BATCH_NORM, name=batch_norm_name)
+        self.halves = halves
+        name = quantization.ACTIVATION if rounded_as else None
+        self.quantizer = quantization.quantizer(name, rounded_as or "")
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes the variables for `input_shape` [B, H, W, C]."""
         self.conv.build(input_shape)
-        self.batch_norm.build((None, None, None, self.conv.filters))
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """[B, H, W, C] -> [B, h, w, filters]."""
-        return self.batch_norm(self.conv(tf.nn.relu(x), training=training), training=training)
+        x = self.quantizer(tf.nn.relu(x), training=training)
+        if self.halves:
+            size = [utils.scale_dimension(side, 0.5) for side in utils.size(x)]
+            x = utils.resize_bilinear(x, size)
+        return self.conv(x, training=training)
 
 
 class Operation(keras.layers.Layer):
     """One operation of a cell; its scope is `left` or `right`."""
 
-    def __init__(self, design: nas_genotypes.Operation, filters: int, stride: int, name: str):
+    def __init__(
+        self,
+        design: nas_genotypes.Operation,
+        filters: int,
+        stride: int,
+        name: str,
+        rounded_as: str | None = None,
+        quantizer: str = quantization.ACTIVATION,
+    ):
         """Sets the operation up.
 
         Args:
@@ -53,6 +85,8 @@ class Operation(keras.layers.Layer):
             filters: channels of its input and output.
             stride: of the cell, which only states from outside the cell undergo.
             name: the official scope.
+            rounded_as: of the first ReLU, see `ReluConv`.
+            quantizer: of the last convolution's output, see `layers.Conv2D`.
         """
         super().__init__(name=name)
         self.design = design
@@ -61,23 +95,38 @@ class Operation(keras.layers.Layer):
         self.steps = []
         match design.kind:
             case "separable":
-                for number, each in ((1, self.stride), (2, 1)):
+                first, last = f"separable_{size}_1", f"separable_{size}_2"
+                for number, conv_name, relu, conv_quantizer, each in (
+                    (1, first, rounded_as, None, self.stride),
+                    (2, last, first, quantizer, 1),
+                ):
                     conv = blocks.SeparableConv2D(
                         filters,
                         design.kernel_size,
                         stride=each,
+                        symmetric_padding=True,
+                        batch_norm=BATCH_NORM,
+                        batch_norm_name=f"../bn_sep_{size}_{number}",
                         initializer=initializer(),
-                        name=f"separable_{size}_{number}",
+                        quantizer=conv_quantizer,
+                        name=conv_name,
                     )
-                    self.steps.append(ReluConvBatchNorm(conv, f"bn_sep_{size}_{number}"))
+                    self.steps.append(ReluConv(conv, relu))
             case "atrous":
-                # Where the cell halves its input the convolution is plain: see `call`.
-                rate = _ATROUS_RATE if self.stride == 1 else 1
-                conv = conv2d(filters, design.kernel_size, f"atrous_{size}", rate=rate)
-                self.steps.append(ReluConvBatchNorm(conv, f"bn_atr_{size}"))
+                # Where the cell halves its input, the convolution is plain.
+                halves = self.stride > 1
+                conv = conv2d(
+                    filters,
+                    design.kernel_size,
+                    f"atrous_{size}",
+                    f"bn_atr_{size}",
+                    rate=1 if halves else _ATROUS_RATE,
+                    quantizer=quantizer,
+                )
+                self.steps.append(ReluConv(conv, rounded_as, halves=halves))
             case "none" if self.stride > 1:
-                conv = conv2d(filters, 1, "1x1", stride=self.stride)
-                self.steps.append(ReluConvBatchNorm(conv, "bn_1"))
+                conv = conv2d(filters, 1, "1x1", "bn_1", stride=self.stride, quantizer=quantizer)
+                self.steps.append(ReluConv(conv))
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes the variables for `input_shape` [B, H, W, filters]."""
@@ -88,9 +137,6 @@ class Operation(keras.layers.Layer):
         """[B, H, W, filters] -> [B, ceil(H / stride), ceil(W / stride), filters]."""
         if self.design.kind == "max_pool":
             return tf.nn.max_pool2d(x, self.design.kernel_size, self.stride, "SAME")
-        if self.design.kind == "atrous" and self.stride > 1:
-            size = [utils.scale_dimension(side, 1.0 / self.stride) for side in utils.size(x)]
-            x = utils.resize_bilinear(tf.nn.relu(x), size)
         return layers.apply(self.steps, x, training)
 
 
@@ -103,12 +149,32 @@ class Combination(keras.layers.Layer):
         filters: int,
         stride: int,
         name: str,
+        rounded_as: tuple[str | None, str | None] = (None, None),
+        is_rectified: bool = False,
     ):
+        """Sets the combination up.
+
+        Args:
+            designs: the operations.
+            filters: channels of their inputs and outputs.
+            stride: of the cell.
+            name: the official scope.
+            rounded_as: of the operations, see `Operation`.
+            is_rectified: whether an operation takes the sum's ReLU.
+        """
         super().__init__(name=name)
+        # Of what a rectified sum is made of, official names tell the first from what is added.
+        quantizers = (
+            quantization.BEFORE_SUM if is_rectified else quantization.ACTIVATION,
+            quantization.ACTIVATION,
+        )
         self.operations = [
-            Operation(design, filters, stride, side)
-            for design, side in zip(designs, ("left", "right"), strict=True)
+            Operation(design, filters, stride, *rest)
+            for design, *rest in zip(
+                designs, ("left", "right"), rounded_as, quantizers, strict=True
+            )
         ]
+        self.quantizer = quantization.quantizer(quantization.SUM, "combine/add")
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes the variables for states of `input_shape` [B, H, W, filters]."""
@@ -132,7 +198,7 @@ class Combination(keras.layers.Layer):
             if kept is not None and operation.design.kind != "none":
                 y *= tf.cast(kept[:, index, tf.newaxis, tf.newaxis, tf.newaxis], y.dtype)
             outputs.append(y)
-        return tf.add_n(outputs)
+        return self.quantizer(tf.add_n(outputs), training=training)
 
 
 class DropPath(keras.layers.Layer):
@@ -204,6 +270,7 @@ class Cell(keras.layers.Layer):
         previous_channels: int,
         depth: float,
         name: str,
+        rounded_as: str | None = None,
     ):
         """Sets the cell up.
 
@@ -215,19 +282,37 @@ class Cell(keras.layers.Layer):
             previous_channels: of the input of the cell before.
             depth: share of the network's cells up to this one, itself included.
             name: the official scope.
+            rounded_as: of the input's ReLU, see `ReluConv`.
         """
         super().__init__(name=name)
         self.filters = filters
         self.channels = len(genotype) * filters
         self.upsample = upsample
         self.previous = None
+        # Where the states' ReLUs are rounded, until that is done.
+        sources = {2 + index: f"comb_iter_{index}/left" for index in range(len(genotype))}
         if previous_channels != filters:
-            self.previous = ReluConvBatchNorm(conv2d(filters, 1, "prev_1x1"), "prev_bn")
-        self.beginning = ReluConvBatchNorm(conv2d(filters, 1, "1x1"), "beginning_bn")
-        self.combinations = [
-            Combination(designs, filters, stride, name=f"comb_iter_{index}")
-            for index, designs in enumerate(genotype)
-        ]
+            # Rounded after the first ReLU, not before.
+            conv = conv2d(filters, 1, "prev_1x1", "prev_bn", quantizer=None)
+            self.previous = ReluConv(conv)
+            sources[1] = "prev_1x1"
+        self.beginning = ReluConv(conv2d(filters, 1, "1x1", "beginning_bn"), rounded_as)
+        rectified = {design.state for pair in genotype for design in pair if design.rectifies}
+        self.combinations = []
+        for index, designs in enumerate(genotype):
+            scopes = [
+                sources.pop(design.state, None) if design.rectifies else None for design in designs
+            ]
+            self.combinations.append(
+                Combination(
+                    designs,
+                    filters,
+                    stride,
+                    f"comb_iter_{index}",
+                    tuple(scope and f"../../{scope}" for scope in scopes),
+                    is_rectified=2 + index in rectified,
+                )
+            )
         self.drop_path = DropPath(depth)
 
     def build(
@@ -258,7 +343,9 @@ class Cell(keras.layers.Layer):
             previous = self.previous(previous, training=training)
         states = [self.beginning(x, training=training), previous]
         kept = None
-        if self.drop_path.keep_probability < 1.0 and self.beginning.batch_norm.uses_batch(training):
+        if self.drop_path.keep_probability < 1.0 and self.beginning.conv.batch_norm.uses_batch(
+            training
+        ):
             kept = self.drop_path(x, paths=2 * len(self.combinations))
         for index, combination in enumerate(self.combinations):
             factors = None if kept is None else kept[:, 2 * index : 2 * index + 2]

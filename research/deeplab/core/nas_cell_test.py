@@ -79,8 +79,8 @@ def test_a_halving_atrous_operation_is_a_plain_one_on_the_halved_activations():
     golden.assign(checkpoint.official_variables(operation))
     x = features(1, 8, 10, 4)
     y = tf.compat.v1.image.resize_bilinear(tf.nn.relu(x), (4, 5), align_corners=True)
-    step = operation.steps[0]
-    expected = step.batch_norm(tf.nn.conv2d(y, step.conv.kernel, 1, "SAME"))
+    conv = operation.steps[0].conv
+    expected = conv.batch_norm(tf.nn.conv2d(y, conv.kernel, 1, "SAME"))
     np.testing.assert_allclose(operation(x), expected, rtol=0, atol=1e-5)
 
 

@@ -21,6 +21,11 @@ class Operation:
     kernel_size: int
     state: int
 
+    @property
+    def rectifies(self) -> bool:
+        """Whether it begins with a ReLU at any stride."""
+        return self.kind in ("separable", "atrous")
+
 
 # Pairs of operations whose outputs are added. The cell's output is all these sums.
 Genotype = tuple[tuple[Operation, Operation], ...]

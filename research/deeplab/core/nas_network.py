@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from deeplab.core import layers, nas_cell, nas_genotypes
+from deeplab.core import nas_cell, nas_genotypes, quantization
 
 # Resolution of each cell's output: level n has output stride 4 * 2**n.
 _PNASNET_LEVELS = {
@@ -27,29 +27,38 @@ class Stem(keras.layers.Layer):
 
     def __init__(self):
         super().__init__(name=".stem")
+        # Each one's output goes raw to one place and through a ReLU, then rounded, to another.
         self.convs = [
-            nas_cell.conv2d(filters, 3, name, stride=stride, symmetric_padding=True)
+            nas_cell.conv2d(
+                filters,
+                3,
+                name,
+                f"{name}_bn",
+                stride=stride,
+                symmetric_padding=True,
+                quantizer=None,
+            )
             for name, filters, stride in _STEM
         ]
-        self.batch_norms = [
-            layers.BatchNorm(nas_cell.BATCH_NORM, name=f"{name}_bn") for name, *_ in _STEM
+        # The first cell holds the last one's.
+        self.quantizers = [
+            quantization.quantizer(quantization.ACTIVATION, conv.name) for conv in self.convs[:-1]
         ]
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes the variables for `input_shape` [B, H, W, C]."""
         channels = input_shape[-1]
-        for conv, batch_norm in zip(self.convs, self.batch_norms, strict=True):
+        for conv in self.convs:
             conv.build((None, None, None, channels))
             channels = conv.filters
-            batch_norm.build((None, None, None, channels))
 
     def call(self, x: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
         """[B, H, W, 3] -> every convolution's output after its batch norm, before its ReLU."""
-        outputs = []
-        for conv, batch_norm in zip(self.convs, self.batch_norms, strict=True):
-            x = batch_norm(conv(x, training=training), training=training)
-            outputs.append(x)
-            x = tf.nn.relu(x)
+        first, *others = self.convs
+        outputs = [first(x, training=training)]
+        for conv, quantizer in zip(others, self.quantizers, strict=True):
+            x = quantizer(tf.nn.relu(outputs[-1]), training=training)
+            outputs.append(conv(x, training=training))
         return outputs
 
 
@@ -85,35 +94,38 @@ class ClassificationHead(keras.layers.Layer):
             if stride == 1:
                 rate *= 2
             left //= stride
-            conv = nas_cell.conv2d(
+            self._add(
+                f"downsample_os{target}",
                 filters,
                 3,
-                f"downsample_os{target}_conv",
                 stride=stride,
                 rate=rate,
                 symmetric_padding=True,
             )
-            self._add(f"downsample_os{target}", conv)
-        self._add(
-            "classification_head",
-            nas_cell.conv2d(_CLASSIFIED_FILTERS, 1, "classification_head_conv"),
-        )
+        self._add("classification_head", _CLASSIFIED_FILTERS, 1)
+        self.quantizers = [
+            quantization.quantizer(quantization.ACTIVATION, conv.name)
+            for conv in self.steps.values()
+        ]
 
-    def _add(self, name: str, conv: layers.Conv2D) -> None:
-        self.steps[name] = nas_cell.ReluConvBatchNorm(conv, f"{name}_bn")
+    def _add(self, name: str, filters: int, kernel_size: int, **kwargs) -> None:
+        self.steps[name] = nas_cell.conv2d(
+            filters, kernel_size, f"{name}_conv", f"{name}_bn", quantizer=None, **kwargs
+        )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes the variables for `input_shape` [B, H, W, C]."""
         channels = input_shape[-1]
-        for step in self.steps.values():
-            step.build((None, None, None, channels))
-            channels = step.conv.filters
+        for conv in self.steps.values():
+            conv.build((None, None, None, channels))
+            channels = conv.filters
 
     def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """[B, H, W, C] -> [B, h, w, 2048] before its ReLU, and the end points."""
+        """[B, H, W, C] after a ReLU -> [B, h, w, 2048] likewise, and the end points before it."""
         end_points = {}
-        for name, step in self.steps.items():
-            x = end_points[name] = step(x, training=training)
+        for (name, conv), quantizer in zip(self.steps.items(), self.quantizers, strict=True):
+            end_points[name] = conv(x, training=training)
+            x = quantizer(tf.nn.relu(end_points[name]), training=training)
         return x, end_points
 
 
@@ -177,6 +189,7 @@ class NASNet(keras.layers.Layer):
                     previous_channels=channels[-2],
                     depth=(index + 1) / len(levels),
                     name=f"cell_{index}",
+                    rounded_as=None if index else f"../{_STEM[-1][0]}",
                 )
             )
             channels.append(self.cells[-1].channels)
@@ -214,11 +227,10 @@ class NASNet(keras.layers.Layer):
         for index, cell in enumerate(self.cells):
             outputs.append(cell(outputs[-1], outputs[-2], training=training))
             end_points[f"Cell_{index}"] = outputs[-1]
-        x = outputs[-1]
+        x = tf.nn.relu(outputs[-1])
         if self.head:
             x, more = self.head(x, training=training)
             end_points |= more
-        x = tf.nn.relu(x)
         if self.classifier:
             x = self.classifier(tf.reduce_mean(x, axis=(1, 2), keepdims=True), training=training)
             end_points["predictions"] = tf.nn.softmax(x)

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import feature_extractor, nas_cell, nas_genotypes, nas_network
+from deeplab.core import feature_extractor, nas_cell, nas_genotypes, nas_network, quantization
 from deeplab.testing import backbone_case, golden, parity
 from deeplab.utils import checkpoint
 
@@ -114,7 +114,7 @@ def test_removing_the_last_stride_changes_sizes_but_no_variable():
 )
 def test_the_classification_head_strides_and_then_dilates(output_stride, strides, rates):
     net = small((0, 1), output_stride, classification_head=True)
-    convs = [step.conv for step in net.head.steps.values()]
+    convs = net.head.steps.values()
     assert tuple(conv.stride for conv in convs) == strides
     assert tuple(conv.rate for conv in convs) == tuple((rate, rate) for rate in rates)
     assert net.features_stride == output_stride
@@ -184,3 +184,57 @@ def test_options_that_the_network_cannot_have_are_errors(options, message):
     with pytest.raises(ValueError, match=message) as caught:
         model.DeepLab(common.ModelOptions(**options))
     assert "\n" not in str(caught.value)
+
+
+# What the official code made: genotype, levels, whether the head follows, and the step between the
+# channels that are stored.
+_QUANTIZED = {
+    "pnasnet": (nas_genotypes.PNASNET, (1, 2), False, 1),
+    "hnasnet": (nas_genotypes.HNASNET, (0, 1, 2, 1), True, 16),
+}
+
+
+@pytest.mark.parametrize("name", ["pnasnet", pytest.param("hnasnet", marks=pytest.mark.slow)])
+def test_quantised_cells_are_the_official_ones(name, monkeypatch):
+    """Names and shapes of all that quantisers have, and the features.
+
+    Each range is another and cuts values off, which tells where it is applied. With 16 bits, a
+    value between two numbers makes no difference.
+    """
+    genotype, levels, head, step = _QUANTIZED[name]
+    expected, arrays = golden.quantized(f"{name}_cells")
+    monkeypatch.setattr(quantization, "_BITS", 16)
+    with quantization.quantized():
+        net = nas_network.NASNet(
+            genotype, levels, 16, name=name, stem_filters=3, classification_head=head
+        )
+    images = feature_extractor.to_unit_range(tf.constant(arrays["image"], tf.float32))
+    net(images)
+    variables = checkpoint.official_variables(net)
+    golden.assign({f"{name}/{key}": variable for key, variable in variables.items()})
+    features, _ = net(images)
+    error = np.abs(features[..., ::step] - arrays["features"])
+    assert np.max(error) <= 5e-4
+    assert np.mean(error) <= 2e-5
+
+    ranges = {key: each for key, each in variables.items() if key.endswith(("/min", "/max"))}
+    for mode, ours in (("eval", ranges), ("train", ranges | quantization.start_training(net))):
+        shapes = {key: tuple(variable.shape) for key, variable in ours.items()}
+        # The network by itself has no scope around it.
+        assert shapes == {
+            key.replace(f"{name}/", ""): shape for key, shape in expected[mode].items()
+        }
+
+
+def test_halved_features_of_even_size_are_aligned_as_the_official_ones():
+    """A separable convolution pads alike on both sides: the pixel in the middle of its kernel."""
+    design = nas_genotypes.Operation("separable", 3, state=0)
+    operation = nas_cell.Operation(design, 1, 2, "left")
+    operation.build((None, None, None, 1))
+    centre = np.zeros((3, 3, 1, 1), np.float32)
+    centre[1, 1] = 1.0
+    for step in operation.steps:
+        step.conv.depthwise.kernel.assign(centre)
+        step.conv.pointwise.kernel.assign(np.ones((1, 1, 1, 1)))
+    x = tf.reshape(tf.range(48.0), (1, 6, 8, 1))
+    np.testing.assert_allclose(operation(x), x[:, ::2, ::2], rtol=3e-3)

@@ -279,13 +279,16 @@ def in_steps(*steps: str) -> Callable[[Callable], Callable]:
 class Output(keras.layers.Layer):
     """A convolution's activation, and the quantisers around and inside it."""
 
-    def __init__(self, activation: Callable[..., tf.Tensor] | None, name: str | None):
+    def __init__(
+        self, activation: Callable[..., tf.Tensor] | None, name: str | None, scope: str = ""
+    ):
         """Sets the layer up.
 
         Args:
             activation: the activation; None: linear.
             name: official name of the quantiser of what it gives, or, of an activation of several
                 steps, of its ReLU6; None: the output is not quantised here.
+            scope: official scope between the convolution and the quantiser of what it gives.
         """
         super().__init__(name=".output")
         self.activation = activation
@@ -296,7 +299,7 @@ class Output(keras.layers.Layer):
             self.steps = {"relu6": Quantizer(name, "..")}
             self.steps |= {step: Quantizer(PRODUCT, step) for step in steps}
         else:
-            self.quantizer = quantizer(name)
+            self.quantizer = quantizer(name, scope)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Nothing: the quantisers make their variables when they are first called."""
@@ -312,9 +315,9 @@ class Output(keras.layers.Layer):
 
 
 def output(
-    activation: Callable[..., tf.Tensor] | None, name: str | None
+    activation: Callable[..., tf.Tensor] | None, name: str | None, scope: str = ""
 ) -> Callable[..., tf.Tensor]:
     """An `Output`, or outside of `quantized` the activation alone."""
     if _enabled.get():
-        return Output(activation, name)
+        return Output(activation, name, scope)
     return lambda x, training=False: activation(x) if activation else x  # noqa: ARG005

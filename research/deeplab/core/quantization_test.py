@@ -57,11 +57,7 @@ def test_official_networks(name):
     expected, arrays = golden.quantized(name)
     net = _network(name)
     variables = checkpoint.official_variables(net)
-    ranges = {key: value for key, value in variables.items() if key.endswith(("/min", "/max"))}
-    assert {key: tuple(value.shape) for key, value in ranges.items()} == expected["eval"]
-    trained = ranges | quantization.start_training(net)
-    assert {key: tuple(value.shape) for key, value in trained.items()} == expected["train"]
-
+    ranges = _check_ranges(net, variables, expected)
     golden.assign({key: value for key, value in variables.items() if key not in ranges})
     for key, value in ranges.items():
         if "/weights_quant/" in key:
@@ -75,6 +71,35 @@ def test_official_networks(name):
     assert np.max(error) <= most
     assert np.mean(error) <= mean
     np.testing.assert_array_equal(labels, arrays["pred"])
+
+
+@pytest.mark.slow
+def test_an_official_resnet(monkeypatch):
+    """Its ranges are all different and cut values off; see `nas_network_test`."""
+    expected, arrays = golden.quantized("resnet_v1_50_beta_os32")
+    monkeypatch.setattr(quantization, "_BITS", 16)
+    net = model.DeepLab(
+        common.ModelOptions(
+            model_variant="resnet_v1_50_beta", output_stride=32, quantize=True, crop_size=(33, 33)
+        )
+    )
+    variables = checkpoint.official_variables(net)
+    _check_ranges(net, variables, expected)
+    golden.assign(variables)
+    labels, probabilities = model.predict_labels(net, tf.constant(arrays["image"], tf.float32))
+    error = np.abs(np.asarray(probabilities)[:, ::4, ::4] - arrays["prob"])
+    assert np.max(error) <= 1e-4
+    assert np.mean(error) <= 1e-5
+    np.testing.assert_array_equal(labels, arrays["pred"])
+
+
+def _check_ranges(net: model.DeepLab, variables: dict, expected: dict) -> dict:
+    """Names and shapes of all that quantisers have; gives the ranges."""
+    ranges = {key: value for key, value in variables.items() if key.endswith(("/min", "/max"))}
+    assert {key: tuple(value.shape) for key, value in ranges.items()} == expected["eval"]
+    trained = ranges | quantization.start_training(net)
+    assert {key: tuple(value.shape) for key, value in trained.items()} == expected["train"]
+    return ranges
 
 
 def _layer(quantize: bool, decay: float = 0.9, **options) -> layers.Conv2D:

@@ -66,6 +66,9 @@ def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
             value = random.uniform(0.5, 1.5, shape) * gain
         case "moving_variance":
             value = random.uniform(0.6, 1.8, shape)
+        case "min" | "max" as end:
+            # Of a quantiser: no two have the same range, and most cut values off.
+            value = random.uniform(0.25, 0.75, shape) * (-1.0 if end == "min" else 1.0)
         case leaf:
             raise ValueError(f"no rule fills {leaf!r} ({name}, shape {shape})")
     return value.astype(np.float32)
@@ -164,8 +167,9 @@ def quantized(name: str) -> tuple[dict[str, dict[str, tuple]], dict[str, np.ndar
 
     Returns:
         The shapes of the variables that quantisers add, by official name, in `eval` and in
-        `train`; and `image`, `pred` and `prob` at every fourth pixel. The latter are those of
-        weights quantised from -1 to 1 and of every other range as it is before training.
+        `train`; and `image`, `pred` and `prob` at every fourth pixel, or `features`. Those in
+        `golden` are of weights quantised from -1 to 1 and of every other range as it is before
+        training; the ResNet and the cells have 16 bits and the ranges of `fill`.
     """
     file = DATA / "quantized" / f"{name}.json.gz"
     if file.exists():

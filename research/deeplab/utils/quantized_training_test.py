@@ -1,46 +1,25 @@
 """Quantised training: from its step on, with every bit kept, and to every script's end."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab import common, convert_to_tflite, export_model, model, train
+from deeplab import convert_to_tflite, export_model, model, train
 from deeplab import eval as eval_script
-from deeplab.testing import tiny
+from deeplab.testing import tiny, training
 from deeplab.utils import checkpoint, trainer
 
 
-def _trainer(quantize_delay_step: int, steps: int = 4, quantize: bool = True) -> trainer.Trainer:
-    keras.utils.set_random_seed(1)
-    options = common.ModelOptions(
-        depth_multiplier=0.1, aspp_convs_filters=8, num_classes=3, quantize=quantize
-    )
-    return trainer.Trainer(
-        model.DeepLab(options),
-        trainer.TrainOptions(
-            quantize_delay_step=quantize_delay_step,
-            training_number_of_steps=steps,
-            train_batch_size=2,
-            base_learning_rate=0.01,
-            decay_steps=4,
-        ),
-        ignore_label=255,
+def _trainer(quantize_delay_step: int, quantize: bool = True) -> trainer.Trainer:
+    return training.new(
+        training.OPTIONS.replace(quantize=quantize), quantize_delay_step=quantize_delay_step
     )
 
 
-def _batches(first: int, last: int):
-    for step in range(first, last):
-        random = np.random.default_rng(step)
-        yield {
-            "image": tf.constant(random.uniform(0, 255, (2, 33, 33, 3)), tf.float32),
-            "label": tf.constant(random.integers(0, 3, (2, 33, 33, 1)), tf.int32),
-            "image_name": tf.constant([f"image{step}a", f"image{step}b"]),
-        }
-
-
-def _values(run: trainer.Trainer) -> dict[str, np.ndarray]:
-    return {name: variable.numpy() for name, variable in run.variables().items()}
+@pytest.fixture(scope="module")
+def delayed() -> trainer.Trainer:
+    """A run whose third update is the first that rounds."""
+    return _trainer(3)
 
 
 def test_network_and_training_agree_on_it():
@@ -57,37 +36,61 @@ def test_several_devices_are_refused():
         _trainer(0)
 
 
-def test_values_are_rounded_from_the_step_on():
-    """The third update is the first that is; ranges are learnt from the first on."""
-    run = _trainer(3)
-    (batch,) = _batches(0, 1)
+def test_values_are_rounded_from_the_step_on(delayed):
+    """Ranges are learnt from the first update on."""
+    (batch,) = training.batches(0, 1)
     counts = []
     for updates in range(4):
-        run.optimizer.iterations.assign(updates)
-        outputs = run.net.single_scale(batch["image"], training=True)
+        delayed.variables()["fake_quantization_step"].assign(updates)
+        outputs = delayed.net.single_scale(batch["image"], training=True)
         counts.append(len(np.unique(outputs["layer_2"])))
     assert min(counts[:2]) > 1000
     assert max(counts[2:]) <= 256
-    values = _values(run)
+    values = training.values(delayed)
     assert values["MobilenetV2/Conv/act_quant/max"] != 6.0
     assert all(value == 4 for name, value in values.items() if name.endswith("local_step"))
 
 
+def test_a_checkpoint_without_the_count_of_updates_goes_on_at_its_step(delayed, tmp_path):
+    variables = delayed.variables()
+    count = variables.pop("fake_quantization_step")
+    count.assign(7)
+    checkpoint.save(str(tmp_path), 2, variables)
+    delayed.open(str(tmp_path))
+    assert (delayed.step, int(count.value)) == (2, 2)
+
+
 @pytest.mark.slow
-def test_a_resumed_run_ends_with_the_same_bits(tmp_path):
-    """It is interrupted before the step from which on values are rounded."""
-    for folder, ends in (("whole", (4,)), ("parts", (2, 4))):
-        for end in ends:
-            run = _trainer(3, end)
-            run.open(str(tmp_path / folder))
-            run.train(_batches(run.step, end))
-    whole, parts = (checkpoint.read(str(tmp_path / folder)) for folder in ("whole", "parts"))
-    names = whole.get_variable_to_shape_map()
-    assert set(names) == set(parts.get_variable_to_shape_map())
-    assert "aspp0/act_quant/aspp0/act_quant/max/biased" in names
-    for name in names:
-        ours, theirs = whole.get_tensor(name), parts.get_tensor(name)
-        np.testing.assert_array_equal(ours, theirs, err_msg=name)
+def test_a_resumed_run_ends_with_the_same_bits(delayed, tmp_path):
+    """It is interrupted before the update from which on values are rounded.
+
+    All that a checkpoint holds is lost, and what it does not hold is that of the end.
+    """
+
+    def train(first: int, last: int) -> dict[str, np.ndarray]:
+        for batch in training.batches(first, last):
+            delayed.train_step(batch["image"], batch["label"])
+        return training.values(delayed)
+
+    delayed.optimizer.iterations.assign(0)
+    delayed.variables()["fake_quantization_step"].assign(0)
+    train(0, 2)
+    delayed.save(str(tmp_path))
+    stored = checkpoint.read(str(tmp_path))
+    assert "aspp0/act_quant/aspp0/act_quant/max/biased" in stored.get_variable_to_shape_map()
+    count = stored.get_tensor("fake_quantization_step")
+    assert (count, count.dtype, count.shape) == (2, np.int64, ())
+
+    whole = train(2, 4)
+    assert whole["fake_quantization_step"] == 4
+    for variable in delayed.variables().values():
+        variable.assign(tf.fill(variable.shape, tf.cast(9, variable.dtype)))
+    delayed.open(str(tmp_path))
+    assert delayed.step == 2
+    parts = train(2, 4)
+    assert set(parts) == set(whole)
+    for name, value in parts.items():
+        np.testing.assert_array_equal(value, whole[name], err_msg=name)
 
 
 @pytest.mark.slow
@@ -116,6 +119,7 @@ def test_from_a_float_checkpoint_to_integers(tmp_path, caplog):
     assert "MobilenetV2/Conv/weights_quant/min ()" in new
     stored = checkpoint.read(str(tmp_path / "train")).get_variable_to_shape_map()
     assert "aspp0/act_quant/aspp0/act_quant/max/biased" in stored
+    assert "fake_quantization_step" not in stored
 
     folder = f"--checkpoint_dir={tmp_path / 'train'}"
     caplog.clear()

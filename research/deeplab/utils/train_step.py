@@ -15,6 +15,8 @@ from deeplab.utils.train_options import TrainOptions
 # Replicas that process fewer images at a time share their batch statistics, unless the options say
 # otherwise: the official advice is batches of 16.
 SMALL_BATCH = 16
+# Official name of the number of updates that a quantised network which rounds later has had.
+QUANTIZATION_STEP = "fake_quantization_step"
 
 
 class TrainStep:
@@ -79,7 +81,12 @@ class TrainStep:
         self._regularized = layers.regularized_variables(net)
         self._factors = self._gradient_multipliers()
         nas_cell.set_drop_path(net, options.drop_path_keep_prob, self._progress)
-        delayed = options.quantize_delay_step > 0
+        self._quantization_step = None
+        if options.quantize_delay_step > 0:
+            self._quantization_step = keras.Variable(
+                0, dtype="int64", trainable=False, name=QUANTIZATION_STEP
+            )
+        delayed = self._quantization_step is not None
         self._ranges = quantization.start_training(net, self._rounds if delayed else None)
         # Of dropout and drop path.
         self._generators = layers.seed_generators(net)
@@ -166,27 +173,37 @@ class TrainStep:
         return self.optimizer.official_variables(self.network_variables)
 
     def extras(self) -> dict[str, keras.Variable]:
-        """State that a run may begin with at any step: averages of the weights, the loss' scale."""
-        averages = self.optimizer.official_averages(self.network_variables)
-        return {**averages, **self._loss_scale_state()}
+        """State that a run may begin with at any step; see `begin_extras`."""
+        return {
+            **self.optimizer.official_averages(self.network_variables),
+            **self._counts_and_scales(),
+        }
 
-    def _loss_scale_state(self) -> dict[str, keras.Variable]:
-        return self._loss_scale.variables() if self._loss_scale else {}
+    def _counts_and_scales(self) -> dict[str, keras.Variable]:
+        variables = self._loss_scale.variables() if self._loss_scale else {}
+        if self._quantization_step is not None:
+            variables[QUANTIZATION_STEP] = self._quantization_step
+        return variables
 
     def own_state(self) -> dict[str, keras.Variable]:
         """State that neither network nor optimizer holds: of quantisers, and the loss' scale."""
-        return {**self._ranges, **self._loss_scale_state()}
+        return {**self._ranges, **self._counts_and_scales()}
 
-    def begin_averages(self, names: Iterable[str]) -> None:
-        """Sets averages to the weights that they are of.
+    def begin_extras(self, names: Iterable[str], step: int) -> None:
+        """Begins with averages and counts that a checkpoint does not hold.
+
+        Averages become the weights that they are of. The scale of the loss begins as it does.
 
         Args:
-            names: of averages, as `extras` names them.
+            names: of what is missing, as `extras` names it.
+            step: number of updates made so far.
         """
         for name in names:
             weight, _, kind = name.rpartition("/")
             if kind == optimizers.AVERAGE:
                 self.extras()[name].assign(self.network_variables[weight])
+            elif name == QUANTIZATION_STEP:
+                self._quantization_step.assign(step)
 
     def __call__(self, images: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
         """Makes one update.
@@ -304,6 +321,8 @@ class TrainStep:
             self._loss_scale.apply(self.optimizer, gradients, variables)
         else:
             self.optimizer.apply(gradients, variables)
+        if self._quantization_step is not None:
+            self._quantization_step.assign_add(1)
         if self._moving_averages:
             averages = distribution.mean([each.value for each in self._moving_averages])
             for variable, average in zip(self._moving_averages, averages, strict=True):
@@ -371,8 +390,7 @@ class TrainStep:
 
     def _rounds(self) -> tf.Tensor:
         """Whether a quantised network rounds its values in the next update; the first is 1."""
-        step = tf.convert_to_tensor(self.optimizer.iterations) + 1
-        return step >= tf.cast(self.options.quantize_delay_step, step.dtype)
+        return self._quantization_step.value + 1 >= self.options.quantize_delay_step
 
     def _progress(self) -> tf.Tensor:
         """The share of the steps that are done, a float32 scalar."""

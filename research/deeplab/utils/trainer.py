@@ -129,8 +129,9 @@ class Trainer:
         for name in new:
             del variables[name]
         checkpoint.assign(variables, reader, path)
-        self.train_step.begin_averages(new)
-        self.optimizer.iterations.assign(checkpoint.global_step(reader))
+        step = checkpoint.global_step(reader)
+        self.train_step.begin_extras(new, step)
+        self.optimizer.iterations.assign(step)
 
     def save(self, folder: str | None = None, max_to_keep: int = 5) -> str:
         """Writes a checkpoint, and the options beside it; returns its prefix.

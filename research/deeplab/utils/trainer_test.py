@@ -11,10 +11,9 @@ import tensorflow as tf
 
 from deeplab import common, model, train
 from deeplab.core import layers
-from deeplab.testing import golden, tiny
+from deeplab.testing import golden, tiny, training
 from deeplab.utils import checkpoint, trainer
 
-_IGNORE_LABEL = 255
 _STEPS, _ARRAYS = golden.misc("train_steps")
 
 
@@ -34,7 +33,7 @@ def _golden_trainer(settings: dict) -> trainer.Trainer:
     for layer in layers.sublayers(net):
         if isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0
-    return trainer.Trainer(net, _golden_options(settings), _IGNORE_LABEL)
+    return trainer.Trainer(net, _golden_options(settings), training.IGNORE_LABEL)
 
 
 def _golden_options(settings: dict) -> trainer.TrainOptions:
@@ -128,52 +127,26 @@ def _check_changes(case: str, variables: dict, before: dict, tolerance: float) -
 
 # --- The trainer's own promises, on a small network ---
 
-_SMALL = common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8, num_classes=3)
-
 
 @pytest.fixture(scope="module")
 def small_network() -> model.DeepLab:
     with tiny.shallow():
-        return model.DeepLab(_SMALL)
-
-
-def _small_trainer(**changes) -> trainer.Trainer:
-    """A trainer of a small network with random weights that are the same every time."""
-    keras.utils.set_random_seed(1)
-    with tiny.shallow():
-        net = model.DeepLab(_SMALL)
-    values = {"training_number_of_steps": 6, "train_batch_size": 2, "base_learning_rate": 0.01}
-    return trainer.Trainer(net, trainer.TrainOptions(**{**values, **changes}), _IGNORE_LABEL)
-
-
-def _batches(first: int, last: int):
-    """The batches of steps `first` to `last - 1`; each depends on its step alone."""
-    for step in range(first, last):
-        random = np.random.default_rng(step)
-        yield {
-            "image": tf.constant(random.uniform(0, 255, (2, 33, 33, 3)), tf.float32),
-            "label": tf.constant(random.integers(0, 3, (2, 33, 33, 1)), tf.int32),
-            "image_name": tf.constant([f"image{step}a", f"image{step}b"]),
-        }
-
-
-def _values(run: trainer.Trainer) -> dict[str, np.ndarray]:
-    return {name: variable.numpy() for name, variable in run.variables().items()}
+        return model.DeepLab(training.OPTIONS)
 
 
 @pytest.mark.parametrize("optimizer", ["momentum", "adam"])
 def test_a_resumed_run_ends_with_the_same_bits(tmp_path: pathlib.Path, optimizer: str):
-    whole = _small_trainer(optimizer=optimizer)
+    whole = training.new(optimizer=optimizer)
     whole.open(str(tmp_path / "whole"))
-    whole.train(_batches(0, 6))
+    whole.train(training.batches(0, 6))
 
     for _ in range(3):
-        part = _small_trainer(optimizer=optimizer)
+        part = training.new(optimizer=optimizer)
         part.open(str(tmp_path / "parts"))
-        part.train(_batches(part.step, part.step + 2))
+        part.train(training.batches(part.step, part.step + 2))
 
     assert whole.step == part.step == 6
-    ours, theirs = _values(part), _values(whole)
+    ours, theirs = training.values(part), training.values(whole)
     assert set(ours) == set(theirs)
     for name, value in ours.items():
         np.testing.assert_array_equal(value, theirs[name], err_msg=name)
@@ -191,7 +164,7 @@ def test_flags_give_the_official_learning_rates(small_network, case):
         values = value if isinstance(value, list) else [value]
         flags += [f"--{name}={each}" for each in values]
     options = trainer.TrainOptions.from_flags(tiny.parse(train, flags))
-    run = trainer.Trainer(small_network, options, _IGNORE_LABEL)
+    run = trainer.Trainer(small_network, options, training.IGNORE_LABEL)
     for step, rate in zip(facts["steps"], facts["cases"][case]["lr"], strict=True):
         run.optimizer.iterations.assign(step)
         np.testing.assert_allclose(run.learning_rate, rate, rtol=1e-6)
@@ -211,8 +184,8 @@ def test_paths_are_dropped_the_more_the_longer_a_run_is():
     )
     golden.assign(checkpoint.official_variables(net))
     options = trainer.TrainOptions(training_number_of_steps=10, drop_path_keep_prob=0.3)
-    run = trainer.Trainer(net, options, _IGNORE_LABEL)
-    (batch,) = _batches(0, 1)
+    run = trainer.Trainer(net, options, training.IGNORE_LABEL)
+    (batch,) = training.batches(0, 1)
     for step, same in ((0, True), (10, False)):
         run.optimizer.iterations.assign(step)
         first, second = (net(batch["image"], training=True).numpy() for _ in range(2))
@@ -220,35 +193,35 @@ def test_paths_are_dropped_the_more_the_longer_a_run_is():
 
 
 def test_a_finished_run_is_left_alone(tmp_path: pathlib.Path):
-    run = _small_trainer(training_number_of_steps=1)
+    run = training.new(training_number_of_steps=1)
     run.open(str(tmp_path))
-    run.train(_batches(0, 1))
+    run.train(training.batches(0, 1))
     before = (tmp_path / "checkpoint").read_text()
-    again = _small_trainer(training_number_of_steps=1)
+    again = training.new(training_number_of_steps=1)
     again.open(str(tmp_path))
-    again.train(_batches(1, 2))
+    again.train(training.batches(1, 2))
     assert again.step == 1
     assert (tmp_path / "checkpoint").read_text() == before
 
 
 def test_a_second_start_says_that_it_ignores_the_initial_checkpoint(tmp_path, caplog):
-    run = _small_trainer(training_number_of_steps=1)
+    run = training.new(training_number_of_steps=1)
     run.open(str(tmp_path))
-    run.train(_batches(0, 1))
+    run.train(training.batches(0, 1))
     with caplog.at_level("INFO", logger="absl"):
-        _small_trainer().open(str(tmp_path), initial_checkpoint="elsewhere/model.ckpt")
+        training.new().open(str(tmp_path), initial_checkpoint="elsewhere/model.ckpt")
     assert "going on from step 1" in caplog.text
     assert "--tf_initial_checkpoint=elsewhere/model.ckpt is therefore ignored" in caplog.text
 
 
 def test_the_first_loss_that_is_not_finite_stops_the_run(tmp_path: pathlib.Path):
-    run = _small_trainer()
+    run = training.new()
     run.open(str(tmp_path))
 
     def batches():
-        yield from _batches(0, 1)
+        yield from training.batches(0, 1)
         run.variables()["logits/semantic/biases"].assign([np.inf] * 3)
-        yield from _batches(1, 2)
+        yield from training.batches(1, 2)
 
     with pytest.raises(
         FloatingPointError,
@@ -259,12 +232,12 @@ def test_the_first_loss_that_is_not_finite_stops_the_run(tmp_path: pathlib.Path)
 
 
 def test_frozen_batch_norm_keeps_its_averages_but_learns_gamma_and_beta(tmp_path):
-    run = _small_trainer(fine_tune_batch_norm=False)
+    run = training.new(fine_tune_batch_norm=False)
     golden.assign(checkpoint.official_variables(run.net))
     run.open(str(tmp_path))
-    before = _values(run)
-    run.train(_batches(0, 2))
-    after = _values(run)
+    before = training.values(run)
+    run.train(training.batches(0, 2))
+    after = training.values(run)
     changed = {name for name, value in before.items() if not np.array_equal(value, after[name])}
     assert not any(name.endswith(("moving_mean", "moving_variance")) for name in changed)
     trainable = [name for name in before if name.endswith(("weights", "gamma", "beta", "biases"))]
@@ -272,17 +245,17 @@ def test_frozen_batch_norm_keeps_its_averages_but_learns_gamma_and_beta(tmp_path
 
 
 def test_a_resumed_run_keeps_its_optimizer(tmp_path: pathlib.Path):
-    run = _small_trainer(training_number_of_steps=1)
+    run = training.new(training_number_of_steps=1)
     run.open(str(tmp_path))
-    run.train(_batches(0, 1))
+    run.train(training.batches(0, 1))
     with pytest.raises(ValueError, match="was not written with --optimizer=adam"):
-        _small_trainer(optimizer="adam").open(str(tmp_path))
+        training.new(optimizer="adam").open(str(tmp_path))
 
 
 def test_the_curves_have_the_official_names(tmp_path: pathlib.Path):
-    run = _small_trainer(save_summaries_images=True, training_number_of_steps=1)
+    run = training.new(save_summaries_images=True, training_number_of_steps=1)
     run.open(str(tmp_path))
-    run.train(_batches(0, 1))
+    run.train(training.batches(0, 1))
     (file,) = tmp_path.glob("events.out.tfevents.*")
     tags = {
         value.tag
@@ -301,7 +274,7 @@ def test_an_official_run_goes_on(tmp_path: pathlib.Path):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     net = model.DeepLab(common.ModelOptions(depth_multiplier=0.35))
     options = trainer.TrainOptions(training_number_of_steps=4, train_batch_size=2)
-    run = trainer.Trainer(net, options, _IGNORE_LABEL)
+    run = trainer.Trainer(net, options, training.IGNORE_LABEL)
     # The official code cannot go on from one without slots either.
     shutil.copytree(golden.shared("golden/_misc/ckpt_mnv2_dm0.35_fill"), tmp_path / "no slots")
     with pytest.raises(ValueError, match="was not written with --optimizer=momentum: it lacks"):
@@ -313,7 +286,7 @@ def test_an_official_run_goes_on(tmp_path: pathlib.Path):
     for name, variable in run.variables().items():
         np.testing.assert_array_equal(variable.numpy(), reader.get_tensor(name))
 
-    run.train(_batches(3, 4))
+    run.train(training.batches(3, 4))
     ours = tf.train.load_checkpoint(str(tmp_path / "model.ckpt-4"))
     assert ours.get_variable_to_shape_map() == reader.get_variable_to_shape_map()
     assert ours.get_variable_to_dtype_map() == reader.get_variable_to_dtype_map()

@@ -1,0 +1,44 @@
+"""The training of a small network, for tests of what training does."""
+
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from deeplab import common, model
+from deeplab.testing import tiny
+from deeplab.utils import trainer
+
+IGNORE_LABEL = 255
+OPTIONS = common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8, num_classes=3)
+
+
+def new(options: common.ModelOptions = OPTIONS, **changes) -> trainer.Trainer:
+    """A trainer of a shallow network with random weights that are the same every time.
+
+    Args:
+        options: the network's.
+        **changes: of `TrainOptions`.
+    """
+    keras.utils.set_random_seed(1)
+    with tiny.shallow():
+        net = model.DeepLab(options)
+    values = {"training_number_of_steps": 6, "train_batch_size": 2, "base_learning_rate": 0.01}
+    return trainer.Trainer(net, trainer.TrainOptions(**{**values, **changes}), IGNORE_LABEL)
+
+
+def batches(first: int, last: int) -> Iterator[dict[str, tf.Tensor]]:
+    """The batches of steps `first` to `last - 1`; each depends on its step alone."""
+    for step in range(first, last):
+        random = np.random.default_rng(step)
+        yield {
+            "image": tf.constant(random.uniform(0, 255, (2, 33, 33, 3)), tf.float32),
+            "label": tf.constant(random.integers(0, 3, (2, 33, 33, 1)), tf.int32),
+            "image_name": tf.constant([f"image{step}a", f"image{step}b"]),
+        }
+
+
+def values(run: trainer.Trainer) -> dict[str, np.ndarray]:
+    """What a checkpoint would hold besides the step."""
+    return {name: variable.numpy() for name, variable in run.variables().items()}
