@@ -7,10 +7,12 @@ flags; several hosts find each other by the environment variable TF_CONFIG:
     {"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -20,6 +22,8 @@ from absl import logging
 from deeplab.utils import stop_signals
 
 _TF_CONFIG = "TF_CONFIG"
+# What the answer to the last question may take from host to host.
+_LAST_WORDS_SECS = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,6 +238,22 @@ def is_same_on_all_hosts(strategy: tf.distribute.Strategy, value: float) -> bool
     """
     deviation = abs(value - mean_over_hosts(strategy, value))
     return mean_over_hosts(strategy, deviation) < 1e-6
+
+
+def leave_together(strategy: tf.distribute.Strategy) -> None:
+    """Waits for all hosts, each of which has to call it as the last thing that it does.
+
+    One that left earlier could take with it what others still wait to hear from it.
+
+    Args:
+        strategy: whose hosts.
+    """
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return
+    # A host that is gone all the same has nothing to tell any more.
+    with contextlib.suppress(tf.errors.OpError):
+        mean_over_hosts(strategy, 0.0)
+        time.sleep(_LAST_WORDS_SECS)
 
 
 @functools.cache

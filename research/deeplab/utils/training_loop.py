@@ -55,6 +55,7 @@ class TrainingLoop:
             elif not self._stops():
                 self._warn()
                 self._steps(batches)
+            distribution.leave_together(trainer.strategy)
         if self._stopped or self._stop.received:
             logging.info("stopped at step %d; the same command goes on from there", trainer.step)
         self._stop.interrupt()
@@ -67,8 +68,10 @@ class TrainingLoop:
         profiler = StepProfiler(profile_logdir, trainer.step, self._last)
         first, summary_due = trainer.step + 1, time.monotonic()
         save_due = time.monotonic() + options.save_interval_secs
+        # It is held until the last step is saved: its threads may take seconds to end.
+        iterator = iter(batches)
         with profiler:
-            for step, batch in enumerate(batches, start=first):
+            for step, batch in enumerate(iterator, start=first):
                 rate = trainer.learning_rate
                 with profiler.step(step):
                     values = self._checked_step(batch, step, rate)
