@@ -45,8 +45,6 @@ class Trainer:
         self.options = options
         self.ignore_label = ignore_label
         self.logdir: str | None = None
-        # Whether the weights come from no checkpoint.
-        self.has_random_weights = False
         # Makes one update: `trainer.train_step(images, labels)`.
         self.train_step = train_step.TrainStep(net, options, ignore_label)
         self.optimizer = self.train_step.optimizer
@@ -106,7 +104,6 @@ class Trainer:
                 excluded = model.last_layer_scopes(self.options.last_layers_contain_logits_only)
             checkpoint.initialize(self.net, initial_checkpoint, excluded)
         else:
-            self.has_random_weights = True
             logging.info("starting from random weights: no --tf_initial_checkpoint")
         if not distribution.is_same_on_all_hosts(self.strategy, self.step):
             raise ValueError(

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -150,12 +151,12 @@ class TrainingLoop:
     def _warn(self) -> None:
         """Says what in the options makes for bad results."""
         trainer, network = self._trainer, self._trainer.net.options
-        has_batch_norm = any(
-            isinstance(layer, layers.BatchNorm) for layer in layers.sublayers(trainer.net)
-        )
-        if has_batch_norm and trainer.options.fine_tune_batch_norm:
+        batch_norms = [
+            layer for layer in layers.sublayers(trainer.net) if isinstance(layer, layers.BatchNorm)
+        ]
+        if batch_norms and trainer.options.fine_tune_batch_norm:
             training_guards.warn_of_few_images(trainer.train_step.statistics_images)
-        elif has_batch_norm and trainer.has_random_weights:
+        elif batch_norms and not any(np.any(layer.moving_mean.numpy()) for layer in batch_norms):
             training_guards.warn_of_no_statistics()
         if network.crop_size:
             training_guards.warn_of_crop_size(network.crop_size, network.output_stride)

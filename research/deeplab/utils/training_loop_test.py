@@ -313,6 +313,10 @@ def test_frozen_batch_norm_without_statistics_is_noticed(run, caplog):
         run.options = dataclasses.replace(run.options, fine_tune_batch_norm=not frozen)
         run.train([])
         assert ("batch norm is frozen" in caplog.text) == frozen
+    caplog.clear()
+    run.variables()["MobilenetV2/Conv/BatchNorm/moving_mean"].assign(np.ones(3))
+    run.train([])
+    assert not caplog.text
 
 
 def test_one_host_makes_the_profile(run, tmp_path):
