@@ -316,7 +316,7 @@ def test_frozen_batch_norm_without_statistics_is_noticed(run, caplog):
     caplog.clear()
     run.variables()["MobilenetV2/Conv/BatchNorm/moving_mean"].assign(np.ones(3))
     run.train([])
-    assert not caplog.text
+    assert "batch norm" not in caplog.text
 
 
 def test_one_host_makes_the_profile(run, tmp_path):
