@@ -196,9 +196,10 @@ def test_nothing_leaves_the_folder(server, tmp_path, members, message):
         _GOOD[: len(_GOOD) // 2],
         # The checksum, behind all of the files.
         _GOOD[:-8] + bytes(8),
-        gzip.compress(b"no archive"),
+        gzip.compress(b"no archive", mtime=0),
         b"",
     ],
+    ids=["a page", "half", "no checksum", "no archive", "empty"],
 )
 def test_a_damaged_archive_is_refused(server, tmp_path, content):
     server.content = content
