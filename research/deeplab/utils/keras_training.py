@@ -45,19 +45,20 @@ class TrainableDeepLab(model.DeepLab):
                 ends, and let its batches have `train_batch_size` images.
             ignore_label: label of the pixels that do not count.
             metrics: of labels and merged logits, such as `keras_metrics.MeanIoU`.
-            **kwargs: `run_eagerly`, `steps_per_execution` and `jit_compile` of
-                `keras.Model.compile`.
+            **kwargs: `run_eagerly` and `steps_per_execution` of `keras.Model.compile`.
 
         Raises:
             ValueError: options that contradict each other or the network.
         """
+        # XLA is what `TrainOptions.jit_compile` asks for; Keras would compile all of `fit` with it.
+        if kwargs.setdefault("jit_compile", False):
+            raise ValueError("set TrainOptions(jit_compile=True) instead of compile's jit_compile")
         with self.distribute_strategy.scope():
             self._step = TrainStep(self, train_options, ignore_label, observe=self._observe)
         # What `evaluate` measures; `fit` has the step's own.
         loss = losses.SegmentationLoss(
             ignore_label, train_options.label_weights or 1.0, train_options.upsample_logits
         )
-        kwargs.setdefault("jit_compile", False)
         super().compile(
             self._step.optimizer, loss, metrics=metrics, auto_scale_loss=False, **kwargs
         )

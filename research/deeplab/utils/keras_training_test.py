@@ -218,6 +218,12 @@ def test_tensorboard_gets_the_curves(whole):
     assert {"epoch_loss", "epoch_mean_iou", "epoch_learning_rate"} <= tags
 
 
+def test_xla_is_asked_for_by_the_options_of_training():
+    net = keras_training.TrainableDeepLab(_NETWORK)
+    with pytest.raises(ValueError, match=r"set TrainOptions\(jit_compile=True\) instead"):
+        net.compile(_TRAINING, _IGNORE_LABEL, jit_compile=True)
+
+
 @pytest.mark.parametrize(
     ("network", "training", "dtype"),
     [
