@@ -137,15 +137,18 @@ def test_an_image_pyramid_costs_the_sum_of_its_scales(net, statistics):
 
 
 @pytest.mark.slow
-def test_normalisations_of_their_own_are_layers():
+def test_a_normalisation_of_another_scope_counts_with_its_convolution():
+    """As that of the NAS networks, whose variables are called `conv0_bn` beside `conv0`."""
     options = common.ModelOptions(
         model_variant="nas_hnasnet", nas_stem_output_num_conv_filters=2, output_stride=8
     )
     statistics = model_statistics.measure(model.DeepLab(options), (33, 33))
     by_name = {layer.name: layer for layer in statistics.layers["backbone"]}
-    stem = by_name["hnasnet/conv0_bn"]
-    assert (stem.parameters, stem.moving_averages, stem.multiply_adds) == (128, 128, 0)
-    assert by_name["hnasnet/conv0/weights"].parameters == 9 * 3 * 64
+    stem = by_name["hnasnet/conv0/weights"]
+    # 3x3 from 3 to 64 channels, of 17x17 positions.
+    assert (stem.parameters, stem.moving_averages) == (9 * 3 * 64 + 128, 128)
+    assert stem.multiply_adds == 17 * 17 * 9 * 3 * 64
+    assert not any("bn" in name for name in by_name)
 
 
 def test_leaves_the_network_as_it_was(net):
