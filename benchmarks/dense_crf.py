@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 from absl import flags
 
-from deeplab import script
+from deeplab.cli import script
 
 _FORMS = ("ours", "C++")
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 
 from absl import flags
 
-from deeplab import script
+from deeplab.cli import script
 
 # Batch, side, channels and atrous rate.
 _SIZES = (

@@ -25,7 +25,7 @@ from typing import Any
 
 from absl import flags
 
-from deeplab import script
+from deeplab.cli import script
 
 # Name of a form to the network's precision and what its options are.
 _FORMS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -71,8 +71,8 @@ def _step(form: str, values: dict[str, Any]) -> Callable[[], None]:
     import tensorflow as tf
 
     from deeplab import common, model
-    from deeplab.utils import train_step
-    from deeplab.utils.train_options import TrainOptions
+    from deeplab.core.options import TrainOptions
+    from deeplab.training.step import TrainStep
 
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
@@ -95,7 +95,7 @@ def _step(form: str, values: dict[str, Any]) -> Callable[[], None]:
     images, labels = tf.constant(images), tf.constant(labels)
     if form != "keras":
         options = TrainOptions(train_batch_size=shape[0], **options)
-        step = train_step.TrainStep(net, options, _IGNORE_LABEL)
+        step = TrainStep(net, options, _IGNORE_LABEL)
         return lambda: float(step(images, labels)["total_loss"])
     inputs = keras.Input((size, size, 3))
     logits = keras.layers.Resizing(size, size)(net(inputs))

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 from absl import flags, logging
 
-from deeplab import common, script
+from deeplab import common
+from deeplab.cli import script
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -55,7 +56,8 @@ def main(argv: Sequence[str]) -> None:
         )
 
     from deeplab.datasets import image_files
-    from deeplab.utils import atomic, tflite
+    from deeplab.export import tflite
+    from deeplab.utils import files
 
     path, output_tensor = values.quantized_graph_def_path, values.output_tensor_name
     image = image_files.read(values.test_image_path) if values.test_image_path else None
@@ -66,7 +68,7 @@ def main(argv: Sequence[str]) -> None:
         share = tflite.agreement(graph_def, model, image, input_tensor, output_tensor)
         print(f"{share:.2%} of the pixels have the same label as in {path}")
     if values.output_tflite_path:
-        atomic.write_bytes(values.output_tflite_path, model)
+        files.write_bytes(values.output_tflite_path, model)
         logging.info("wrote %s (%d bytes)", values.output_tflite_path, len(model))
     else:
         logging.warning("the model is not kept: --output_tflite_path does not say where")

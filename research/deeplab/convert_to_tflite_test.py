@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from deeplab import convert_to_tflite, model
 from deeplab.core import feature_extractor
+from deeplab.export import inference_graph, tflite
 from deeplab.testing import tiny
-from deeplab.utils import inference_graph, tflite
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
 

@@ -17,10 +17,11 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from deeplab import common, crf_flags, script, trained_flags
+from deeplab import common
+from deeplab.cli import crf_flags, network_flags, script
 
-_UNUSED_FLAGS = trained_flags.UNUSED_FLAGS
-_NOT_THERE_YET = trained_flags.NOT_THERE_YET
+_UNUSED_FLAGS = network_flags.UNUSED_FLAGS
+_NOT_THERE_YET = network_flags.NOT_THERE_YET
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -28,7 +29,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     common.define_flags(flag_values)
     crf_flags.define_flags(flag_values)
     define = common.definer("deeplab.eval", flag_values)
-    trained_flags.define_flags(define)
+    network_flags.define_flags(define)
     define("string", "eval_logdir", None, "Folder for TensorBoard logs and JSON files.")
     define("integer", "eval_batch_size", 1, "Images at a time.")
     define("list", "eval_crop_size", ["513", "513"], "Height,width that images are padded to.")

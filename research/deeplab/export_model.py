@@ -15,9 +15,10 @@ from collections.abc import Sequence
 
 from absl import flags, logging
 
-from deeplab import common, crf_flags, script, trained_flags
+from deeplab import common
+from deeplab.cli import crf_flags, network_flags, script
 
-_UNUSED_FLAGS = trained_flags.UNUSED_FLAGS
+_UNUSED_FLAGS = network_flags.UNUSED_FLAGS
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -25,7 +26,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     common.define_flags(flag_values)
     crf_flags.define_flags(flag_values)
     define = common.definer("deeplab.export_model", flag_values)
-    trained_flags.define_network_flags(define, output_stride=8)
+    network_flags.define_network_flags(define, output_stride=8)
     define(
         "string",
         "checkpoint_path",
@@ -82,7 +83,8 @@ def main(argv: Sequence[str]) -> None:
 
     from deeplab import model
     from deeplab.datasets import descriptor
-    from deeplab.utils import checkpoint, exporter
+    from deeplab.export import exporter
+    from deeplab.utils import checkpoint
 
     path = values.export_path
     exporter.check_destination(path)

@@ -9,8 +9,9 @@ import tensorflow as tf
 from deeplab import export_model, model
 from deeplab.core import crf_options, dense_crf
 from deeplab.datasets import descriptor
+from deeplab.export import exporter, saved_model
 from deeplab.testing import tiny
-from deeplab.utils import checkpoint, exporter, saved_model
+from deeplab.utils import checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from deeplab import common, export_model, model
 from deeplab.core import feature_extractor
+from deeplab.export import exporter
 from deeplab.testing import golden, tiny
-from deeplab.utils import checkpoint, exporter
+from deeplab.utils import checkpoint
 
 _LIGHT = ("mobilenet_v2", "mobilenet_v3_small_seg")
 # One variant of each kind of network: what freezes the graph does not look at its depth.

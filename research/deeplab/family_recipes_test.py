@@ -9,7 +9,7 @@ import tensorflow as tf
 from deeplab import eval as eval_script
 from deeplab import export_model, recipes_test, train, vis
 from deeplab.testing import tiny
-from deeplab.utils import flag_files
+from deeplab.zoo import flag_files
 
 # Those of the family, and v3+ as its paper compares it with v3.
 _FOLDERS = [*recipes_test.FAMILY, "resnet_v1_101_beta_imagenet"]

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from deeplab import common, script
+from deeplab import common
+from deeplab.cli import script
 
 _UNUSED_FLAGS = {
     **common.UNUSED_FLAGS,
@@ -54,7 +55,7 @@ def main(argv: Sequence[str]) -> None:
     common.log_unused_flags(values, _UNUSED_FLAGS)
 
     from deeplab import model
-    from deeplab.utils import model_statistics, published_multiply_adds
+    from deeplab.zoo import model_statistics, published_multiply_adds
 
     options = _options(values)
     net = model.DeepLab(options)

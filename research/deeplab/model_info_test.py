@@ -8,7 +8,7 @@ import pytest
 from deeplab import common, model, model_info
 from deeplab.core import dense_prediction_cell, feature_extractor
 from deeplab.testing import tiny
-from deeplab.utils import model_statistics, published_checkpoints, published_multiply_adds
+from deeplab.zoo import model_statistics, published_checkpoints, published_multiply_adds
 
 _PAGE = pathlib.Path(__file__).parent / "g3doc" / "model_info.md"
 

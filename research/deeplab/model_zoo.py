@@ -15,9 +15,10 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from deeplab import common, script
-from deeplab.utils import download, flag_files, published_checkpoints
-from deeplab.utils.published_checkpoints import Checkpoint, Result
+from deeplab import common
+from deeplab.cli import script
+from deeplab.zoo import download, flag_files, published_checkpoints
+from deeplab.zoo.published_checkpoints import Checkpoint, Result
 
 _DATASET_DIR = "${DATASET_DIR}"
 

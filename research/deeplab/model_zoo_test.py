@@ -22,8 +22,8 @@ from absl import flags
 from deeplab import common, model_zoo, train
 from deeplab.datasets import descriptor
 from deeplab.testing import golden, tiny
-from deeplab.utils import flag_files, published_checkpoints
-from deeplab.utils.published_checkpoints import CHECKPOINTS, Checkpoint
+from deeplab.zoo import flag_files, published_checkpoints
+from deeplab.zoo.published_checkpoints import CHECKPOINTS, Checkpoint
 
 _PAGES = {
     "zoo": golden.DATA.parents[1] / "g3doc" / "model_zoo.md",

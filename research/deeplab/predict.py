@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from absl import flags, logging
 
-from deeplab import common, script
+from deeplab import common
+from deeplab.cli import script
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +56,7 @@ def main(argv: Sequence[str]) -> None:
     import numpy as np
 
     from deeplab.datasets import descriptor, image_files
-    from deeplab.utils import saved_model
+    from deeplab.export import saved_model
 
     dataset = descriptor.load(values.dataset) if values.dataset else None
     paths = image_files.find(values.images)
@@ -104,14 +105,15 @@ def save_pictures(
     """
     import numpy as np
 
-    from deeplab.utils import colormaps, save_annotation, visualize
+    from deeplab.utils import save_annotation
+    from deeplab.visualization import panels
 
-    colormap = colormaps.of_dataset(dataset)
-    panel = visualize.panel(image, labels, colormap, class_names=dataset.class_names)
+    colormap = dataset.label_colors()
+    panel = panels.panel(image, labels, colormap, class_names=dataset.class_names)
     for title, picture in (
         ("labels", labels.astype(np.uint8)),
-        ("prediction", visualize.colorize(labels, colormap)),
-        ("overlay", visualize.overlay(image, labels, colormap)),
+        ("prediction", panels.colorize(labels, colormap)),
+        ("overlay", panels.overlay(image, labels, colormap)),
         ("panel", panel),
     ):
         save_annotation.write_png(os.path.join(folder, f"{name}_{title}.png"), picture)

@@ -6,7 +6,6 @@ import tensorflow as tf
 
 from deeplab import predict
 from deeplab.testing import tiny
-from deeplab.utils import colormaps
 
 NAMES = [
     f"{stem}_{title}.png" for stem in "ab" for title in ("labels", "overlay", "panel", "prediction")
@@ -55,7 +54,7 @@ def test_every_image_has_its_pictures(export, images, tmp_path, caplog):
             for title in ("labels", "prediction", "overlay")
         }
         np.testing.assert_array_equal(read["labels"], labels)
-        colors = colormaps.of_dataset(tiny.DATASET)[labels]
+        colors = tiny.DATASET.label_colors()[labels]
         np.testing.assert_array_equal(read["prediction"], colors)
         assert read["overlay"].shape == image.shape
     assert "star" in caplog.text

@@ -11,7 +11,8 @@ from deeplab import common, export_model, model, train, vis
 from deeplab import eval as eval_script
 from deeplab.datasets import descriptor
 from deeplab.testing import tiny
-from deeplab.utils import checkpoint, flag_files, published_checkpoints
+from deeplab.utils import checkpoint
+from deeplab.zoo import flag_files, published_checkpoints
 
 # The networks before v3+ (g3doc/family.md), of which the zoo has no checkpoint.
 FAMILY = (

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING
 
 from absl import flags, logging
 
-from deeplab import common, script, train_flags
+from deeplab import common
+from deeplab.cli import script, train_flags
 from deeplab.utils import stop_signals
 
 if TYPE_CHECKING:
     from deeplab import model
     from deeplab.datasets import data_generator, descriptor
-    from deeplab.evaluation import training_evaluation
-    from deeplab.utils import trainer
+    from deeplab.training import trainer
+    from deeplab.training.evaluation import TrainingEvaluation
 
 # Flags of the official trainer's clusters that TensorFlow 2 does otherwise.
 _UNUSED_FLAGS = {
@@ -64,16 +65,15 @@ def _train(values: flags.FlagValues) -> None:
 
 def _prepare(
     values: flags.FlagValues,
-) -> (
-    "tuple[trainer.Trainer, data_generator.Dataset, training_evaluation.TrainingEvaluation | None]"
-):
+) -> "tuple[trainer.Trainer, data_generator.Dataset, TrainingEvaluation | None]":
     """Everything before the first step: the open trainer, what it trains on and evaluates with."""
     import keras
     import tensorflow as tf
 
     from deeplab import model
     from deeplab.datasets import data_generator, descriptor, first_records
-    from deeplab.utils import checkpoint, distribution, trainer
+    from deeplab.training import trainer
+    from deeplab.utils import checkpoint, distribution
 
     if values.eval_every < 0:
         raise ValueError(f"--eval_every is {values.eval_every}; it must be at least 0")
@@ -123,10 +123,11 @@ def _prepare(
 
 def _evaluation(
     values: flags.FlagValues, net: "model.DeepLab", dataset: "descriptor.DatasetDescriptor"
-) -> "training_evaluation.TrainingEvaluation":
+) -> "TrainingEvaluation":
     """What evaluates the network on the way."""
     from deeplab.datasets import data_generator, first_records
-    from deeplab.evaluation import evaluator, predictor, training_evaluation
+    from deeplab.evaluation import evaluator, predictor
+    from deeplab.training.evaluation import TrainingEvaluation
 
     options = net.options.replace(crop_size=values.eval_crop_size)
     records = data_generator.Dataset(
@@ -137,9 +138,7 @@ def _evaluation(
     )
     first_records.check(records)
     network = predictor.Predictor(options, net=net)
-    return training_evaluation.TrainingEvaluation(
-        evaluator.Evaluator(network, records), values.eval_every
-    )
+    return TrainingEvaluation(evaluator.Evaluator(network, records), values.eval_every)
 
 
 def run() -> None:

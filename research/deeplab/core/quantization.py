@@ -173,7 +173,7 @@ class Quantizer(keras.layers.Layer):
         if self.range is None:
             raise RuntimeError(
                 "before a quantised network is trained, core.quantization.start_training(network)"
-                " has to be called; utils.trainer.Trainer does"
+                " has to be called; training.trainer.Trainer does"
             )
         values = tf.cast(tf.stop_gradient(x), tf.float32)
         ends = self.range.update(

@@ -11,7 +11,8 @@ import tensorflow as tf
 from deeplab import common, model
 from deeplab.core import feature_extractor, layers, vgg
 from deeplab.testing import backbone_case, golden
-from deeplab.utils import checkpoint, optimizers
+from deeplab.training import optimizers
+from deeplab.utils import checkpoint
 
 # v1 and v2: without the ASPP of v3, at output stride 8.
 _FORM = {"model_variant": "vgg_16", "output_stride": 8, "aspp_with_batch_norm": False}

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from deeplab import common, script
+from deeplab import common
+from deeplab.cli import script
 from deeplab.datasets import build_data, descriptor, label_files
 
 _NUM_SHARDS = 4

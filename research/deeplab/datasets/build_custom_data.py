@@ -19,7 +19,8 @@ from typing import Any
 
 from absl import flags, logging
 
-from deeplab import common, script
+from deeplab import common
+from deeplab.cli import script
 from deeplab.datasets import build_data, descriptor, label_files
 from deeplab.datasets.build_voc2012_data import read_lists
 

@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 from absl import flags
 
-from deeplab import common, script
+from deeplab import common
+from deeplab.cli import script
 from deeplab.datasets import build_data, descriptor, label_files
 from deeplab.utils import reports
 

@@ -6,12 +6,17 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from deeplab.utils import atomic
+import numpy as np
+
+from deeplab.utils import files, get_dataset_colormap
 
 # Labels are stored as 8-bit PNG files.
 MAX_LABEL = 255
 
 _FINE = "_fine"
+
+# The official color map of a built-in data set, by the data set's name.
+_COLORMAPS = {"ade20k": "ade20k", "cityscapes": "cityscapes", "pascal_voc_seg": "pascal"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +117,23 @@ class DatasetDescriptor:
                 return self.splits_to_sizes[name]
         return None
 
+    def label_colors(self) -> np.ndarray:
+        """Return the color of each label.
+
+        These are the descriptor's own colors where it has some, else the official map of a
+        built-in data set, else generated colors; then a class 0 named "background" is black.
+
+        Returns:
+            uint8 [entries, 3], RGB, at least one entry for each class.
+        """
+        if self.colormap is not None:
+            return np.array(self.colormap, np.uint8)
+        if self.name in _COLORMAPS:
+            return get_dataset_colormap.create_label_colormap(_COLORMAPS[self.name])
+        names = self.class_names
+        background = bool(names) and names[0].strip().lower() == "background"
+        return get_dataset_colormap.generate(self.num_classes, background=background)
+
     def to_json(self) -> str:
         """The descriptor as a JSON object; fields that are None are left out."""
         fields = dataclasses.asdict(self)
@@ -124,7 +146,7 @@ class DatasetDescriptor:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the JSON file that `load` reads."""
-        atomic.write_text(path, self.to_json())
+        files.write_text(path, self.to_json())
 
 
 def _check_integer(field: str, value: Any, low: int, high: int | None = None) -> None:

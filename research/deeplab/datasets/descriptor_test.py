@@ -3,10 +3,12 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from deeplab.datasets import descriptor
 from deeplab.testing import golden
+from deeplab.utils import get_dataset_colormap
 
 _MINIMAL = {"num_classes": 3, "ignore_label": 255}
 
@@ -145,3 +147,38 @@ def test_import_needs_no_tensorflow():
     code = "import sys, deeplab.datasets.descriptor; sys.exit('tensorflow' in sys.modules)"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
+
+
+def _dataset(**fields):
+    defaults = {"name": "shapes", "num_classes": 3, "ignore_label": 255}
+    return descriptor.DatasetDescriptor(**{**defaults, **fields})
+
+
+class TestLabelColors:
+    def test_own_colours(self):
+        own = ((1, 2, 3), (4, 5, 6), (255, 0, 7))
+        colormap = _dataset(colormap=own, name="cityscapes").label_colors()
+        np.testing.assert_array_equal(colormap, own)
+
+    @pytest.mark.parametrize(
+        ("dataset", "name"),
+        [("pascal_voc_seg", "pascal"), ("cityscapes", "cityscapes"), ("ade20k", "ade20k")],
+    )
+    def test_official_colours(self, dataset, name):
+        np.testing.assert_array_equal(
+            descriptor.load(dataset).label_colors(),
+            get_dataset_colormap.create_label_colormap(name),
+        )
+
+    def test_every_built_in_data_set_has_a_colour_for_every_class(self):
+        for name in descriptor.NAMES:
+            dataset = descriptor.load(name)
+            assert len(dataset.label_colors()) >= dataset.num_classes
+
+    def test_generated(self):
+        np.testing.assert_array_equal(_dataset().label_colors(), get_dataset_colormap.generate(3))
+        names = ("Background", "cat", "dog")
+        np.testing.assert_array_equal(
+            _dataset(class_names=names).label_colors(),
+            get_dataset_colormap.generate(3, background=True),
+        )

@@ -5,7 +5,7 @@ import pytest
 from deeplab.datasets import descriptor, label_files
 from deeplab.datasets.conftest import png
 from deeplab.testing import golden
-from deeplab.utils import colormaps
+from deeplab.utils import get_dataset_colormap
 
 _VALUES = np.arange(12).reshape(3, 4)
 _PALETTE = np.random.default_rng(0).integers(0, 256, (256, 3)).astype(np.uint8)
@@ -80,7 +80,9 @@ def test_eight_bit_grey_is_kept_byte_for_byte(tmp_path):
 
 def test_a_palette_is_added_and_removed_without_loss():
     grey = label_files.encode(_VALUES.astype(np.uint8))
-    colored = label_files.with_palette(grey, colormaps.create_label_colormap("pascal")[:256])
+    colored = label_files.with_palette(
+        grey, get_dataset_colormap.create_label_colormap("pascal")[:256]
+    )
     assert label_files.as_grey(colored) == grey
     # OpenCV decodes colours, in the order blue, green, red.
     np.testing.assert_array_equal(_decode(colored)[1, 2], [128, 128, 0])

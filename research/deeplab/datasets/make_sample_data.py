@@ -16,9 +16,10 @@ import cv2
 import numpy as np
 from absl import flags, logging
 
-from deeplab import common, script
+from deeplab import common
+from deeplab.cli import script
 from deeplab.datasets import build_data, descriptor, label_files
-from deeplab.utils import atomic, colormaps
+from deeplab.utils import files, get_dataset_colormap
 
 CLASS_NAMES = ("background", "disc", "square", "triangle", "star", "cross")
 IGNORE_LABEL = 255
@@ -166,7 +167,7 @@ def main(argv: Sequence[str]) -> None:
     values = flags.FLAGS
     sizes = {"train": values.num_train, "val": values.num_val}
     total = sum(sizes.values())
-    palette = colormaps.create_label_colormap("pascal")[:256]
+    palette = get_dataset_colormap.create_label_colormap("pascal")[:256]
     names = [f"sample_{index:06d}" for index in range(total)]
 
     def path(*parts: str) -> str:
@@ -177,9 +178,9 @@ def main(argv: Sequence[str]) -> None:
             image, label = draw(np.random.default_rng([values.seed, index]))
             quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
             jpeg = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), quality)[1]
-            atomic.write_bytes(path("JPEGImages", f"{name}.jpg"), jpeg.tobytes())
+            files.write_bytes(path("JPEGImages", f"{name}.jpg"), jpeg.tobytes())
             png = label_files.with_palette(label_files.encode(label), palette)
-            atomic.write_bytes(path("SegmentationClass", f"{name}.png"), png)
+            files.write_bytes(path("SegmentationClass", f"{name}.png"), png)
             advance()
     lists = {
         "train": names[: sizes["train"]],
@@ -188,7 +189,7 @@ def main(argv: Sequence[str]) -> None:
     }
     for split, listed in lists.items():
         text = "".join(f"{name}\n" for name in listed)
-        atomic.write_text(path("ImageSets", "Segmentation", f"{split}.txt"), text)
+        files.write_text(path("ImageSets", "Segmentation", f"{split}.txt"), text)
     descriptor.DatasetDescriptor(
         name="sample",
         num_classes=len(CLASS_NAMES),

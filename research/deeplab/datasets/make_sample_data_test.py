@@ -4,7 +4,7 @@ import pytest
 
 from deeplab.datasets import build_voc2012_data, descriptor, label_files, make_sample_data
 from deeplab.datasets.conftest import read_records
-from deeplab.utils import colormaps
+from deeplab.utils import get_dataset_colormap
 
 
 def _files(folder):
@@ -63,7 +63,7 @@ def test_it_has_the_layout_of_voc_and_converts(make, run_script, tmp_path):
 def test_labels_have_the_palette_of_voc_and_a_border_around_objects(make):
     path = make("sample") / "SegmentationClass" / "sample_000000.png"
     indices = label_files.read_indices(path.read_bytes())
-    palette = colormaps.create_label_colormap("pascal")
+    palette = get_dataset_colormap.create_label_colormap("pascal")
     np.testing.assert_array_equal(cv2.imread(str(path))[..., ::-1], palette[indices])
     # Whoever steps from one class to another crosses the border.
     for first, second in ((indices[:-1], indices[1:]), (indices[:, :-1], indices[:, 1:])):

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 from absl import flags, logging
 
-from deeplab import common, script
+from deeplab import common
+from deeplab.cli import script
 from deeplab.datasets import build_data, label_files
-from deeplab.utils import atomic
+from deeplab.utils import files
 
 _DATA = "./VOCdevkit/VOC2012"
 
@@ -47,7 +48,7 @@ def main(argv: Sequence[str]) -> None:
                 plain = label_files.as_grey(data)
             except ValueError as error:
                 raise ValueError(f"label {path} {error}") from None
-            atomic.write_bytes(os.path.join(values.output_dir, os.path.basename(path)), plain)
+            files.write_bytes(os.path.join(values.output_dir, os.path.basename(path)), plain)
             advance()
     logging.info("%d labels in %s", len(paths), values.output_dir)
 

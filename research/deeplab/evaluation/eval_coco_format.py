@@ -18,7 +18,8 @@ import cv2
 import numpy as np
 from absl import flags, logging
 
-from deeplab import common, script
+from deeplab import common
+from deeplab.cli import script
 from deeplab.evaluation import base_metric, panoptic_quality, parsing_covering
 from deeplab.utils import reports
 

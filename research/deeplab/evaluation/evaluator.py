@@ -9,6 +9,7 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab.datasets.data_generator import Dataset
+from deeplab.evaluation import report
 from deeplab.evaluation.predictor import Predictor
 from deeplab.evaluation.segmentation import SegmentationMetrics, SegmentationResult
 from deeplab.utils import reports
@@ -89,14 +90,14 @@ class Evaluator:
         facts = self.facts(result, path, step)
         print(
             f"{path} (step {step}) on {facts['images']} images of"
-            f" {facts['dataset']}/{facts['split']}:\n\n{reports.segmentation_table(result, names)}"
+            f" {facts['dataset']}/{facts['split']}:\n\n{report.segmentation_table(result, names)}"
         )
-        for remark in reports.segmentation_remarks(result, names):
+        for remark in report.segmentation_remarks(result, names):
             print(f"Note: {remark}")
-        tag = reports.metric_tag(self._predictor.eval_scales, self._predictor.add_flipped_images)
+        tag = report.metric_tag(self._predictor.eval_scales, self._predictor.add_flipped_images)
         if self._predictor.crf:
             tag += "_crf"
-        reports.write_scalars(eval_logdir, reports.segmentation_scalars(result, tag), step)
+        reports.write_scalars(eval_logdir, report.segmentation_scalars(result, tag), step)
         for file in (f"eval-{step}.json", NEWEST):
             reports.write_json(os.path.join(eval_logdir, file), facts)
         logging.info("wrote %s", os.path.join(eval_logdir, f"eval-{step}.json"))
@@ -117,7 +118,7 @@ class Evaluator:
             "eval_scales": self._predictor.eval_scales,
             "add_flipped_images": self._predictor.add_flipped_images,
             "crf": dataclasses.asdict(crf) if crf else None,
-            **reports.segmentation_facts(result, names),
+            **report.segmentation_facts(result, names),
         }
 
     def _say_if_larger(self, sizes: tf.Tensor, names: list[str]) -> None:

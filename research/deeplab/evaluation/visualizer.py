@@ -11,8 +11,9 @@ from absl import logging
 from deeplab.core import utils
 from deeplab.datasets.descriptor import DatasetDescriptor
 from deeplab.evaluation.predictor import Predictor
-from deeplab.utils import colormaps, save_annotation, visualize
+from deeplab.utils import get_dataset_colormap, save_annotation
 from deeplab.utils.progress import Progress
+from deeplab.visualization import panels
 
 # Folders of the results, as official.
 RESULTS = "segmentation_results"
@@ -75,9 +76,9 @@ class Visualizer:
         self._results = os.path.join(vis_logdir, RESULTS)
         self._raw_results = os.path.join(vis_logdir, RAW_RESULTS)
         if colormap is None:
-            self._colormap = colormaps.of_dataset(dataset)
+            self._colormap = dataset.label_colors()
         else:
-            self._colormap = colormaps.create_label_colormap(colormap)
+            self._colormap = get_dataset_colormap.create_label_colormap(colormap)
         if len(self._colormap) < dataset.num_classes:
             raise ValueError(
                 f"--colormap_type={colormap} has {len(self._colormap)} colours for the"
@@ -150,8 +151,8 @@ class Visualizer:
         save_annotation.save_annotation(
             sample.prediction, folder, f"{stem}_prediction", colormap_type=colormap
         )
-        overlay = visualize.overlay(sample.image, sample.prediction, colormap)
-        panel = visualize.panel(
+        overlay = panels.overlay(sample.image, sample.prediction, colormap)
+        panel = panels.panel(
             sample.image,
             sample.prediction,
             colormap,

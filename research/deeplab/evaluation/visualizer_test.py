@@ -9,10 +9,10 @@ from deeplab.datasets import descriptor
 from deeplab.datasets.data_generator import Dataset
 from deeplab.evaluation import predictor, visualizer
 from deeplab.testing import tiny
-from deeplab.utils import colormaps
+from deeplab.utils import get_dataset_colormap
 
 _SIZES = {"first": (20, 30), "second": (33, 33), "third": (50, 41)}
-_COLORMAP = colormaps.of_dataset(tiny.DATASET)
+_COLORMAP = tiny.DATASET.label_colors()
 
 
 class _StandIn:
@@ -124,7 +124,7 @@ def test_cityscapes_raw_predictions_are_the_ids_of_the_server(tmp_path):
         tiny.read_png(logdir / visualizer.RAW_RESULTS / "second.png"), np.array(ids)[expected]
     )
     # The colours are still those of the training ids.
-    colors = colormaps.create_label_colormap("cityscapes")
+    colors = get_dataset_colormap.create_label_colormap("cityscapes")
     np.testing.assert_array_equal(_results(logdir, "prediction", "000001"), colors[expected])
 
 
@@ -182,7 +182,7 @@ def test_resized_images_get_back_their_size(tmp_path):
 
 def test_a_named_colour_map_counts(tmp_path):
     logdir = _run(tmp_path, _batches(tmp_path), colormap="ade20k")
-    expected = colormaps.create_label_colormap("ade20k")[_expected("first")]
+    expected = get_dataset_colormap.create_label_colormap("ade20k")[_expected("first")]
     np.testing.assert_array_equal(_results(logdir, "prediction"), expected)
 
 

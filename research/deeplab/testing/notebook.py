@@ -17,7 +17,7 @@ import subprocess
 import sys
 from typing import Any
 
-from deeplab.utils import atomic
+from deeplab.utils import files
 
 # Where the package is, for the commands of the shell.
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -99,7 +99,7 @@ def main(path: str, folder: str) -> None:
     path = os.path.abspath(path)
     os.chdir(folder)
     notebook, _ = run(path)
-    atomic.write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+    files.write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ _CONTEXT.set_forkserver_preload(
     [
         "deeplab.train",
         "deeplab.datasets.first_records",
-        "deeplab.evaluation.training_evaluation",
+        "deeplab.training.evaluation",
         "deeplab.evaluation.predictor",
-        "deeplab.utils.trainer",
+        "deeplab.training.trainer",
     ]
 )
 

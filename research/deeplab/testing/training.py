@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from deeplab import common, model
 from deeplab.testing import tiny
-from deeplab.utils import trainer
+from deeplab.training import trainer
 
 IGNORE_LABEL = 255
 OPTIONS = common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8, num_classes=3)

@@ -1,1 +1,1 @@
-"""Training, checkpoints and pictures: what the scripts share."""
+"""What several parts of the project need: checkpoints, files, devices, messages, colors."""

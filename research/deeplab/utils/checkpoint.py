@@ -17,9 +17,11 @@ from absl import logging
 
 from deeplab import common
 from deeplab.core import dense_prediction_cell, scopes
-from deeplab.utils import atomic, error_text, initial_values, keras_vgg16, optimizers
+from deeplab.utils import error_text, files, initial_values, keras_vgg16
 
 GLOBAL_STEP = "global_step"
+# What TensorFlow 1 calls a moving average of a weight, below the weight's name.
+AVERAGE = "ExponentialMovingAverage"
 _PREFIX = "model.ckpt"
 # The copy of the network's dense prediction cell.
 _CELL_FILE = "dense_prediction_cell.json"
@@ -73,8 +75,8 @@ def known(folder: str) -> list[str]:
 
 def names(folder: str) -> list[str]:
     """Names of the checkpoints in a folder, whether or not its state file knows them."""
-    files = tf.io.gfile.glob(os.path.join(folder, "*.index"))
-    return sorted(os.path.basename(file).removesuffix(".index") for file in files)
+    indexes = tf.io.gfile.glob(os.path.join(folder, "*.index"))
+    return sorted(os.path.basename(path).removesuffix(".index") for path in indexes)
 
 
 def read(path: str) -> Reader:
@@ -122,7 +124,7 @@ def restore(net: keras.Model, path: str, *, averages: bool = False) -> int:
     variables, reader = official_variables(net), read(path)
     assign(variables, reader, path)
     if averages:
-        named = {f"{name}/{optimizers.AVERAGE}": each for name, each in variables.items()}
+        named = {f"{name}/{AVERAGE}": each for name, each in variables.items()}
         held = {name: each for name, each in named.items() if reader.has_tensor(name)}
         if not held:
             raise ValueError(
@@ -358,9 +360,9 @@ def save_options(folder: str, options: common.ModelOptions) -> None:
     if options.dense_prediction_cell_json:
         cell = dense_prediction_cell.find(options.dense_prediction_cell_json)
         with tf.io.gfile.GFile(cell) as stream:
-            atomic.write_text(os.path.join(folder, _CELL_FILE), stream.read())
+            files.write_text(os.path.join(folder, _CELL_FILE), stream.read())
         options = options.replace(dense_prediction_cell_json=_CELL_FILE)
-    atomic.write_text(os.path.join(folder, common.OPTIONS_FILE), options.to_json())
+    files.write_text(os.path.join(folder, common.OPTIONS_FILE), options.to_json())
 
 
 def load_options(path: str) -> common.ModelOptions | None:

@@ -15,9 +15,10 @@ import tensorflow as tf
 
 from deeplab import common, model
 from deeplab.core import layers
+from deeplab.core.options import TrainOptions
 from deeplab.testing import golden, processes, tiny
-from deeplab.utils import checkpoint, distribution, train_step
-from deeplab.utils.train_options import TrainOptions
+from deeplab.training.step import TrainStep
+from deeplab.utils import checkpoint, distribution
 
 _IGNORE_LABEL = 255
 # What a step is made with; each by one device and by two, to the number of steps.
@@ -64,7 +65,7 @@ def _train(strategy: tf.distribute.Strategy, steps: int, **options) -> dict[str,
             if isinstance(layer, keras.layers.Dropout):
                 layer.rate = 0.0
         options = TrainOptions(train_batch_size=4, base_learning_rate=0.01, **options)
-        step = train_step.TrainStep(net, options, _IGNORE_LABEL)
+        step = TrainStep(net, options, _IGNORE_LABEL)
     results = {}
     for number, batch in zip(range(steps), distribution.batches(strategy, _batches), strict=False):
         for name, value in step(batch["image"], batch["label"]).items():

@@ -5,7 +5,7 @@ import os
 import cv2
 import numpy as np
 
-from deeplab.utils import atomic, colormaps
+from deeplab.utils import files, get_dataset_colormap
 
 
 def save_annotation(
@@ -40,7 +40,7 @@ def save_annotation(
     values = np.asarray(label)
     try:
         if add_colormap:
-            values = colormaps.label_to_color_image(values, colormap_type)
+            values = get_dataset_colormap.label_to_color_image(values, colormap_type)
         else:
             if not np.isfinite(values).all():
                 raise ValueError("it has values that are not finite")
@@ -91,4 +91,4 @@ def write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
     encoded, data = cv2.imencode(".png", pixels)
     if not encoded:
         raise ValueError(f"OpenCV cannot write an image of {list(image.shape)} as PNG")
-    atomic.write_bytes(path, data.tobytes())
+    files.write_bytes(path, data.tobytes())

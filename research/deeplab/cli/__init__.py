@@ -1,0 +1,1 @@
+"""How scripts run: flags, help and errors."""

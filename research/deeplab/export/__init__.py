@@ -1,0 +1,1 @@
+"""Exports: SavedModel, frozen graph, TensorFlow Lite."""

@@ -1,0 +1,282 @@
+"""Writes exports: compared with the network, and put in place only when they are whole."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import cv2
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from deeplab import common, model
+from deeplab.core.crf_options import CrfOptions
+from deeplab.datasets.descriptor import DatasetDescriptor
+from deeplab.export import inference_graph, saved_model
+from deeplab.utils import checkpoint, files
+
+# The graph without its weights, beside a frozen graph (official name).
+GRAPH_TEXT_FILE = "inference_graph.pbtxt"
+
+_SAVED_MODEL_FILE = "saved_model.pb"
+_OWN_FILES = {
+    *(_SAVED_MODEL_FILE, "fingerprint.pb", "variables", "assets"),
+    *(saved_model.DATASET_FILE, common.OPTIONS_FILE),
+}
+# An export may differ from the network by what another order of sums makes: so much in a
+# probability, and this share of the labels, where two classes are as likely.
+_PROBABILITY_TOLERANCE = 1e-3
+_LABEL_TOLERANCE = 1e-3
+# Side of the image they are compared on, where the network knows no crop size.
+_TEST_SIZE = 129
+
+_Outputs = Mapping[str, np.ndarray]
+
+
+def is_frozen_graph(path: str) -> bool:
+    """Whether an export to this path is a frozen graph; else it is a SavedModel."""
+    return path.endswith(".pb")
+
+
+def check_destination(path: str) -> None:
+    """Refuses a path whose present content an export may not replace.
+
+    A frozen graph replaces a file, a SavedModel an earlier one with nothing of others in its
+    folder, or an empty folder.
+
+    Raises:
+        ValueError: something else is there, or above it.
+    """
+    if not path:
+        raise ValueError("--export_path is empty")
+    above = os.path.dirname(os.path.abspath(path))
+    while not os.path.lexists(above):
+        above = os.path.dirname(above)
+    if not os.path.isdir(above):
+        raise ValueError(f"--export_path={path} cannot be written: {above} is no folder")
+    if is_frozen_graph(path):
+        if os.path.isdir(path):
+            raise ValueError(
+                f"--export_path={path} ends in .pb, so it is a file; there is a folder"
+            )
+        return
+    advice = "choose another --export_path, or move that away"
+    if os.path.lexists(path) and not os.path.isdir(path):
+        raise ValueError(
+            f"--export_path={path} is a file that is there, and a SavedModel is a folder (a frozen"
+            f" graph ends in .pb): {advice}"
+        )
+    present = set(os.listdir(path)) if os.path.isdir(path) else set()
+    if present and _SAVED_MODEL_FILE not in present:
+        raise ValueError(
+            f"--export_path={path} is there and is no earlier export, it holds {min(present)}:"
+            f" {advice}"
+        )
+    own = set(_OWN_FILES)
+    if present and (options := checkpoint.load_options(path)):
+        own.add(os.path.basename(options.dense_prediction_cell_json))
+    if others := present - own:
+        raise ValueError(
+            f"--export_path={path} holds {min(others)}, which is no part of the export there and"
+            f" would be lost: {advice}"
+        )
+
+
+def export_frozen_graph(
+    net: model.DeepLab,
+    path: str,
+    inference_scales: Sequence[float] = (1.0,),
+    add_flipped_images: bool = False,
+    crf: CrfOptions | None = None,
+    graph_text: bool = False,
+) -> None:
+    """Writes the official frozen graph; see `inference_graph.frozen`.
+
+    Args:
+        net: the network.
+        path: of the file, which is replaced if it is there.
+        inference_scales: scales at which the images are looked at.
+        add_flipped_images: also look at the images flipped left to right.
+        crf: refine the predictions with a dense CRF.
+        graph_text: also write the graph without its weights, as text, to `inference_graph.pbtxt`
+            in the same folder.
+
+    Raises:
+        ValueError: the path is a folder, or what was written computes something else than the
+            network. Whatever was there is as it was.
+        OSError: the file cannot be written.
+    """
+    check_destination(path)
+    seeing = (tuple(inference_scales), add_flipped_images, crf)
+    images = _test_images(net)
+    expected = _expected(net, images, *seeing)
+    graph_def, without_weights = inference_graph.frozen(net, *seeing)
+    with files.replacing(path) as temporary:
+        with open(temporary, "wb") as file:
+            file.write(graph_def.SerializeToString())
+        with open_frozen_graph(temporary) as run:
+            _compare(path, run(images), expected)
+        if graph_text:
+            text_path = os.path.join(os.path.dirname(path), GRAPH_TEXT_FILE)
+            files.write_text(text_path, str(without_weights))
+
+
+@contextlib.contextmanager
+def open_frozen_graph(path: str) -> Iterator[Callable[[np.ndarray], _Outputs]]:
+    """Gives a function from images, uint8 [1, H, W, 3], to the outputs of a frozen graph."""
+    with open(path, "rb") as file:
+        graph_def = tf.compat.v1.GraphDef.FromString(file.read())
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        tf.compat.v1.import_graph_def(graph_def, name="")
+        outputs = {name: f"{name}:0" for name in inference_graph.OUTPUTS}
+        yield lambda images: session.run(outputs, {f"{inference_graph.INPUT}:0": images})
+
+
+def export_saved_model(
+    net: model.DeepLab,
+    path: str,
+    inference_scales: Sequence[float] = (1.0,),
+    add_flipped_images: bool = False,
+    crf: CrfOptions | None = None,
+    dataset: DatasetDescriptor | None = None,
+) -> None:
+    """Writes a SavedModel with the signatures of `inference_graph.signatures`.
+
+    Its folder also holds `model_options.json` and, if the data set is known, `dataset.json`.
+
+    Args:
+        net: the network.
+        path: of the folder; an earlier export there is replaced, see `check_destination`.
+        inference_scales: scales at which the images are looked at.
+        add_flipped_images: also look at the images flipped left to right.
+        crf: refine the predictions with a dense CRF.
+        dataset: what the network was trained on.
+
+    Raises:
+        ValueError: something else is at that path, or what was written computes something else
+            than the network. Whatever was there is as it was.
+        OSError: the files cannot be written.
+    """
+    check_destination(path)
+    seeing = (tuple(inference_scales), add_flipped_images, crf)
+    images = _test_images(net)
+    expected = _expected(net, images, *seeing)
+    with _replacing_folder(path) as temporary:
+        module = tf.Module()
+        module.weights = [variable.value for variable in net.weights]
+        with _quiet():
+            signatures = inference_graph.signatures(net, *seeing)
+            tf.saved_model.save(module, temporary, signatures=signatures)
+        checkpoint.save_options(temporary, net.options)
+        if dataset:
+            dataset.save(os.path.join(temporary, saved_model.DATASET_FILE))
+        for name, outputs in _run_saved_model(temporary, images):
+            _compare(f"{path}, signature {name}", outputs, expected)
+
+
+def _run_saved_model(path: str, images: np.ndarray) -> Iterator[tuple[str, _Outputs]]:
+    """What the signatures, by their names, make of one image."""
+    encoded = tf.io.encode_png(images[0])[tf.newaxis]
+    loaded = tf.saved_model.load(path).signatures
+    for name, value in (
+        (inference_graph.SERVING_IMAGES, tf.constant(images)),
+        (inference_graph.SERVING_BYTES, encoded),
+        (inference_graph.SERVING_PNG, encoded),
+    ):
+        (argument,) = loaded[name].structured_input_signature[1]
+        outputs = {key: value.numpy() for key, value in loaded[name](**{argument: value}).items()}
+        if name == inference_graph.SERVING_PNG:
+            png = np.frombuffer(outputs.pop(inference_graph.LABEL_PNG)[0], np.uint8)
+            labels = cv2.imdecode(png, cv2.IMREAD_UNCHANGED)
+            outputs[inference_graph.PREDICTIONS] = labels[np.newaxis]
+        outputs.pop(inference_graph.IMAGE_SIZE, None)
+        yield name, outputs
+
+
+def _test_images(net: model.DeepLab) -> np.ndarray:
+    """One image of noise, uint8 [1, H, W, 3], that has to be padded."""
+    height, width = net.options.crop_size or (_TEST_SIZE, _TEST_SIZE)
+    noise = np.random.default_rng(0).integers(0, 256, (1, -(-3 * height // 4), width, 3))
+    return noise.astype(np.uint8)
+
+
+def _expected(
+    net: model.DeepLab,
+    images: np.ndarray,
+    inference_scales: Sequence[float],
+    add_flipped_images: bool,
+    crf: CrfOptions | None,
+) -> _Outputs:
+    """What the network itself makes of images."""
+    outputs = inference_graph.predict(
+        net, tf.constant(images), inference_scales, add_flipped_images, crf
+    )
+    expected = {name: tensor.numpy() for name, tensor in outputs.items()}
+    if not np.isfinite(expected[inference_graph.PROBABILITIES]).all():
+        raise ValueError(
+            "the network's probabilities are not finite: the checkpoint holds weights that are"
+            " infinite or not a number"
+        )
+    return expected
+
+
+def _compare(title: str, outputs: _Outputs, expected: _Outputs) -> None:
+    for name, values in outputs.items():
+        wanted = expected[name]
+        if values.shape != wanted.shape:
+            raise ValueError(
+                f"{title}: {name} has the shape {list(values.shape)}, in the network it has"
+                f" {list(wanted.shape)}; nothing was exported"
+            )
+        if name in (inference_graph.PROBABILITIES, inference_graph.RAW_PROBABILITIES):
+            difference, tolerance = np.abs(values - wanted).max(), _PROBABILITY_TOLERANCE
+        else:
+            difference, tolerance = np.mean(values != wanted), _LABEL_TOLERANCE
+        if not difference <= tolerance:
+            raise ValueError(
+                f"{title}: {name} differs from the network's by {difference:.2g}, more than"
+                f" {tolerance:g}; nothing was exported"
+            )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Leaves out what TensorFlow says while it saves: pages of names of its own making."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+@contextlib.contextmanager
+def _replacing_folder(path: str) -> Iterator[str]:
+    """Gives an empty folder, beside `path`, that takes its place when the block ends.
+
+    After an error it is removed and `path` is as it was.
+    """
+    path = os.path.realpath(path)
+    parent, name = os.path.split(path)
+    os.makedirs(parent, exist_ok=True)
+    temporary = os.path.join(parent, f".{name}.{os.getpid()}.tmp")
+    old = os.path.join(parent, f".{name}.{os.getpid()}.old")
+    # What a killed process of this number may have left.
+    shutil.rmtree(temporary, ignore_errors=True)
+    os.mkdir(temporary)
+    try:
+        yield temporary
+        if not os.path.isdir(path):
+            os.rename(temporary, path)
+            return
+        os.rename(path, old)
+        try:
+            os.rename(temporary, path)
+        except OSError:
+            os.rename(old, path)
+            raise
+        logging.info("replaced the earlier export in %s", path)
+        shutil.rmtree(old)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,46 @@
+"""An export is loaded, or it is said why not."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deeplab import model
+from deeplab.export import exporter, saved_model
+from deeplab.testing import tiny
+
+
+def write(path, **signatures):
+    tf.saved_model.save(tf.Module(), str(path), signatures=signatures)
+    return str(path)
+
+
+@tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, "ImageTensor")])
+def another(images):
+    return {"labels": images[..., 0]}
+
+
+class TestSavedModel:
+    def test_predicts_as_the_network(self, tmp_path):
+        net = tiny.network()
+        path = str(tmp_path / "export")
+        exporter.export_saved_model(net, path, dataset=tiny.DATASET)
+        network = saved_model.SavedModel(path)
+        assert network.num_classes == 4
+        assert network.dataset == tiny.DATASET
+        for size in ((33, 33), (40, 50)):
+            image = tiny.picture(*size)
+            labels, _ = model.predict_labels(net, image[np.newaxis])
+            predicted = network.predict(image)
+            assert predicted.dtype == np.int32
+            assert np.mean(predicted == labels[0]) >= 0.999
+            assert len(np.unique(predicted)) > 1
+
+    def test_there_is_none(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match=f"--export_path={tmp_path} is no SavedModel"):
+            saved_model.SavedModel(str(tmp_path))
+
+    @pytest.mark.parametrize("signatures", [{"other": another}, {"serving_default": another}])
+    def test_one_of_others(self, tmp_path, signatures):
+        path = write(tmp_path / "export", **signatures)
+        with pytest.raises(ValueError, match="no SemanticPredictions.*export_model did not write"):
+            saved_model.SavedModel(path)

@@ -1,0 +1,206 @@
+"""Converts frozen graphs to TensorFlow Lite, and compares the two."""
+
+import re
+import warnings
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from deeplab.export import inference_graph
+
+# A node of this name holds the preprocessed images of a MobileNet, and of every network here.
+_BACKBONE_INPUT = re.compile(r"([^/]+)/\1/input")
+
+
+def read_graph(path: str) -> tf.compat.v1.GraphDef:
+    """Reads a frozen graph.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no frozen graph.
+    """
+    if tf.io.gfile.isdir(path):
+        raise ValueError(f"{path} is a folder; a frozen graph is a file (--export_path=....pb)")
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            graph_def = tf.compat.v1.GraphDef.FromString(file.read())
+    except tf.errors.NotFoundError:
+        raise FileNotFoundError(f"there is no frozen graph {path}") from None
+    except Exception as error:  # The protocol buffers' error has no public name.
+        raise ValueError(f"{path} is no frozen graph: {error}") from None
+    if not graph_def.node:
+        raise ValueError(f"{path} is no frozen graph: it has no operations")
+    return graph_def
+
+
+def backbone_input(graph_def: tf.compat.v1.GraphDef) -> str:
+    """The tensor that holds the preprocessed images, such as `MobilenetV2/MobilenetV2/input:0`.
+
+    Raises:
+        ValueError: none has such a name, or several have, as where an image is seen at several
+            scales.
+    """
+    names = [node.name for node in graph_def.node]
+    found = [name for name in names if _BACKBONE_INPUT.fullmatch(name)]
+    if not found:
+        raise ValueError(
+            "the graph has no backbone input of a known name (<scope>/<scope>/input): name the"
+            f" preprocessed images with --input_tensor_name, or all of it with"
+            f" {inference_graph.INPUT}:0"
+        )
+    if f"{found[0]}_1" in names:
+        raise ValueError(
+            f"the graph looks at an image several times ({found[0]}, {found[0]}_1, ...): export it"
+            " with one scale and no flips"
+        )
+    return f"{found[0]}:0"
+
+
+def is_quantized(graph_def: tf.compat.v1.GraphDef) -> bool:
+    """Whether the graph was trained for integers: it holds fake-quantisation operations."""
+    return any(node.op.startswith("FakeQuantWithMinMax") for node in graph_def.node)
+
+
+def convert(
+    graph_def: tf.compat.v1.GraphDef,
+    input_tensor: str,
+    output_tensor: str = "ArgMax:0",
+    dynamic_range: bool = False,
+) -> bytes:
+    """Converts a part of a frozen graph, for images of the crop size.
+
+    A quantised graph becomes a model of 8-bit integers with the ranges of its training, which
+    takes the pixels themselves, uint8.
+    Any other becomes a model of floats, which takes what the graph has at its input.
+
+    Args:
+        graph_def: the graph, ours or official.
+        input_tensor: name of the tensor that the model takes, see `backbone_input`; the graph's
+            own input is one, too.
+        output_tensor: name of the tensor that it gives.
+        dynamic_range: store the weights of a float graph as 8-bit integers.
+
+    Returns:
+        The TensorFlow Lite model.
+
+    Raises:
+        ValueError: there is no such tensor, its size is not known, or TensorFlow Lite cannot do
+            what the graph does.
+    """
+    quantized = is_quantized(graph_def)
+    if quantized and dynamic_range:
+        raise ValueError("--dynamic_range is for float graphs; this one is quantised already")
+    dtype, shape = _input_spec(graph_def, input_tensor)
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        given = tf.compat.v1.placeholder(dtype, shape, input_tensor.split(":")[0])
+        (output,) = _import(graph_def, shape[1:3], {input_tensor: given}, [output_tensor])
+        converter = tf.compat.v1.lite.TFLiteConverter.from_session(session, [given], [output])
+        if quantized:
+            converter.inference_type = tf.uint8
+            (name,) = converter.get_input_arrays()
+            statistics = _input_statistics(graph_def, input_tensor, shape[1:3])
+            converter.quantized_input_stats = {name: statistics}
+        elif dynamic_range:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        try:
+            return converter.convert()
+        except Exception as error:  # Among others the converter's own, which has no public name.
+            reason = next((line for line in str(error).splitlines() if line.strip()), error)
+            raise ValueError(f"TensorFlow Lite cannot convert the graph: {reason}") from None
+
+
+def _input_spec(graph_def: tf.compat.v1.GraphDef, input_tensor: str) -> tuple[tf.DType, list[int]]:
+    """Type and shape of the tensor for images of the crop size."""
+    whole = input_tensor.split(":")[0] == inference_graph.INPUT
+    preprocessed = backbone_input(graph_def) if whole else input_tensor
+    # Either the graph knows it, or the smallest image shows it, which is padded to the crop size.
+    for size in (None, (1, 1)):
+        with tf.Graph().as_default():
+            (tensor,) = _import(graph_def, size, {}, [preprocessed])
+        if tensor.shape.is_fully_defined():
+            return tf.uint8 if whole else tensor.dtype, tensor.shape.as_list()
+    raise ValueError(
+        f"the size of {preprocessed} is not known, it is {tensor.shape}: is it what follows the"
+        " preprocessing (--input_tensor_name)?"
+    )
+
+
+def _input_statistics(
+    graph_def: tf.compat.v1.GraphDef, input_tensor: str, size: Sequence[int]
+) -> tuple[float, float]:
+    """Mean and deviation that take pixels, 0..255, to what the graph has at its input."""
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        tf.compat.v1.import_graph_def(graph_def, name="")
+        black, white = (
+            session.run(input_tensor, {f"{inference_graph.INPUT}:0": images})
+            for images in (np.full((1, *size, 3), level, np.uint8) for level in (0, 255))
+        )
+    if max(np.ptp(black), np.ptp(white)) > 1e-3:
+        raise ValueError(
+            f"{input_tensor} has another scale for each colour, as where a mean pixel is"
+            " subtracted; a model of integers takes one: --model_variant has to be one whose input"
+            " is -1 to 1"
+        )
+    deviation = 255.0 / float(white.mean() - black.mean())
+    return round(-float(black.mean()) * deviation, 3), round(deviation, 3)
+
+
+def _import(
+    graph_def: tf.compat.v1.GraphDef,
+    size: tuple[int, int] | None,
+    inputs: dict[str, tf.Tensor],
+    outputs: list[str],
+) -> list[tf.Tensor]:
+    """Adds a graph to the current one; gives the tensors asked for.
+
+    With a size, the images are a constant, so that every size that follows from theirs is known.
+    """
+    names = {node.name for node in graph_def.node}
+    for tensor in [*inputs, *outputs]:
+        if tensor.split(":")[0] not in names:
+            raise ValueError(
+                f"the graph has no tensor {tensor} (--input_tensor_name, --output_tensor_name)"
+            )
+    images = f"{inference_graph.INPUT}:0"
+    if size and inference_graph.INPUT in names and images not in inputs:
+        inputs = {images: tf.zeros((1, *size, 3), tf.uint8), **inputs}
+    return tf.compat.v1.import_graph_def(
+        graph_def, input_map=inputs, return_elements=outputs, name=""
+    )
+
+
+def agreement(
+    graph_def: tf.compat.v1.GraphDef,
+    tflite_model: bytes,
+    image: np.ndarray,
+    input_tensor: str,
+    output_tensor: str = "ArgMax:0",
+) -> float:
+    """The share of the outputs, labels as a rule, in which a graph and its conversion agree.
+
+    Args:
+        graph_def: the graph.
+        tflite_model: what `convert` made of it.
+        image: uint8 [height, width, 3], RGB; it is resized to what the model takes.
+        input_tensor: as for `convert`.
+        output_tensor: as for `convert`.
+    """
+    with warnings.catch_warnings():
+        # It is to move to a package of its own, which not every machine has.
+        warnings.filterwarnings("ignore", message=".*tf.lite.Interpreter is deprecated")
+        interpreter = tf.lite.Interpreter(model_content=tflite_model)
+    interpreter.allocate_tensors()
+    (given,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
+    _, height, width, _ = given["shape"]
+    images = cv2.resize(image, (int(width), int(height)))[np.newaxis]
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        tf.compat.v1.import_graph_def(graph_def, name="")
+        expected, preprocessed = session.run(
+            [output_tensor, input_tensor], {f"{inference_graph.INPUT}:0": images}
+        )
+    quantized = given["dtype"] == np.uint8
+    interpreter.set_tensor(given["index"], images if quantized else preprocessed)
+    interpreter.invoke()
+    return float(np.mean(interpreter.get_tensor(result["index"]) == expected))

@@ -1,0 +1,250 @@
+"""The optimizers of the official trainer, and how it scales gradients.
+
+They make TensorFlow 1's updates with TensorFlow 1's own kernels, and know the names under which
+its checkpoints hold their state.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from deeplab.utils import checkpoint
+
+
+class OfficialOptimizer(keras.optimizers.Optimizer):
+    """What the optimizers share: slots under their official names.
+
+    Within `strategy.run`, `apply` sums the gradients over the replicas, as every Keras optimizer
+    does: divide the loss by their number for a mean. In a cross-replica context, it applies the
+    gradients as they are.
+    """
+
+    _SLOTS: tuple[str, ...]
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Makes the slots, all zero; called by the first `apply`, or before to restore them."""
+        if self.built:
+            return
+        super().build(variables)
+        self._slots = self.add_optimizer_variables(variables, list(self._SLOTS))
+
+    def _slot_values(self, variable: tf.Variable) -> list[tf.Variable]:
+        index = self._get_variable_index(variable)
+        return [slots[index].value for slots in self._slots]
+
+    def official_variables(
+        self, variables: Mapping[str, keras.Variable]
+    ) -> dict[str, keras.Variable]:
+        """The optimizer's state, named as in the official checkpoints.
+
+        Args:
+            variables: official name to model variable. Those that the optimizer was not built
+                for, such as moving averages, have no slots and are passed over.
+
+        Returns:
+            `<name>/<slot>` to slot variable, and the scalars that belong to no variable. The
+            number of updates, `iterations`, is the checkpoint's `global_step` and not among them.
+
+        Raises:
+            ValueError: the optimizer is not built.
+        """
+        if not self.built:
+            raise ValueError(f"{self.name} has no slots yet: call build(trainable_variables)")
+        kinds = dict(zip(self._SLOTS, self._slots, strict=True))
+        return self._named(variables, kinds)
+
+    def official_averages(
+        self, variables: Mapping[str, keras.Variable]
+    ) -> dict[str, keras.Variable]:
+        """The moving averages of the variables that `use_ema` keeps; else there are none.
+
+        Args:
+            variables: official name to model variable; see `official_variables`.
+
+        Returns:
+            `<name>/ExponentialMovingAverage` to the average.
+        """
+        if not self.use_ema:
+            return {}
+        return self._named(variables, {checkpoint.AVERAGE: self._model_variables_moving_average})
+
+    def leave_out(self, variables: Sequence[keras.Variable]) -> None:
+        """Counts a step without an update; what averages the weights sees them once more.
+
+        Args:
+            variables: those that `apply` would update.
+        """
+        self._update_model_variables_moving_average(variables)
+        self.iterations.assign_add(1)
+
+    def _named(
+        self,
+        variables: Mapping[str, keras.Variable],
+        kinds: Mapping[str, Sequence[keras.Variable]],
+    ) -> dict[str, keras.Variable]:
+        return {
+            f"{name}/{kind}": slots[self._trainable_variables_indices[self._var_key(variable)]]
+            for name, variable in variables.items()
+            if self._var_key(variable) in self._trainable_variables_indices
+            for kind, slots in kinds.items()
+        }
+
+
+@keras.saving.register_keras_serializable(package="deeplab")
+class Momentum(OfficialOptimizer):
+    """TensorFlow 1's `MomentumOptimizer`: `m = momentum m + g`, then `w -= rate m`.
+
+    Keras' SGD has the rate within the sum, and parts from this one as soon as the rate changes.
+
+    Args:
+        learning_rate: a float or a schedule.
+        momentum: the share of the sum that stays at each step.
+        name: name of the optimizer.
+        **kwargs: what every Keras optimizer takes (`use_ema`, `clipnorm`, …), all off.
+    """
+
+    _SLOTS = ("Momentum",)
+
+    def __init__(
+        self,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
+        momentum: float = 0.9,
+        name: str = "momentum",
+        **kwargs: Any,
+    ):
+        super().__init__(learning_rate, name=name, **kwargs)
+        self.momentum = momentum
+
+    def update_step(
+        self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
+    ) -> None:
+        """Updates one variable."""
+        (momentum,) = self._slot_values(variable)
+        tf.raw_ops.ResourceApplyMomentum(
+            var=variable.handle,
+            accum=momentum.handle,
+            lr=tf.cast(learning_rate, variable.dtype),
+            grad=tf.cast(gradient, variable.dtype),
+            momentum=tf.cast(self.momentum, variable.dtype),
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        return super().get_config() | {"momentum": self.momentum}
+
+
+@keras.saving.register_keras_serializable(package="deeplab")
+class Adam(OfficialOptimizer):
+    """TensorFlow 1's `AdamOptimizer`, which adds epsilon to the root of the uncorrected variance.
+
+    `w -= rate sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon)` ("epsilon hat" in
+    Kingma and Ba, arXiv:1412.6980, section 2). The powers of the betas are state, as they are in
+    the official checkpoints.
+
+    Args:
+        learning_rate: a float or a schedule.
+        beta_1: decay of the mean of the gradients.
+        beta_2: decay of the mean of their squares.
+        epsilon: keeps the quotient finite.
+        name: name of the optimizer.
+        **kwargs: what every Keras optimizer takes (`use_ema`, `clipnorm`, …), all off.
+    """
+
+    _SLOTS = ("Adam", "Adam_1")
+
+    def __init__(
+        self,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        name: str = "adam",
+        **kwargs: Any,
+    ):
+        super().__init__(learning_rate, name=name, **kwargs)
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Makes the slots and the powers of the betas."""
+        if self.built:
+            return
+        super().build(variables)
+        self._powers = {
+            f"beta{i}_power": self.add_variable(
+                (),
+                initializer=keras.initializers.Constant(beta),
+                dtype="float32",
+                aggregation="only_first_replica",
+                name=f"beta{i}_power",
+            )
+            for i, beta in ((1, self.beta_1), (2, self.beta_2))
+        }
+
+    def official_variables(
+        self, variables: Mapping[str, keras.Variable]
+    ) -> dict[str, keras.Variable]:
+        """The slots, and `beta1_power` and `beta2_power`; see the base class."""
+        return super().official_variables(variables) | self._powers
+
+    def update_step(
+        self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
+    ) -> None:
+        """Updates one variable."""
+        mean, square = self._slot_values(variable)
+        powers = [tf.convert_to_tensor(power) for power in self._powers.values()]
+        scalars = (*powers, learning_rate, self.beta_1, self.beta_2, self.epsilon)
+        names = ("beta1_power", "beta2_power", "lr", "beta1", "beta2", "epsilon")
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=mean.handle,
+            v=square.handle,
+            grad=tf.cast(gradient, variable.dtype),
+            **{
+                name: tf.cast(scalar, variable.dtype)
+                for name, scalar in zip(names, scalars, strict=True)
+            },
+        )
+
+    def _backend_update_step(
+        self, grads: Sequence[tf.Tensor], trainable_variables: Sequence[Any], learning_rate: Any
+    ) -> None:
+        # The powers move once an update, after all variables; with gradient accumulation that is
+        # not once a call of `apply`.
+        super()._backend_update_step(grads, trainable_variables, learning_rate)
+        for power, beta in zip(self._powers.values(), (self.beta_1, self.beta_2), strict=True):
+            power.assign(power * beta)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        config = {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
+        return super().get_config() | config
+
+
+def gradient_multipliers(
+    variable_names: Iterable[str], last_layers: Iterable[str], multiplier: float
+) -> dict[str, float]:
+    """What the gradient of each variable, that of the weight decay included, is multiplied by.
+
+    Biases learn twice as fast as weights, and the last layers `multiplier` times as fast as the
+    others. Follows the official `get_model_gradient_multipliers`.
+
+    Args:
+        variable_names: official names.
+        last_layers: scopes; a variable belongs to one if its name holds the scope's anywhere.
+        multiplier: the factor for the last layers (`last_layer_gradient_multiplier`).
+
+    Returns:
+        Name to factor, for the biases and the variables of the last layers; 1 for all others.
+    """
+    last_layers = tuple(last_layers)
+    factors = {}
+    for name in variable_names:
+        is_bias = "biases" in name
+        is_last = any(scope in name for scope in last_layers)
+        if is_bias or is_last:
+            factors[name] = (2.0 if is_bias else 1.0) * (multiplier if is_last else 1.0)
+    return factors

@@ -1,0 +1,227 @@
+import multiprocessing
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deeplab import model
+from deeplab.testing import golden
+from deeplab.training import learning_rate, losses, optimizers
+
+SHAPES = {"a/weights": (3, 2), "a/biases": (2,), "b/gamma": (5,)}
+OURS = {"Momentum": optimizers.Momentum, "Adam": optimizers.Adam}
+
+
+def _values(step):
+    random = np.random.default_rng(step)
+    return [random.standard_normal(shape).astype(np.float32) for shape in SHAPES.values()]
+
+
+def _variables():
+    named = zip(SHAPES, _values(0), strict=True)
+    return {name: keras.Variable(value, name=name.replace("/", "_")) for name, value in named}
+
+
+def _schedule():
+    return learning_rate.learning_rate_schedule(
+        "step",
+        base_learning_rate=0.1,
+        training_number_of_steps=9,
+        learning_rate_decay_step=2,
+        learning_rate_decay_factor=0.3,
+    )
+
+
+def _train(optimizer, steps=5, jit_compile=False):
+    """The variables after some steps with gradients that are made up."""
+    variables = _variables()
+    optimizer.build(list(variables.values()))
+
+    @tf.function(jit_compile=jit_compile)
+    def update(gradients):
+        optimizer.apply(gradients, list(variables.values()))
+
+    for step in range(1, steps + 1):
+        update([tf.constant(value) for value in _values(step)])
+    return variables
+
+
+def _train_with_tensorflow_1(kind, steps=5):
+    """Weights and state, by their names in a checkpoint, of TensorFlow 1's optimizer."""
+    compat = tf.compat.v1
+    with tf.Graph().as_default(), compat.Session() as session:
+        variables = [
+            compat.get_variable(name, initializer=value, use_resource=True)
+            for name, value in zip(SHAPES, _values(0), strict=True)
+        ]
+        gradients = [compat.placeholder(tf.float32, shape) for shape in SHAPES.values()]
+        global_step = compat.train.get_or_create_global_step()
+        rate = _schedule()(global_step)
+        optimizer = {
+            "Momentum": lambda: compat.train.MomentumOptimizer(rate, 0.9),
+            "Adam": lambda: compat.train.AdamOptimizer(rate, epsilon=1e-3),
+        }[kind]()
+        update = optimizer.apply_gradients(zip(gradients, variables, strict=True), global_step)
+        session.run(compat.global_variables_initializer())
+        for step in range(1, steps + 1):
+            session.run(update, dict(zip(gradients, _values(step), strict=True)))
+        return {
+            v.op.name: session.run(v) for v in compat.global_variables() if v is not global_step
+        }
+
+
+def _make(kind, **kwargs):
+    if kind == "Adam":
+        kwargs["epsilon"] = 1e-3  # large enough to tell where it is added
+    return OURS[kind](_schedule(), **kwargs)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
+@pytest.mark.parametrize("kind", OURS)
+def test_weights_and_state_are_tensorflow_1s(kind, jit_compile):
+    optimizer = _make(kind)
+    variables = _train(optimizer, jit_compile=jit_compile)
+    ours = variables | optimizer.official_variables(variables)
+    theirs = _train_with_tensorflow_1(kind)
+    assert set(ours) == set(theirs)
+    assert optimizer.iterations == 5
+    for name, value in theirs.items():
+        assert ours[name].shape == value.shape
+        if jit_compile:
+            np.testing.assert_allclose(ours[name], value, rtol=1e-5, atol=1e-7, err_msg=name)
+        else:
+            np.testing.assert_array_equal(ours[name], value, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_restored_state_continues_to_the_bit(kind):
+    whole = _train(_make(kind), steps=5)
+    first = _make(kind)
+    variables = _train(first, steps=3)
+
+    second = _make(kind)
+    resumed = _variables()
+    second.build(list(resumed.values()))
+    for name, variable in resumed.items():
+        variable.assign(variables[name])
+    for name, slot in second.official_variables(resumed).items():
+        slot.assign(first.official_variables(variables)[name])
+    second.iterations.assign(3)
+    for step in (4, 5):
+        second.apply([tf.constant(value) for value in _values(step)], list(resumed.values()))
+    for name, variable in whole.items():
+        np.testing.assert_array_equal(resumed[name], variable)
+
+
+def test_slots_exist_for_what_is_trained_alone():
+    optimizer = optimizers.Adam()
+    variables = _variables()
+    with pytest.raises(ValueError, match="adam has no slots yet: call build"):
+        optimizer.official_variables(variables)
+    trained = list(variables.values())[:1]
+    optimizer.build(trained)
+    assert list(optimizer.official_variables(variables)) == [
+        "a/weights/Adam",
+        "a/weights/Adam_1",
+        "beta1_power",
+        "beta2_power",
+    ]
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_an_optimizer_survives_its_config(kind):
+    optimizer = _make(kind, clipnorm=1.0)
+    copy = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert copy.get_config() == optimizer.get_config()
+    weights, copied = _train(optimizer), _train(copy)
+    for name, value in weights.items():
+        np.testing.assert_array_equal(copied[name], value)
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_a_saved_model_has_its_optimizer_and_loss(kind, tmp_path):
+    net = keras.Sequential([keras.Input([4, 4, 3]), keras.layers.Conv2D(5, 1)])
+    net.compile(_make(kind), losses.SegmentationLoss(ignore_label=255))
+    images, labels = np.ones([2, 4, 4, 3], np.float32), np.ones([2, 4, 4], np.int32)
+    net.fit(images, labels, epochs=2, verbose=0)
+    net.save(tmp_path / "model.keras")
+    copy = keras.models.load_model(tmp_path / "model.keras")
+    for trained in (net, copy):
+        trained.fit(images, labels, epochs=2, verbose=0)
+    assert copy.optimizer.iterations == 4
+    for ours, theirs in zip(
+        copy.weights + copy.optimizer.variables,
+        net.weights + net.optimizer.variables,
+        strict=True,
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_keras_accumulates_gradients_into_one_update(kind):
+    optimizer = _make(kind, gradient_accumulation_steps=2)
+    variables = _variables()
+    for _ in range(2):
+        optimizer.apply([tf.constant(value) for value in _values(1)], list(variables.values()))
+    # Keras asks the schedule at the number of calls, still within its first interval of two.
+    for name, value in _train(_make(kind), steps=1).items():
+        np.testing.assert_array_equal(variables[name], value)
+    if kind == "Adam":
+        state = optimizer.official_variables(variables)
+        np.testing.assert_allclose(state["beta1_power"], 0.81)
+
+
+def _two_replicas(kind):
+    """Runs in a process of its own, since devices are made before TensorFlow starts."""
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+    images = np.random.default_rng(0).standard_normal([4, 9, 9, 3]).astype(np.float32)
+    labels = np.random.default_rng(1).integers(0, 4, [4, 17, 17])
+    labels[2:, :12] = 255  # the second replica has fewer pixels to learn from
+    weights = {}
+    for strategy in (two, tf.distribute.get_strategy()):
+        keras.utils.set_random_seed(0)
+        with strategy.scope():
+            net = keras.Sequential([keras.Input([9, 9, 3]), keras.layers.Conv2D(4, 3)])
+            optimizer = OURS[kind](0.1)
+            net.compile(optimizer, losses.SegmentationLoss(ignore_label=255))
+        net.fit(images, labels, batch_size=4, epochs=3, shuffle=False, verbose=0)
+        state = optimizer.official_variables({"kernel": net.layers[0].kernel})
+        weights[strategy] = [
+            np.array(keras.ops.convert_to_numpy(v))
+            for v in (*net.weights, *state.values(), optimizer.iterations)
+        ]
+    for split, whole in zip(*weights.values(), strict=True):
+        np.testing.assert_allclose(split, whole, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_two_replicas_take_the_step_of_one(kind):
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        pool.apply(_two_replicas, [kind])
+
+
+MULTIPLIERS = golden.misc("gradient_multipliers_and_weight_decay")[0]
+
+
+def _names(name):
+    """All variables of the network where they are known, else those known to be trained."""
+    steps = golden.misc("train_steps")[0].get(f"{name}_ftbn0")
+    if steps:
+        return list(steps["var__l2_sum_deltal2__after_steps"]["1"])
+    case = MULTIPLIERS[name]
+    return list(dict.fromkeys([*case["regularized"], *case["grad_mult_1"]]))
+
+
+@pytest.mark.parametrize("name", MULTIPLIERS)
+def test_gradient_multipliers_are_the_official_ones(name):
+    case, names = MULTIPLIERS[name], _names(name)
+    for last_layers, multiplier, expected in (
+        (model.last_layer_scopes(logits_only=False), 10.0, case["grad_mult_10"]),
+        (model.last_layer_scopes(logits_only=True), 10.0, case["grad_mult_10_logits_only"]),
+        (model.last_layer_scopes(logits_only=False), 1.0, case["grad_mult_1"]),
+    ):
+        assert optimizers.gradient_multipliers(names, last_layers, multiplier) == expected

@@ -1,0 +1,69 @@
+"""A profile of a few training steps, for TensorBoard."""
+
+import contextlib
+from collections.abc import Iterator
+
+import tensorflow as tf
+from absl import logging
+
+from deeplab.training import guards
+
+# Steps that are left out, in which graphs are traced and buffers fill, and steps that are profiled.
+_WARM_UP = 10
+_STEPS = 5
+
+
+class StepProfiler:
+    """Profiles the steps after the first ones of a run, once.
+
+    Example:
+        with StepProfiler("profile", first=0, last=600) as profiler:
+            for step in range(1, 601):
+                with profiler.step(step):
+                    ...
+    """
+
+    def __init__(self, logdir: str | None, first: int, last: int):
+        """Chooses the steps.
+
+        Args:
+            logdir: folder for the profile, which TensorBoard is to be given; None: no profile.
+            first: the steps that are done.
+            last: the last step. A run of a few steps is profiled in its second half.
+        """
+        self._logdir = logdir
+        self._begin = first + 1 + min(_WARM_UP, (last - first) // 2)
+        self._end = min(self._begin + _STEPS - 1, last)
+        self._running = False
+
+    def __enter__(self) -> "StepProfiler":
+        """Nothing yet: the profile begins with its first step."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Writes what there is of a profile that was not ended."""
+        self._stop()
+
+    @contextlib.contextmanager
+    def step(self, step: int) -> Iterator[None]:
+        """Goes around a training step."""
+        if self._logdir is None or not self._begin <= step <= self._end:
+            yield
+            return
+        if step == self._begin:
+            tf.profiler.experimental.start(self._logdir)
+            self._running = True
+        with tf.profiler.experimental.Trace("train", step_num=step, _r=1):
+            yield
+        if step == self._end:
+            self._stop()
+
+    def _stop(self) -> None:
+        if not self._running:
+            return
+        self._running = False
+        with guards.going_on("the profile could not be written"):
+            tf.profiler.experimental.stop()
+            logging.info(
+                "wrote a profile of steps %d to %d into %s", self._begin, self._end, self._logdir
+            )

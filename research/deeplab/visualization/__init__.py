@@ -1,0 +1,1 @@
+"""Drawing. Takes arrays and colors, and knows no data set."""

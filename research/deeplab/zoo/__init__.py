@@ -1,0 +1,1 @@
+"""The published checkpoints, and what is known of them."""
