@@ -4,6 +4,7 @@ import pathlib
 import re
 
 import setuptools
+from setuptools.command import build_py
 
 ROOT = pathlib.Path(__file__).parent
 VERSION = re.search(
@@ -29,6 +30,19 @@ SCRIPTS = {
     "deeplab-eval-coco-format": "deeplab.evaluation.eval_coco_format",
 }
 
+# What only a checkout has; the wheel holds what users run.
+TEST_MODULE = re.compile(r".+_test|conftest")
+
+
+class BuildWithoutTests(build_py.build_py):
+    """Leaves the tests that lie beside their modules out of the wheel."""
+
+    def find_package_modules(self, package, package_dir):
+        """Return the modules of a package but its tests."""
+        modules = super().find_package_modules(package, package_dir)
+        return [found for found in modules if not TEST_MODULE.fullmatch(found[1])]
+
+
 setuptools.setup(
     name="deeplab",
     version=VERSION,
@@ -44,8 +58,9 @@ setuptools.setup(
         "Topic :: Scientific/Engineering :: Image Recognition",
     ],
     package_dir={"": "research"},
-    packages=setuptools.find_packages("research"),
-    package_data={"deeplab": ["recipes/**/*", "testing/data/**/*"]},
+    packages=setuptools.find_packages("research", exclude=["deeplab.testing*"]),
+    package_data={"deeplab": ["recipes/**/*"]},
+    cmdclass={"build_py": BuildWithoutTests},
     python_requires=">=3.11",
     install_requires=[
         # The flags of every script, and their logs.
@@ -72,6 +87,10 @@ setuptools.setup(
             "pytest-xdist>=3.8,<4",
             # Checks and formats the code.
             "ruff>=0.17,<0.18",
+            # Checks which folder may import which (pyproject.toml), inside functions too.
+            "import-linter>=2.17,<3",
+            # Builds the wheel whose contents are tested.
+            "setuptools>=77,<90",
         ],
     },
     entry_points={

@@ -1,0 +1,186 @@
+"""The wheel: what it holds, which of its parts import which, and that its commands start.
+
+`pyproject.toml` has the order of the imports. It is checked here, on what users install.
+"""
+
+import ast
+import collections
+import configparser
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from concurrent import futures
+
+import pytest
+
+_PACKAGE = pathlib.Path(__file__).resolve().parent
+_ROOT = _PACKAGE.parents[1]
+_TEST = re.compile(r"testing/.*|(.*/)?(conftest|\w+_test)\.py")
+# Runs the backend that pip would run, without its downloads.
+_BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> pathlib.Path:
+    """The wheel of a copy of the checkout, so that no build folder is left in it."""
+    source = tmp_path_factory.mktemp("source")
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(_ROOT / name, source)
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    shutil.copytree(_ROOT / "research", source / "research", ignore=ignored)
+    built = source / "built"
+    built.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", _BUILD, str(built)], cwd=source, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    (path,) = built.glob("deeplab-*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def tree(wheel, tmp_path_factory) -> pathlib.Path:
+    """A folder with what the wheel installs."""
+    folder = tmp_path_factory.mktemp("tree")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def nodes(tree) -> dict[pathlib.Path, list[ast.AST]]:
+    """Every module of the wheel, parsed, as one list of nodes."""
+    return {
+        path: list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        for path in sorted((tree / "deeplab").rglob("*.py"))
+    }
+
+
+def _run(tree: pathlib.Path, folder: pathlib.Path, *command: str) -> subprocess.CompletedProcess:
+    """Run this Python in a folder, with the wheel's package in place of the checkout's."""
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(tree)},
+        capture_output=True,
+        text=True,
+    )
+
+
+def _files(folder: pathlib.Path, pattern: str = "*") -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob(pattern) if path.is_file()}
+
+
+def _modules(package: pathlib.Path) -> list[pathlib.Path]:
+    """The modules of a package that are no tests."""
+    return [
+        path
+        for path in sorted(package.rglob("*.py"))
+        if not _TEST.fullmatch(str(path.relative_to(package)))
+    ]
+
+
+def _name(node: ast.AST) -> str:
+    """The name that an expression reads, without the object that it belongs to."""
+    return getattr(node, "id", getattr(node, "attr", ""))
+
+
+def test_the_wheel_holds_every_module_and_recipe_and_nothing_else(tree):
+    modules = {str(path.relative_to(_PACKAGE)) for path in _modules(_PACKAGE)}
+    recipes = {f"recipes/{name}" for name in _files(_PACKAGE / "recipes")}
+    assert recipes
+    assert _files(tree / "deeplab") == modules | recipes
+
+
+def test_the_wheel_imports_nothing_of_this_project_that_it_does_not_hold(tree, nodes):
+    for path, statements in nodes.items():
+        for node in statements:
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path}:{node.lineno}: imports are absolute here"
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            else:
+                continue
+            for name in names:
+                if name.partition(".")[0] == "deeplab":
+                    module = tree.joinpath(*name.split("."))
+                    # A package or a module, or what a module defines.
+                    found = (module, pathlib.Path(f"{module}.py"), module.parent.with_suffix(".py"))
+                    assert any(map(os.path.exists, found)), f"{path.name} imports {name}"
+
+
+def test_imports_follow_the_order_of_the_folders(tree):
+    """In functions and behind TYPE_CHECKING, too; and no file imports itself in a circle."""
+    command = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    done = _run(tree, tree, "-c", command, "--no-cache", "--no-logo", str(_ROOT / "pyproject.toml"))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_import_is_hidden_from_the_order(nodes):
+    for path, expressions in nodes.items():
+        hidden = {"import_module", "__import__"}.intersection(map(_name, expressions))
+        assert not hidden, f"{path.name}: {hidden}"
+
+
+def test_no_folder_is_a_grab_bag(tree, nodes):
+    lines = collections.Counter()
+    for path in nodes:
+        folder = path.relative_to(tree / "deeplab").parts[0]
+        lines[folder] += len(path.read_text(encoding="utf-8").splitlines())
+    shares = {folder: count / lines.total() for folder, count in lines.items()}
+    assert shares.pop("core") <= 0.30
+    assert max(shares.values()) <= 0.25, shares
+    assert lines["utils"] < 1800
+
+
+def test_only_scripts_and_what_defines_their_flags_read_flags(tree, nodes):
+    package = tree / "deeplab"
+    # What the converters share, as in the official code.
+    allowed = {package / "common.py", package / "datasets/build_data.py"}
+    allowed |= {file for file, _ in _commands(tree).values()}
+    for path, expressions in nodes.items():
+        if path not in allowed and path.parent != package / "cli":
+            assert "FLAGS" not in map(_name, expressions), path.relative_to(package)
+
+
+def _commands(tree: pathlib.Path) -> dict[str, tuple[pathlib.Path, str]]:
+    """The installed commands: file of the script, and the Python that starts it."""
+    (path,) = tree.glob("deeplab-*.dist-info/entry_points.txt")
+    entries = configparser.ConfigParser()
+    entries.read(path)
+    commands = {}
+    for name, value in entries["console_scripts"].items():
+        module, function = value.split(":")
+        file = tree.joinpath(*module.split(".")).with_suffix(".py")
+        commands[name] = (file, f"from {module} import {function}; {function}()")
+    return commands
+
+
+def test_every_command_of_the_wheel_gives_help_from_any_folder(tree, tmp_path):
+    """Its own description, without TensorFlow, which takes seconds to import."""
+    check = "\nimport atexit, sys; atexit.register(lambda: print('tensorflow' in sys.modules))\n"
+    commands = _commands(tree)
+    assert {f"deeplab-{name}" for name in ("train", "eval", "vis", "export-model")} <= set(commands)
+    with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        runs = {
+            name: pool.submit(_run, tree, tmp_path, "-c", check + start, "--help")
+            for name, (_, start) in commands.items()
+        }
+    for name, (file, _) in commands.items():
+        done = runs[name].result()
+        assert done.returncode == 0, done.stderr
+        description = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
+        assert done.stdout.startswith(description.splitlines()[0])
+        assert done.stdout.endswith("\nFalse\n"), f"{name} --help imports TensorFlow"
+
+
+def test_the_wheel_finds_its_recipes(tree, tmp_path):
+    command = "from deeplab.zoo import flag_files; print(*sorted(flag_files.RECIPES.iterdir()))"
+    done = _run(tree, tmp_path, "-c", command)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == sorted(map(str, (tree / "deeplab/recipes").iterdir()))
