@@ -8,7 +8,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from deeplab.core import blocks, layers, nas_genotypes, quantization, utils
+from deeplab.core import blocks, layers, nas_genotypes, quantization, training_hooks, utils
 
 BATCH_NORM = layers.BatchNormOptions(decay=0.9997, epsilon=1e-3)
 _ATROUS_RATE = 2
@@ -205,7 +205,7 @@ class DropPath(keras.layers.Layer):
     """Decides which operations of a cell an image goes without in training.
 
     Official `_apply_drop_path`: the deeper the cell and the later in training, the more.
-    See `set_drop_path`.
+    As there, cells do so only while their batch norms train too.
     """
 
     def __init__(self, depth: float):
@@ -220,6 +220,15 @@ class DropPath(keras.layers.Layer):
         self.progress: Callable[[], tf.Tensor] | None = None
         self.seed_generator = keras.random.SeedGenerator()
 
+    def begin_training(
+        self, schedule: training_hooks.TrainingSchedule, name: str
+    ) -> dict[str, keras.Variable]:
+        """Drop operations from now on; see `training_hooks`."""
+        del name
+        self.keep_probability = schedule.drop_path_keep_prob
+        self.progress = schedule.progress
+        return {}
+
     def call(self, x: tf.Tensor, paths: int) -> tf.Tensor:
         """Factors on the outputs of `paths` operations for each image of `x`: float32 [B, paths].
 
@@ -229,32 +238,6 @@ class DropPath(keras.layers.Layer):
         keep = 1.0 - progress * self.depth * (1.0 - self.keep_probability)
         random = keras.random.uniform((tf.shape(x)[0], paths), seed=self.seed_generator)
         return tf.floor(keep + random) / keep
-
-
-def set_drop_path(
-    network: keras.layers.Layer, keep_probability: float, progress: Callable[[], tf.Tensor]
-) -> None:
-    """Lets a network's NAS cells drop operations at random in training.
-
-    As in the official code, cells do so only while their batch norms train too. Call it before the
-    training step is compiled.
-
-    Args:
-        network: a network; one without NAS cells is left as it is.
-        keep_probability: with which the last cell keeps an operation at the end of training.
-        progress: gives the share of training that is done, a float scalar; called in each step.
-
-    Raises:
-        ValueError: keep_probability is no probability above 0.
-    """
-    if not 0.0 < keep_probability <= 1.0:
-        raise ValueError(
-            f"--drop_path_keep_prob is {keep_probability}; it must be above 0 and at most 1"
-        )
-    for layer in layers.sublayers(network):
-        if isinstance(layer, DropPath):
-            layer.keep_probability = keep_probability
-            layer.progress = progress
 
 
 class Cell(keras.layers.Layer):

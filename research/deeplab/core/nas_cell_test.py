@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab.core import layers, nas_cell, nas_genotypes
+from deeplab.core import layers, nas_cell, nas_genotypes, training_hooks
 from deeplab.testing import golden
 from deeplab.utils import checkpoint
 
@@ -84,12 +84,17 @@ def test_a_halving_atrous_operation_is_a_plain_one_on_the_halved_activations():
     np.testing.assert_allclose(operation(x), expected, rtol=0, atol=1e-5)
 
 
+def _begin(layer, keep_probability, progress):
+    schedule = training_hooks.TrainingSchedule(progress, drop_path_keep_prob=keep_probability)
+    training_hooks.begin_training(layer, schedule)
+
+
 class TestDropPath:
     """Official `_apply_drop_path`."""
 
     def dropping(self, progress: float, keep_probability: float = 0.4) -> nas_cell.Cell:
         layer = cell()
-        nas_cell.set_drop_path(layer, keep_probability, lambda: progress)
+        _begin(layer, keep_probability, lambda: progress)
         return layer
 
     @pytest.mark.parametrize(
@@ -106,7 +111,7 @@ class TestDropPath:
     def test_the_share_of_training_is_read_in_each_step(self):
         step = tf.Variable(0.0)
         layer = cell()
-        nas_cell.set_drop_path(layer, 0.01, lambda: step / 10.0)
+        _begin(layer, 0.01, lambda: step / 10.0)
         factors = tf.function(lambda: layer.drop_path(tf.zeros((50, 1, 1, 1)), paths=10))
         assert np.all(factors() == 1.0)
         step.assign(10.0)
@@ -157,4 +162,4 @@ class TestDropPath:
     @pytest.mark.parametrize("probability", [0.0, -0.5, 1.5])
     def test_an_impossible_probability_is_refused(self, probability):
         with pytest.raises(ValueError, match=f"--drop_path_keep_prob is {probability}; it must be"):
-            nas_cell.set_drop_path(cell(), probability, lambda: 0.0)
+            _begin(cell(), probability, lambda: 0.0)

@@ -7,7 +7,14 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import feature_extractor, nas_cell, nas_genotypes, nas_network, quantization
+from deeplab.core import (
+    feature_extractor,
+    nas_cell,
+    nas_genotypes,
+    nas_network,
+    quantization,
+    training_hooks,
+)
 from deeplab.testing import backbone_case, golden, parity
 from deeplab.utils import checkpoint
 
@@ -92,7 +99,8 @@ def test_cells_have_the_size_of_their_levels():
 
 def test_drop_path_reaches_every_cell_and_grows_with_depth():
     net = small((0, 1, 2, 1))
-    nas_cell.set_drop_path(net, 0.5, lambda: 1.0)
+    schedule = training_hooks.TrainingSchedule(lambda: 1.0, drop_path_keep_prob=0.5)
+    training_hooks.begin_training(net, schedule)
     assert [cell.drop_path.keep_probability for cell in net.cells] == [0.5] * 4
     assert [cell.drop_path.depth for cell in net.cells] == [0.25, 0.5, 0.75, 1.0]
 
@@ -218,7 +226,7 @@ def test_quantised_cells_are_the_official_ones(name, monkeypatch):
     assert np.mean(error) <= 2e-5
 
     ranges = {key: each for key, each in variables.items() if key.endswith(("/min", "/max"))}
-    for mode, ours in (("eval", ranges), ("train", ranges | quantization.start_training(net))):
+    for mode, ours in (("eval", ranges), ("train", ranges | training_hooks.begin_training(net))):
         shapes = {key: tuple(variable.shape) for key, variable in ours.items()}
         # The network by itself has no scope around it.
         assert shapes == {

@@ -74,7 +74,7 @@ class TrainOptions:
     sync_batch_norm: bool | None = None
     last_layer_gradient_multiplier: float = 1.0
     last_layers_contain_logits_only: bool = False
-    # Of the operations of NAS cells; see `nas_cell.set_drop_path`.
+    # Of the operations of NAS cells; see `nas_cell.DropPath`.
     drop_path_keep_prob: float = 1.0
     # --- How a step is computed ---
     # Parts that a step's images are processed in, one after the other.

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import keras
 import tensorflow as tf
 
-from deeplab.core import scopes
+from deeplab.core import scopes, training_hooks
 
 _BITS = 8
 # Share of a moving range that a training step keeps.
@@ -116,7 +116,7 @@ class Quantizer(keras.layers.Layer):
     """Rounds values to 256 evenly spaced numbers between two ends, zero among them.
 
     In training the ends follow the values, and gradients pass unless a value lies outside.
-    Variables: `min` and `max`; see also `start_training`.
+    Variables: `min` and `max`; see also `begin_training`.
     """
 
     def __init__(self, name: str, scope: str = "", *, only_in_training: bool = False):
@@ -164,7 +164,7 @@ class Quantizer(keras.layers.Layer):
         """The rounded values, of the shape and type of `x`.
 
         Raises:
-            RuntimeError: training has not been started with `start_training`.
+            RuntimeError: training has not been begun with `training_hooks`.
         """
         if not training:
             if self.only_in_training:
@@ -172,7 +172,7 @@ class Quantizer(keras.layers.Layer):
             return self._round(x, *(end.value for end in self.ends))
         if self.range is None:
             raise RuntimeError(
-                "before a quantised network is trained, core.quantization.start_training(network)"
+                "before a quantised network is trained, core.training_hooks.begin_training(network)"
                 " has to be called; training.trainer.Trainer does"
             )
         values = tf.cast(tf.stop_gradient(x), tf.float32)
@@ -189,40 +189,21 @@ class Quantizer(keras.layers.Layer):
         )
         return tf.cast(rounded, x.dtype)
 
-    def start_training(
-        self, name: str, is_active: Callable[[], tf.Tensor] | None
+    def begin_training(
+        self, schedule: training_hooks.TrainingSchedule, name: str
     ) -> dict[str, keras.Variable]:
-        """Makes what training needs; see the function of this name."""
+        """Learn the range from now on; see `training_hooks`.
+
+        Ranges are learned whether or not values are rounded yet.
+        """
         variables, ends = {}, self.ends
         if self.only_in_training:
             ends = [_scalar(end, value) for end, value in self.initial_ends.items()]
             variables = {f"{name}/{end.name}": end for end in ends}
         self.range = (_LastRange if self.of_weights else _MovingRange)(*ends)
-        self.is_active = is_active
+        self.is_active = schedule.is_rounding
         # The official names do say it twice.
         return variables | {f"{name}/{name}/{end}": v for end, v in self.range.slots.items()}
-
-
-def start_training(
-    network: keras.layers.Layer, is_active: Callable[[], tf.Tensor] | None = None
-) -> dict[str, keras.Variable]:
-    """Lets the quantisers of a network learn their ranges; call it before training.
-
-    Args:
-        network: the network, built. One that is not quantised is left as it is.
-        is_active: gives whether values are rounded in this step, a boolean scalar; called in each
-            step. Ranges are learnt in any case. None: they always are.
-
-    Returns:
-        The variables that this takes, by official name. They are not the network's, but part of
-        the state of the training, as the slots of an optimizer are.
-    """
-    variables = {}
-    for layer in network._flatten_layers():
-        if isinstance(layer, Quantizer):
-            name = scopes.official_name(layer.path, network.name)
-            variables |= layer.start_training(name, is_active)
-    return variables
 
 
 class Dropout(keras.layers.Layer):

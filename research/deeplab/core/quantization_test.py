@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import layers, quantization
+from deeplab.core import layers, quantization, training_hooks
 from deeplab.testing import golden
 from deeplab.utils import checkpoint
 
@@ -97,7 +97,7 @@ def _check_ranges(net: model.DeepLab, variables: dict, expected: dict) -> dict:
     """Names and shapes of all that quantisers have; gives the ranges."""
     ranges = {key: value for key, value in variables.items() if key.endswith(("/min", "/max"))}
     assert {key: tuple(value.shape) for key, value in ranges.items()} == expected["eval"]
-    trained = ranges | quantization.start_training(net)
+    trained = ranges | training_hooks.begin_training(net)
     assert {key: tuple(value.shape) for key, value in trained.items()} == expected["train"]
     return ranges
 
@@ -125,7 +125,9 @@ def test_training_without_rounding_is_batch_norm():
     results = []
     for quantize in (False, True):
         layer = _layer(quantize, activation=tf.nn.relu)
-        quantization.start_training(layer, lambda: tf.constant(False))
+        training_hooks.begin_training(
+            layer, training_hooks.TrainingSchedule(is_rounding=lambda: tf.constant(False))
+        )
         learnt = [variable.value for variable in layer.trainable_weights]
         with tf.GradientTape() as tape:
             y = layer(_INPUT, training=True)
@@ -139,7 +141,7 @@ def test_training_without_rounding_is_batch_norm():
 def test_a_weight_is_rounded_alike_whatever_the_batch():
     """Its scale is that of the moving averages, which here stand still, as in inference."""
     layer = _layer(True, decay=1.0)
-    quantization.start_training(layer)
+    training_hooks.begin_training(layer)
     rounding, seen = tf.quantization.fake_quant_with_min_max_vars, []
 
     def watch(*args, **kwargs):
@@ -166,7 +168,7 @@ def _quantizer(name: str) -> quantization.Quantizer:
 @pytest.mark.parametrize(("name", "count"), [("act_quant", 256), ("weights_quant", 255)])
 def test_values_become_so_many_numbers_and_zero_is_one(name, count):
     layer = _quantizer(name)
-    quantization.start_training(layer)
+    training_hooks.begin_training(layer)
     x = tf.linspace(-1.0, 1.54, 10001) if count == 256 else tf.linspace(-2.0, 2.0, 10001)
     y = layer(x, training=True).numpy()
     assert len(np.unique(y)) == count
@@ -190,7 +192,7 @@ def test_gradients_pass_inside_the_range_only():
 def test_ranges_are_averages_of_the_batches_ranges_and_hold_zero():
     layer = quantization.Quantizer("conv_quant")
     layer(tf.zeros((1,)))
-    slots = quantization.start_training(layer)
+    slots = training_hooks.begin_training(layer)
     batches = [(-1.0, 3.0), (-2.0, 1.0), (0.5, 4.0)]
     for batch in batches:
         layer(tf.constant(batch), training=True)
@@ -205,7 +207,7 @@ def test_ranges_are_averages_of_the_batches_ranges_and_hold_zero():
 def test_ranges_of_weights_are_those_of_the_last_step():
     layer = quantization.Quantizer("weights_quant")
     layer(tf.zeros((1,)))
-    quantization.start_training(layer)
+    training_hooks.begin_training(layer)
     for batch in ((-1.0, 3.0), (-2.0, 1.0)):
         layer(tf.constant(batch), training=True)
     assert [float(end.value) for end in layer.ends] == [-2.0, 1.0]
@@ -215,7 +217,9 @@ def test_ranges_are_learnt_before_values_are_rounded():
     layer = quantization.Quantizer("act_quant")
     layer(tf.zeros((1,)))
     active = tf.Variable(False)
-    quantization.start_training(layer, lambda: active)
+    training_hooks.begin_training(
+        layer, training_hooks.TrainingSchedule(is_rounding=lambda: active)
+    )
     call = tf.function(functools.partial(layer, training=True))
     x = tf.linspace(0.0, 9.0, 1000)
     np.testing.assert_array_equal(call(x), x)
@@ -230,7 +234,7 @@ def test_dropout_is_rounded_in_training_and_nothing_otherwise():
     x = tf.linspace(0.0, 1.0, 1000)
     np.testing.assert_array_equal(layer(x), x)
     assert not layer.weights
-    slots = quantization.start_training(layer)
+    slots = training_hooks.begin_training(layer)
     assert len(slots) == 12
     y = layer(x, training=True).numpy()
     assert len(np.unique(y)) <= 256
@@ -241,7 +245,7 @@ def test_dropout_is_rounded_in_training_and_nothing_otherwise():
 
 def test_training_has_to_be_started():
     layer = quantization.Quantizer("act_quant")
-    with pytest.raises(RuntimeError, match="start_training"):
+    with pytest.raises(RuntimeError, match="begin_training"):
         layer(tf.zeros((1,)), training=True)
 
 

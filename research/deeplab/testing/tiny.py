@@ -15,7 +15,7 @@ import tensorflow as tf
 from absl import flags
 
 from deeplab import common, model
-from deeplab.core import mobilenet_v2, nas_genotypes, quantization, resnet_v1_beta
+from deeplab.core import mobilenet_v2, nas_genotypes, resnet_v1_beta, training_hooks
 from deeplab.datasets.descriptor import DatasetDescriptor
 from deeplab.testing import golden
 from deeplab.utils import checkpoint
@@ -79,7 +79,7 @@ def quantized_network(options: common.ModelOptions = OPTIONS) -> model.DeepLab:
     for name, variable in checkpoint.official_variables(network(options)).items():
         variables[name].assign(variable)
     net.set_fine_tune_batch_norm(False)
-    quantization.start_training(net)
+    training_hooks.begin_training(net)
     for seed in range(4):
         net(picture(33, 33, seed)[np.newaxis], training=True)
     return net

@@ -8,7 +8,7 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab import model
-from deeplab.core import depthwise, layers, nas_cell, quantization, utils
+from deeplab.core import depthwise, layers, training_hooks, utils
 from deeplab.core.options import TrainOptions
 from deeplab.training import learning_rate, loss_scale, losses, optimizers
 from deeplab.utils import checkpoint, distribution
@@ -81,14 +81,17 @@ class TrainStep:
         self.network_variables = checkpoint.official_variables(net)
         self._regularized = layers.regularized_variables(net)
         self._factors = self._gradient_multipliers()
-        nas_cell.set_drop_path(net, options.drop_path_keep_prob, self._progress)
         self._quantization_step = None
         if options.quantize_delay_step > 0:
             self._quantization_step = keras.Variable(
                 0, dtype="int64", trainable=False, name=QUANTIZATION_STEP
             )
-        delayed = self._quantization_step is not None
-        self._ranges = quantization.start_training(net, self._rounds if delayed else None)
+        schedule = training_hooks.TrainingSchedule(
+            progress=self._progress,
+            is_rounding=self._rounds if self._quantization_step is not None else None,
+            drop_path_keep_prob=options.drop_path_keep_prob,
+        )
+        self._ranges = training_hooks.begin_training(net, schedule)
         # Of dropout and drop path.
         self._generators = layers.seed_generators(net)
         self._loss_scale = loss_scale.LossScale() if net.compute_dtype == "float16" else None
