@@ -65,20 +65,19 @@ def main(argv: Sequence[str]) -> None:
     grid = crf_flags.search_grid(values)
     crf = crf_flags.from_flags(values)
 
-    from deeplab.datasets import data_generator, descriptor
-    from deeplab.datasets import records as record_files
+    from deeplab.datasets import data_generator, descriptors, record_files
     from deeplab.evaluation import crf_search, evaluator, predictor
     from deeplab.utils import checkpoint_waiter
 
-    dataset = descriptor.load(values.dataset)
+    descriptor = descriptors.load(values.dataset)
     # Said now rather than after what may be a long wait.
-    record_files.find_files(values.dataset_dir, dataset.split_patterns(values.eval_split))
+    record_files.find_files(values.dataset_dir, descriptor.split_patterns(values.eval_split))
     options = predictor.trained_options(
-        values, checkpoint_waiter.wait(values.checkpoint_dir), dataset, values.eval_crop_size
+        values, checkpoint_waiter.wait(values.checkpoint_dir), descriptor, values.eval_crop_size
     )
     network = predictor.Predictor(options, values.eval_scales, values.add_flipped_images, crf)
     records = data_generator.Dataset(
-        dataset,
+        descriptor,
         values.eval_split,
         values.dataset_dir,
         **network.net.image_options(),

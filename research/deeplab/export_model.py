@@ -82,7 +82,7 @@ def main(argv: Sequence[str]) -> None:
         )
 
     from deeplab import model
-    from deeplab.datasets import descriptor
+    from deeplab.datasets import descriptors
     from deeplab.export import exporter
     from deeplab.utils import checkpoint
 
@@ -98,10 +98,10 @@ def main(argv: Sequence[str]) -> None:
     options = common.ModelOptions.from_flags(
         values, stored=checkpoint.load_options(values.checkpoint_path)
     )
-    dataset = descriptor.load(values.dataset) if values.dataset else None
-    if dataset and dataset.num_classes != options.num_classes:
+    descriptor = descriptors.load(values.dataset) if values.dataset else None
+    if descriptor and descriptor.num_classes != options.num_classes:
         raise ValueError(
-            f"--dataset={values.dataset} has {dataset.num_classes} classes, the network"
+            f"--dataset={values.dataset} has {descriptor.num_classes} classes, the network"
             f" {options.num_classes} (--num_classes)"
         )
     if crf:
@@ -112,7 +112,7 @@ def main(argv: Sequence[str]) -> None:
     if frozen:
         exporter.export_frozen_graph(net, path, *seeing, graph_text=values.save_inference_graph)
     else:
-        exporter.export_saved_model(net, path, *seeing, dataset=dataset)
+        exporter.export_saved_model(net, path, *seeing, descriptor=descriptor)
     logging.info("exported %s to %s", values.checkpoint_path, path)
 
 

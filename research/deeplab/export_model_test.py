@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from deeplab import export_model, model
 from deeplab.core import crf_options, dense_crf
-from deeplab.datasets import descriptor
+from deeplab.datasets import descriptors
 from deeplab.export import exporter, saved_model
 from deeplab.testing import tiny
 from deeplab.utils import checkpoint
@@ -48,7 +48,7 @@ class TestOptions:
         path = tmp_path / "export" / "1"
         export(os.path.dirname(trained), path, f"--dataset={dataset}")
         assert checkpoint.load_options(str(path)) == tiny.OPTIONS
-        assert descriptor.load(str(path / "dataset.json")) == tiny.DATASET
+        assert descriptors.load(str(path / "dataset.json")) == tiny.DATASET
         assert "serving_default" in tf.saved_model.load(str(path)).signatures
 
     def test_an_official_checkpoint_needs_the_flags(self, net, official, tmp_path):

@@ -88,7 +88,7 @@ def _options(values: flags.FlagValues) -> common.ModelOptions:
     Raises:
         ValueError: flags that contradict each other or the checkpoint.
     """
-    from deeplab.datasets import descriptor
+    from deeplab.datasets import descriptors
     from deeplab.utils import checkpoint
 
     stored = None
@@ -101,7 +101,7 @@ def _options(values: flags.FlagValues) -> common.ModelOptions:
             )
     fixed = {}
     if values.dataset:
-        fixed["num_classes"] = descriptor.load(values.dataset).num_classes
+        fixed["num_classes"] = descriptors.load(values.dataset).num_classes
         if values["num_classes"].present and values.num_classes != fixed["num_classes"]:
             raise ValueError(
                 f"--num_classes is {values.num_classes}, but --dataset={values.dataset} has"

@@ -20,7 +20,7 @@ import pytest
 from absl import flags
 
 from deeplab import common, model_zoo, train
-from deeplab.datasets import descriptor
+from deeplab.datasets import descriptors
 from deeplab.testing import golden, tiny
 from deeplab.zoo import flag_files, published_checkpoints
 from deeplab.zoo.published_checkpoints import CHECKPOINTS, Checkpoint
@@ -45,7 +45,7 @@ def _parsed(command: str) -> tuple[str, flags.FlagValues]:
 
 
 def _options(module: str, values: flags.FlagValues) -> common.ModelOptions:
-    dataset = descriptor.load(values.dataset)
+    descriptor = descriptors.load(values.dataset)
     crop_size = {
         "deeplab.train": "train_crop_size",
         "deeplab.eval": "eval_crop_size",
@@ -53,7 +53,7 @@ def _options(module: str, values: flags.FlagValues) -> common.ModelOptions:
         "deeplab.export_model": "crop_size",
     }[module]
     return common.ModelOptions.from_flags(
-        values, num_classes=dataset.num_classes, crop_size=values[crop_size].value
+        values, num_classes=descriptor.num_classes, crop_size=values[crop_size].value
     )
 
 

@@ -21,7 +21,7 @@ from deeplab.cli import script
 if TYPE_CHECKING:
     import numpy as np
 
-    from deeplab.datasets.descriptor import DatasetDescriptor
+    from deeplab.datasets.descriptors import DatasetDescriptor
 
 # A class with a smaller share of an image is not worth a mention.
 _WORTH_SAYING = 0.005
@@ -55,28 +55,28 @@ def main(argv: Sequence[str]) -> None:
 
     import numpy as np
 
-    from deeplab.datasets import descriptor, image_files
+    from deeplab.datasets import descriptors, image_files
     from deeplab.export import saved_model
 
-    dataset = descriptor.load(values.dataset) if values.dataset else None
+    descriptor = descriptors.load(values.dataset) if values.dataset else None
     paths = image_files.find(values.images)
     network = saved_model.SavedModel(values.export_path)
-    if dataset and dataset.num_classes != network.num_classes:
+    if descriptor and descriptor.num_classes != network.num_classes:
         raise ValueError(
-            f"--dataset={values.dataset} has {dataset.num_classes} classes, the network in"
+            f"--dataset={values.dataset} has {descriptor.num_classes} classes, the network in"
             f" {values.export_path} {network.num_classes}"
         )
-    dataset = (
-        dataset
-        or network.dataset
-        or descriptor.DatasetDescriptor("unknown", network.num_classes, ignore_label=255)
+    descriptor = (
+        descriptor
+        or network.descriptor
+        or descriptors.DatasetDescriptor("unknown", network.num_classes, ignore_label=255)
     )
     seen = set()
     for path in paths:
         image = image_files.read(path)
         labels = network.predict(image)
-        save_pictures(image, labels, dataset, values.output_dir, image_files.base_name(path))
-        logging.info("%s: %s", path, summary(labels, dataset))
+        save_pictures(image, labels, descriptor, values.output_dir, image_files.base_name(path))
+        logging.info("%s: %s", path, summary(labels, descriptor))
         seen.update(np.unique(labels).tolist())
     if len(seen) == 1:
         logging.warning(
@@ -90,7 +90,7 @@ def main(argv: Sequence[str]) -> None:
 def save_pictures(
     image: "np.ndarray",
     labels: "np.ndarray",
-    dataset: "DatasetDescriptor",
+    descriptor: "DatasetDescriptor",
     folder: str,
     name: str,
 ) -> None:
@@ -99,7 +99,7 @@ def save_pictures(
     Args:
         image: uint8 [height, width, 3], RGB.
         labels: integers [height, width].
-        dataset: names and colours of the classes.
+        descriptor: names and colours of the classes.
         folder: where the files go; made if it is not there.
         name: what the files' names begin with.
     """
@@ -108,8 +108,8 @@ def save_pictures(
     from deeplab.utils import save_annotation
     from deeplab.visualization import panels
 
-    colormap = dataset.label_colors()
-    panel = panels.panel(image, labels, colormap, class_names=dataset.class_names)
+    colormap = descriptor.label_colors()
+    panel = panels.panel(image, labels, colormap, class_names=descriptor.class_names)
     for title, picture in (
         ("labels", labels.astype(np.uint8)),
         ("prediction", panels.colorize(labels, colormap)),
@@ -119,12 +119,12 @@ def save_pictures(
         save_annotation.write_png(os.path.join(folder, f"{name}_{title}.png"), picture)
 
 
-def summary(labels: "np.ndarray", dataset: "DatasetDescriptor") -> str:
+def summary(labels: "np.ndarray", descriptor: "DatasetDescriptor") -> str:
     """The classes in a prediction with their shares, the largest first."""
     import numpy as np
 
-    shares = np.bincount(labels.ravel(), minlength=dataset.num_classes) / labels.size
-    names = dataset.class_names or range(dataset.num_classes)
+    shares = np.bincount(labels.ravel(), minlength=descriptor.num_classes) / labels.size
+    names = descriptor.class_names or range(descriptor.num_classes)
     return ", ".join(
         f"{names[label]} {shares[label]:.1%}"
         for label in np.argsort(-shares)

@@ -9,7 +9,7 @@ import pytest
 
 from deeplab import common, export_model, model, train, vis
 from deeplab import eval as eval_script
-from deeplab.datasets import descriptor
+from deeplab.datasets import descriptors
 from deeplab.testing import tiny
 from deeplab.utils import checkpoint
 from deeplab.zoo import flag_files, published_checkpoints
@@ -48,7 +48,7 @@ def _options(file: pathlib.Path) -> common.ModelOptions:
     values = tiny.parse(module, [f"--flagfile={file}"])
     return common.ModelOptions.from_flags(
         values,
-        num_classes=descriptor.load(values.dataset).num_classes,
+        num_classes=descriptors.load(values.dataset).num_classes,
         crop_size=values[crop_size].value,
     )
 
@@ -82,7 +82,7 @@ def test_a_flag_file_gives_a_network_to_its_script(file, tmp_path, monkeypatch):
     module, crop_size = _script_and_crop(file)
     values = tiny.parse(module, [f"--flagfile={file}"])
     options = _options(file)
-    dataset = descriptor.load(values.dataset)
+    descriptor = descriptors.load(values.dataset)
     # Sizes that the output stride divides without a rest.
     for side in options.crop_size:
         assert (side - 1) % options.output_stride == 0
@@ -93,13 +93,13 @@ def test_a_flag_file_gives_a_network_to_its_script(file, tmp_path, monkeypatch):
         assert options.min_resize_value == options.max_resize_value == options.crop_size[0]
         assert options.resize_factor == options.output_stride
     if module is train:
-        assert dataset.split_size(values.train_split)
+        assert descriptor.split_size(values.train_split)
     if module is eval_script:
-        assert dataset.split_size(values.eval_split)
+        assert descriptor.split_size(values.eval_split)
     if module is vis:
-        assert values.vis_split.startswith("test") or dataset.split_size(values.vis_split)
+        assert values.vis_split.startswith("test") or descriptor.split_size(values.vis_split)
     if module is export_model:
-        assert values.num_classes == dataset.num_classes
+        assert values.num_classes == descriptor.num_classes
     # Paths are the reader's.
     assert not [flag for flag in flag_files.read(file) if "dir=" in flag or "_path=" in flag]
 
@@ -170,7 +170,7 @@ def test_a_recipe_is_about_one_network(folder):
             values, stored=trained, num_classes=options.num_classes, crop_size=options.crop_size
         )
         assert again == options
-        assert descriptor.load(values.dataset).num_classes == trained.num_classes
+        assert descriptors.load(values.dataset).num_classes == trained.num_classes
 
 
 def _networks() -> list:

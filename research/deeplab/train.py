@@ -20,7 +20,7 @@ from deeplab.utils import stop_signals
 
 if TYPE_CHECKING:
     from deeplab import model
-    from deeplab.datasets import data_generator, descriptor
+    from deeplab.datasets import data_generator, descriptors
     from deeplab.training import trainer
     from deeplab.training.evaluation import TrainingEvaluation
 
@@ -71,7 +71,7 @@ def _prepare(
     import tensorflow as tf
 
     from deeplab import model
-    from deeplab.datasets import data_generator, descriptor, first_records
+    from deeplab.datasets import data_generator, descriptors, first_records
     from deeplab.training import trainer
     from deeplab.utils import checkpoint, distribution
 
@@ -85,21 +85,21 @@ def _prepare(
         num_replicas=values.num_replicas,
         task=values.task,
     )
-    dataset = descriptor.load(values.dataset)
+    descriptor = descriptors.load(values.dataset)
     train_options = trainer.TrainOptions.from_flags(values)
     is_resumed = bool(checkpoint.names(values.train_logdir))
     options = common.ModelOptions.from_flags(
         values,
         stored=checkpoint.load_options(values.train_logdir) if is_resumed else None,
-        num_classes=dataset.num_classes,
+        num_classes=descriptor.num_classes,
         crop_size=values.train_crop_size,
     )
     keras.utils.set_random_seed(train_options.seed)
     with strategy.scope():
         net = model.DeepLab(options, dtype=values.precision)
-        run = trainer.Trainer(net, train_options, dataset.ignore_label)
+        run = trainer.Trainer(net, train_options, descriptor.ignore_label)
     records = data_generator.Dataset(
-        dataset,
+        descriptor,
         values.train_split,
         values.dataset_dir,
         **net.image_options(),
@@ -108,21 +108,21 @@ def _prepare(
         scale_factor_step_size=values.scale_factor_step_size,
         seed=train_options.seed,
     )
-    evaluation = _evaluation(values, net, dataset) if values.eval_every else None
+    evaluation = _evaluation(values, net, descriptor) if values.eval_every else None
     first_records.check(records)
     run.open(values.train_logdir, values.tf_initial_checkpoint, values.initialize_last_layer)
     logging.info(
         "training %s on %d images of %s/%s",
         options.model_variant,
         len(records),
-        dataset.name,
+        descriptor.name,
         values.train_split,
     )
     return run, records, evaluation
 
 
 def _evaluation(
-    values: flags.FlagValues, net: "model.DeepLab", dataset: "descriptor.DatasetDescriptor"
+    values: flags.FlagValues, net: "model.DeepLab", descriptor: "descriptors.DatasetDescriptor"
 ) -> "TrainingEvaluation":
     """What evaluates the network on the way."""
     from deeplab.datasets import data_generator, first_records
@@ -131,7 +131,7 @@ def _evaluation(
 
     options = net.options.replace(crop_size=values.eval_crop_size)
     records = data_generator.Dataset(
-        dataset,
+        descriptor,
         values.eval_split,
         values.dataset_dir,
         **net.image_options(options.crop_size),

@@ -77,19 +77,18 @@ def main(argv: Sequence[str]) -> None:
     if values.vis_batch_size < 1:
         raise ValueError(f"--vis_batch_size is {values.vis_batch_size}; it must be at least 1")
 
-    from deeplab.datasets import data_generator, descriptor, image_files
-    from deeplab.datasets import records as record_files
+    from deeplab.datasets import data_generator, descriptors, image_files, record_files
     from deeplab.evaluation import predictor, visualizer
     from deeplab.utils import checkpoint_waiter
 
-    dataset = descriptor.load(values.dataset)
+    descriptor = descriptors.load(values.dataset)
     # Said now rather than after what may be a long wait.
     if values.images:
         paths = image_files.find(values.images)
     else:
-        record_files.find_files(values.dataset_dir, dataset.split_patterns(values.vis_split))
+        record_files.find_files(values.dataset_dir, descriptor.split_patterns(values.vis_split))
     options = predictor.trained_options(
-        values, checkpoint_waiter.wait(values.checkpoint_dir), dataset, values.vis_crop_size
+        values, checkpoint_waiter.wait(values.checkpoint_dir), descriptor, values.vis_crop_size
     )
     network = predictor.Predictor(options, values.eval_scales, values.add_flipped_images, crf)
     preprocessing = network.net.image_options()
@@ -98,12 +97,12 @@ def main(argv: Sequence[str]) -> None:
         batches = source.evaluation
     else:
         source = data_generator.Dataset(
-            dataset, values.vis_split, values.dataset_dir, **preprocessing
+            descriptor, values.vis_split, values.dataset_dir, **preprocessing
         )
         batches = functools.partial(_batches, source)
     pictures = visualizer.Visualizer(
         network,
-        dataset,
+        descriptor,
         values.vis_logdir,
         colormap=values.colormap_type if values["colormap_type"].present else None,
         also_save_raw_predictions=values.also_save_raw_predictions,

@@ -13,7 +13,7 @@ from absl import flags
 
 from deeplab import common
 from deeplab.cli import script
-from deeplab.datasets import build_data, descriptor, label_files
+from deeplab.datasets import build_data, descriptors, label_files
 
 _NUM_SHARDS = 4
 _SEED = 0
@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> None:
     values = flags.FLAGS
     common.log_unused_flags(values, {"image_format": "ADE20K's images are *.jpg"})
     labels = label_files.LabelReader(
-        descriptor.load("ade20k"), remedy="the labels are those of ADEChallengeData2016"
+        descriptors.load("ade20k"), remedy="the labels are those of ADEChallengeData2016"
     )
     splits = {
         split: _sources(

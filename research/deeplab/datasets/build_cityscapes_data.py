@@ -15,7 +15,7 @@ from absl import flags, logging
 
 from deeplab import common
 from deeplab.cli import script
-from deeplab.datasets import build_data, descriptor, label_files
+from deeplab.datasets import build_data, descriptors, label_files
 
 _NUM_SHARDS = 10
 _SPLITS = {"train_fine": "train", "val_fine": "val", "test_fine": "test"}
@@ -35,9 +35,9 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 def label_map() -> dict[int, int]:
     """The training id of each label id that Cityscapes has; most have none and are ignored."""
-    dataset = descriptor.load("cityscapes")
-    train_ids = {label: train_id for train_id, label in enumerate(dataset.train_id_to_eval_id)}
-    return {label: train_ids.get(label, dataset.ignore_label) for label in range(256)}
+    descriptor = descriptors.load("cityscapes")
+    train_ids = {label: train_id for train_id, label in enumerate(descriptor.train_id_to_eval_id)}
+    return {label: train_ids.get(label, descriptor.ignore_label) for label in range(256)}
 
 
 def _sources(root: str, folder: str, label_suffix: str) -> list[build_data.Source]:
@@ -58,13 +58,13 @@ def main(argv: Sequence[str]) -> None:
     values = flags.FLAGS
     common.log_unused_flags(values, {"image_format": "Cityscapes' images are *.png"})
     root = values.cityscapes_root
-    reader = label_files.LabelReader(descriptor.load("cityscapes"), remedy=_REMEDY)
+    reader = label_files.LabelReader(descriptors.load("cityscapes"), remedy=_REMEDY)
     label_suffix = _TRAIN_IDS
     labels = os.path.join(glob.escape(root), "gtFine", "*", "*", "*")
     if not glob.glob(labels + _TRAIN_IDS) and glob.glob(labels + _LABEL_IDS):
         logging.info("there are no labelTrainIds; turning labelIds into training ids")
         label_suffix = _LABEL_IDS
-        reader = label_files.LabelReader(reader.dataset, label_map(), remedy=_REMEDY)
+        reader = label_files.LabelReader(reader.descriptor, label_map(), remedy=_REMEDY)
     splits = {split: _sources(root, folder, label_suffix) for split, folder in _SPLITS.items()}
     for split, sources in splits.items():
         if not sources and split == "test_fine":

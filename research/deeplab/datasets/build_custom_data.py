@@ -21,7 +21,7 @@ from absl import flags, logging
 
 from deeplab import common
 from deeplab.cli import script
-from deeplab.datasets import build_data, descriptor, label_files
+from deeplab.datasets import build_data, descriptors, label_files
 from deeplab.datasets.build_voc2012_data import read_lists
 
 _IGNORE = "ignore"
@@ -170,7 +170,7 @@ def parse_label_map(entries: Sequence[str]) -> dict[int, int]:
 
 def _describe(
     values: flags.FlagValues, path: str, sizes: dict[str, int], colors: Colors | None
-) -> descriptor.DatasetDescriptor:
+) -> descriptors.DatasetDescriptor:
     """The data set's descriptor from the flags."""
     names = values.class_names or (colors.names if colors else None)
     known = {
@@ -184,7 +184,7 @@ def _describe(
     if len(set(known.values())) > 1:
         numbers = ", ".join(f"{flag} has {number}" for flag, number in known.items())
         raise ValueError(f"the number of classes is not clear: {numbers}")
-    return descriptor.DatasetDescriptor(
+    return descriptors.DatasetDescriptor(
         name=os.path.splitext(os.path.basename(path))[0],
         num_classes=next(iter(known.values())),
         ignore_label=values.ignore_label,
@@ -265,9 +265,9 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError(f"--descriptor is {path}; the file's name must end in .json")
     colors = read_colors(values.colormap, values.ignore_label) if values.colormap else None
     sizes = {split: len(images) for split, images in splits.items()}
-    dataset = _describe(values, path, sizes, colors)
+    descriptor = _describe(values, path, sizes, colors)
     labels = label_files.LabelReader(
-        dataset,
+        descriptor,
         parse_label_map(values.label_map),
         colors.labels if colors else None,
         remedy="mend the file, or change --num_classes, --ignore_label or --label_map",
@@ -280,7 +280,7 @@ def main(argv: Sequence[str]) -> None:
         build_data.convert(
             split, sources, labels, values.output_dir, values.num_shards, values.num_processes
         )
-    dataset.save(path)
+    descriptor.save(path)
     logging.info("wrote %s; use it as --dataset=%s --dataset_dir=%s", path, path, values.output_dir)
 
 

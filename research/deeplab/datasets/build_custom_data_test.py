@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from deeplab.datasets import build_custom_data, check_data, descriptor
+from deeplab.datasets import build_custom_data, check_data, descriptors
 from deeplab.datasets.conftest import jpeg, png, read_records
 from deeplab.testing import golden
 
@@ -56,7 +56,7 @@ def _label(record):
 
 def test_lists_become_splits_and_a_descriptor(convert, folder):
     convert(_CLASSES)
-    assert descriptor.load(f"{folder}/out/dataset.json") == descriptor.DatasetDescriptor(
+    assert descriptors.load(f"{folder}/out/dataset.json") == descriptors.DatasetDescriptor(
         name="dataset",
         num_classes=3,
         ignore_label=255,
@@ -77,8 +77,8 @@ def test_patterns_become_splits(convert, folder):
 
 def test_the_descriptor_may_lie_elsewhere_and_gives_the_name(convert, folder):
     convert("--num_classes=3", f"--descriptor={folder}/roofs.json")
-    dataset = descriptor.load(f"{folder}/roofs.json")
-    assert (dataset.name, dataset.class_names) == ("roofs", None)
+    descriptor = descriptors.load(f"{folder}/roofs.json")
+    assert (descriptor.name, descriptor.class_names) == ("roofs", None)
 
 
 def test_colours_become_labels_and_the_descriptor_has_them(convert, folder):
@@ -88,9 +88,9 @@ def test_colours_become_labels_and_the_descriptor_has_them(convert, folder):
     for path in (folder / "labels").glob("*/*"):
         path.write_bytes(png(pixels, 8, 2))
     convert(f"--colormap={folder}/colors.json")
-    dataset = descriptor.load(f"{folder}/out/dataset.json")
-    assert dataset.class_names == ("ground", "roof")
-    assert dataset.colormap == ((0, 0, 0), (200, 0, 0))
+    descriptor = descriptors.load(f"{folder}/out/dataset.json")
+    assert descriptor.class_names == ("ground", "roof")
+    assert descriptor.colormap == ((0, 0, 0), (200, 0, 0))
     np.testing.assert_array_equal(_label(_records(folder, "val")[0]), [[0, 1, 1, 255]] * 3)
 
 

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from deeplab.datasets import build_data, descriptor, label_files
+from deeplab.datasets import build_data, descriptors, label_files
 from deeplab.datasets.conftest import describe, jpeg, png, read_records
 from deeplab.testing import golden
 
@@ -27,7 +27,7 @@ _SCRIPTS = (
     "check_data",
     "make_sample_data",
 )
-_READER = label_files.LabelReader(descriptor.DatasetDescriptor("test", 3, 255))
+_READER = label_files.LabelReader(descriptors.DatasetDescriptor("test", 3, 255))
 # 16x16 pixels of (200, 60, 30) as inks, the way Photoshop stores them.
 _CMYK = base64.b64decode(
     "/9j/7gAOQWRvYmUAZAAAAAAA/9sAQwACAQEBAQECAQEBAgICAgIEAwICAgIFBAQDBAYFBgYGBQYGBgcJCAYHCQcGBg"

@@ -14,7 +14,7 @@ from absl import flags, logging
 
 from deeplab import common
 from deeplab.cli import script
-from deeplab.datasets import build_data, descriptor, label_files
+from deeplab.datasets import build_data, descriptors, label_files
 
 _NUM_SHARDS = 4
 _DATA = "./VOCdevkit/VOC2012"
@@ -69,14 +69,14 @@ def read_lists(folder: str) -> dict[str, list[str]]:
     return lists
 
 
-def _warn(lists: dict[str, list[str]], dataset: descriptor.DatasetDescriptor) -> None:
+def _warn(lists: dict[str, list[str]], descriptor: descriptors.DatasetDescriptor) -> None:
     """Says where lists are not what they are known to be."""
     for split, names in lists.items():
-        expected = dataset.split_size(split)
+        expected = descriptor.split_size(split)
         if expected not in (None, len(names)):
             logging.warning(
                 "%s.txt has %d names; the split %s of %s has %d images",
-                *(split, len(names), split, dataset.name, expected),
+                *(split, len(names), split, descriptor.name, expected),
             )
         both = set(names).intersection(lists.get("val", ()))
         if both and split.startswith("train") and not split.startswith("trainval"):
@@ -91,12 +91,12 @@ def main(argv: Sequence[str]) -> None:
     """Converts every list."""
     del argv
     values = flags.FLAGS
-    dataset = descriptor.load(values.dataset)
+    descriptor = descriptors.load(values.dataset)
     labels = label_files.LabelReader(
-        dataset, remedy="mend the file, or name the classes with --dataset=<descriptor>.json"
+        descriptor, remedy="mend the file, or name the classes with --dataset=<descriptor>.json"
     )
     lists = read_lists(values.list_folder)
-    _warn(lists, dataset)
+    _warn(lists, descriptor)
     for split, names in lists.items():
         sources = [
             build_data.Source(

@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 
-from deeplab.datasets import build_voc2012_data, descriptor
+from deeplab.datasets import build_voc2012_data, descriptors
 from deeplab.datasets.conftest import describe, png, read_records
 from deeplab.testing import golden
 
@@ -70,7 +70,7 @@ def test_a_label_that_is_no_class_is_named(run_script, tmp_path):
 
 
 def test_another_descriptor_has_other_classes(run_script, tmp_path):
-    descriptor.DatasetDescriptor("own", 12, 255).save(tmp_path / "own.json")
+    descriptors.DatasetDescriptor("own", 12, 255).save(tmp_path / "own.json")
     with pytest.raises(ValueError, match=r"neither a class \(0 to 11\)"):
         _convert(
             run_script,

@@ -18,7 +18,7 @@ from absl import flags
 
 from deeplab import common
 from deeplab.cli import script
-from deeplab.datasets import build_data, descriptor, label_files
+from deeplab.datasets import build_data, descriptors, label_files
 from deeplab.utils import reports
 
 # So many sizes are listed.
@@ -70,13 +70,13 @@ class Statistics:
     digests: dict[bytes, str] = dataclasses.field(default_factory=dict)
 
     def add(
-        self, record: bytes, dataset: descriptor.DatasetDescriptor, sizes_told: bool = True
+        self, record: bytes, descriptor: descriptors.DatasetDescriptor, sizes_told: bool = True
     ) -> str:
         """Checks a record and counts it.
 
         Args:
             record: a serialized `tf.train.Example`.
-            dataset: its data set.
+            descriptor: its data set.
             sizes_told: whether what it tells of the image's size, which training does not read,
                 must be true.
 
@@ -109,13 +109,13 @@ class Statistics:
         self.digests[hashlib.sha1(image).digest()] = name
         if data := of_bytes("image/segmentation/class/encoded"):
             try:
-                self._add_label(data, size, dataset)
+                self._add_label(data, size, descriptor)
             except ValueError as error:
                 raise ValueError(f"({name}) has a label that {error}") from None
         return name
 
     def _add_label(
-        self, data: bytes, size: tuple[int, int], dataset: descriptor.DatasetDescriptor
+        self, data: bytes, size: tuple[int, int], descriptor: descriptors.DatasetDescriptor
     ) -> None:
         indices = label_files.read_indices(data)
         if indices.shape != size:
@@ -129,11 +129,11 @@ class Statistics:
                 " data again with build_voc2012_data or build_custom_data"
             )
         remedy = "name the right --dataset, or convert the data again (build_custom_data)"
-        counts = label_files.LabelReader(dataset, remedy=remedy).check(indices)
+        counts = label_files.LabelReader(descriptor, remedy=remedy).check(indices)
         self.num_labels += 1
         self.pixels += counts
         self.images += counts > 0
-        self.pixels_where_seen[counts > 0] += counts.sum() - counts[dataset.ignore_label]
+        self.pixels_where_seen[counts > 0] += counts.sum() - counts[descriptor.ignore_label]
 
 
 def _check_image(data: bytes, name: str) -> tuple[int, int]:
@@ -149,7 +149,7 @@ def _check_image(data: bytes, name: str) -> tuple[int, int]:
 
 
 def class_weights(
-    statistics: Statistics, dataset: descriptor.DatasetDescriptor
+    statistics: Statistics, descriptor: descriptors.DatasetDescriptor
 ) -> np.ndarray | None:
     """Weights that balance the classes: median frequency balancing (Eigen & Fergus, 2015).
 
@@ -158,23 +158,23 @@ def class_weights(
 
     Args:
         statistics: counts of the training split.
-        dataset: its descriptor.
+        descriptor: its descriptor.
 
     Returns:
         float64 [num_classes]; None where no class is seen.
     """
-    pixels = statistics.pixels[: dataset.num_classes]
+    pixels = statistics.pixels[: descriptor.num_classes]
     seen = pixels > 0
-    seen[dataset.ignore_label : dataset.ignore_label + 1] = False
+    seen[descriptor.ignore_label : descriptor.ignore_label + 1] = False
     if not seen.any():
         return None
-    frequency = pixels[seen] / statistics.pixels_where_seen[: dataset.num_classes][seen]
-    weights = np.ones(dataset.num_classes)
+    frequency = pixels[seen] / statistics.pixels_where_seen[: descriptor.num_classes][seen]
+    weights = np.ones(descriptor.num_classes)
     weights[seen] = np.median(frequency) / frequency
     return weights
 
 
-def report(split: str, statistics: Statistics, dataset: descriptor.DatasetDescriptor) -> str:
+def report(split: str, statistics: Statistics, descriptor: descriptors.DatasetDescriptor) -> str:
     """The statistics of a split as text."""
     sizes = statistics.sizes.most_common(_LISTED_SIZES)
     listed = ", ".join(f"{width}x{height} ({count})" for (height, width), count in sizes)
@@ -183,65 +183,65 @@ def report(split: str, statistics: Statistics, dataset: descriptor.DatasetDescri
         f"{split}: {statistics.num_images} images, {statistics.num_labels} with a label",
         f"width x height: {listed}" + (f" and {others} other sizes" if others else ""),
     ]
-    expected = dataset.split_size(split)
+    expected = descriptor.split_size(split)
     if expected not in (None, statistics.num_images):
         lines.append(f"note: the descriptor says {expected} images")
     if statistics.num_labels:
-        lines += ["", _class_table(statistics, dataset), *_remarks(statistics, dataset)]
+        lines += ["", _class_table(statistics, descriptor), *_remarks(statistics, descriptor)]
     return "\n".join(lines)
 
 
-def class_name(dataset: descriptor.DatasetDescriptor, label: int) -> str:
+def class_name(descriptor: descriptors.DatasetDescriptor, label: int) -> str:
     """The number of a class and, where it is known, its name."""
-    return f"{label} {dataset.class_names[label]}" if dataset.class_names else str(label)
+    return f"{label} {descriptor.class_names[label]}" if descriptor.class_names else str(label)
 
 
-def _class_table(statistics: Statistics, dataset: descriptor.DatasetDescriptor) -> str:
+def _class_table(statistics: Statistics, descriptor: descriptors.DatasetDescriptor) -> str:
     total = statistics.pixels.sum()
-    labels = [label for label in range(dataset.num_classes) if label != dataset.ignore_label]
-    names = [class_name(dataset, label) for label in labels]
+    labels = [label for label in range(descriptor.num_classes) if label != descriptor.ignore_label]
+    names = [class_name(descriptor, label) for label in labels]
     rows = [
         (name, reports.percent(statistics.pixels[label] / total), str(statistics.images[label]))
         for label, name in zip(
-            [*labels, dataset.ignore_label],
-            [*names, f"{dataset.ignore_label} (ignored)"],
+            [*labels, descriptor.ignore_label],
+            [*names, f"{descriptor.ignore_label} (ignored)"],
             strict=True,
         )
     ]
     return reports.format_table(("label", "pixels %", "images"), rows)
 
 
-def classes_seen(statistics: Statistics, dataset: descriptor.DatasetDescriptor) -> list[int]:
+def classes_seen(statistics: Statistics, descriptor: descriptors.DatasetDescriptor) -> list[int]:
     """The classes that any counted pixel has, without the ignore label."""
-    labels = [label for label in range(dataset.num_classes) if label != dataset.ignore_label]
+    labels = [label for label in range(descriptor.num_classes) if label != descriptor.ignore_label]
     return [label for label in labels if statistics.pixels[label]]
 
 
-def _remarks(statistics: Statistics, dataset: descriptor.DatasetDescriptor) -> list[str]:
-    labels = [label for label in range(dataset.num_classes) if label != dataset.ignore_label]
-    seen = classes_seen(statistics, dataset)
+def _remarks(statistics: Statistics, descriptor: descriptors.DatasetDescriptor) -> list[str]:
+    labels = [label for label in range(descriptor.num_classes) if label != descriptor.ignore_label]
+    seen = classes_seen(statistics, descriptor)
     lines = []
     if not seen:
         lines.append("warning: every pixel is ignored; there is nothing to learn")
     elif len(seen) == 1:
-        lines.append(f"warning: every pixel that counts is {class_name(dataset, seen[0])}")
+        lines.append(f"warning: every pixel that counts is {class_name(descriptor, seen[0])}")
     elif len(seen) < len(labels):
-        never = ", ".join(class_name(dataset, label) for label in labels if label not in seen)
+        never = ", ".join(class_name(descriptor, label) for label in labels if label not in seen)
         lines.append(f"never seen: {never}")
     return lines
 
 
-def _check_split(split: str, folder: str, dataset: descriptor.DatasetDescriptor) -> Statistics:
-    from deeplab.datasets import records, shards
+def _check_split(split: str, folder: str, descriptor: descriptors.DatasetDescriptor) -> Statistics:
+    from deeplab.datasets import record_files, shards
 
-    paths = records.find_files(folder, dataset.split_patterns(split))
+    paths = record_files.find_files(folder, descriptor.split_patterns(split))
     shards.check_complete(paths)
-    found = records.Records(paths)
+    found = record_files.RecordFiles(paths)
     statistics = Statistics()
     with build_data.progress(f"{split}: checking", len(found)) as advance:
         for index in range(len(found)):
             try:
-                statistics.add(found[index], dataset)
+                statistics.add(found[index], descriptor)
             except ValueError as error:
                 raise ValueError(f"{found.describe(index)} {error}") from None
             advance()
@@ -267,7 +267,7 @@ def main(argv: Sequence[str]) -> None:
     from deeplab.datasets import shards
 
     values = flags.FLAGS
-    dataset = descriptor.load(values.dataset)
+    descriptor = descriptors.load(values.dataset)
     splits = values.split or shards.splits(values.dataset_dir)
     if not splits:
         raise ValueError(
@@ -276,9 +276,9 @@ def main(argv: Sequence[str]) -> None:
         )
     statistics = {}
     for split in splits:
-        statistics[split] = _check_split(split, values.dataset_dir, dataset)
-        print(report(split, statistics[split], dataset))
-        weights = class_weights(statistics[split], dataset)
+        statistics[split] = _check_split(split, values.dataset_dir, descriptor)
+        print(report(split, statistics[split], descriptor))
+        weights = class_weights(statistics[split], descriptor)
         if split.startswith("train") and weights is not None:
             print("\nclass weights (median frequency balancing), to use where rare classes fail:")
             print(" ".join(f"--label_weights={weight:.4g}" for weight in weights))

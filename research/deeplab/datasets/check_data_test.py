@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab.datasets import build_data, check_data, descriptor, shards
+from deeplab.datasets import build_data, check_data, descriptors, shards
 from deeplab.datasets.conftest import jpeg, png
 from deeplab.testing import golden
 
-_DATASET = descriptor.DatasetDescriptor(
+_DATASET = descriptors.DatasetDescriptor(
     "roofs", 4, 255, {"train": 2, "val": 1}, ("ground", "roof", "road", "tree")
 )
 _FIRST = np.array([[0, 0, 0, 1, 1, 255, 255, 255]])
@@ -75,10 +75,10 @@ def test_only_training_splits_get_weights(check, tmp_path, capsys):
 
 
 def test_an_ignored_class_takes_no_part_in_the_weights():
-    dataset = descriptor.DatasetDescriptor("ade", 3, 0)
+    descriptor = descriptors.DatasetDescriptor("ade", 3, 0)
     statistics = check_data.Statistics()
-    statistics.add(_record(np.array([[0, 0, 0, 0, 0, 1, 2, 2]])), dataset)
-    np.testing.assert_allclose(check_data.class_weights(statistics, dataset), [1, 1.5, 0.75])
+    statistics.add(_record(np.array([[0, 0, 0, 0, 0, 1, 2, 2]])), descriptor)
+    np.testing.assert_allclose(check_data.class_weights(statistics, descriptor), [1, 1.5, 0.75])
 
 
 def test_the_official_records_pass(run_script, capsys):

@@ -10,8 +10,8 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab import input_preprocess
-from deeplab.datasets import records
-from deeplab.datasets.descriptor import DatasetDescriptor
+from deeplab.datasets import record_files
+from deeplab.datasets.descriptors import DatasetDescriptor
 
 _FEATURES = {
     "image/encoded": tf.io.FixedLenFeature([], tf.string, ""),
@@ -42,7 +42,7 @@ class Dataset:
     Attributes:
         descriptor: what the data set is.
         split_name: the split.
-        records: its records.
+        files: the records of its files, to be read by number.
         paths: its files.
 
     Reference: official `data_generator.Dataset`.
@@ -91,8 +91,8 @@ class Dataset:
         self.descriptor = descriptor
         self.split_name = split_name
         patterns = descriptor.split_patterns(split_name)
-        self.records = records.Records(records.find_files(dataset_dir, patterns))
-        self.paths = self.records.paths
+        self.files = record_files.RecordFiles(record_files.find_files(dataset_dir, patterns))
+        self.paths = self.files.paths
         expected = descriptor.split_size(split_name)
         if expected is not None and expected != len(self):
             logging.warning(
@@ -118,7 +118,7 @@ class Dataset:
 
     def __len__(self) -> int:
         """Number of images."""
-        return len(self.records)
+        return len(self.files)
 
     def training(
         self,
@@ -165,8 +165,8 @@ class Dataset:
             raise ValueError(f"shard is {shard}; it must be from 0 to {num_shards - 1}")
         if start_step < 0:
             raise ValueError(f"start_step is {start_step}; it must be at least 0")
-        if self.records.total_bytes <= self._cache_bytes:
-            self.records.load()
+        if self.files.total_bytes <= self._cache_bytes:
+            self.files.load()
 
         samples = self._sample_numbers(start_step * batch_size)
         if num_shards > 1:
@@ -215,7 +215,7 @@ class Dataset:
         """Within it, an operation's error that is due to a bad record says which it is.
 
         Operations do not know the record that they fail on, so that all are checked then. Use it
-        around what takes a batch: `with dataset.named_errors(): batch = next(batches)`.
+        around what takes a batch: `with records.named_errors(): batch = next(batches)`.
 
         Args:
             labels_required: whether a record without a label is a bad one.
@@ -242,7 +242,7 @@ class Dataset:
         """
 
         def decoded(record: tf.Tensor) -> tf.Tensor:
-            _decode(self.records.read(record), self._absent_label(labels_required))
+            _decode(self.files.read(record), self._absent_label(labels_required))
             return record
 
         good = (
@@ -276,7 +276,7 @@ class Dataset:
         )
 
     def _training_sample(self, sample: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
-        features, image, label = _decode(self.records.read(record), absent_label=None)
+        features, image, label = _decode(self.files.read(record), absent_label=None)
         image, label = input_preprocess.preprocess_for_training(
             image, label, [self._seed, sample], **self._preprocessing, **self._scaling
         )
@@ -284,7 +284,7 @@ class Dataset:
 
     def _evaluation_sample(self, record: tf.Tensor, labels_required: bool) -> dict[str, tf.Tensor]:
         features, image, label = _decode(
-            self.records.read(record), self._absent_label(labels_required)
+            self.files.read(record), self._absent_label(labels_required)
         )
         original_image, image, label = input_preprocess.preprocess_for_evaluation(
             image, label, **self._preprocessing
@@ -299,8 +299,8 @@ class Dataset:
 
     def _fault(self, record: int) -> str:
         """What is wrong with a bad record."""
-        example = self.records[record]  # Says itself that a record is corrupt.
-        where = self.records.describe(record)
+        example = self.files[record]  # Says itself that a record is corrupt.
+        where = self.files.describe(record)
         try:
             features = tf.io.parse_single_example(example, _FEATURES)
         except _RECORD_ERRORS:
@@ -330,7 +330,7 @@ def pairs(batches: tf.data.Dataset) -> tf.data.Dataset:
     """The images and labels of a `Dataset`'s batches, as `keras.Model.fit` takes them.
 
     Example:
-        net.fit(pairs(dataset.training(8)), steps_per_epoch=100, epochs=3)
+        net.fit(pairs(records.training(8)), steps_per_epoch=100, epochs=3)
 
     Args:
         batches: of `Dataset.training` or `Dataset.evaluation`.

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab.datasets import data_generator
-from deeplab.datasets.descriptor import DatasetDescriptor
+from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.testing import golden
 
 MEAN_PIXEL = (123.15, 115.9, 103.06)

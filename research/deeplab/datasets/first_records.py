@@ -12,29 +12,29 @@ _RECORDS = 32
 _MUCH_IGNORED = 0.8
 
 
-def check(dataset: Dataset) -> None:
+def check(records: Dataset) -> None:
     """Checks records from all over a split; `check_data` checks every one.
 
     Logs how many classes there are in them, and what share of the pixels is ignored. Warns if that
     is large, or if there is only one class.
 
     Args:
-        dataset: the split.
+        records: the split.
 
     Raises:
         ValueError: a record is bad or has no label, a label is neither a class nor the ignore label
             (the message names file, image and values), or all pixels of these records are ignored.
     """
-    records, descriptor = dataset.records, dataset.descriptor
+    files, descriptor = records.files, records.descriptor
     statistics = check_data.Statistics()
-    for index in np.unique(np.linspace(0, len(records) - 1, _RECORDS).astype(int)):
+    for index in np.unique(np.linspace(0, len(files) - 1, _RECORDS).astype(int)):
         try:
-            name = statistics.add(records[int(index)], descriptor, sizes_told=False)
+            name = statistics.add(files[int(index)], descriptor, sizes_told=False)
             if statistics.num_labels < statistics.num_images:
                 raise ValueError(f"({name}) has no label (is that the right split?)")
         except ValueError as error:
-            raise ValueError(f"{records.describe(int(index))} {error}") from None
-    where = f"{statistics.num_images} of the {len(records)} records of {dataset.split_name}"
+            raise ValueError(f"{files.describe(int(index))} {error}") from None
+    where = f"{statistics.num_images} of the {len(records)} records of {records.split_name}"
     ignored = statistics.pixels[descriptor.ignore_label] / statistics.pixels.sum()
     seen = check_data.classes_seen(statistics, descriptor)
     if not seen:

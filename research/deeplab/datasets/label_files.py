@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import cv2
 import numpy as np
 
-from deeplab.datasets.descriptor import MAX_LABEL, DatasetDescriptor
+from deeplab.datasets.descriptors import MAX_LABEL, DatasetDescriptor
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
@@ -155,13 +155,13 @@ class LabelReader:
     """Reads label files and checks their values.
 
     Attributes:
-        dataset: tells which values are labels.
+        descriptor: tells which values are labels.
         label_map: values to replace, and by what.
         colors: label of each colour (red, green, blue); files then hold colours, not values.
         remedy: which flags change what is a label; ends the error about a value that is none.
     """
 
-    dataset: DatasetDescriptor
+    descriptor: DatasetDescriptor
     label_map: Mapping[int, int] = dataclasses.field(default_factory=dict)
     colors: Mapping[tuple[int, int, int], int] | None = None
     remedy: str = "another descriptor has other classes"
@@ -201,11 +201,12 @@ class LabelReader:
         """
         counts = np.bincount(indices.ravel(), minlength=MAX_LABEL + 1)
         values = np.flatnonzero(counts)
-        wrong = [value for value in values if not self.dataset.is_label(value)]
+        wrong = [value for value in values if not self.descriptor.is_label(value)]
         if wrong:
+            known = self.descriptor
             raise ValueError(
-                f"has values that are neither a class (0 to {self.dataset.num_classes - 1}) nor the"
-                f" ignore label ({self.dataset.ignore_label}):"
+                f"has values that are neither a class (0 to {known.num_classes - 1}) nor the"
+                f" ignore label ({known.ignore_label}):"
                 f" {_listed([(str(value), counts[value]) for value in wrong])}; {self.remedy}"
             )
         return counts

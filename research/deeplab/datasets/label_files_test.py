@@ -2,14 +2,14 @@ import cv2
 import numpy as np
 import pytest
 
-from deeplab.datasets import descriptor, label_files
+from deeplab.datasets import descriptors, label_files
 from deeplab.datasets.conftest import png
 from deeplab.testing import golden
 from deeplab.utils import get_dataset_colormap
 
 _VALUES = np.arange(12).reshape(3, 4)
 _PALETTE = np.random.default_rng(0).integers(0, 256, (256, 3)).astype(np.uint8)
-_DATASET = descriptor.DatasetDescriptor("test", num_classes=3, ignore_label=255)
+_DATASET = descriptors.DatasetDescriptor("test", num_classes=3, ignore_label=255)
 
 
 def _decode(data):
@@ -126,7 +126,7 @@ def test_wrong_values_of_sixteen_bits_are_not_taken_for_others(tmp_path):
 
 
 def test_an_ignore_label_may_be_a_class(tmp_path):
-    ade = descriptor.load("ade20k")
+    ade = descriptors.load("ade20k")
     label_files.LabelReader(ade).read(_label(tmp_path, png(np.array([[0, 150]]))))
     with pytest.raises(ValueError, match=r"255 \(1 pixel\)"):
         label_files.LabelReader(ade).read(_label(tmp_path, png(np.array([[0, 255]]))))

@@ -18,7 +18,7 @@ from absl import flags, logging
 
 from deeplab import common
 from deeplab.cli import script
-from deeplab.datasets import build_data, descriptor, label_files
+from deeplab.datasets import build_data, descriptors, label_files
 from deeplab.utils import files, get_dataset_colormap
 
 CLASS_NAMES = ("background", "disc", "square", "triangle", "star", "cross")
@@ -190,7 +190,7 @@ def main(argv: Sequence[str]) -> None:
     for split, listed in lists.items():
         text = "".join(f"{name}\n" for name in listed)
         files.write_text(path("ImageSets", "Segmentation", f"{split}.txt"), text)
-    descriptor.DatasetDescriptor(
+    descriptors.DatasetDescriptor(
         name="sample",
         num_classes=len(CLASS_NAMES),
         ignore_label=IGNORE_LABEL,

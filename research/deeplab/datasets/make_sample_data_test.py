@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from deeplab.datasets import build_voc2012_data, descriptor, label_files, make_sample_data
+from deeplab.datasets import build_voc2012_data, descriptors, label_files, make_sample_data
 from deeplab.datasets.conftest import read_records
 from deeplab.utils import get_dataset_colormap
 
@@ -53,11 +53,11 @@ def test_it_has_the_layout_of_voc_and_converts(make, run_script, tmp_path):
         f"--dataset={folder}/sample.json",
         f"--output_dir={tmp_path}/records",
     )
-    dataset = descriptor.load(f"{folder}/sample.json")
-    for split, size in dataset.splits_to_sizes.items():
+    descriptor = descriptors.load(f"{folder}/sample.json")
+    for split, size in descriptor.splits_to_sizes.items():
         paths = (tmp_path / "records").glob(f"{split}-*")
         assert sum(len(list(read_records(path))) for path in paths) == size
-    assert dataset.splits_to_sizes == {"train": 6, "val": 2, "trainval": 8}
+    assert descriptor.splits_to_sizes == {"train": 6, "val": 2, "trainval": 8}
 
 
 def test_labels_have_the_palette_of_voc_and_a_border_around_objects(make):

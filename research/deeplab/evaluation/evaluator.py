@@ -61,8 +61,8 @@ class Evaluator:
         Raises:
             ValueError: a record cannot be read, or a label is no class; the message names it.
         """
-        dataset = self._records.descriptor
-        metrics = SegmentationMetrics(dataset.num_classes, dataset.ignore_label)
+        descriptor = self._records.descriptor
+        metrics = SegmentationMetrics(descriptor.num_classes, descriptor.ignore_label)
         progress = Progress("evaluated", len(self._records))
         with self._records.named_errors():
             for batch in self._records.evaluation(self._batch_size):

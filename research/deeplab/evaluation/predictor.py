@@ -9,14 +9,14 @@ from absl import flags, logging
 from deeplab import common, model
 from deeplab.core import dense_crf, depthwise
 from deeplab.core.crf_options import CrfOptions
-from deeplab.datasets.descriptor import DatasetDescriptor
+from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.utils import checkpoint
 
 
 def trained_options(
     flag_values: flags.FlagValues,
     path: str,
-    dataset: DatasetDescriptor,
+    descriptor: DatasetDescriptor,
     crop_size: Sequence[int | str],
 ) -> common.ModelOptions:
     """The options of the network in a checkpoint, adjusted as a script's flags ask for.
@@ -26,7 +26,7 @@ def trained_options(
     Args:
         flag_values: parsed flags.
         path: prefix of the checkpoint.
-        dataset: what `--dataset` names.
+        descriptor: what `--dataset` names.
         crop_size: (height, width) that images are padded to.
 
     Returns:
@@ -38,14 +38,14 @@ def trained_options(
     stored = checkpoint.load_options(path)
     if stored is None:
         logging.info("no %s beside %s: the flags define the network", common.OPTIONS_FILE, path)
-    elif stored.num_classes != dataset.num_classes:
+    elif stored.num_classes != descriptor.num_classes:
         raise ValueError(
             f"{path} was trained for {stored.num_classes} classes, but"
-            f" --dataset={flag_values['dataset'].value} has {dataset.num_classes}: name the data"
+            f" --dataset={flag_values['dataset'].value} has {descriptor.num_classes}: name the data"
             " set that it was trained on"
         )
     return common.ModelOptions.from_flags(
-        flag_values, stored=stored, num_classes=dataset.num_classes, crop_size=crop_size
+        flag_values, stored=stored, num_classes=descriptor.num_classes, crop_size=crop_size
     )
 
 

@@ -9,15 +9,15 @@ import tensorflow as tf
 from deeplab import eval as eval_script
 from deeplab import model
 from deeplab.core import crf_options, dense_crf
-from deeplab.datasets import descriptor
+from deeplab.datasets import descriptors
 from deeplab.evaluation import predictor
 from deeplab.testing import tiny
 from deeplab.utils import checkpoint
 
 
-def _options(path, *arguments, dataset=tiny.DATASET):
+def _options(path, *arguments, descriptor=tiny.DATASET):
     flag_values = tiny.parse(eval_script, arguments)
-    return predictor.trained_options(flag_values, path, dataset, flag_values.eval_crop_size)
+    return predictor.trained_options(flag_values, path, descriptor, flag_values.eval_crop_size)
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +51,11 @@ def test_a_flag_that_contradicts_the_trained_network_is_an_error(path):
 
 
 def test_a_data_set_with_other_classes_is_an_error_that_names_the_flag(path):
-    pascal = descriptor.load("pascal_voc_seg")
+    pascal = descriptors.load("pascal_voc_seg")
     with pytest.raises(
         ValueError, match="trained for 4 classes, but --dataset=pascal_voc_seg has 21: name the"
     ):
-        _options(path, dataset=pascal)
+        _options(path, descriptor=pascal)
 
 
 def test_without_stored_options_the_flags_define_the_network(net, tmp_path, caplog):

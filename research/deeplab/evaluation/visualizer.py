@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab.core import utils
-from deeplab.datasets.descriptor import DatasetDescriptor
+from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.evaluation.predictor import Predictor
 from deeplab.utils import get_dataset_colormap, save_annotation
 from deeplab.utils.progress import Progress
@@ -50,7 +50,7 @@ class Visualizer:
     def __init__(
         self,
         predictor: Predictor,
-        dataset: DatasetDescriptor,
+        descriptor: DatasetDescriptor,
         vis_logdir: str,
         *,
         colormap: str | None = None,
@@ -61,7 +61,7 @@ class Visualizer:
 
         Args:
             predictor: the network.
-            dataset: names and colours of the classes, and the labels that an evaluation server
+            descriptor: names and colours of the classes, and the labels that an evaluation server
                 wants in raw predictions.
             vis_logdir: where the folders of results are made.
             colormap: name of an official colour map. None: the data set's colours.
@@ -72,17 +72,17 @@ class Visualizer:
             ValueError: the colour map is unknown or has too few colours.
         """
         self._predictor = predictor
-        self._dataset = dataset
+        self._descriptor = descriptor
         self._results = os.path.join(vis_logdir, RESULTS)
         self._raw_results = os.path.join(vis_logdir, RAW_RESULTS)
         if colormap is None:
-            self._colormap = dataset.label_colors()
+            self._colormap = descriptor.label_colors()
         else:
             self._colormap = get_dataset_colormap.create_label_colormap(colormap)
-        if len(self._colormap) < dataset.num_classes:
+        if len(self._colormap) < descriptor.num_classes:
             raise ValueError(
                 f"--colormap_type={colormap} has {len(self._colormap)} colours for the"
-                f" {dataset.num_classes} classes of {dataset.name}; leave the flag out"
+                f" {descriptor.num_classes} classes of {descriptor.name}; leave the flag out"
             )
         self._also_save_raw_predictions = also_save_raw_predictions
         self._name_by_image = name_by_image
@@ -140,7 +140,7 @@ class Visualizer:
                     image = utils.resize_bilinear(tf.constant(image[np.newaxis]), size)[0].numpy()
                     maps = [None if each is None else _resize_label(each, size) for each in maps]
                 prediction, label, before = maps
-                if label is not None and (label == self._dataset.ignore_label).all():
+                if label is not None and (label == self._descriptor.ignore_label).all():
                     label = None
                 name = os.path.basename(batch["image_name"][index].decode())
                 yield _Sample(name, image.astype(np.uint8), prediction, label, before)
@@ -158,8 +158,8 @@ class Visualizer:
             colormap,
             label=sample.label,
             unrefined=sample.unrefined,
-            class_names=self._dataset.class_names,
-            ignore_label=self._dataset.ignore_label,
+            class_names=self._descriptor.class_names,
+            ignore_label=self._descriptor.ignore_label,
         )
         for title, picture in (("overlay", overlay), ("panel", panel)):
             save_annotation.write_png(os.path.join(folder, f"{stem}_{title}.png"), picture)
@@ -173,9 +173,9 @@ class Visualizer:
             )
         names.add(sample.name)
         labels = sample.prediction
-        if self._dataset.train_id_to_eval_id is not None:
+        if self._descriptor.train_id_to_eval_id is not None:
             # One for each class: a network predicts nothing else, the ignore label neither.
-            labels = np.array(self._dataset.train_id_to_eval_id)[labels]
+            labels = np.array(self._descriptor.train_id_to_eval_id)[labels]
         save_annotation.save_annotation(labels, self._raw_results, sample.name, add_colormap=False)
 
 

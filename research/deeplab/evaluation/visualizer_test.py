@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common
-from deeplab.datasets import descriptor
+from deeplab.datasets import descriptors
 from deeplab.datasets.data_generator import Dataset
 from deeplab.evaluation import predictor, visualizer
 from deeplab.testing import tiny
@@ -53,10 +53,10 @@ def _batches(folder, batch_size=1, labelled=True, names=_SIZES, **options):
     return records.evaluation(batch_size, labels_required=labelled)
 
 
-def _run(tmp_path, batches, stand_in=None, dataset=tiny.DATASET, **options):
+def _run(tmp_path, batches, stand_in=None, descriptor=tiny.DATASET, **options):
     stand_in = stand_in or _StandIn()
     logdir = tmp_path / "vis"
-    visualizer.Visualizer(stand_in, dataset, str(logdir), **options).run(batches, 3)
+    visualizer.Visualizer(stand_in, descriptor, str(logdir), **options).run(batches, 3)
     return logdir
 
 
@@ -109,7 +109,7 @@ def test_raw_predictions_of_one_name_are_told(tmp_path, caplog):
 
 
 def test_cityscapes_raw_predictions_are_the_ids_of_the_server(tmp_path):
-    cityscapes = descriptor.load("cityscapes")
+    cityscapes = descriptors.load("cityscapes")
     logdir = _run(
         tmp_path,
         _batches(tmp_path, labelled=False),
@@ -187,7 +187,7 @@ def test_a_named_colour_map_counts(tmp_path):
 
 
 def test_a_colour_map_with_too_few_colours_is_an_error(tmp_path):
-    many = descriptor.DatasetDescriptor(name="many", num_classes=200, ignore_label=255)
+    many = descriptors.DatasetDescriptor(name="many", num_classes=200, ignore_label=255)
     with pytest.raises(ValueError, match="--colormap_type=ade20k has 151 colours for the 200"):
         visualizer.Visualizer(_StandIn(200), many, str(tmp_path), colormap="ade20k")
 

@@ -12,7 +12,7 @@ from absl import logging
 
 from deeplab import common, model
 from deeplab.core.crf_options import CrfOptions
-from deeplab.datasets.descriptor import DatasetDescriptor
+from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.export import inference_graph, saved_model
 from deeplab.utils import checkpoint, files
 
@@ -139,7 +139,7 @@ def export_saved_model(
     inference_scales: Sequence[float] = (1.0,),
     add_flipped_images: bool = False,
     crf: CrfOptions | None = None,
-    dataset: DatasetDescriptor | None = None,
+    descriptor: DatasetDescriptor | None = None,
 ) -> None:
     """Writes a SavedModel with the signatures of `inference_graph.signatures`.
 
@@ -151,7 +151,7 @@ def export_saved_model(
         inference_scales: scales at which the images are looked at.
         add_flipped_images: also look at the images flipped left to right.
         crf: refine the predictions with a dense CRF.
-        dataset: what the network was trained on.
+        descriptor: what the network was trained on.
 
     Raises:
         ValueError: something else is at that path, or what was written computes something else
@@ -169,8 +169,8 @@ def export_saved_model(
             signatures = inference_graph.signatures(net, *seeing)
             tf.saved_model.save(module, temporary, signatures=signatures)
         checkpoint.save_options(temporary, net.options)
-        if dataset:
-            dataset.save(os.path.join(temporary, saved_model.DATASET_FILE))
+        if descriptor:
+            descriptor.save(os.path.join(temporary, saved_model.DATASET_FILE))
         for name, outputs in _run_saved_model(temporary, images):
             _compare(f"{path}, signature {name}", outputs, expected)
 

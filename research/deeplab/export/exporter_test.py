@@ -11,13 +11,13 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.datasets import descriptor
+from deeplab.datasets import descriptors
 from deeplab.export import exporter, inference_graph
 from deeplab.testing import golden
 from deeplab.utils import checkpoint
 
 OPTIONS = common.ModelOptions(depth_multiplier=0.35, crop_size=(65, 65))
-VOC = descriptor.load("pascal_voc_seg")
+VOC = descriptors.load("pascal_voc_seg")
 FACTS, ARRAYS = golden.misc("export")
 
 # Runs a SavedModel as one who has TensorFlow and nothing of this project.
@@ -58,7 +58,7 @@ def net() -> model.DeepLab:
 @pytest.fixture(scope="module")
 def export(net, tmp_path_factory) -> pathlib.Path:
     path = tmp_path_factory.mktemp("exports") / "new" / "1"
-    exporter.export_saved_model(net, str(path), dataset=VOC)
+    exporter.export_saved_model(net, str(path), descriptor=VOC)
     return path
 
 
@@ -138,7 +138,7 @@ class TestSavedModel:
 
     def test_says_what_it_holds(self, export):
         assert checkpoint.load_options(str(export)) == OPTIONS
-        assert descriptor.load(str(export / "dataset.json")) == VOC
+        assert descriptors.load(str(export / "dataset.json")) == VOC
 
     @pytest.mark.slow
     def test_scales_and_flips_are_in_it(self, net, tmp_path):

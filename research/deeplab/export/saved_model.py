@@ -5,7 +5,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from deeplab.datasets import descriptor
+from deeplab.datasets import descriptors
 
 # What was known of the classes when the network was exported.
 DATASET_FILE = "dataset.json"
@@ -22,7 +22,7 @@ class SavedModel:
 
     Attributes:
         num_classes: the number of classes.
-        dataset: the data set that was exported with it; None where there is none.
+        descriptor: the data set that was exported with it; None where there is none.
     """
 
     def __init__(self, path: str):
@@ -50,7 +50,7 @@ class SavedModel:
             )
         self.num_classes = outputs[_PROBABILITIES].shape[-1]
         file = os.path.join(path, DATASET_FILE)
-        self.dataset = descriptor.load(file) if os.path.exists(file) else None
+        self.descriptor = descriptors.load(file) if os.path.exists(file) else None
         # The signature's variables live as long as what was loaded does.
         self._loaded = loaded
 

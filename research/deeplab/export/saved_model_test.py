@@ -23,10 +23,10 @@ class TestSavedModel:
     def test_predicts_as_the_network(self, tmp_path):
         net = tiny.network()
         path = str(tmp_path / "export")
-        exporter.export_saved_model(net, path, dataset=tiny.DATASET)
+        exporter.export_saved_model(net, path, descriptor=tiny.DATASET)
         network = saved_model.SavedModel(path)
         assert network.num_classes == 4
-        assert network.dataset == tiny.DATASET
+        assert network.descriptor == tiny.DATASET
         for size in ((33, 33), (40, 50)):
             image = tiny.picture(*size)
             labels, _ = model.predict_labels(net, image[np.newaxis])

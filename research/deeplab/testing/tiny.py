@@ -16,7 +16,7 @@ from absl import flags
 
 from deeplab import common, model
 from deeplab.core import mobilenet_v2, nas_genotypes, resnet_v1_beta, training_hooks
-from deeplab.datasets.descriptor import DatasetDescriptor
+from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.testing import golden
 from deeplab.utils import checkpoint
 

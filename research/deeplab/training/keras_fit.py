@@ -27,7 +27,7 @@ class TrainableDeepLab(model.DeepLab):
     Example:
         net = TrainableDeepLab(common.ModelOptions(num_classes=21))
         net.compile(TrainOptions(training_number_of_steps=600), ignore_label=255)
-        net.fit(data_generator.pairs(dataset.training(8)), steps_per_epoch=200, epochs=3)
+        net.fit(data_generator.pairs(records.training(8)), steps_per_epoch=200, epochs=3)
     """
 
     def compile(

@@ -24,7 +24,7 @@ class Trainer:
     Example:
         trainer = Trainer(net, TrainOptions(training_number_of_steps=600), ignore_label=255)
         trainer.open("train_log", initial_checkpoint="pascal/model.ckpt")
-        trainer.train(dataset.training(batch_size=8, start_step=trainer.step))
+        trainer.train(records.training(batch_size=8, start_step=trainer.step))
     """
 
     def __init__(self, net: model.DeepLab, options: TrainOptions, ignore_label: int):

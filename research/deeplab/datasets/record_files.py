@@ -42,7 +42,7 @@ def find_files(folder: str, patterns: Sequence[str]) -> list[str]:
     raise FileNotFoundError(f"no file matches {wanted}; the folder holds {listed}{more}")
 
 
-class Records:
+class RecordFiles:
     """The records of TFRecord files, numbered through in the order of files and records.
 
     Only the headers of the records are read at first, whose checksums are verified; that of a

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from deeplab.datasets import descriptor
+from deeplab.datasets import descriptors
 from deeplab.testing import golden
 from deeplab.utils import get_dataset_colormap
 
@@ -18,10 +18,10 @@ def _write(path, **fields):
     return str(path)
 
 
-@pytest.mark.parametrize("name", descriptor.NAMES)
+@pytest.mark.parametrize("name", descriptors.NAMES)
 def test_built_in_numbers_are_official(name):
     official, _ = golden.misc("datasets_and_colormaps")
-    ours = descriptor.load(name)
+    ours = descriptors.load(name)
     assert ours.name == name
     assert ours.num_classes == official[name]["num_classes"]
     assert ours.ignore_label == official[name]["ignore_label"]
@@ -31,11 +31,11 @@ def test_built_in_numbers_are_official(name):
 def test_cityscapes_eval_ids_are_official():
     official, _ = golden.misc("datasets_and_colormaps")
     expected = tuple(official["cityscapes_train_id_to_eval_id"])
-    assert descriptor.load("cityscapes").train_id_to_eval_id == expected
+    assert descriptors.load("cityscapes").train_id_to_eval_id == expected
 
 
 def test_voc_names_are_in_the_order_of_its_labels():
-    names = descriptor.load("pascal_voc_seg").class_names
+    names = descriptors.load("pascal_voc_seg").class_names
     assert (names[0], names[6], names[15], names[20]) == (
         "background",
         "bus",
@@ -44,38 +44,38 @@ def test_voc_names_are_in_the_order_of_its_labels():
     )
 
 
-@pytest.mark.parametrize("name", descriptor.NAMES)
+@pytest.mark.parametrize("name", descriptors.NAMES)
 def test_json_round_trip(name, tmp_path):
     path = tmp_path / "copy.json"
-    descriptor.load(name).save(path)
-    assert descriptor.load(str(path)) == descriptor.load(name)
+    descriptors.load(name).save(path)
+    assert descriptors.load(str(path)) == descriptors.load(name)
 
 
 def test_minimal_file_takes_its_name_from_the_path_which_is_relative(tmp_path, monkeypatch):
     _write(tmp_path / "roofs.json")
     monkeypatch.chdir(tmp_path)
-    loaded = descriptor.load("roofs.json")
-    assert loaded == descriptor.DatasetDescriptor("roofs", 3, 255)
+    loaded = descriptors.load("roofs.json")
+    assert loaded == descriptors.DatasetDescriptor("roofs", 3, 255)
     assert loaded.splits_to_sizes == {}
 
 
 def test_lists_become_tuples_and_the_descriptor_is_hashable(tmp_path):
-    loaded = descriptor.load(
+    loaded = descriptors.load(
         _write(tmp_path / "a.json", class_names=["a", "b", "c"], colormap=[[0, 0, 0]] * 3)
     )
     assert loaded.class_names == ("a", "b", "c")
     assert loaded.colormap == ((0, 0, 0),) * 3
-    assert hash(loaded) == hash(descriptor.load(str(tmp_path / "a.json")))
+    assert hash(loaded) == hash(descriptors.load(str(tmp_path / "a.json")))
 
 
 def test_unknown_name_lists_the_known_ones():
     with pytest.raises(ValueError, match="pascal_voc_seg, cityscapes, ade20k.*json"):
-        descriptor.load("pascal")
+        descriptors.load("pascal")
 
 
 def test_missing_file_is_named():
     with pytest.raises(FileNotFoundError, match="nowhere.json"):
-        descriptor.load("nowhere.json")
+        descriptors.load("nowhere.json")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_missing_file_is_named():
 def test_malformed_field_is_named_with_the_file(tmp_path, fields, message):
     path = _write(tmp_path / "bad.json", **fields)
     with pytest.raises(ValueError, match=f"bad.json.*{message}") as caught:
-        descriptor.load(path)
+        descriptors.load(path)
     assert "\n" not in str(caught.value)
 
 
@@ -120,11 +120,11 @@ def test_malformed_field_is_named_with_the_file(tmp_path, fields, message):
 def test_malformed_file_is_named(tmp_path, text, message):
     (tmp_path / "bad.json").write_text(text)
     with pytest.raises(ValueError, match=message):
-        descriptor.load(str(tmp_path / "bad.json"))
+        descriptors.load(str(tmp_path / "bad.json"))
 
 
 def test_cityscapes_splits_have_two_names():
-    cityscapes = descriptor.load("cityscapes")
+    cityscapes = descriptors.load("cityscapes")
     assert cityscapes.split_patterns("train_fine") == ("train_fine-*", "train-*")
     assert cityscapes.split_patterns("train") == ("train-*", "train_fine-*")
     assert cityscapes.split_patterns("train_coarse") == ("train_coarse-*",)
@@ -132,26 +132,26 @@ def test_cityscapes_splits_have_two_names():
 
 
 def test_other_splits_have_one_name_and_need_not_be_listed():
-    voc = descriptor.load("pascal_voc_seg")
+    voc = descriptors.load("pascal_voc_seg")
     assert voc.split_patterns("train") == ("train-*",)
     assert voc.split_patterns("my_test") == ("my_test-*",)
     assert voc.split_size("my_test") is None
 
 
 def test_labels_are_the_classes_and_the_ignore_label():
-    voc = descriptor.load("pascal_voc_seg")
+    voc = descriptors.load("pascal_voc_seg")
     assert [value for value in range(256) if voc.is_label(value)] == [*range(21), 255]
 
 
 def test_import_needs_no_tensorflow():
-    code = "import sys, deeplab.datasets.descriptor; sys.exit('tensorflow' in sys.modules)"
+    code = "import sys, deeplab.datasets.descriptors; sys.exit('tensorflow' in sys.modules)"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
 
 
 def _dataset(**fields):
     defaults = {"name": "shapes", "num_classes": 3, "ignore_label": 255}
-    return descriptor.DatasetDescriptor(**{**defaults, **fields})
+    return descriptors.DatasetDescriptor(**{**defaults, **fields})
 
 
 class TestLabelColors:
@@ -166,14 +166,14 @@ class TestLabelColors:
     )
     def test_official_colours(self, dataset, name):
         np.testing.assert_array_equal(
-            descriptor.load(dataset).label_colors(),
+            descriptors.load(dataset).label_colors(),
             get_dataset_colormap.create_label_colormap(name),
         )
 
     def test_every_built_in_data_set_has_a_colour_for_every_class(self):
-        for name in descriptor.NAMES:
-            dataset = descriptor.load(name)
-            assert len(dataset.label_colors()) >= dataset.num_classes
+        for name in descriptors.NAMES:
+            descriptor = descriptors.load(name)
+            assert len(descriptor.label_colors()) >= descriptor.num_classes
 
     def test_generated(self):
         np.testing.assert_array_equal(_dataset().label_colors(), get_dataset_colormap.generate(3))

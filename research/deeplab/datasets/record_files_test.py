@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab.datasets import records
+from deeplab.datasets import record_files
 from deeplab.testing import golden
 
 
@@ -37,7 +37,7 @@ def paths(tmp_path, contents):
 
 @pytest.mark.parametrize("loaded", [False, True])
 def test_reads_every_record_in_any_order(paths, contents, loaded):
-    found = records.Records(paths)
+    found = record_files.RecordFiles(paths)
     if loaded:
         found.load()
     assert len(found) == 6
@@ -49,7 +49,7 @@ def test_reads_every_record_in_any_order(paths, contents, loaded):
 
 
 def test_says_where_a_record_is(paths):
-    found = records.Records(paths)
+    found = record_files.RecordFiles(paths)
     assert found.describe(0) == f"record 0 of {paths[1]} (at byte 0)"
     assert found.describe(2) == f"record 2 of {paths[1]} (at byte {5 + 16 + 16})"
     assert found.describe(4) == f"record 0 of {paths[3]} (at byte 0)"
@@ -58,30 +58,30 @@ def test_says_where_a_record_is(paths):
 @pytest.mark.parametrize("number", [-1, 6])
 def test_there_are_no_other_records(paths, number):
     with pytest.raises(IndexError):
-        records.Records(paths)[number]
+        record_files.RecordFiles(paths)[number]
 
 
 def test_reads_files_that_are_not_local(contents):
     """Any file system of `tf.io.gfile`: here the one in memory."""
     path = _write("ram://records_test/train-0", contents)
-    assert records.find_files("ram://records_test", ["train-*"]) == [path]
-    found = records.Records([path])
+    assert record_files.find_files("ram://records_test", ["train-*"]) == [path]
+    found = record_files.RecordFiles([path])
     assert [found[i] for i in range(6)] == contents
 
 
 def test_reads_official_files():
     folder = golden.DATA / "misc/tfrecords_voc/tfrecord"
-    paths = records.find_files(folder, ["train-*"])
+    paths = record_files.find_files(folder, ["train-*"])
     assert len(paths) == 4
     expected = list(tf.data.TFRecordDataset(paths).as_numpy_iterator())
-    found = records.Records(paths)
+    found = record_files.RecordFiles(paths)
     assert [found[i] for i in range(len(found))] == expected
 
 
 def test_no_record_at_all(tmp_path):
     path = _write(tmp_path / "train-0", [])
     with pytest.raises(ValueError, match=f"there is no record in {path}"):
-        records.Records([path])
+        record_files.RecordFiles([path])
 
 
 # Files that are not what they should be.
@@ -111,7 +111,7 @@ def test_truncated_within_a_record(paths):
         match=rf"{paths[1]} is truncated: the record at byte 37 ends at byte 70053, the file at"
         " byte 100",
     ):
-        records.Records(paths)
+        record_files.RecordFiles(paths)
 
 
 def test_truncated_within_a_header(paths):
@@ -119,7 +119,7 @@ def test_truncated_within_a_header(paths):
     with pytest.raises(
         ValueError, match=f"{paths[1]} is truncated: it ends within the header .* byte 37;"
     ):
-        records.Records(paths)
+        record_files.RecordFiles(paths)
 
 
 @pytest.mark.parametrize("position", [37, 37 + 7, 37 + 8, 37 + 11])
@@ -128,20 +128,20 @@ def test_corrupt_header(paths, position):
     with pytest.raises(
         ValueError, match=f"{paths[1]} is no TFRecord file, or corrupt: .* at byte 37 differs"
     ):
-        records.Records(paths)
+        record_files.RecordFiles(paths)
 
 
 def test_no_tfrecord_file(tmp_path):
     path = tmp_path / "train-0.txt"
     path.write_text("2007_000032\n2007_000039\n")
     with pytest.raises(ValueError, match=f"{path} is no TFRecord file, .* byte 0 differs"):
-        records.Records([path])
+        record_files.RecordFiles([path])
 
 
 @pytest.mark.parametrize("position", [37 + 12, 37 + 12 + 70000 - 1, 37 + 12 + 70000])
 def test_corrupt_data(paths, position):
     _damaged(paths[1], _flip_bit(position))
-    found = records.Records(paths)
+    found = record_files.RecordFiles(paths)
     message = rf"record 2 of {paths[1]} \(at byte 37\) is corrupt"
     assert len(found[3]) == 1
     with pytest.raises(ValueError, match=message):
@@ -154,7 +154,7 @@ def test_corrupt_data(paths, position):
 
 
 def test_file_that_became_shorter(paths):
-    found = records.Records(paths)
+    found = record_files.RecordFiles(paths)
     _damaged(paths[3], lambda data: data[:-1])
     with pytest.raises(ValueError, match=f"record 1 of {paths[3]} .* is corrupt"):
         found[5]
@@ -167,13 +167,13 @@ def test_gzip(tmp_path, contents):
     path = _write(tmp_path / "train-0", contents)
     _damaged(path, gzip.compress)
     with pytest.raises(ValueError, match=f"{path} is compressed with gzip"):
-        records.Records([path])
+        record_files.RecordFiles([path])
 
 
 def test_a_length_that_looks_like_gzip_is_none(tmp_path):
     (length,) = struct.unpack("<H", b"\x1f\x8b")
     path = _write(tmp_path / "train-0", [bytes(length)])
-    assert records.Records([path])[0] == bytes(length)
+    assert record_files.RecordFiles([path])[0] == bytes(length)
 
 
 # Finding files.
@@ -182,20 +182,20 @@ def test_a_length_that_looks_like_gzip_is_none(tmp_path):
 def test_finds_the_first_pattern_that_matches_sorted(tmp_path):
     for name in ("b-2", "b-1", "c-1"):
         (tmp_path / name).touch()
-    found = records.find_files(tmp_path, ["a-*", "b-*", "c-*"])
+    found = record_files.find_files(tmp_path, ["a-*", "b-*", "c-*"])
     assert found == [str(tmp_path / "b-1"), str(tmp_path / "b-2")]
 
 
 def test_no_file_matches(tmp_path):
     with pytest.raises(FileNotFoundError, match="train-[*] or .*tr-[*]; the folder holds nothing"):
-        records.find_files(tmp_path, ["train-*", "tr-*"])
+        record_files.find_files(tmp_path, ["train-*", "tr-*"])
     for number in range(12):
         (tmp_path / f"val-{number:02}").touch()
     with pytest.raises(FileNotFoundError, match="holds val-00, .*, val-09 and 2 more"):
-        records.find_files(tmp_path, ["train-*"])
+        record_files.find_files(tmp_path, ["train-*"])
 
 
 def test_no_such_folder(tmp_path):
     folder = tmp_path / "none"
     with pytest.raises(FileNotFoundError, match=f"{folder}/train-[*]: there is no such folder"):
-        records.find_files(folder, ["train-*"])
+        record_files.find_files(folder, ["train-*"])
