@@ -24,6 +24,7 @@ SCRIPTS = {
     "deeplab-build-cityscapes-data": "deeplab.datasets.build_cityscapes_data",
     "deeplab-build-ade20k-data": "deeplab.datasets.build_ade20k_data",
     "deeplab-build-custom-data": "deeplab.datasets.build_custom_data",
+    "deeplab-download-data": "deeplab.datasets.download_data",
     "deeplab-remove-gt-colormap": "deeplab.datasets.remove_gt_colormap",
     "deeplab-check-data": "deeplab.datasets.check_data",
     "deeplab-make-sample-data": "deeplab.datasets.make_sample_data",
@@ -59,7 +60,7 @@ setuptools.setup(
     ],
     package_dir={"": "research"},
     packages=setuptools.find_packages("research", exclude=["deeplab.testing*"]),
-    package_data={"deeplab": ["recipes/**/*"]},
+    package_data={"deeplab": ["recipes/**/*", "datasets/*.sh"]},
     cmdclass={"build_py": BuildWithoutTests},
     python_requires=">=3.11",
     install_requires=[

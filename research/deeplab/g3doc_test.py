@@ -36,6 +36,7 @@ _OUR_SCRIPTS = (
     "model_info.py",
     "datasets/build_custom_data.py",
     "datasets/check_data.py",
+    "datasets/download_data.py",
     "datasets/make_sample_data.py",
 )
 _SCRIPTS = [*(path.removeprefix("deeplab/") for path in _OFFICIAL), *_OUR_SCRIPTS]

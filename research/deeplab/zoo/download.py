@@ -6,11 +6,13 @@ import http.client
 import os
 import pathlib
 import shutil
+import stat
 import tarfile
 import tempfile
 import time
 import urllib.error
 import urllib.request
+import zipfile
 import zlib
 from collections.abc import Mapping
 
@@ -184,7 +186,7 @@ def verify(path: str, digest: str) -> None:
 
 
 def unpack(archive: str, folder: str) -> None:
-    """Unpacks a .tar.gz archive of plain files and folders into a folder.
+    """Unpack a .tar.gz, .tar or .zip archive of plain files and folders into a folder.
 
     Args:
         archive: path of the archive.
@@ -199,18 +201,41 @@ def unpack(archive: str, folder: str) -> None:
     os.makedirs(folder)
     name = os.path.basename(archive)
     try:
-        with (
-            gzip.open(archive) as stream,
-            tarfile.open(fileobj=stream, mode="r:") as tar,
-        ):
-            tar.extractall(folder, filter=_plain_and_inside)
-            # The checksum is at the end, behind what the tar reader looks at.
-            while stream.read(_CHUNK):
-                pass
+        if name.endswith(".zip"):
+            _unpack_zip(archive, folder)
+        elif name.endswith(".tar"):
+            with tarfile.open(archive, mode="r:") as tar:
+                tar.extractall(folder, filter=_plain_and_inside)
+        else:
+            _unpack_tar_gz(archive, folder)
     except _UnsafeError as error:
         raise ValueError(f"{name} is not unpacked: {error}") from None
-    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+    except (
+        *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError),
+        # How zipfile refuses passwords and kinds of compression.
+        *(RuntimeError, NotImplementedError),
+    ) as error:
         raise ValueError(f"{name} is damaged: {error}") from None
+
+
+def _unpack_tar_gz(archive: str, folder: str) -> None:
+    with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+        tar.extractall(folder, filter=_plain_and_inside)
+        # The checksum is at the end, behind what the tar reader looks at.
+        while stream.read(_CHUNK):
+            pass
+
+
+def _unpack_zip(archive: str, folder: str) -> None:
+    with zipfile.ZipFile(archive) as members:
+        for member in members.infolist():
+            _check_inside(member.filename)
+            # The upper half holds the mode of a file that Unix packed.
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise _UnsafeError(f"{member.filename} is a link or a device")
+            # Compares the checksum of each file, too.
+            members.extract(member, folder)
 
 
 class _UnsafeError(Exception):
@@ -219,12 +244,16 @@ class _UnsafeError(Exception):
 
 def _plain_and_inside(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
     """Refuses all but files and folders inside; then what tarfile itself does for plain data."""
-    path = pathlib.PurePosixPath(member.name)
-    if path.is_absolute() or ".." in path.parts:
-        raise _UnsafeError(f"{member.name} leaves the folder")
+    _check_inside(member.name)
     if not (member.isreg() or member.isdir()):
         raise _UnsafeError(f"{member.name} is a link or a device")
     try:
         return tarfile.data_filter(member, folder)
     except tarfile.FilterError as error:
         raise _UnsafeError(str(error)) from None
+
+
+def _check_inside(name: str) -> None:
+    path = pathlib.PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise _UnsafeError(f"{name} leaves the folder")

@@ -1,0 +1,86 @@
+"""Downloads the archive of a data set and unpacks it.
+
+The archive and what it holds go to --output_dir. A transfer that breaks is resumed, an archive that
+is there already is not downloaded again, and nothing half-written is left.
+
+  python -m deeplab.datasets.download_data --output_dir=pascal_voc_seg \\
+      --url=http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar
+"""
+
+import os
+import shutil
+import tempfile
+import urllib.parse
+from collections.abc import Sequence
+
+from absl import flags, logging
+
+from deeplab import common
+from deeplab.cli import script
+from deeplab.utils import files
+from deeplab.zoo import download
+
+
+def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Define the flags of this script."""
+    define = common.definer("deeplab.datasets.download_data", flag_values)
+    define("string", "url", None, "Address of the archive: .tar, .tar.gz or .zip.")
+    define("string", "output_dir", ".", "Folder for the archive and what it holds.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Download and unpack."""
+    del argv
+    values = flags.FLAGS
+    folder = os.path.abspath(values.output_dir)
+    name = os.path.basename(urllib.parse.urlparse(values.url).path)
+    if not name.endswith((".tar", ".tar.gz", ".zip")):
+        raise ValueError(f"--url={values.url} is not the address of a .tar, .tar.gz or .zip file")
+    archive = os.path.join(folder, name)
+    if os.path.exists(archive):
+        logging.info("%s is there: it is not downloaded again", archive)
+    else:
+        logging.info("downloading %s", values.url)
+        with files.replacing(archive) as temporary:
+            download.fetch(values.url, temporary)
+    logging.info("unpacking %s", archive)
+    unpack(archive, folder)
+
+
+def unpack(archive: str, folder: str) -> None:
+    """Unpack an archive into a folder, where each entry of its top appears when it is whole.
+
+    Args:
+        archive: path of the archive.
+        folder: where to.
+
+    Raises:
+        ValueError: the archive is damaged or unsafe, or an entry is in the folder already.
+    """
+    aside = tempfile.mkdtemp(prefix=".unpacking.", dir=folder)
+    try:
+        unpacked = os.path.join(aside, "unpacked")
+        try:
+            download.unpack(archive, unpacked)
+        except ValueError as error:
+            raise ValueError(f"{error}; remove {archive} to download it again") from None
+        entries = sorted(os.listdir(unpacked))
+        for entry in entries:
+            if os.path.lexists(os.path.join(folder, entry)):
+                raise ValueError(
+                    f"{os.path.join(folder, entry)} is there already: move it away to unpack"
+                    f" {os.path.basename(archive)} again"
+                )
+        for entry in entries:
+            os.rename(os.path.join(unpacked, entry), os.path.join(folder, entry))
+    finally:
+        shutil.rmtree(aside)
+
+
+def run() -> None:
+    """Run the script."""
+    script.run(main, define_flags, required=("url",))
+
+
+if __name__ == "__main__":
+    run()
