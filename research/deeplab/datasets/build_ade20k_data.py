@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from absl import flags
 
 from deeplab import common
-from deeplab.cli import script
-from deeplab.datasets import build_data, descriptors, label_files
+from deeplab.cli import converter_flags, script
+from deeplab.datasets import descriptors, label_files, source_files
 
 _NUM_SHARDS = 4
 _SEED = 0
@@ -22,7 +22,7 @@ _DATA = "./ADE20K/ADEChallengeData2016"
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines the flags of this script; the official ones have their official defaults."""
-    build_data.define_flags(flag_values)
+    converter_flags.define_flags(flag_values)
     define = common.definer("deeplab.datasets.build_ade20k_data", flag_values)
     for split, folder, images in (
         ("train", "training", "training images"),
@@ -43,7 +43,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     define("string", "output_dir", "./ADE20K/tfrecord", "Folder of the TFRecords.")
 
 
-def _sources(images: str, labels: str, flag: str) -> list[build_data.Source]:
+def _sources(images: str, labels: str, flag: str) -> list[source_files.Source]:
     """The JPEG images of a folder with their labels, shuffled; a record has the image's path."""
     paths = sorted(glob.glob(os.path.join(glob.escape(images), "*.jpg")))
     if not paths:
@@ -51,7 +51,7 @@ def _sources(images: str, labels: str, flag: str) -> list[build_data.Source]:
     random.Random(_SEED).shuffle(paths)
     stems = [os.path.splitext(os.path.basename(path))[0] for path in paths]
     return [
-        build_data.Source(path, path, os.path.join(labels, f"{stem}.png"))
+        source_files.Source(path, path, os.path.join(labels, f"{stem}.png"))
         for path, stem in zip(paths, stems, strict=True)
     ]
 
@@ -59,6 +59,9 @@ def _sources(images: str, labels: str, flag: str) -> list[build_data.Source]:
 def main(argv: Sequence[str]) -> None:
     """Converts both splits."""
     del argv
+    # Reads and writes with TensorFlow, which takes seconds to import: not for --help.
+    from deeplab.datasets import build_data
+
     values = flags.FLAGS
     common.log_unused_flags(values, {"image_format": "ADE20K's images are *.jpg"})
     labels = label_files.LabelReader(

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from absl import flags, logging
 
 from deeplab import common
-from deeplab.cli import script
-from deeplab.datasets import build_data, descriptors, label_files
+from deeplab.cli import converter_flags, script
+from deeplab.datasets import descriptors, label_files, source_files
 
 _NUM_SHARDS = 10
 _SPLITS = {"train_fine": "train", "val_fine": "val", "test_fine": "test"}
@@ -27,7 +27,7 @@ _REMEDY = "Cityscapes trains with labelTrainIds; make the file again (cityscapes
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines the flags of this script; the official ones have their official defaults."""
-    build_data.define_flags(flag_values)
+    converter_flags.define_flags(flag_values)
     define = common.definer("deeplab.datasets.build_cityscapes_data", flag_values)
     define("string", "cityscapes_root", "./cityscapes", "Folder of the data set.")
     define("string", "output_dir", "./tfrecord", "Folder of the TFRecords.")
@@ -40,7 +40,7 @@ def label_map() -> dict[int, int]:
     return {label: train_ids.get(label, descriptor.ignore_label) for label in range(256)}
 
 
-def _sources(root: str, folder: str, label_suffix: str) -> list[build_data.Source]:
+def _sources(root: str, folder: str, label_suffix: str) -> list[source_files.Source]:
     """The images of a folder of `leftImg8bit`, sorted, with their labels."""
     pattern = os.path.join(glob.escape(root), "leftImg8bit", folder, "*", f"*{_IMAGE_SUFFIX}.png")
     sources = []
@@ -48,13 +48,16 @@ def _sources(root: str, folder: str, label_suffix: str) -> list[build_data.Sourc
         city = os.path.basename(os.path.dirname(image))
         name = os.path.basename(image).removesuffix(f"{_IMAGE_SUFFIX}.png")
         label = os.path.join(root, "gtFine", folder, city, name + label_suffix)
-        sources.append(build_data.Source(name, image, label))
+        sources.append(source_files.Source(name, image, label))
     return sources
 
 
 def main(argv: Sequence[str]) -> None:
     """Converts the splits."""
     del argv
+    # Reads and writes with TensorFlow, which takes seconds to import: not for --help.
+    from deeplab.datasets import build_data
+
     values = flags.FLAGS
     common.log_unused_flags(values, {"image_format": "Cityscapes' images are *.png"})
     root = values.cityscapes_root

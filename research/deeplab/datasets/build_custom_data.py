@@ -20,9 +20,8 @@ from typing import Any
 from absl import flags, logging
 
 from deeplab import common
-from deeplab.cli import script
-from deeplab.datasets import build_data, descriptors, label_files
-from deeplab.datasets.build_voc2012_data import read_lists
+from deeplab.cli import converter_flags, script
+from deeplab.datasets import descriptors, label_files, source_files
 
 _IGNORE = "ignore"
 _IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
@@ -95,7 +94,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         lower_bound=1,
         upper_bound=999,
     )
-    build_data.define_num_processes(flag_values)
+    converter_flags.define_num_processes(flag_values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,7 +209,7 @@ def _images(folder: str, pattern: str, extension: str | None) -> dict[str, list[
 
 def _by_list(values: flags.FlagValues) -> dict[str, dict[str, list[str]]]:
     """For each list, the files of its images by name; none where there is no file."""
-    lists = read_lists(values.list_folder)
+    lists = source_files.read_lists(values.list_folder)
     there: dict[str, list[str]] = {}
     for folder in {os.path.dirname(name) for names in lists.values() for name in names}:
         pattern = os.path.join(glob.escape(folder), "*")
@@ -254,6 +253,9 @@ def _check_images(split: str, images: dict[str, list[str]], folder: str) -> None
 def main(argv: Sequence[str]) -> None:
     """Converts the splits and writes the descriptor."""
     del argv
+    # Reads and writes with TensorFlow, which takes seconds to import: not for --help.
+    from deeplab.datasets import build_data
+
     values = flags.FLAGS
     if bool(values.list_folder) == bool(values.split):
         raise ValueError("the splits come from --list_folder or from --split; give one of them")
@@ -274,7 +276,7 @@ def main(argv: Sequence[str]) -> None:
     )
     for split, images in splits.items():
         sources = [
-            build_data.Source(name, paths[0], _label(values, name))
+            source_files.Source(name, paths[0], _label(values, name))
             for name, paths in images.items()
         ]
         build_data.convert(

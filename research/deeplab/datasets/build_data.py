@@ -1,79 +1,35 @@
 """Image and label files to checked records: what every converter of a data set does."""
 
 import concurrent.futures
-import contextlib
 import dataclasses
 import glob
 import multiprocessing
 import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
-from absl import flags, logging
+import tensorflow as tf
+from absl import logging
 
-from deeplab import common
+from deeplab.cli import converter_flags
+from deeplab.datasets import shards
 from deeplab.datasets.label_files import PNG_SIGNATURE, Label, LabelReader, decode
+from deeplab.datasets.source_files import Source
+from deeplab.utils.progress import Progress
 
-if TYPE_CHECKING:
-    import tensorflow as tf
+# The flags of the official module.
+define_flags = converter_flags.define_flags
 
-IMAGE_FORMATS = ("jpg", "jpeg", "png")
 # Starting another process takes about as long as checking this many images.
 _IMAGES_A_PROCESS = 500
 # How many bad files are listed before a conversion gives up.
 _MAX_ERRORS = 20
-# How many steps there are between two lines about the progress.
-_STEPS_A_LINE = 500
 _FINE_JPEG = (
     *(cv2.IMWRITE_JPEG_QUALITY, 95),
     *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
 )
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-
-
-def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines the flags that every converter has (official `build_data.py`)."""
-    define = common.definer("deeplab.datasets.build_data", flag_values)
-    define(
-        "enum",
-        "image_format",
-        "png",
-        "Extension of the image files. The record tells the true format, found from the content.",
-        enum_values=list(IMAGE_FORMATS),
-    )
-    define("enum", "label_format", "png", "Extension of the label files.", enum_values=["png"])
-    define_num_processes(flag_values)
-
-
-def define_num_processes(flag_values: flags.FlagValues) -> None:
-    """Defines the flag of all that read many files."""
-    define = common.definer("deeplab.datasets.build_data", flag_values)
-    define(
-        "integer",
-        "num_processes",
-        None,
-        "Number of processes that read and check files. Default: one for a small data set, up to"
-        " one a CPU for a large one.",
-        lower_bound=1,
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """The files of one record.
-
-    Attributes:
-        name: what the record calls the image.
-        image: path of the image.
-        label: path of the label; None where the image has none.
-    """
-
-    name: str
-    image: str
-    label: str | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +94,7 @@ def _missing(path: str) -> str:
     if others := sorted(glob.glob(glob.escape(stem) + ".*")):
         other = os.path.splitext(others[0])[1]
         message += f", but there is {others[0]}"
-        if other.removeprefix(".") in IMAGE_FORMATS and extension != other:
+        if other.removeprefix(".") in converter_flags.IMAGE_FORMATS and extension != other:
             message += f" (--image_format={other.removeprefix('.')})"
     return message
 
@@ -188,7 +144,7 @@ def _turned_to(
 
 def image_seg_to_tfexample(
     image_data: bytes, filename: str, height: int, width: int, seg_data: bytes | None
-) -> "tf.train.Example":
+) -> tf.train.Example:
     """A record with the official features (official function of the same name).
 
     Args:
@@ -204,8 +160,6 @@ def image_seg_to_tfexample(
     Raises:
         ValueError: the image is neither JPEG nor PNG.
     """
-    import tensorflow as tf
-
     if (image_type := image_format(image_data)) is None:
         raise ValueError(f"image {filename} is neither JPEG nor PNG")
 
@@ -252,27 +206,25 @@ def convert(
         ValueError: there is nothing to convert, or a file is bad; then no record is written. Where
             several files are bad, each is logged.
     """
-    from deeplab.datasets import shards
-
     if not sources:
         raise ValueError(f"split {split}: there are no images to convert")
     if split.partition("_")[0] == "test":
         sources = [_without_missing_label(source) for source in sources]
     errors: list[Exception] = []
     with shards.writing(output_dir, split, len(sources), num_shards) as write:
-        with progress(f"{split}: converting", len(sources)) as advance:
-            for result in _read_all(sources, labels, num_processes):
-                if isinstance(result, Exception):
-                    errors.append(result)
-                    if len(errors) == _MAX_ERRORS:
-                        break
-                elif not errors:
-                    seg_data = result.label.data if result.label else None
-                    example = image_seg_to_tfexample(
-                        result.image, result.name, result.height, result.width, seg_data
-                    )
-                    write(example.SerializeToString(deterministic=True))
-                advance()
+        progress = Progress(f"{split}: converted", len(sources))
+        for result in _read_all(sources, labels, num_processes):
+            if isinstance(result, Exception):
+                errors.append(result)
+                if len(errors) == _MAX_ERRORS:
+                    break
+            elif not errors:
+                seg_data = result.label.data if result.label else None
+                example = image_seg_to_tfexample(
+                    result.image, result.name, result.height, result.width, seg_data
+                )
+                write(example.SerializeToString(deterministic=True))
+            progress.advance()
         if len(errors) == 1:
             raise errors[0]
         if errors:
@@ -315,33 +267,3 @@ def _try_to_read(task: tuple[Source, LabelReader]) -> Sample | Exception:
         return read_sample(*task)
     except (ValueError, OSError) as error:
         return error
-
-
-@contextlib.contextmanager
-def progress(title: str, total: int) -> Iterator[Callable[[], None]]:
-    """Shows progress: a bar in a terminal; elsewhere, where it takes long, a line now and then.
-
-    Args:
-        title: what is done.
-        total: the number of steps.
-
-    Yields:
-        A function to call after each step.
-    """
-    bar = None
-    if sys.stderr.isatty():
-        import keras
-
-        print(title, file=sys.stderr)
-        bar = keras.utils.Progbar(total, unit_name="image")
-    done = 0
-
-    def advance() -> None:
-        nonlocal done
-        done += 1
-        if bar is not None:
-            bar.add(1)
-        elif done % _STEPS_A_LINE == 0:
-            logging.info("%s %d of %d", title, done, total)
-
-    yield advance

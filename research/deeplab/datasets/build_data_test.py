@@ -16,6 +16,7 @@ from absl import flags
 
 from deeplab.datasets import build_data, descriptors, label_files
 from deeplab.datasets.conftest import describe, jpeg, png, read_records
+from deeplab.datasets.source_files import Source
 from deeplab.testing import golden
 
 _SCRIPTS = (
@@ -43,7 +44,7 @@ def _source(folder, image, label=None, name="photo.jpg"):
     (folder / name).write_bytes(image)
     if label is not None:
         (folder / "label.png").write_bytes(label)
-    return build_data.Source(
+    return Source(
         "photo", str(folder / name), str(folder / "label.png") if label is not None else None
     )
 
@@ -154,11 +155,11 @@ def test_a_jpeg_without_its_end_is_broken_even_where_the_decoder_takes_it(tmp_pa
 
 def test_a_missing_file_is_named_with_the_one_that_may_be_meant(tmp_path):
     source = _source(tmp_path, jpeg(20, 30))
-    missing = build_data.Source("photo", source.image.replace(".jpg", ".png"), None)
+    missing = Source("photo", source.image.replace(".jpg", ".png"), None)
     message = r"no file .*photo.png, but there is .*photo.jpg \(--image_format=jpg\)"
     with pytest.raises(FileNotFoundError, match=message):
         build_data.read_sample(missing, _READER)
-    missing = build_data.Source("photo", source.image, str(tmp_path / "nowhere.png"))
+    missing = Source("photo", source.image, str(tmp_path / "nowhere.png"))
     with pytest.raises(FileNotFoundError, match=r"no file .*nowhere.png$"):
         build_data.read_sample(missing, _READER)
 
@@ -169,7 +170,7 @@ def _folder_of(tmp_path, count):
         folder = tmp_path / f"{index:02d}"
         folder.mkdir()
         source = _source(folder, jpeg(8, 9, seed=index), _label(8, 9))
-        sources.append(build_data.Source(folder.name, source.image, source.label))
+        sources.append(Source(folder.name, source.image, source.label))
     return sources
 
 

@@ -6,15 +6,14 @@ VOC's palette (SegmentationClass) or be grey-scale files of label values (Segmen
 The images of VOC are JPEG: --image_format=jpg.
 """
 
-import glob
 import os
 from collections.abc import Sequence
 
 from absl import flags, logging
 
 from deeplab import common
-from deeplab.cli import script
-from deeplab.datasets import build_data, descriptors, label_files
+from deeplab.cli import converter_flags, script
+from deeplab.datasets import descriptors, label_files, source_files
 
 _NUM_SHARDS = 4
 _DATA = "./VOCdevkit/VOC2012"
@@ -22,7 +21,7 @@ _DATA = "./VOCdevkit/VOC2012"
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines the flags of this script; the official ones have their official defaults."""
-    build_data.define_flags(flag_values)
+    converter_flags.define_flags(flag_values)
     define = common.definer("deeplab.datasets.build_voc2012_data", flag_values)
     define("string", "image_folder", f"{_DATA}/JPEGImages", "Folder of the images.")
     define(
@@ -47,28 +46,6 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     )
 
 
-def read_lists(folder: str) -> dict[str, list[str]]:
-    """The names in each list of a folder, by the name of the list.
-
-    Raises:
-        ValueError: there is no list, or a line is no name.
-    """
-    lists = {}
-    for path in sorted(glob.glob(os.path.join(glob.escape(folder), "*.txt"))):
-        with open(path, encoding="utf-8") as file:
-            names = [line.strip() for line in file]
-        names = [name for name in names if name]
-        if wrong := [name for name in names if len(name.split()) > 1]:
-            raise ValueError(
-                f"{path} has the line {wrong[0]!r}; a line is the name of one image, without"
-                " folder and extension"
-            )
-        lists[os.path.basename(path).removesuffix(".txt")] = names
-    if not lists:
-        raise ValueError(f"there is no list (*.txt) in {folder} (--list_folder)")
-    return lists
-
-
 def _warn(lists: dict[str, list[str]], descriptor: descriptors.DatasetDescriptor) -> None:
     """Says where lists are not what they are known to be."""
     for split, names in lists.items():
@@ -90,16 +67,19 @@ def _warn(lists: dict[str, list[str]], descriptor: descriptors.DatasetDescriptor
 def main(argv: Sequence[str]) -> None:
     """Converts every list."""
     del argv
+    # Reads and writes with TensorFlow, which takes seconds to import: not for --help.
+    from deeplab.datasets import build_data
+
     values = flags.FLAGS
     descriptor = descriptors.load(values.dataset)
     labels = label_files.LabelReader(
         descriptor, remedy="mend the file, or name the classes with --dataset=<descriptor>.json"
     )
-    lists = read_lists(values.list_folder)
+    lists = source_files.read_lists(values.list_folder)
     _warn(lists, descriptor)
     for split, names in lists.items():
         sources = [
-            build_data.Source(
+            source_files.Source(
                 name,
                 os.path.join(values.image_folder, f"{name}.{values.image_format}"),
                 os.path.join(values.semantic_segmentation_folder, f"{name}.{values.label_format}"),

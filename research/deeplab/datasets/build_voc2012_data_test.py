@@ -85,22 +85,6 @@ def test_the_default_image_format_says_what_to_give(run_script, tmp_path):
         _convert(run_script, _OFFICIAL, f"--output_dir={tmp_path}", "--image_format=png")
 
 
-def test_lists_are_read_as_they_come(tmp_path):
-    (tmp_path / "train.txt").write_bytes(b"b\r\n a \n\nc")
-    assert build_voc2012_data.read_lists(str(tmp_path)) == {"train": ["b", "a", "c"]}
-
-
-def test_lists_of_paths_are_refused(tmp_path):
-    (tmp_path / "train.txt").write_text("/JPEGImages/a.jpg /SegmentationClassAug/a.png\n")
-    with pytest.raises(ValueError, match=r"train.txt has the line '/JPEGImages/a.jpg /Seg.*name"):
-        build_voc2012_data.read_lists(str(tmp_path))
-
-
-def test_a_folder_without_lists_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match=r"no list \(\*.txt\) in .*--list_folder"):
-        build_voc2012_data.read_lists(str(tmp_path))
-
-
 def test_wrong_sizes_and_shared_images_are_reported(run_script, tmp_path, caplog):
     _convert(run_script, _OFFICIAL, f"--output_dir={tmp_path}")
     assert "train.txt has 5 names; the split train of pascal_voc_seg has 1464" in caplog.text

@@ -7,22 +7,13 @@ them. The first bad record ends it with exit code 1 and an error that names reco
   python -m deeplab.datasets.check_data --dataset=pascal_voc_seg --dataset_dir=tfrecord
 """
 
-import collections
-import dataclasses
-import hashlib
 from collections.abc import Sequence
 
-import cv2
-import numpy as np
 from absl import flags
 
 from deeplab import common
 from deeplab.cli import script
-from deeplab.datasets import build_data, descriptors, label_files
-from deeplab.utils import reports
-
-# So many sizes are listed.
-_LISTED_SIZES = 5
+from deeplab.datasets import descriptors
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -43,228 +34,11 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     )
 
 
-@dataclasses.dataclass
-class Statistics:
-    """What was counted over the records of a split.
-
-    Attributes:
-        num_images: number of records.
-        num_labels: number of records that have a label.
-        pixels: int64 [256], pixels with each label value.
-        images: int64 [256], images that have each label value.
-        pixels_where_seen: int64 [256], pixels of these images, without the ignored ones.
-        sizes: number of images of each (height, width).
-        digests: name of the image with each content.
-    """
-
-    num_images: int = 0
-    num_labels: int = 0
-    pixels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, np.int64))
-    images: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, np.int64))
-    pixels_where_seen: np.ndarray = dataclasses.field(
-        default_factory=lambda: np.zeros(256, np.int64)
-    )
-    sizes: collections.Counter[tuple[int, int]] = dataclasses.field(
-        default_factory=collections.Counter
-    )
-    digests: dict[bytes, str] = dataclasses.field(default_factory=dict)
-
-    def add(
-        self, record: bytes, descriptor: descriptors.DatasetDescriptor, sizes_told: bool = True
-    ) -> str:
-        """Checks a record and counts it.
-
-        Args:
-            record: a serialized `tf.train.Example`.
-            descriptor: its data set.
-            sizes_told: whether what it tells of the image's size, which training does not read,
-                must be true.
-
-        Returns:
-            The image's name.
-
-        Raises:
-            ValueError: it is bad; the message says what is.
-        """
-        import tensorflow as tf
-
-        try:
-            features = tf.train.Example.FromString(record).features.feature
-        except Exception:  # The class of protobuf's error is no public name.
-            raise ValueError("is no tf.train.Example") from None
-
-        def of_bytes(name: str) -> bytes:
-            values = features[name].bytes_list.value if name in features else ()
-            return values[0] if values else b""
-
-        name = of_bytes("image/filename").decode(errors="replace")
-        image = of_bytes("image/encoded")
-        size = _check_image(image, name)
-        for axis, length in (("height", size[0]), ("width", size[1])):
-            told = list(features[f"image/{axis}"].int64_list.value)
-            if sizes_told and told not in ([], [length]):
-                raise ValueError(f"({name}) has image/{axis} {told[0]}; the image's is {length}")
-        self.num_images += 1
-        self.sizes[size] += 1
-        self.digests[hashlib.sha1(image).digest()] = name
-        if data := of_bytes("image/segmentation/class/encoded"):
-            try:
-                self._add_label(data, size, descriptor)
-            except ValueError as error:
-                raise ValueError(f"({name}) has a label that {error}") from None
-        return name
-
-    def _add_label(
-        self, data: bytes, size: tuple[int, int], descriptor: descriptors.DatasetDescriptor
-    ) -> None:
-        indices = label_files.read_indices(data)
-        if indices.shape != size:
-            raise ValueError(
-                f"is {indices.shape[1]}x{indices.shape[0]} pixels (width x height); the image is"
-                f" {size[1]}x{size[0]}"
-            )
-        if label_files.as_grey(data) is not data:
-            raise ValueError(
-                "is no 8-bit grey-scale PNG, so its values change when it is decoded; convert the"
-                " data again with build_voc2012_data or build_custom_data"
-            )
-        remedy = "name the right --dataset, or convert the data again (build_custom_data)"
-        counts = label_files.LabelReader(descriptor, remedy=remedy).check(indices)
-        self.num_labels += 1
-        self.pixels += counts
-        self.images += counts > 0
-        self.pixels_where_seen[counts > 0] += counts.sum() - counts[descriptor.ignore_label]
-
-
-def _check_image(data: bytes, name: str) -> tuple[int, int]:
-    """Height and width of an image that can be decoded."""
-    if not data:
-        raise ValueError(f"({name or 'no name'}) has no image (feature image/encoded)")
-    if build_data.image_format(data) is None:
-        raise ValueError(f"({name}) has an image that is neither JPEG nor PNG")
-    pixels = label_files.decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if pixels is None:
-        raise ValueError(f"({name}) has a broken image ({len(data)} bytes)")
-    return pixels.shape[:2]
-
-
-def class_weights(
-    statistics: Statistics, descriptor: descriptors.DatasetDescriptor
-) -> np.ndarray | None:
-    """Weights that balance the classes: median frequency balancing (Eigen & Fergus, 2015).
-
-    The frequency of a class is its share of the pixels of the images that have it; its weight is
-    the median of all frequencies over its own. A class that is never seen, or ignored, has 1.
-
-    Args:
-        statistics: counts of the training split.
-        descriptor: its descriptor.
-
-    Returns:
-        float64 [num_classes]; None where no class is seen.
-    """
-    pixels = statistics.pixels[: descriptor.num_classes]
-    seen = pixels > 0
-    seen[descriptor.ignore_label : descriptor.ignore_label + 1] = False
-    if not seen.any():
-        return None
-    frequency = pixels[seen] / statistics.pixels_where_seen[: descriptor.num_classes][seen]
-    weights = np.ones(descriptor.num_classes)
-    weights[seen] = np.median(frequency) / frequency
-    return weights
-
-
-def report(split: str, statistics: Statistics, descriptor: descriptors.DatasetDescriptor) -> str:
-    """The statistics of a split as text."""
-    sizes = statistics.sizes.most_common(_LISTED_SIZES)
-    listed = ", ".join(f"{width}x{height} ({count})" for (height, width), count in sizes)
-    others = len(statistics.sizes) - len(sizes)
-    lines = [
-        f"{split}: {statistics.num_images} images, {statistics.num_labels} with a label",
-        f"width x height: {listed}" + (f" and {others} other sizes" if others else ""),
-    ]
-    expected = descriptor.split_size(split)
-    if expected not in (None, statistics.num_images):
-        lines.append(f"note: the descriptor says {expected} images")
-    if statistics.num_labels:
-        lines += ["", _class_table(statistics, descriptor), *_remarks(statistics, descriptor)]
-    return "\n".join(lines)
-
-
-def class_name(descriptor: descriptors.DatasetDescriptor, label: int) -> str:
-    """The number of a class and, where it is known, its name."""
-    return f"{label} {descriptor.class_names[label]}" if descriptor.class_names else str(label)
-
-
-def _class_table(statistics: Statistics, descriptor: descriptors.DatasetDescriptor) -> str:
-    total = statistics.pixels.sum()
-    labels = [label for label in range(descriptor.num_classes) if label != descriptor.ignore_label]
-    names = [class_name(descriptor, label) for label in labels]
-    rows = [
-        (name, reports.percent(statistics.pixels[label] / total), str(statistics.images[label]))
-        for label, name in zip(
-            [*labels, descriptor.ignore_label],
-            [*names, f"{descriptor.ignore_label} (ignored)"],
-            strict=True,
-        )
-    ]
-    return reports.format_table(("label", "pixels %", "images"), rows)
-
-
-def classes_seen(statistics: Statistics, descriptor: descriptors.DatasetDescriptor) -> list[int]:
-    """The classes that any counted pixel has, without the ignore label."""
-    labels = [label for label in range(descriptor.num_classes) if label != descriptor.ignore_label]
-    return [label for label in labels if statistics.pixels[label]]
-
-
-def _remarks(statistics: Statistics, descriptor: descriptors.DatasetDescriptor) -> list[str]:
-    labels = [label for label in range(descriptor.num_classes) if label != descriptor.ignore_label]
-    seen = classes_seen(statistics, descriptor)
-    lines = []
-    if not seen:
-        lines.append("warning: every pixel is ignored; there is nothing to learn")
-    elif len(seen) == 1:
-        lines.append(f"warning: every pixel that counts is {class_name(descriptor, seen[0])}")
-    elif len(seen) < len(labels):
-        never = ", ".join(class_name(descriptor, label) for label in labels if label not in seen)
-        lines.append(f"never seen: {never}")
-    return lines
-
-
-def _check_split(split: str, folder: str, descriptor: descriptors.DatasetDescriptor) -> Statistics:
-    from deeplab.datasets import record_files, shards
-
-    paths = record_files.find_files(folder, descriptor.split_patterns(split))
-    shards.check_complete(paths)
-    found = record_files.RecordFiles(paths)
-    statistics = Statistics()
-    with build_data.progress(f"{split}: checking", len(found)) as advance:
-        for index in range(len(found)):
-            try:
-                statistics.add(found[index], descriptor)
-            except ValueError as error:
-                raise ValueError(f"{found.describe(index)} {error}") from None
-            advance()
-    return statistics
-
-
-def _overlaps(statistics: dict[str, Statistics]) -> list[str]:
-    """A warning for each training split that has images of another split."""
-    lines = []
-    for split, own in statistics.items():
-        for other, others in statistics.items():
-            both = own.digests.keys() & others.digests.keys()
-            evaluated = not other.startswith("train")
-            if both and evaluated and split.startswith("train") and "trainval" not in split:
-                name = own.digests[min(both)]
-                lines.append(f"warning: {len(both)} images of {other} are also in {split} ({name})")
-    return lines
-
-
 def main(argv: Sequence[str]) -> None:
     """Checks the splits and prints what they hold."""
     del argv
-    from deeplab.datasets import shards
+    # Reads with TensorFlow, which takes seconds to import: not for --help.
+    from deeplab.datasets import shards, split_statistics
 
     values = flags.FLAGS
     descriptor = descriptors.load(values.dataset)
@@ -276,14 +50,14 @@ def main(argv: Sequence[str]) -> None:
         )
     statistics = {}
     for split in splits:
-        statistics[split] = _check_split(split, values.dataset_dir, descriptor)
-        print(report(split, statistics[split], descriptor))
-        weights = class_weights(statistics[split], descriptor)
+        statistics[split] = split_statistics.check(split, values.dataset_dir, descriptor)
+        print(split_statistics.report(split, statistics[split], descriptor))
+        weights = split_statistics.class_weights(statistics[split], descriptor)
         if split.startswith("train") and weights is not None:
             print("\nclass weights (median frequency balancing), to use where rare classes fail:")
             print(" ".join(f"--label_weights={weight:.4g}" for weight in weights))
         print()
-    for line in _overlaps(statistics):
+    for line in split_statistics.overlaps(statistics):
         print(line)
 
 

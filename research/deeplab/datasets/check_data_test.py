@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab.datasets import build_data, check_data, descriptors, shards
+from deeplab.datasets import build_data, check_data, descriptors, shards, split_statistics
 from deeplab.datasets.conftest import jpeg, png
 from deeplab.testing import golden
 
@@ -76,9 +76,10 @@ def test_only_training_splits_get_weights(check, tmp_path, capsys):
 
 def test_an_ignored_class_takes_no_part_in_the_weights():
     descriptor = descriptors.DatasetDescriptor("ade", 3, 0)
-    statistics = check_data.Statistics()
+    statistics = split_statistics.SplitStatistics()
     statistics.add(_record(np.array([[0, 0, 0, 0, 0, 1, 2, 2]])), descriptor)
-    np.testing.assert_allclose(check_data.class_weights(statistics, descriptor), [1, 1.5, 0.75])
+    weights = split_statistics.class_weights(statistics, descriptor)
+    np.testing.assert_allclose(weights, [1, 1.5, 0.75])
 
 
 def test_the_official_records_pass(run_script, capsys):

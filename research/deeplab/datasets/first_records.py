@@ -3,7 +3,7 @@
 import numpy as np
 from absl import logging
 
-from deeplab.datasets import check_data
+from deeplab.datasets import split_statistics
 from deeplab.datasets.data_generator import Dataset
 
 # So many records are decoded, which takes a second or so for photographs.
@@ -26,7 +26,7 @@ def check(records: Dataset) -> None:
             (the message names file, image and values), or all pixels of these records are ignored.
     """
     files, descriptor = records.files, records.descriptor
-    statistics = check_data.Statistics()
+    statistics = split_statistics.SplitStatistics()
     for index in np.unique(np.linspace(0, len(files) - 1, _RECORDS).astype(int)):
         try:
             name = statistics.add(files[int(index)], descriptor, sizes_told=False)
@@ -36,7 +36,7 @@ def check(records: Dataset) -> None:
             raise ValueError(f"{files.describe(int(index))} {error}") from None
     where = f"{statistics.num_images} of the {len(records)} records of {records.split_name}"
     ignored = statistics.pixels[descriptor.ignore_label] / statistics.pixels.sum()
-    seen = check_data.classes_seen(statistics, descriptor)
+    seen = split_statistics.classes_seen(statistics, descriptor)
     if not seen:
         raise ValueError(
             f"every pixel is ignored (label {descriptor.ignore_label}) in {where}: there is nothing"
@@ -50,7 +50,7 @@ def check(records: Dataset) -> None:
         logging.warning(
             "every pixel that counts is of class %s in %s, which is all that can be learnt there"
             " (is --dataset right? deeplab.datasets.check_data looks at all records)",
-            *(check_data.class_name(descriptor, seen[0]), where),
+            *(split_statistics.class_name(descriptor, seen[0]), where),
         )
     elif ignored > _MUCH_IGNORED:
         logging.warning(

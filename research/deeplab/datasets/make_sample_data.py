@@ -18,8 +18,9 @@ from absl import flags, logging
 
 from deeplab import common
 from deeplab.cli import script
-from deeplab.datasets import build_data, descriptors, label_files
+from deeplab.datasets import descriptors, label_files
 from deeplab.utils import files, get_dataset_colormap
+from deeplab.utils.progress import Progress
 
 CLASS_NAMES = ("background", "disc", "square", "triangle", "star", "cross")
 IGNORE_LABEL = 255
@@ -173,15 +174,15 @@ def main(argv: Sequence[str]) -> None:
     def path(*parts: str) -> str:
         return os.path.join(values.output_dir, *parts)
 
-    with build_data.progress("drawing", total) as advance:
-        for index, name in enumerate(names):
-            image, label = draw(np.random.default_rng([values.seed, index]))
-            quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-            jpeg = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), quality)[1]
-            files.write_bytes(path("JPEGImages", f"{name}.jpg"), jpeg.tobytes())
-            png = label_files.with_palette(label_files.encode(label), palette)
-            files.write_bytes(path("SegmentationClass", f"{name}.png"), png)
-            advance()
+    progress = Progress("drew", total)
+    for index, name in enumerate(names):
+        image, label = draw(np.random.default_rng([values.seed, index]))
+        quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+        jpeg = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), quality)[1]
+        files.write_bytes(path("JPEGImages", f"{name}.jpg"), jpeg.tobytes())
+        png = label_files.with_palette(label_files.encode(label), palette)
+        files.write_bytes(path("SegmentationClass", f"{name}.png"), png)
+        progress.advance()
     lists = {
         "train": names[: sizes["train"]],
         "val": names[sizes["train"] :],

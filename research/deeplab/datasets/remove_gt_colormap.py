@@ -11,8 +11,9 @@ from absl import flags, logging
 
 from deeplab import common
 from deeplab.cli import script
-from deeplab.datasets import build_data, label_files
+from deeplab.datasets import label_files
 from deeplab.utils import files
+from deeplab.utils.progress import Progress
 
 _DATA = "./VOCdevkit/VOC2012"
 
@@ -40,16 +41,16 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError(
             f"there is no file {pattern} in {values.original_gt_folder} (--original_gt_folder)"
         )
-    with build_data.progress("removing palettes", len(paths)) as advance:
-        for path in paths:
-            with open(path, "rb") as file:
-                data = file.read()
-            try:
-                plain = label_files.as_grey(data)
-            except ValueError as error:
-                raise ValueError(f"label {path} {error}") from None
-            files.write_bytes(os.path.join(values.output_dir, os.path.basename(path)), plain)
-            advance()
+    progress = Progress("palettes removed from", len(paths))
+    for path in paths:
+        with open(path, "rb") as file:
+            data = file.read()
+        try:
+            plain = label_files.as_grey(data)
+        except ValueError as error:
+            raise ValueError(f"label {path} {error}") from None
+        files.write_bytes(os.path.join(values.output_dir, os.path.basename(path)), plain)
+        progress.advance()
     logging.info("%d labels in %s", len(paths), values.output_dir)
 
 

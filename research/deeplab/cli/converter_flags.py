@@ -1,0 +1,34 @@
+"""Flags of the converters of data sets, and of all scripts that read many files."""
+
+from absl import flags
+
+from deeplab import common
+
+IMAGE_FORMATS = ("jpg", "jpeg", "png")
+
+
+def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Define the flags that every converter has (official `build_data.py`)."""
+    define = common.definer("deeplab.datasets.build_data", flag_values)
+    define(
+        "enum",
+        "image_format",
+        "png",
+        "Extension of the image files. The record tells the true format, found from the content.",
+        enum_values=list(IMAGE_FORMATS),
+    )
+    define("enum", "label_format", "png", "Extension of the label files.", enum_values=["png"])
+    define_num_processes(flag_values)
+
+
+def define_num_processes(flag_values: flags.FlagValues) -> None:
+    """Define --num_processes, for scripts that read many files."""
+    define = common.definer("deeplab.datasets.build_data", flag_values)
+    define(
+        "integer",
+        "num_processes",
+        None,
+        "Number of processes that read and check files. Default: one for a small data set, up to"
+        " one a CPU for a large one.",
+        lower_bound=1,
+    )

@@ -1,0 +1,239 @@
+"""Check the records of a split, and count what they hold."""
+
+import collections
+import dataclasses
+import hashlib
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from deeplab.datasets import build_data, label_files, record_files, shards
+from deeplab.datasets.descriptors import DatasetDescriptor
+from deeplab.utils import reports
+from deeplab.utils.progress import Progress
+
+# So many sizes are listed.
+_LISTED_SIZES = 5
+
+
+@dataclasses.dataclass
+class SplitStatistics:
+    """What was counted over the records of a split.
+
+    Attributes:
+        num_images: number of records.
+        num_labels: number of records that have a label.
+        pixels: int64 [256], pixels with each label value.
+        images: int64 [256], images that have each label value.
+        pixels_where_seen: int64 [256], pixels of these images, without the ignored ones.
+        sizes: number of images of each (height, width).
+        digests: name of the image with each content.
+    """
+
+    num_images: int = 0
+    num_labels: int = 0
+    pixels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, np.int64))
+    images: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, np.int64))
+    pixels_where_seen: np.ndarray = dataclasses.field(
+        default_factory=lambda: np.zeros(256, np.int64)
+    )
+    sizes: collections.Counter[tuple[int, int]] = dataclasses.field(
+        default_factory=collections.Counter
+    )
+    digests: dict[bytes, str] = dataclasses.field(default_factory=dict)
+
+    def add(self, record: bytes, descriptor: DatasetDescriptor, sizes_told: bool = True) -> str:
+        """Checks a record and counts it.
+
+        Args:
+            record: a serialized `tf.train.Example`.
+            descriptor: its data set.
+            sizes_told: whether what it tells of the image's size, which training does not read,
+                must be true.
+
+        Returns:
+            The image's name.
+
+        Raises:
+            ValueError: it is bad; the message says what is.
+        """
+        try:
+            features = tf.train.Example.FromString(record).features.feature
+        except Exception:  # The class of protobuf's error is no public name.
+            raise ValueError("is no tf.train.Example") from None
+
+        def of_bytes(name: str) -> bytes:
+            values = features[name].bytes_list.value if name in features else ()
+            return values[0] if values else b""
+
+        name = of_bytes("image/filename").decode(errors="replace")
+        image = of_bytes("image/encoded")
+        size = _check_image(image, name)
+        for axis, length in (("height", size[0]), ("width", size[1])):
+            told = list(features[f"image/{axis}"].int64_list.value)
+            if sizes_told and told not in ([], [length]):
+                raise ValueError(f"({name}) has image/{axis} {told[0]}; the image's is {length}")
+        self.num_images += 1
+        self.sizes[size] += 1
+        self.digests[hashlib.sha1(image).digest()] = name
+        if data := of_bytes("image/segmentation/class/encoded"):
+            try:
+                self._add_label(data, size, descriptor)
+            except ValueError as error:
+                raise ValueError(f"({name}) has a label that {error}") from None
+        return name
+
+    def _add_label(self, data: bytes, size: tuple[int, int], descriptor: DatasetDescriptor) -> None:
+        indices = label_files.read_indices(data)
+        if indices.shape != size:
+            raise ValueError(
+                f"is {indices.shape[1]}x{indices.shape[0]} pixels (width x height); the image is"
+                f" {size[1]}x{size[0]}"
+            )
+        if label_files.as_grey(data) is not data:
+            raise ValueError(
+                "is no 8-bit grey-scale PNG, so its values change when it is decoded; convert the"
+                " data again with build_voc2012_data or build_custom_data"
+            )
+        remedy = "name the right --dataset, or convert the data again (build_custom_data)"
+        counts = label_files.LabelReader(descriptor, remedy=remedy).check(indices)
+        self.num_labels += 1
+        self.pixels += counts
+        self.images += counts > 0
+        self.pixels_where_seen[counts > 0] += counts.sum() - counts[descriptor.ignore_label]
+
+
+def _check_image(data: bytes, name: str) -> tuple[int, int]:
+    """Height and width of an image that can be decoded."""
+    if not data:
+        raise ValueError(f"({name or 'no name'}) has no image (feature image/encoded)")
+    if build_data.image_format(data) is None:
+        raise ValueError(f"({name}) has an image that is neither JPEG nor PNG")
+    pixels = label_files.decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels is None:
+        raise ValueError(f"({name}) has a broken image ({len(data)} bytes)")
+    return pixels.shape[:2]
+
+
+def class_weights(statistics: SplitStatistics, descriptor: DatasetDescriptor) -> np.ndarray | None:
+    """Weights that balance the classes: median frequency balancing (Eigen & Fergus, 2015).
+
+    The frequency of a class is its share of the pixels of the images that have it; its weight is
+    the median of all frequencies over its own. A class that is never seen, or ignored, has 1.
+
+    Args:
+        statistics: counts of the training split.
+        descriptor: its descriptor.
+
+    Returns:
+        float64 [num_classes]; None where no class is seen.
+    """
+    pixels = statistics.pixels[: descriptor.num_classes]
+    seen = pixels > 0
+    seen[descriptor.ignore_label : descriptor.ignore_label + 1] = False
+    if not seen.any():
+        return None
+    frequency = pixels[seen] / statistics.pixels_where_seen[: descriptor.num_classes][seen]
+    weights = np.ones(descriptor.num_classes)
+    weights[seen] = np.median(frequency) / frequency
+    return weights
+
+
+def report(split: str, statistics: SplitStatistics, descriptor: DatasetDescriptor) -> str:
+    """The statistics of a split as text."""
+    sizes = statistics.sizes.most_common(_LISTED_SIZES)
+    listed = ", ".join(f"{width}x{height} ({count})" for (height, width), count in sizes)
+    others = len(statistics.sizes) - len(sizes)
+    lines = [
+        f"{split}: {statistics.num_images} images, {statistics.num_labels} with a label",
+        f"width x height: {listed}" + (f" and {others} other sizes" if others else ""),
+    ]
+    expected = descriptor.split_size(split)
+    if expected not in (None, statistics.num_images):
+        lines.append(f"note: the descriptor says {expected} images")
+    if statistics.num_labels:
+        lines += ["", _class_table(statistics, descriptor), *_remarks(statistics, descriptor)]
+    return "\n".join(lines)
+
+
+def class_name(descriptor: DatasetDescriptor, label: int) -> str:
+    """The number of a class and, where it is known, its name."""
+    return f"{label} {descriptor.class_names[label]}" if descriptor.class_names else str(label)
+
+
+def _class_table(statistics: SplitStatistics, descriptor: DatasetDescriptor) -> str:
+    total = statistics.pixels.sum()
+    labels = [label for label in range(descriptor.num_classes) if label != descriptor.ignore_label]
+    names = [class_name(descriptor, label) for label in labels]
+    rows = [
+        (name, reports.percent(statistics.pixels[label] / total), str(statistics.images[label]))
+        for label, name in zip(
+            [*labels, descriptor.ignore_label],
+            [*names, f"{descriptor.ignore_label} (ignored)"],
+            strict=True,
+        )
+    ]
+    return reports.format_table(("label", "pixels %", "images"), rows)
+
+
+def classes_seen(statistics: SplitStatistics, descriptor: DatasetDescriptor) -> list[int]:
+    """The classes that any counted pixel has, without the ignore label."""
+    labels = [label for label in range(descriptor.num_classes) if label != descriptor.ignore_label]
+    return [label for label in labels if statistics.pixels[label]]
+
+
+def _remarks(statistics: SplitStatistics, descriptor: DatasetDescriptor) -> list[str]:
+    labels = [label for label in range(descriptor.num_classes) if label != descriptor.ignore_label]
+    seen = classes_seen(statistics, descriptor)
+    lines = []
+    if not seen:
+        lines.append("warning: every pixel is ignored; there is nothing to learn")
+    elif len(seen) == 1:
+        lines.append(f"warning: every pixel that counts is {class_name(descriptor, seen[0])}")
+    elif len(seen) < len(labels):
+        never = ", ".join(class_name(descriptor, label) for label in labels if label not in seen)
+        lines.append(f"never seen: {never}")
+    return lines
+
+
+def check(split: str, folder: str, descriptor: DatasetDescriptor) -> SplitStatistics:
+    """Check and count all records of a split.
+
+    Args:
+        split: The split.
+        folder: Where its files are.
+        descriptor: The data set.
+
+    Returns:
+        The counts.
+
+    Raises:
+        ValueError: A file or a record is bad; the message names it and says what is wrong.
+        FileNotFoundError: The folder has no files of the split.
+    """
+    paths = record_files.find_files(folder, descriptor.split_patterns(split))
+    shards.check_complete(paths)
+    found = record_files.RecordFiles(paths)
+    statistics = SplitStatistics()
+    progress = Progress(f"{split}: checked", len(found))
+    for index in range(len(found)):
+        try:
+            statistics.add(found[index], descriptor)
+        except ValueError as error:
+            raise ValueError(f"{found.describe(index)} {error}") from None
+        progress.advance()
+    return statistics
+
+
+def overlaps(statistics: dict[str, SplitStatistics]) -> list[str]:
+    """A warning for each training split that has images of another split."""
+    lines = []
+    for split, own in statistics.items():
+        for other, others in statistics.items():
+            both = own.digests.keys() & others.digests.keys()
+            evaluated = not other.startswith("train")
+            if both and evaluated and split.startswith("train") and "trainval" not in split:
+                name = own.digests[min(both)]
+                lines.append(f"warning: {len(both)} images of {other} are also in {split} ({name})")
+    return lines
