@@ -125,7 +125,7 @@ def test_the_pages_have_the_numbers_of_the_familys_recipes(folder):
             # What a CRF adds is on the page of the family alone.
             if file.stem == "eval_crf" and page.name != "family.md":
                 continue
-            for number in re.findall(r"Published: ([0-9.]+) %", file.read_text()):
+            for number in re.findall(r"Published: ([0-9.]+)%", file.read_text()):
                 assert number in rows[0], f"{page.name}: {file.name}"
 
 
