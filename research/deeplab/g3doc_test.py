@@ -17,20 +17,21 @@ from deeplab.testing import golden
 _PACKAGE = pathlib.Path(__file__).parent
 _README = _PACKAGE.parents[1] / "README.md"
 _PAGES = [_README, _PACKAGE / "recipes/README.md", *sorted((_PACKAGE / "g3doc").glob("*.md"))]
+_BENCHMARKS = _README.parent / "benchmarks/README.md"
 _OFFICIAL = json.loads((golden.DATA / "flags.json").read_text())
 
 # Every script, or what defines flags that scripts share, by its path in the package; and those
 # whose flags it takes over.
 _SHARED_FLAGS = {
     **dict.fromkeys(("train", "model_info"), ("common.py",)),
-    **dict.fromkeys(("eval", "vis", "export_model"), ("common.py", "crf_flags.py")),
+    **dict.fromkeys(("eval", "vis", "export_model"), ("common.py", "cli/crf_flags.py")),
     **dict.fromkeys(
         ("build_voc2012_data", "build_cityscapes_data", "build_ade20k_data"),
         ("datasets/build_data.py",),
     ),
 }
 _OUR_SCRIPTS = (
-    "crf_flags.py",
+    "cli/crf_flags.py",
     "predict.py",
     "model_zoo.py",
     "model_info.py",
@@ -212,7 +213,7 @@ def _anchors(page: pathlib.Path) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*_PAGES, _BENCHMARKS], ids=lambda page: page.name)
 def test_every_link_leads_somewhere(page):
     for link in _links(page):
         path, _, anchor = link.partition("#")
@@ -227,3 +228,15 @@ def test_the_index_has_every_page():
     linked = {link.partition("#")[0] for link in _links(index)}
     pages = {page.name for page in (_PACKAGE / "g3doc").glob("*.md")} - {index.name}
     assert pages <= linked
+
+
+def test_the_installation_page_names_versions_that_setup_py_installs():
+    page = (_PACKAGE / "g3doc/installation.md").read_text()
+    setup = (_README.parent / "setup.py").read_text()
+    for title in ("TensorFlow", "Keras"):
+        (named,) = re.findall(rf"\b{title} (\d+\.\d+)\b", page)
+        low, high = re.search(rf'"{title.lower()}>=([\d.]+),<([\d.]+)"', setup).groups()
+        assert named == low, title
+        # One minor version, which the page can name.
+        major, minor = map(int, low.split("."))
+        assert high == f"{major}.{minor + 1}", title
