@@ -90,6 +90,8 @@ setuptools.setup(
             "ruff>=0.17,<0.18",
             # Checks which folder may import which (pyproject.toml), inside functions too.
             "import-linter>=2.17,<3",
+            # Reads the files of the repository that are YAML.
+            "pyyaml>=6,<7",
             # Builds the wheel whose contents are tested.
             "setuptools>=77,<90",
         ],
