@@ -21,7 +21,6 @@ from deeplab import common
 from deeplab.cli import crf_flags, network_flags, script
 
 _UNUSED_FLAGS = network_flags.UNUSED_FLAGS
-_NOT_THERE_YET = network_flags.NOT_THERE_YET
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -40,28 +39,14 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "Evaluate so many checkpoints; 0: each that comes, without end.",
     )
     define("string", "eval_split", "val", "Which split to evaluate on.")
-
-    define(
-        "bool",
-        "crf_search",
-        False,
-        "Instead of evaluating, search for the parameters of the CRF that suit the network.",
-    )
-    define("integer", "crf_search_images", 100, "Number of images that are tried.")
-    values = [str(value) for value in range(5, 11)]
-    define("list", "crf_search_bi_w", values, "Values of --crf_bi_w to try.")
-    values = [str(value) for value in range(50, 101, 10)]
-    define("list", "crf_search_bi_sxy", values, "Values of --crf_bi_sxy to try.")
-    values = [str(value) for value in range(3, 11)]
-    define("list", "crf_search_bi_srgb", values, "Values of --crf_bi_srgb to try.")
+    crf_flags.define_search_flags(define)
 
 
 def main(argv: Sequence[str]) -> None:
     """Evaluates."""
     del argv
     values = flags.FLAGS
-    common.log_unused_flags(values, _UNUSED_FLAGS)
-    common.refuse_unfinished_flags(values, _NOT_THERE_YET)
+    network_flags.check(values)
     grid = crf_flags.search_grid(values)
     crf = crf_flags.from_flags(values)
 

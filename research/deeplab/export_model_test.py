@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from deeplab import export_model, model
-from deeplab.core import crf_options, dense_crf
+from deeplab.core import dense_crf
+from deeplab.core.options import CrfOptions
 from deeplab.datasets import descriptors
 from deeplab.export import exporter, saved_model
 from deeplab.testing import tiny
@@ -90,7 +91,7 @@ class TestOptions:
         padded = np.full((1, 33, 33, 3), 127.5, np.float32)
         padded[:, :25, :30] = image
         labels, probabilities = model.predict_labels(net, padded)
-        crf = crf_options.CrfOptions(iterations=2, bi_w=5)
+        crf = CrfOptions(iterations=2, bi_w=5)
         expected = dense_crf.refine(image, probabilities[:, :25, :30], crf).numpy()
         if name == "graph.pb":
             with exporter.open_frozen_graph(str(path)) as run:
@@ -112,8 +113,11 @@ class TestErrors:
         ("flags", "message"),
         [
             (["--num_classes=21"], "21 classes are asked for .* trained with 4"),
-            (["--crop_size=65"], "is height,width, both at least 1, not"),
-            (["--crop_size=0", "--crop_size=65"], "is height,width, both at least 1, not"),
+            (["--crop_size=65"], "must be height,width: two whole numbers, each at least 1"),
+            (
+                ["--crop_size=0", "--crop_size=65"],
+                "must be height,width: two whole numbers, each at least 1",
+            ),
             (["--crf", "--crf_pos_sxy=0"], "--crf_pos_sxy is 0.0; it must be above 0"),
             (["--inference_scales=0"], "--inference_scales is .0.0.; every scale must be above 0"),
             (["--save_inference_graph"], "--save_inference_graph goes with a frozen graph"),

@@ -147,8 +147,8 @@ def test_a_data_set_says_the_number_of_classes():
     ("arguments", "message"),
     [
         (["--dataset=cityscapes", "--num_classes=21"], "--num_classes is 21, .* has 19 classes"),
-        (["--crop_size=0,513"], "is height,width, both at least 1, not"),
-        (["--crop_size=513"], "is height,width, both at least 1, not"),
+        (["--crop_size=0,513"], "must be height,width: two whole numbers, each at least 1"),
+        (["--crop_size=513"], "must be height,width: two whole numbers, each at least 1"),
         (["--model_variant=vgg"], "--model_variant is 'vgg'; known are mobilenet_edgetpu, "),
     ],
 )

@@ -86,7 +86,7 @@ def _prepare(
         task=values.task,
     )
     descriptor = descriptors.load(values.dataset)
-    train_options = trainer.TrainOptions.from_flags(values)
+    train_options = train_flags.train_options(values)
     is_resumed = bool(checkpoint.names(values.train_logdir))
     options = common.ModelOptions.from_flags(
         values,

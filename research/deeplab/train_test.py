@@ -155,7 +155,7 @@ def test_a_checkpoint_of_another_data_set_starts_a_run(data, tmp_path, caplog):
         ("--drop_path_keep_prob=0", "--drop_path_keep_prob is 0.0; it must be above 0"),
         ("--model_variant=resnet", "--model_variant is 'resnet'; known are"),
         ("--train_split=test", r"no file matches .*/test-\*"),
-        ("--train_crop_size=33", "is height,width, both at least 1, not"),
+        ("--train_crop_size=33", "must be height,width: two whole numbers, each at least 1"),
         ("--train_crop_size=0,0", "both at least 1"),
         ("--label_weights=1", "--label_weights is given 1 times; give one for each of the 4"),
         ("--min_scale_factor=3", "min_scale_factor is 3.0 and max_scale_factor 2.0"),

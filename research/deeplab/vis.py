@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from deeplab.datasets import data_generator
 
 _UNUSED_FLAGS = network_flags.UNUSED_FLAGS
-_NOT_THERE_YET = network_flags.NOT_THERE_YET
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -69,8 +68,7 @@ def main(argv: Sequence[str]) -> None:
     """Saves the pictures."""
     del argv
     values = flags.FLAGS
-    common.log_unused_flags(values, _UNUSED_FLAGS)
-    common.refuse_unfinished_flags(values, _NOT_THERE_YET)
+    network_flags.check(values)
     crf = crf_flags.from_flags(values)
     if bool(values.images) == bool(values.dataset_dir):
         raise ValueError("give --dataset_dir (TFRecords) or --images (plain images), one of them")

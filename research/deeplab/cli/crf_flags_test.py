@@ -10,7 +10,7 @@ from deeplab import eval as eval_script
 from deeplab import export_model, vis
 from deeplab.cli import crf_flags
 from deeplab.core import dense_crf
-from deeplab.core.crf_options import CrfOptions
+from deeplab.core.options import CrfOptions
 from deeplab.testing import tiny
 
 
@@ -61,8 +61,8 @@ def test_the_scripts_have_them(script):
     ("arguments", "message"),
     [
         (["--crf_bi_w=3"], "--crf_bi_w has no effect without --crf"),
-        (["--crf", "--crf_bi_w=-3"], "--crf_bi_w is -3.0; it must be at least 0"),
-        (["--crf", "--crf_compatibility=/no.npy"], "--crf_compatibility=/no.npy is not there"),
+        (["--crf", "--crf_bi_w=-3"], "--crf_bi_w is -3.0; it must be a finite number, at least 0"),
+        (["--crf", "--crf_compatibility=/no.npy"], "--crf_compatibility=/no.npy does not exist"),
         (["--crf", f"--crf_compatibility={__file__}"], "is no .npy file of numbers"),
         (["--crf", "--crf_compatibility=/"], "is no .npy file of numbers"),
     ],
@@ -76,7 +76,7 @@ def test_what_cannot_be_names_the_flag(arguments, message):
 def test_a_matrix_for_a_kernel_that_is_left_out_is_an_error(tmp_path):
     np.save(tmp_path / "matrix.npy", np.eye(3))
     matrix = f"--crf_compatibility={tmp_path / 'matrix.npy'}"
-    message = "--crf_bi_w is 0: it leaves out the kernel that --crf_compatibility is for"
+    message = "--crf_bi_w is 0, which leaves out the kernel that --crf_compatibility is for"
     with pytest.raises(ValueError, match=message):
         _options("--crf", "--crf_bi_w=0", matrix)
     assert _options("--crf", "--crf_pos_w=0", matrix).compatibility

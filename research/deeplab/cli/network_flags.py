@@ -1,68 +1,109 @@
-"""The flags of scripts that use a trained network: those of eval and vis; export has some."""
+"""The flags of scripts that use a trained network: eval, vis and, in part, export."""
 
 from collections.abc import Callable
 
+from absl import flags
+
 from deeplab import common
+from deeplab.cli import crf_flags
+from deeplab.core.options import InferenceOptions, ModelOptions
 
 UNUSED_FLAGS = {
     **common.UNUSED_FLAGS,
     "label_weights": "weights of classes count in the loss of training only",
 }
-# Flags whose work is not there yet, with the only value that can be asked for.
-NOT_THERE_YET = {"master": ""}
 
 
 def define_network_flags(define: Callable[..., None], output_stride: int = 16) -> None:
-    """Defines what is taken of the checkpoint, and how: for eval, vis and export.
+    """Define how the network of a checkpoint is used: for eval, vis and export.
 
     Args:
         define: a script's, of `common.definer`.
         output_stride: default of `--output_stride`.
     """
-    define(
-        "multi_integer",
+    common.define_option(
+        define,
+        ModelOptions,
         "atrous_rates",
-        None,
-        "Atrous rate of the ASPP; repeat it. Default: those of training.",
+        help_text="Atrous rate of a branch of the ASPP; repeat it. Default: those of training.",
     )
-    define(
-        "integer",
+    common.define_option(
+        define,
+        ModelOptions,
         "output_stride",
-        output_stride,
-        "Ratio of image size to feature size. Default: that of training, where it is known.",
+        default=output_stride,
+        help_text="Ratio of image size to feature size. Default: that of training, where it is"
+        " known.",
     )
-    define("bool", "add_flipped_images", False, "Also see images flipped left to right.")
-    define("bool", "use_ema", False, "Take the moving averages of the weights.")
+    common.define_option(define, InferenceOptions, "add_flipped_images")
+    define("bool", "use_ema", False, "Use the moving averages of the weights.")
     define(
         "integer",
         "quantize_delay_step",
         -1,
-        "Not below 0: the network is quantised. Default: as it was trained.",
+        "Not below 0: simulate 8-bit inference. Default: as in training.",
     )
 
 
 def define_flags(define: Callable[..., None]) -> None:
-    """Defines those, and which checkpoints and data are used: for eval and vis.
+    """Define those, and which checkpoints and data are used: for eval and vis.
 
     Args:
         define: a script's, of `common.definer`.
     """
     define_network_flags(define)
-    define("string", "master", "", "Address of a cluster's master.")
+    define("string", "master", "", "Not supported: evaluation runs on one machine.")
     define(
         "string",
         "checkpoint_dir",
         None,
-        "Folder whose newest checkpoint is used, and each newer one as it comes; or one checkpoint,"
-        " such as train_log/model.ckpt-30000.",
+        "Folder whose newest checkpoint is used, then each newer one; or one checkpoint, such as"
+        " train_log/model.ckpt-30000.",
     )
-    define("integer", "eval_interval_secs", 300, "Least seconds between two checkpoints.")
-    define("multi_float", "eval_scales", [1.0], "Scale at which to see the images; repeat it.")
+    define("integer", "eval_interval_secs", 300, "Minimum seconds between two checkpoints.")
+    common.define_option(define, InferenceOptions, "eval_scales")
     define(
         "string",
         "dataset",
         "pascal_voc_seg",
-        "Name of a data set (pascal_voc_seg, cityscapes, ade20k) or its JSON description: the"
-        " network's classes.",
+        "Name of a data set (pascal_voc_seg, cityscapes, ade20k) or its JSON description; its"
+        " classes are those of the network.",
     )
     define("string", "dataset_dir", None, "Folder of the TFRecords.")
+
+
+def check(flag_values: flags.FlagValues) -> None:
+    """Log which of the flags of eval and vis have no effect, and reject `--master`.
+
+    Raises:
+        ValueError: `--master` is given.
+    """
+    common.log_unused_flags(flag_values, UNUSED_FLAGS)
+    if flag_values.master:
+        raise ValueError(
+            f"--master={flag_values.master} is not supported: evaluation runs on one machine; leave"
+            " the flag out"
+        )
+
+
+def inference_options(
+    flag_values: flags.FlagValues, scales_flag: str = "eval_scales"
+) -> InferenceOptions:
+    """Return how the flags ask to apply the network.
+
+    Args:
+        flag_values: parsed flags.
+        scales_flag: name of the flag with the scales.
+
+    Raises:
+        ValueError: A value is out of range, or a flag of the CRF is given without `--crf`.
+    """
+    crf = crf_flags.from_flags(flag_values)
+    try:
+        return InferenceOptions(
+            eval_scales=flag_values[scales_flag].value,
+            add_flipped_images=flag_values.add_flipped_images,
+            crf=crf,
+        )
+    except ValueError as error:
+        raise ValueError(str(error).replace("--eval_scales", f"--{scales_flag}")) from None

@@ -8,7 +8,8 @@ import pytest
 
 _SCRIPT = '''"""Says hello."""
 from absl import flags
-from deeplab import common, script
+from deeplab import common
+from deeplab.cli import script
 
 def define_flags(flag_values=flags.FLAGS):
     common.define_flags(flag_values)
@@ -37,7 +38,7 @@ if __name__ == "__main__":
 def run(tmp_path: pathlib.Path):
     file = tmp_path / "hello.py"
     file.write_text(_SCRIPT)
-    root = pathlib.Path(__file__).resolve().parents[1]
+    root = pathlib.Path(__file__).resolve().parents[2]
 
     def call(*arguments: str) -> subprocess.CompletedProcess:
         return subprocess.run(

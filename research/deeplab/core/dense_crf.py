@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from deeplab.core import permutohedral
-from deeplab.core.crf_options import CrfOptions
+from deeplab.core.options import CrfOptions
 
 # Least probability whose energy is finite.
 _LEAST_PROBABILITY = 1e-12

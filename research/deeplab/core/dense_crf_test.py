@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab.core import dense_crf, utils
-from deeplab.core.crf_options import CrfOptions
+from deeplab.core.options import CrfOptions
 from deeplab.testing import golden, tiny
 
 # Every case of golden/crf: its parameters, iterations and kind.
@@ -305,15 +305,15 @@ def test_padding_is_not_seen():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"iterations": -1}, "iterations is -1; it must be a whole number, at least 0"),
-        ({"iterations": 1.5}, "iterations is 1.5; it must be a whole number"),
-        ({"iterations": float("nan")}, "iterations is nan; it must be a whole number"),
-        ({"pos_sxy": 0}, "pos_sxy is 0; it must be above 0"),
-        ({"bi_srgb": -3.0}, "bi_srgb is -3.0; it must be above 0"),
-        ({"bi_sxy": float("nan")}, "bi_sxy is nan; it must be above 0"),
-        ({"bi_w": -1.0}, "bi_w is -1.0; it must be at least 0"),
-        ({"pos_w": float("inf")}, "pos_w is inf; it must be at least 0"),
-        ({"normalization": "before"}, "normalization is 'before'; it must be one of"),
+        ({"iterations": -1}, "--crf_iterations is -1; it must be a whole number, at least 0"),
+        ({"iterations": 1.5}, "--crf_iterations is 1.5; it must be a whole number"),
+        ({"iterations": float("nan")}, "--crf_iterations is nan; it must be a whole number"),
+        ({"pos_sxy": 0}, "--crf_pos_sxy is 0; it must be a finite number, above 0"),
+        ({"bi_srgb": -3.0}, "--crf_bi_srgb is -3.0; it must be a finite number, above 0"),
+        ({"bi_sxy": float("nan")}, "--crf_bi_sxy is nan; it must be a finite number, above 0"),
+        ({"bi_w": -1.0}, "--crf_bi_w is -1.0; it must be a finite number, at least 0"),
+        ({"pos_w": float("inf")}, "--crf_pos_w is inf; it must be a finite number, at least 0"),
+        ({"normalization": "before"}, "--crf_normalization is 'before'; it must be one of"),
         ({"compatibility": np.eye(4)}, "--crf_compatibility is a 4x4 matrix, but there are 3"),
         ({"compatibility": np.eye(3), "bi_w": 0.0}, "bi_w is 0.* --crf_compatibility is for"),
         ({"compatibility": np.ones((3, 2))}, "rows of .2. numbers for 3 classes"),

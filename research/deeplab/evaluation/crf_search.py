@@ -14,7 +14,8 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab.core import dense_crf
-from deeplab.core.crf_options import SEARCHED, CrfOptions
+from deeplab.core.options import CrfOptions
+from deeplab.core.options.crf_options import SEARCHED
 from deeplab.datasets.data_generator import Dataset
 from deeplab.evaluation.predictor import Predictor
 from deeplab.evaluation.segmentation import SegmentationMetrics

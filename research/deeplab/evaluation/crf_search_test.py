@@ -8,7 +8,7 @@ import pytest
 
 from deeplab import eval as eval_script
 from deeplab.core import dense_crf
-from deeplab.core.crf_options import CrfOptions
+from deeplab.core.options import CrfOptions
 from deeplab.datasets.data_generator import Dataset
 from deeplab.evaluation import crf_search, predictor
 from deeplab.testing import tiny

@@ -8,7 +8,7 @@ from absl import flags, logging
 
 from deeplab import common, model
 from deeplab.core import dense_crf, depthwise
-from deeplab.core.crf_options import CrfOptions
+from deeplab.core.options import CrfOptions
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.utils import checkpoint
 

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from deeplab import eval as eval_script
 from deeplab import model
-from deeplab.core import crf_options, dense_crf
+from deeplab.core import dense_crf
+from deeplab.core.options import CrfOptions
 from deeplab.datasets import descriptors
 from deeplab.evaluation import predictor
 from deeplab.testing import tiny
@@ -134,7 +135,7 @@ def test_scales_are_above_zero(scales):
 
 
 def test_with_a_crf_it_refines_the_networks_probabilities(net, path):
-    crf = crf_options.CrfOptions(iterations=2)
+    crf = CrfOptions(iterations=2)
     tested = predictor.Predictor(tiny.OPTIONS, crf=crf)
     tested.restore(path)
     images = np.stack([tiny.picture(33, 33, seed) for seed in range(2)])
@@ -154,6 +155,6 @@ def test_with_a_crf_it_refines_the_networks_probabilities(net, path):
 
 
 def test_a_crf_is_one_of_the_networks_classes():
-    crf = crf_options.CrfOptions(compatibility=np.eye(3).tolist())
+    crf = CrfOptions(compatibility=np.eye(3).tolist())
     with pytest.raises(ValueError, match="compatibility is a 3x3 matrix, but there are 4 classes"):
         predictor.Predictor(tiny.OPTIONS, crf=crf)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab import common, model
-from deeplab.core.crf_options import CrfOptions
+from deeplab.core.options import CrfOptions
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.export import inference_graph, saved_model
 from deeplab.utils import checkpoint, files

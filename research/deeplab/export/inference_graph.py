@@ -8,7 +8,7 @@ from tensorflow.python.framework import convert_to_constants
 
 from deeplab import model
 from deeplab.core import dense_crf, feature_extractor, preprocess_utils, utils
-from deeplab.core.crf_options import CrfOptions
+from deeplab.core.options import CrfOptions
 
 INPUT = "ImageTensor"
 PREDICTIONS = "SemanticPredictions"

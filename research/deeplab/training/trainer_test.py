@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model, train
+from deeplab.cli import train_flags
 from deeplab.core import layers
 from deeplab.testing import golden, tiny, training
 from deeplab.training import trainer
@@ -164,7 +165,7 @@ def test_flags_give_the_official_learning_rates(small_network, case):
     for name, value in facts["cases"][case]["args"].items():
         values = value if isinstance(value, list) else [value]
         flags += [f"--{name}={each}" for each in values]
-    options = trainer.TrainOptions.from_flags(tiny.parse(train, flags))
+    options = train_flags.train_options(tiny.parse(train, flags))
     run = trainer.Trainer(small_network, options, training.IGNORE_LABEL)
     for step, rate in zip(facts["steps"], facts["cases"][case]["lr"], strict=True):
         run.optimizer.iterations.assign(step)

@@ -1,0 +1,13 @@
+"""Options as values: frozen dataclasses of plain fields, free of flags and of TensorFlow.
+
+A field states its type, range, meaning and default once. The flag of the same name takes them from
+there (`common.define_option`), and `fields.validate` checks them.
+"""
+
+from deeplab.core.options.crf_options import CrfOptions
+from deeplab.core.options.inference_options import InferenceOptions
+from deeplab.core.options.model_options import ModelOptions
+from deeplab.core.options.random_scale import RandomScale
+from deeplab.core.options.train_options import TrainOptions
+
+__all__ = ["CrfOptions", "InferenceOptions", "ModelOptions", "RandomScale", "TrainOptions"]

@@ -1,0 +1,217 @@
+"""Fields that state their range and meaning in their type, and the check of their values.
+
+Example:
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Options:
+        batch_size: Annotated[PositiveInt, "Images per step."] = 8
+
+        def __post_init__(self):
+            validate(self)
+"""
+
+import dataclasses
+import functools
+import math
+import numbers
+import types
+import typing
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+# A longer value is cut in an error message.
+_MAX_QUOTED = 80
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Range:
+    """The numbers between two bounds, each of them part of the range or not, or left out."""
+
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+
+    def __contains__(self, value: float) -> bool:
+        return (
+            (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self) -> str:
+        bounds = dataclasses.asdict(self).items()
+        return " and ".join(
+            f"{name.replace('_', ' ')} {bound}" for name, bound in bounds if bound is not None
+        )
+
+
+PositiveInt = Annotated[int, Range(at_least=1)]
+NonNegativeInt = Annotated[int, Range(at_least=0)]
+PositiveFloat = Annotated[float, Range(above=0)]
+NonNegativeFloat = Annotated[float, Range(at_least=0)]
+# Height and width.
+Size = tuple[PositiveInt, PositiveInt]
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """What the definition of a field says.
+
+    Attributes:
+        default: its default.
+        help: its meaning, a sentence.
+        type: `bool`, `int`, `float` or `str`: of the value, or of the elements of a sequence.
+        is_sequence: whether the value is a tuple.
+        choices: the values that it may have, if they are listed.
+    """
+
+    default: Any
+    help: str
+    type: type
+    is_sequence: bool
+    choices: tuple[str, ...] | None
+
+
+@functools.cache
+def describe(options_class: type) -> Mapping[str, Field]:
+    """Return the fields of a dataclass by their names, in the order of their definition."""
+    hints = _hints(options_class)
+    described = {}
+    for field in dataclasses.fields(options_class):
+        help_text = next(
+            (text for text in _metadata(hints[field.name]) if isinstance(text, str)), ""
+        )
+        hint = _required(hints[field.name])
+        is_sequence = typing.get_origin(hint) is tuple
+        if is_sequence:
+            hint = _required(typing.get_args(hint)[0])
+        choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else None
+        described[field.name] = Field(
+            field.default, help_text, str if choices else hint, is_sequence, choices
+        )
+    return described
+
+
+def validate(options: Any, prefix: str = "", flags: Mapping[str, str] | None = None) -> None:
+    """Check every field of a dataclass against its type, and keep it as exactly that type.
+
+    A sequence may be given as any sequence of numbers or of their decimal strings, or as text with
+    commas; it is kept as a tuple. An empty one is None, where None is allowed.
+
+    Args:
+        options: a frozen dataclass, in its `__post_init__`.
+        prefix: what the flag of a field has before the field's name.
+        flags: what an error message calls fields that have no flag of their name.
+
+    Raises:
+        ValueError: A value has another type, is out of range, infinite or not a number. The message
+            names the flag.
+    """
+    for name, hint in _hints(type(options)).items():
+        value = getattr(options, name)
+        try:
+            object.__setattr__(options, name, _converted(hint, value))
+        except (TypeError, ValueError, OverflowError):
+            flag = (flags or {}).get(name, f"--{prefix}{name}")
+            raise ValueError(
+                f"{flag} is {_quoted(value)}; it must be {_wanted(hint, '', 'a ')}"
+            ) from None
+
+
+@functools.cache
+def _hints(options_class: type) -> Mapping[str, Any]:
+    hints = typing.get_type_hints(options_class, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(options_class)}
+
+
+def _metadata(hint: Any) -> tuple[Any, ...]:
+    return getattr(hint, "__metadata__", ())
+
+
+def _is_optional(hint: Any) -> bool:
+    return typing.get_origin(hint) in (types.UnionType, typing.Union)
+
+
+def _required(hint: Any) -> Any:
+    """The type without `Annotated` and `| None`."""
+    while True:
+        if _metadata(hint):
+            hint = typing.get_args(hint)[0]
+        elif _is_optional(hint):
+            (hint,) = (arg for arg in typing.get_args(hint) if arg is not types.NoneType)
+        else:
+            return hint
+
+
+def _converted(hint: Any, value: Any) -> Any:
+    """The value as the type that is asked for.
+
+    Raises:
+        ValueError, TypeError, OverflowError: It cannot be.
+    """
+    if _metadata(hint):
+        value = _converted(typing.get_args(hint)[0], value)
+        ranges = [bounds for bounds in _metadata(hint) if isinstance(bounds, Range)]
+        if value is not None and not all(value in bounds for bounds in ranges):
+            raise ValueError
+        return value
+    if _is_optional(hint):
+        if value is None or (typing.get_origin(_required(hint)) is tuple and len(value) == 0):
+            return None
+        return _converted(_union_member(hint), value)
+    if typing.get_origin(hint) is tuple:
+        return _converted_sequence(typing.get_args(hint), value)
+    if typing.get_origin(hint) is Literal:
+        valid = value in typing.get_args(hint)
+    elif hint in (int, float):
+        valid = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        valid = valid and math.isfinite(value) and hint(value) == value
+        value = hint(value)
+    else:
+        valid = isinstance(value, hint)
+    if not valid:
+        raise ValueError
+    return value
+
+
+def _union_member(hint: Any) -> Any:
+    (member,) = (arg for arg in typing.get_args(hint) if arg is not types.NoneType)
+    return member
+
+
+def _converted_sequence(hints: tuple[Any, ...], values: Any) -> tuple[Any, ...]:
+    if isinstance(values, str):
+        values = values.split(",")
+    values = [float(value) if isinstance(value, str) else value for value in values]
+    if hints[-1] is Ellipsis:
+        hints = hints[:1] * len(values)
+    if not values:
+        raise ValueError
+    return tuple(_converted(hint, value) for hint, value in zip(hints, values, strict=True))
+
+
+def _wanted(hint: Any, plural: str, article: str) -> str:
+    """What a value must be, in words."""
+    if _metadata(hint):
+        words = _wanted(typing.get_args(hint)[0], plural, article)
+        ranges = [str(bounds) for bounds in _metadata(hint) if isinstance(bounds, Range)]
+        return ", ".join([words, *(f"each {bounds}" if plural else bounds for bounds in ranges)])
+    if _is_optional(hint):
+        return _wanted(_union_member(hint), plural, article)
+    if typing.get_origin(hint) is tuple:
+        element = typing.get_args(hint)[0]
+        if typing.get_origin(element) is tuple:
+            return f"{article}matrix of numbers"
+        elements = _wanted(element, "s", "")
+        pair = typing.get_args(hint)[-1] is not Ellipsis
+        return f"height,width: two {elements}" if pair else f"{article}list of {elements}"
+    if typing.get_origin(hint) is Literal:
+        return f"one of {', '.join(typing.get_args(hint))}"
+    names = {int: "whole number", float: "finite number", bool: "truth value", str: "text"}
+    return f"{article}{names.get(hint, hint.__name__)}{plural}"
+
+
+def _quoted(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _MAX_QUOTED else f"{text[: _MAX_QUOTED - 3]}..."

@@ -1,0 +1,28 @@
+"""How a trained network is applied to images."""
+
+import dataclasses
+from typing import Annotated
+
+from deeplab.core.options.crf_options import CrfOptions
+from deeplab.core.options.fields import PositiveFloat, validate
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InferenceOptions:
+    """How a trained network is applied to images; see `model.predict_labels`.
+
+    Example:
+        options = InferenceOptions(eval_scales=(0.5, 1.0), add_flipped_images=True)
+
+    Raises:
+        ValueError: A scale is not above 0.
+    """
+
+    eval_scales: Annotated[
+        tuple[PositiveFloat, ...], "Scale at which the network sees the images; repeat it."
+    ] = (1.0,)
+    add_flipped_images: Annotated[bool, "Also predict images flipped left to right."] = False
+    crf: Annotated[CrfOptions | None, "Refine predictions with a dense CRF."] = None
+
+    def __post_init__(self):
+        validate(self)

@@ -1,0 +1,143 @@
+"""How a network is trained."""
+
+import dataclasses
+from typing import Annotated, Literal
+
+from deeplab.core.options.fields import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Range,
+    validate,
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """How a network is trained; names and defaults are those of the official train flags.
+
+    Raises:
+        ValueError: A value is out of range; the message names the flag.
+    """
+
+    training_number_of_steps: Annotated[PositiveInt, "Number of steps to train."] = 30000
+    train_batch_size: Annotated[PositiveInt, "Images per step, over all devices and hosts."] = 8
+
+    # --- The optimizer ---
+    optimizer: Annotated[Literal["momentum", "adam"], "The optimizer."] = "momentum"
+    momentum: Annotated[NonNegativeFloat, "Momentum of the momentum optimizer."] = 0.9
+    # As in the official trainer, Adam has a rate of its own and follows no policy.
+    adam_learning_rate: Annotated[
+        NonNegativeFloat, "Learning rate of Adam, which ignores --learning_policy."
+    ] = 0.001
+    adam_epsilon: Annotated[float, "Epsilon of Adam."] = 1e-8
+
+    # --- The learning rate; see `learning_rate.learning_rate_schedule` ---
+    learning_policy: Annotated[
+        Literal["poly", "step", "cosine", "multi_steps"], "How the learning rate changes."
+    ] = "poly"
+    base_learning_rate: Annotated[NonNegativeFloat, "Learning rate at the start."] = 1e-4
+    learning_rate_decay_factor: Annotated[
+        float, "Factor on the learning rate at each decay (policy step)."
+    ] = 0.1
+    learning_rate_decay_step: Annotated[
+        PositiveInt, "Steps between two decays of the learning rate (policy step)."
+    ] = 2000
+    learning_power: Annotated[float, "Power of the decay (policy poly)."] = 0.9
+    decay_steps: Annotated[
+        NonNegativeFloat, "Steps of the decay (policy poly). 0: until training ends."
+    ] = 0.0
+    boundaries: Annotated[
+        tuple[int, ...] | None,
+        "Step up to which a learning rate is kept, counted after the slow start (policy"
+        " multi_steps); repeat it.",
+    ] = None
+    boundary_learning_rates: Annotated[
+        tuple[float, ...] | None,
+        "Learning rate up to each boundary, and one more after the last (policy multi_steps);"
+        " repeat it.",
+    ] = None
+    end_learning_rate: Annotated[
+        NonNegativeFloat, "Learning rate at the end of the decay (policy poly)."
+    ] = 0.0
+    slow_start_step: Annotated[NonNegativeInt, "Steps of slow start."] = 0
+    slow_start_learning_rate: Annotated[NonNegativeFloat, "Learning rate of the slow start."] = 1e-4
+    slow_start_burnin_type: Annotated[
+        Literal["none", "linear"],
+        "Keep the learning rate of the slow start, or raise it linearly to the base rate.",
+    ] = "none"
+
+    # --- The loss; see `losses.softmax_cross_entropy` ---
+    weight_decay: Annotated[NonNegativeFloat, "Weight decay (L2) of convolution weights."] = 4e-5
+    label_weights: Annotated[
+        tuple[float, ...] | None,
+        "Weight of a class in the loss; repeat it, one for each class. Default: all 1.",
+    ] = None
+    upsample_logits: Annotated[
+        bool, "Compute the loss on upsampled logits; if false, on downsampled labels."
+    ] = True
+    top_k_percent_pixels: Annotated[
+        float, Range(at_least=0, at_most=1), "Share of the pixels, the hardest, that train."
+    ] = 1.0
+    hard_example_mining_step: Annotated[
+        NonNegativeInt,
+        "Step at which --top_k_percent_pixels is reached, starting from all pixels at step 0.",
+    ] = 0
+    quantize_delay_step: Annotated[
+        int, "Step from which training simulates 8-bit inference. Below 0: never."
+    ] = -1
+
+    # --- Which variables learn, and how fast ---
+    fine_tune_batch_norm: Annotated[
+        bool,
+        "Train batch norm and update its statistics. Use at least 12 images per step, or set it to"
+        " false.",
+    ] = True
+    ema_decay: Annotated[
+        PositiveFloat | None,
+        Range(below=1),
+        "Decay of the moving averages of the weights. Default: no averages.",
+    ] = None
+    sync_batch_norm: Annotated[
+        bool | None,
+        "Share batch statistics between replicas. Default: if each has fewer than 16 images.",
+    ] = None
+    last_layer_gradient_multiplier: Annotated[
+        NonNegativeFloat, "Factor on the gradients of the last layers."
+    ] = 1.0
+    last_layers_contain_logits_only: Annotated[
+        bool, "The last layers are only the logits, not everything after the backbone."
+    ] = False
+    # See `nas_cell.DropPath`.
+    drop_path_keep_prob: Annotated[
+        PositiveFloat, Range(at_most=1), "Probability to keep a path of a NAS cell."
+    ] = 1.0
+
+    # --- How a step is computed ---
+    gradient_accumulation_steps: Annotated[
+        PositiveInt,
+        "Parts in which a device processes its images of a step, one after another, to save"
+        " memory.",
+    ] = 1
+    jit_compile: Annotated[bool, "Compile the step with XLA."] = False
+
+    # --- The run ---
+    seed: Annotated[
+        NonNegativeInt,
+        "Seed of the initial weights, the order of images, their augmentation, and dropout.",
+    ] = 0
+    log_steps: Annotated[PositiveInt, "Log progress every this many steps."] = 10
+    save_interval_secs: Annotated[NonNegativeInt, "Seconds between two checkpoints."] = 1200
+    save_summaries_secs: Annotated[
+        NonNegativeInt, "Seconds between two summaries of variables and images."
+    ] = 600
+    save_summaries_images: Annotated[
+        bool, "Add images, labels and predictions to the summaries."
+    ] = False
+    profile_logdir: Annotated[
+        str | None, "Folder for a profile of five steps, for TensorBoard. Default: no profile."
+    ] = None
+
+    def __post_init__(self):
+        validate(self)
