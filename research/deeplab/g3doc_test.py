@@ -240,3 +240,36 @@ def test_the_installation_page_names_versions_that_setup_py_installs():
         # One minor version, which the page can name.
         major, minor = map(int, low.split("."))
         assert high == f"{major}.{minor + 1}", title
+
+
+def _imports(page: pathlib.Path) -> list[tuple[str, str | None]]:
+    """Return what the Python code of a page imports from this package: modules and names."""
+    imported = []
+    for language, block in _CODE.findall(page.read_text()):
+        # Code that is a part of something else stands indented.
+        if language != "python" or block.startswith(" "):
+            continue
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom):
+                imported += [(node.module, alias.name) for alias in node.names]
+            elif isinstance(node, ast.Import):
+                imported += [(alias.name, None) for alias in node.names]
+    return [each for each in imported if each[0].split(".")[0] == "deeplab"]
+
+
+def test_the_code_of_pages_imports_what_is_there():
+    found = {each for page in _PAGES for each in _imports(page)}
+    assert len(found) > 10
+    for module, name in found:
+        loaded = importlib.import_module(module)
+        if name is not None and not hasattr(loaded, name):
+            importlib.import_module(f"{module}.{name}")
+
+
+@pytest.mark.parametrize("page", [*_PAGES, _BENCHMARKS], ids=lambda page: page.name)
+def test_the_source_files_that_a_page_names_are_there(page):
+    folders = (_PACKAGE, _PACKAGE.parent, _README.parent, _README.parent / "benchmarks")
+    for path in re.findall(r"`((?:\w+/)*\w+\.(?:py|sh))`", _CODE.sub("", page.read_text())):
+        # The example of a new backbone is not there before its reader writes it.
+        if not pathlib.PurePath(path).name.startswith("small_net"):
+            assert any((folder / path).exists() for folder in folders), path
