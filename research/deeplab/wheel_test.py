@@ -111,8 +111,10 @@ def test_the_wheel_imports_nothing_of_this_project_that_it_does_not_hold(tree, n
             for name in names:
                 if name.partition(".")[0] == "deeplab":
                     module = tree.joinpath(*name.split("."))
-                    # A package or a module, or what a module defines.
-                    found = (module, pathlib.Path(f"{module}.py"), module.parent.with_suffix(".py"))
+                    # A package or a module, or what either defines.
+                    inside = module.parent
+                    found = (module, pathlib.Path(f"{module}.py"), inside.with_suffix(".py"))
+                    found += (inside / "__init__.py",) if inside.name != "deeplab" else ()
                     assert any(map(os.path.exists, found)), f"{path.name} imports {name}"
 
 
