@@ -122,7 +122,7 @@ class TestErrors:
             (["--inference_scales=0"], "--inference_scales is .0.0.; every scale must be above 0"),
             (["--save_inference_graph"], "--save_inference_graph goes with a frozen graph"),
             (["--dataset=cityscapes"], "--dataset=cityscapes has 19 classes, the network 4"),
-            (["--dataset=camvid"], "there is no data set 'camvid'"),
+            (["--dataset=camvid"], "unknown data set 'camvid'"),
         ],
     )
     def test_a_wrong_flag_is_named(self, trained, tmp_path, flags, message):

@@ -22,7 +22,7 @@ from deeplab.core import (
 # middle of the range.
 IMAGENET_MEAN = (123.15, 115.90, 103.06)
 VGG_MEAN = (123.68, 116.78, 103.94)
-MID_GREY = (127.5, 127.5, 127.5)
+MID_GRAY = (127.5, 127.5, 127.5)
 
 
 def to_unit_range(images: tf.Tensor) -> tf.Tensor:
@@ -62,7 +62,7 @@ class Backbone:
     build: Callable[[Any], keras.layers.Layer]
     decoder_end_points: Mapping[int, str]
     preprocess: Callable[[tf.Tensor], tf.Tensor] = to_unit_range
-    mean_pixel: tuple[float, float, float] = MID_GREY
+    mean_pixel: tuple[float, float, float] = MID_GRAY
     has_multi_grid: bool = False
     own_options: frozenset[str] = frozenset()
     has_branches: bool = False

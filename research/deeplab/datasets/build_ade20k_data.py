@@ -1,7 +1,7 @@
-"""Converts ADE20K (the scene parsing challenge of 2016) to TFRecords.
+"""Convert ADE20K (the scene parsing challenge of 2016) to TFRecords.
 
-Writes the splits train and val in four shards each, in an order that is shuffled with a fixed
-seed. Label 0 is what belongs to no class, and is ignored.
+Write the splits train and val in four shards each, shuffled with a fixed seed. Label 0 marks pixels
+without a class; they are ignored.
 """
 
 import glob
@@ -21,7 +21,7 @@ _DATA = "./ADE20K/ADEChallengeData2016"
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines the flags of this script; the official ones have their official defaults."""
+    """Define the flags of this script; official flags have their official defaults."""
     converter_flags.define_flags(flag_values)
     define = common.definer("deeplab.datasets.build_ade20k_data", flag_values)
     for split, folder, images in (
@@ -44,7 +44,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 
 def _sources(images: str, labels: str, flag: str) -> list[source_files.Source]:
-    """The JPEG images of a folder with their labels, shuffled; a record has the image's path."""
+    """Return the JPEG images of a folder with their labels, shuffled; names are the paths."""
     paths = sorted(glob.glob(os.path.join(glob.escape(images), "*.jpg")))
     if not paths:
         raise ValueError(f"there is no image (*.jpg) in {images} (--{flag})")
@@ -57,15 +57,15 @@ def _sources(images: str, labels: str, flag: str) -> list[source_files.Source]:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Converts both splits."""
+    """Convert both splits."""
     del argv
-    # Reads and writes with TensorFlow, which takes seconds to import: not for --help.
+    # Imports TensorFlow, which takes seconds: not for --help.
     from deeplab.datasets import build_data
 
     values = flags.FLAGS
     common.log_unused_flags(values, {"image_format": "ADE20K's images are *.jpg"})
     labels = label_files.LabelReader(
-        descriptors.load("ade20k"), remedy="the labels are those of ADEChallengeData2016"
+        descriptors.load("ade20k"), remedy="use the labels of ADEChallengeData2016"
     )
     splits = {
         split: _sources(
@@ -82,7 +82,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """Runs the script."""
+    """Run the script."""
     script.run(main, define_flags)
 
 

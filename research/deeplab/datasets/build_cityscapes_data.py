@@ -1,10 +1,9 @@
-"""Converts Cityscapes to TFRecords.
+"""Convert Cityscapes to TFRecords.
 
-Below --cityscapes_root it wants leftImg8bit/{train,val,test} and gtFine/{train,val,test}, as the
-downloads unpack. Labels are *_gtFine_labelTrainIds.png, which the data set's own scripts make, or
-else *_gtFine_labelIds.png, which are turned into training ids here. Writes the splits train_fine
-and val_fine, and test_fine where its images are there, in ten shards each, in the order of the
-file names.
+--cityscapes_root must hold leftImg8bit/{train,val,test} and gtFine/{train,val,test}, as the
+archives unpack. Labels are *_gtFine_labelTrainIds.png, which cityscapesscripts create; if there are
+none, *_gtFine_labelIds.png are converted to training ids. Write the splits train_fine, val_fine
+and, if there are test images, test_fine, in ten shards each, in the order of the file names.
 """
 
 import glob
@@ -22,11 +21,11 @@ _SPLITS = {"train_fine": "train", "val_fine": "val", "test_fine": "test"}
 _IMAGE_SUFFIX = "_leftImg8bit"
 _TRAIN_IDS = "_gtFine_labelTrainIds.png"
 _LABEL_IDS = "_gtFine_labelIds.png"
-_REMEDY = "Cityscapes trains with labelTrainIds; make the file again (cityscapesscripts)"
+_REMEDY = "training uses labelTrainIds: create the file again with cityscapesscripts"
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines the flags of this script; the official ones have their official defaults."""
+    """Define the flags of this script; official flags have their official defaults."""
     converter_flags.define_flags(flag_values)
     define = common.definer("deeplab.datasets.build_cityscapes_data", flag_values)
     define("string", "cityscapes_root", "./cityscapes", "Folder of the data set.")
@@ -34,14 +33,14 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 
 def label_map() -> dict[int, int]:
-    """The training id of each label id that Cityscapes has; most have none and are ignored."""
+    """Return the training id of each label id; label ids without one are ignored."""
     descriptor = descriptors.load("cityscapes")
     train_ids = {label: train_id for train_id, label in enumerate(descriptor.train_id_to_eval_id)}
     return {label: train_ids.get(label, descriptor.ignore_label) for label in range(256)}
 
 
 def _sources(root: str, folder: str, label_suffix: str) -> list[source_files.Source]:
-    """The images of a folder of `leftImg8bit`, sorted, with their labels."""
+    """Return the images of a folder of `leftImg8bit`, sorted, with their labels."""
     pattern = os.path.join(glob.escape(root), "leftImg8bit", folder, "*", f"*{_IMAGE_SUFFIX}.png")
     sources = []
     for image in sorted(glob.glob(pattern)):
@@ -53,9 +52,9 @@ def _sources(root: str, folder: str, label_suffix: str) -> list[source_files.Sou
 
 
 def main(argv: Sequence[str]) -> None:
-    """Converts the splits."""
+    """Convert the splits."""
     del argv
-    # Reads and writes with TensorFlow, which takes seconds to import: not for --help.
+    # Imports TensorFlow, which takes seconds: not for --help.
     from deeplab.datasets import build_data
 
     values = flags.FLAGS
@@ -65,7 +64,7 @@ def main(argv: Sequence[str]) -> None:
     label_suffix = _TRAIN_IDS
     labels = os.path.join(glob.escape(root), "gtFine", "*", "*", "*")
     if not glob.glob(labels + _TRAIN_IDS) and glob.glob(labels + _LABEL_IDS):
-        logging.info("there are no labelTrainIds; turning labelIds into training ids")
+        logging.info("found no labelTrainIds: converting labelIds to training ids")
         label_suffix = _LABEL_IDS
         reader = label_files.LabelReader(reader.descriptor, label_map(), remedy=_REMEDY)
     splits = {split: _sources(root, folder, label_suffix) for split, folder in _SPLITS.items()}
@@ -83,7 +82,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """Runs the script."""
+    """Run the script."""
     script.run(main, define_flags)
 
 

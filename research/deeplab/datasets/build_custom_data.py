@@ -1,9 +1,9 @@
-"""Converts images and labels of any data set to TFRecords, and writes its descriptor.
+"""Convert images and labels of any data set to TFRecords, and write its descriptor.
 
-Splits come from lists (--list_folder: <split>.txt, one name a line, without extension) or from
-patterns of image files (--split=train='train/*' --split=val='val/*'). The label of the image
-a/b.jpg is a/b.png in --label_folder. Classes are told by --class_names, --num_classes or
---colormap. The descriptor is what the other scripts take as --dataset.
+Splits are given by lists (--list_folder: <split>.txt, an image name per line, without extension) or
+by patterns of image files (--split=train='train/*' --split=val='val/*'). The label of the image
+a/b.jpg is a/b.png in --label_folder. Classes are given by --class_names, --num_classes or
+--colormap. Pass the descriptor to the other scripts with --dataset.
 
   python -m deeplab.datasets.build_custom_data --image_folder=images --label_folder=labels \\
       --list_folder=lists --class_names=background,roof,road --output_dir=tfrecord
@@ -28,7 +28,7 @@ _IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", 
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines the flags of this script."""
+    """Define the flags of this script."""
 
     define = common.definer("deeplab.datasets.build_custom_data", flag_values)
     define("string", "image_folder", None, "Folder of the images, in any format that OpenCV reads.")
@@ -37,25 +37,26 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "string",
         "label_folder",
         None,
-        "Folder of the labels (PNG). Default: the images have no labels.",
+        "Folder of the labels (PNG). Default: images without labels.",
     )
     define(
         "string",
         "label_suffix",
         "",
-        "What a label's name has after the image's, such as _mask.",
+        "Suffix of a label's name after the image's name, such as _mask.",
     )
     define(
         "string",
         "list_folder",
         None,
-        "Folder of the lists of image names, one file <split>.txt a split.",
+        "Folder of the lists of image names: a file <split>.txt for each split.",
     )
     define(
         "multi_string",
         "split",
         None,
-        "<split>=<pattern of image files in --image_folder>, in place of lists; one for each split",
+        "<split>=<pattern of image files in --image_folder>, in place of lists; repeat it for each"
+        " split.",
     )
     define("string", "output_dir", None, "Folder of the TFRecords.")
     define(
@@ -68,16 +69,21 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "integer",
         "num_classes",
         None,
-        "Number of classes, with the background, without the ignore label.",
+        "Number of classes, including the background, not the ignore label.",
     )
     define("list", "class_names", None, "Names of the labels 0, 1, 2, ...")
-    define("integer", "ignore_label", 255, "Label of the pixels that neither train nor count.")
+    define(
+        "integer",
+        "ignore_label",
+        255,
+        "Label of pixels that are left out of training and evaluation.",
+    )
     define(
         "string",
         "colormap",
         None,
-        "JSON file of colours, for labels that are colour images: {name: [red, green, blue], ...}"
-        " in the order of the classes, or a list of colours. A class may have a list of colours;"
+        "JSON file of colors, for labels that are color images: {name: [red, green, blue], ...}"
+        " in the order of the classes, or a list of colors. A class may have a list of colors;"
         f' the name "{_IGNORE}" is the ignore label.',
     )
     define(
@@ -90,7 +96,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "integer",
         "num_shards",
         4,
-        "Number of files for each split.",
+        "Number of files per split.",
         lower_bound=1,
         upper_bound=999,
     )
@@ -99,12 +105,12 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Colors:
-    """The colours of a data set's label images.
+    """The colors of a data set's label images.
 
-    Attributes:
-        labels: the label of each colour (red, green, blue).
-        colormap: the first colour of each class.
-        names: the name of each class; None where the file has none.
+    Args:
+        labels: Label of each color (red, green, blue).
+        colormap: First color of each class.
+        names: Name of each class; None if the file has no names.
     """
 
     labels: dict[tuple[int, int, int], int]
@@ -113,11 +119,11 @@ class Colors:
 
 
 def read_colors(path: str, ignore_label: int) -> Colors:
-    """Reads a file of colours (flag `--colormap`).
+    """Read a file of colors (flag `--colormap`).
 
     Raises:
-        ValueError: the file is malformed, or two classes have the same colour.
-        OSError: it cannot be read.
+        ValueError: The file is malformed, or two classes have the same color.
+        OSError: The file cannot be read.
     """
     with open(path, encoding="utf-8") as file:
         try:
@@ -126,16 +132,16 @@ def read_colors(path: str, ignore_label: int) -> Colors:
             raise ValueError(f"{path} is not JSON: {error}") from None
     named = isinstance(entries, dict)
     if not named and not isinstance(entries, list):
-        raise ValueError(f"{path} holds {entries!r}; it must be an object or a list of colours")
+        raise ValueError(f"{path} holds {entries!r}; it must be an object or a list of colors")
     items = list(entries.items()) if named else [(str(i), color) for i, color in enumerate(entries)]
     labels: dict[tuple[int, int, int], int] = {}
     colormap, names = [], []
     for name, value in items:
-        colors = _colors(value, f"{path}: the colour of {name}")
+        colors = _colors(value, f"{path}: the color of {name}")
         label = ignore_label if name == _IGNORE else len(names)
         for color in colors:
             if labels.setdefault(color, label) != label:
-                raise ValueError(f"{path}: the colour {list(color)} of {name} is another's too")
+                raise ValueError(f"{path}: the color {list(color)} of {name} is also another's")
         if name != _IGNORE:
             names.append(name)
             colormap.append(colors[0])
@@ -143,7 +149,7 @@ def read_colors(path: str, ignore_label: int) -> Colors:
 
 
 def _colors(value: Any, what: str) -> list[tuple[int, int, int]]:
-    """One colour, or a list of some."""
+    """Return the colors of a class, which has one or a list of several."""
     several = isinstance(value, list) and value and all(isinstance(c, list) for c in value)
     colors = [tuple(c) if isinstance(c, list) else () for c in (value if several else [value])]
     for color in colors:
@@ -153,10 +159,10 @@ def _colors(value: Any, what: str) -> list[tuple[int, int, int]]:
 
 
 def parse_label_map(entries: Sequence[str]) -> dict[int, int]:
-    """The replacements of `--label_map`.
+    """Return the replacements of `--label_map`.
 
     Raises:
-        ValueError: an entry is not <value>:<label>.
+        ValueError: An entry is not <value>:<label>.
     """
     label_map = {}
     for entry in entries:
@@ -170,7 +176,7 @@ def parse_label_map(entries: Sequence[str]) -> dict[int, int]:
 def _describe(
     values: flags.FlagValues, path: str, sizes: dict[str, int], colors: Colors | None
 ) -> descriptors.DatasetDescriptor:
-    """The data set's descriptor from the flags."""
+    """Return the descriptor that the flags describe."""
     names = values.class_names or (colors.names if colors else None)
     known = {
         "--num_classes": values.num_classes,
@@ -179,10 +185,10 @@ def _describe(
     }
     known = {flag: number for flag, number in known.items() if number is not None}
     if not known:
-        raise ValueError("the classes are unknown: give --class_names, --num_classes or --colormap")
+        raise ValueError("the classes are unknown: set --class_names, --num_classes or --colormap")
     if len(set(known.values())) > 1:
         numbers = ", ".join(f"{flag} has {number}" for flag, number in known.items())
-        raise ValueError(f"the number of classes is not clear: {numbers}")
+        raise ValueError(f"the flags disagree on the number of classes: {numbers}")
     return descriptors.DatasetDescriptor(
         name=os.path.splitext(os.path.basename(path))[0],
         num_classes=next(iter(known.values())),
@@ -194,9 +200,9 @@ def _describe(
 
 
 def _images(folder: str, pattern: str, extension: str | None) -> dict[str, list[str]]:
-    """The image files that match a pattern, by name: the path relative to the folder, no extension.
+    """Return the image files that match a pattern, by name.
 
-    More than one file may have a name.
+    The name is the path relative to the folder, without extension. Several files may have it.
     """
     extensions = (f".{extension}",) if extension else _IMAGE_EXTENSIONS
     images: dict[str, list[str]] = {}
@@ -208,7 +214,7 @@ def _images(folder: str, pattern: str, extension: str | None) -> dict[str, list[
 
 
 def _by_list(values: flags.FlagValues) -> dict[str, dict[str, list[str]]]:
-    """For each list, the files of its images by name; none where there is no file."""
+    """Return, for each list, the files of its images by name; none for an image without file."""
     lists = source_files.read_lists(values.list_folder)
     there: dict[str, list[str]] = {}
     for folder in {os.path.dirname(name) for names in lists.values() for name in names}:
@@ -221,7 +227,7 @@ def _by_list(values: flags.FlagValues) -> dict[str, dict[str, list[str]]]:
 
 
 def _by_pattern(values: flags.FlagValues) -> dict[str, dict[str, list[str]]]:
-    """For each `--split`, the files of its images by name."""
+    """Return, for each `--split`, the files of its images by name."""
     splits: dict[str, dict[str, list[str]]] = {}
     for entry in values.split:
         split, equals, pattern = entry.partition("=")
@@ -235,7 +241,7 @@ def _by_pattern(values: flags.FlagValues) -> dict[str, dict[str, list[str]]]:
 
 
 def _check_images(split: str, images: dict[str, list[str]], folder: str) -> None:
-    """Refuses images that have no file or several."""
+    """Reject images that have no file, or several."""
     missing = [name for name, paths in images.items() if not paths]
     if missing:
         raise FileNotFoundError(
@@ -245,20 +251,20 @@ def _check_images(split: str, images: dict[str, list[str]], folder: str) -> None
     for paths in images.values():
         if len(paths) > 1:
             raise ValueError(
-                f"{paths[0]} and {paths[1]} have the same name; --image_format=jpg (or another)"
-                " takes only those"
+                f"{paths[0]} and {paths[1]} have the same name; choose one format, such as"
+                " --image_format=jpg"
             )
 
 
 def main(argv: Sequence[str]) -> None:
-    """Converts the splits and writes the descriptor."""
+    """Convert the splits and write the descriptor."""
     del argv
-    # Reads and writes with TensorFlow, which takes seconds to import: not for --help.
+    # Imports TensorFlow, which takes seconds: not for --help.
     from deeplab.datasets import build_data
 
     values = flags.FLAGS
     if bool(values.list_folder) == bool(values.split):
-        raise ValueError("the splits come from --list_folder or from --split; give one of them")
+        raise ValueError("splits come from --list_folder or from --split: set one of the two")
     splits = _by_list(values) if values.list_folder else _by_pattern(values)
     for split, images in splits.items():
         _check_images(split, images, values.image_folder)
@@ -272,7 +278,7 @@ def main(argv: Sequence[str]) -> None:
         descriptor,
         parse_label_map(values.label_map),
         colors.labels if colors else None,
-        remedy="mend the file, or change --num_classes, --ignore_label or --label_map",
+        remedy="correct the file, or change --num_classes, --ignore_label or --label_map",
     )
     for split, images in splits.items():
         sources = [
@@ -283,7 +289,9 @@ def main(argv: Sequence[str]) -> None:
             split, sources, labels, values.output_dir, values.num_shards, values.num_processes
         )
     descriptor.save(path)
-    logging.info("wrote %s; use it as --dataset=%s --dataset_dir=%s", path, path, values.output_dir)
+    logging.info(
+        "wrote %s; use it with --dataset=%s --dataset_dir=%s", path, path, values.output_dir
+    )
 
 
 def _label(values: flags.FlagValues, name: str) -> str | None:
@@ -293,7 +301,7 @@ def _label(values: flags.FlagValues, name: str) -> str | None:
 
 
 def run() -> None:
-    """Runs the script."""
+    """Run the script."""
     script.run(main, define_flags, required=("image_folder", "output_dir"))
 
 

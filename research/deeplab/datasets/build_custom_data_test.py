@@ -81,7 +81,7 @@ def test_the_descriptor_may_lie_elsewhere_and_gives_the_name(convert, folder):
     assert (descriptor.name, descriptor.class_names) == ("roofs", None)
 
 
-def test_colours_become_labels_and_the_descriptor_has_them(convert, folder):
+def test_colors_become_labels_and_the_descriptor_has_them(convert, folder):
     colors = {"ground": [0, 0, 0], "roof": [[200, 0, 0], [100, 0, 0]], "ignore": [255, 255, 255]}
     (folder / "colors.json").write_text(json.dumps(colors))
     pixels = np.array([[[0, 0, 0], [200, 0, 0], [100, 0, 0], [255, 255, 255]]] * 3)
@@ -94,7 +94,7 @@ def test_colours_become_labels_and_the_descriptor_has_them(convert, folder):
     np.testing.assert_array_equal(_label(_records(folder, "val")[0]), [[0, 1, 1, 255]] * 3)
 
 
-def test_a_list_of_colours_has_no_names(tmp_path):
+def test_a_list_of_colors_has_no_names(tmp_path):
     (tmp_path / "colors.json").write_text("[[0, 0, 0], [1, 2, 3]]")
     colors = build_custom_data.read_colors(str(tmp_path / "colors.json"), 255)
     assert colors.labels == {(0, 0, 0): 0, (1, 2, 3): 1}
@@ -106,14 +106,14 @@ def test_a_list_of_colours_has_no_names(tmp_path):
     [
         ("{", "colors.json is not JSON"),
         ("3", "colors.json holds 3"),
-        ("[[0, 0]]", r"colors.json: the colour of 0 is \[0, 0\]"),
-        ('{"roof": "red"}', "the colour of roof is 'red'"),
-        ('{"roof": [0, 0, 256]}', "the colour of roof is"),
-        ('{"roof": []}', "the colour of roof is"),
-        ('{"a": [1, 2, 3], "b": [1, 2, 3]}', r"the colour \[1, 2, 3\] of b is another's too"),
+        ("[[0, 0]]", r"colors.json: the color of 0 is \[0, 0\]"),
+        ('{"roof": "red"}', "the color of roof is 'red'"),
+        ('{"roof": [0, 0, 256]}', "the color of roof is"),
+        ('{"roof": []}', "the color of roof is"),
+        ('{"a": [1, 2, 3], "b": [1, 2, 3]}', r"the color \[1, 2, 3\] of b is also another's"),
     ],
 )
-def test_malformed_colours_are_named(tmp_path, entries, message):
+def test_malformed_colors_are_named(tmp_path, entries, message):
     (tmp_path / "colors.json").write_text(entries)
     with pytest.raises(ValueError, match=message):
         build_custom_data.read_colors(str(tmp_path / "colors.json"), 255)
@@ -147,7 +147,9 @@ def test_images_and_labels_may_share_a_folder(convert, folder, run_script):
     for path in (folder / "labels").glob("*/*"):
         path.rename(folder / "images" / path.relative_to(folder / "labels"))
     arguments = (f"--label_folder={folder}/images", _CLASSES)
-    with pytest.raises(ValueError, match="have the same name; --image_format"):
+    with pytest.raises(
+        ValueError, match="have the same name; choose one format, such as --image_format=jpg"
+    ):
         convert(*arguments, labels=False)
     convert(*arguments, "--image_format=jpg", labels=False)
     assert _names(folder, "val") == ["val/c"]
@@ -156,7 +158,7 @@ def test_images_and_labels_may_share_a_folder(convert, folder, run_script):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "the classes are unknown: give --class_names, --num_classes or --colormap"),
+        ((), "the classes are unknown: set --class_names, --num_classes or --colormap"),
         (("--num_classes=4", _CLASSES), "--num_classes has 4, --class_names has 3"),
         (("--num_classes=2",), r"neither a class \(0 to 1\).* 2 \(3 pixels\); .*--label_map"),
         (("--num_classes=3", "--ignore_label=300"), "ignore_label is 300"),

@@ -1,4 +1,4 @@
-"""Image and label files to checked records: what every converter of a data set does."""
+"""Convert image and label files to TFRecords: what all converters of data sets share."""
 
 import concurrent.futures
 import dataclasses
@@ -21,9 +21,9 @@ from deeplab.utils.progress import Progress
 # The flags of the official module.
 define_flags = converter_flags.define_flags
 
-# Starting another process takes about as long as checking this many images.
+# Starting a process takes about as long as reading this many images.
 _IMAGES_A_PROCESS = 500
-# How many bad files are listed before a conversion gives up.
+# How many bad files are logged before the conversion stops.
 _MAX_ERRORS = 20
 _FINE_JPEG = (
     *(cv2.IMWRITE_JPEG_QUALITY, 95),
@@ -34,14 +34,14 @@ _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """The content of one record, read and checked.
+    """The checked content of one record.
 
-    Attributes:
-        name: what the record calls the image.
-        image: content of a JPEG or PNG file.
-        height: of the image, in pixels.
-        width: of the image, in pixels.
-        label: the label, of the same size; None where there is none.
+    Args:
+        name: Name of the image.
+        image: Content of a JPEG or PNG file.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        label: The label, of the same size; None if there is none.
     """
 
     name: str
@@ -52,23 +52,23 @@ class Sample:
 
 
 def read_sample(source: Source, labels: LabelReader) -> Sample:
-    """Reads an image and its label and checks them.
+    """Read an image and its label, and check them.
 
-    JPEG and PNG images are stored as they are, whatever their name says: the network sees their
-    first 8 bits, grey as three equal channels, without transparency, and turned as they are
-    stored. Other formats are stored as PNG. An image whose EXIF orientation turns it by 90 degrees
-    is stored turned where its label fits only then.
+    JPEG and PNG images are stored unchanged, whatever their file name says. The network sees their
+    upper 8 bits, gray as three equal channels, without transparency, and as stored, whatever EXIF
+    says. Other formats are stored as PNG. An image that EXIF turns by 90 degrees is stored turned
+    if its label fits only then.
 
     Args:
-        source: the files.
-        labels: reads and checks the label.
+        source: The files.
+        labels: Reads and checks the label.
 
     Returns:
         The sample.
 
     Raises:
-        ValueError: a file is broken, the sizes differ, or the label has a wrong value.
-        OSError: a file is missing or cannot be read.
+        ValueError: A file is broken, the sizes differ, or the label has a wrong value.
+        OSError: A file is missing or cannot be read.
     """
     for path in (source.image, source.label):
         if path is not None and not os.path.isfile(path):
@@ -77,7 +77,7 @@ def read_sample(source: Source, labels: LabelReader) -> Sample:
         data = file.read()
     pixels = decode(data, _AS_STORED)
     if pixels is None or _lacks_end(data):
-        raise ValueError(f"image {source.image} is broken or no image ({len(data)} bytes)")
+        raise ValueError(f"image {source.image} is broken or not an image ({len(data)} bytes)")
     label = labels.read(source.label) if source.label is not None else None
     if label is not None:
         data, pixels = _turned_to(label, data, pixels, source)
@@ -88,9 +88,9 @@ def read_sample(source: Source, labels: LabelReader) -> Sample:
 
 
 def _missing(path: str) -> str:
-    """The error about a missing file, with the one that may have been meant."""
+    """Return the error about a missing file, with a file that may be meant."""
     stem, extension = os.path.splitext(path)
-    message = f"there is no file {path}"
+    message = f"file {path} not found"
     if others := sorted(glob.glob(glob.escape(stem) + ".*")):
         other = os.path.splitext(others[0])[1]
         message += f", but there is {others[0]}"
@@ -100,17 +100,17 @@ def _missing(path: str) -> str:
 
 
 def image_format(data: bytes) -> str | None:
-    """`jpeg` or `png`, whichever the content of a file is; None for anything else."""
+    """Return `jpeg` or `png` from the content of a file; None for anything else."""
     if data.startswith(b"\xff\xd8\xff"):
         return "jpeg"
     return "png" if data.startswith(PNG_SIGNATURE) else None
 
 
 def _lacks_end(data: bytes) -> bool:
-    """Whether a JPEG file ends early; some decoders fill it up with grey."""
+    """Return whether a JPEG file ends early; some decoders fill the rest with gray."""
     if image_format(data) != "jpeg":
         return False
-    # The segments before the image's scan are skipped: a thumbnail there has an end of its own.
+    # Skip the segments before the image's scan: a thumbnail there has an end marker, too.
     position = 2
     while data[position : position + 1] == b"\xff" and data[position + 1 : position + 2] != b"\xda":
         position += 2 + int.from_bytes(data[position + 2 : position + 4])
@@ -120,7 +120,7 @@ def _lacks_end(data: bytes) -> bool:
 def _turned_to(
     label: Label, data: bytes, pixels: np.ndarray, source: Source
 ) -> tuple[bytes, np.ndarray]:
-    """The image as it lies under its label: as stored, or as its EXIF orientation turns it."""
+    """Return the image as its label needs it: as stored, or turned by its EXIF orientation."""
     size = (label.height, label.width)
     if pixels.shape[:2] == size and b"Exif" not in data[: 2**16]:
         return data, pixels
@@ -128,8 +128,8 @@ def _turned_to(
     if pixels.shape[:2] == size:
         if upright.shape == pixels.shape and not np.array_equal(upright, pixels):
             logging.warning(
-                "image %s: its EXIF orientation is ignored, its label is taken to lie on the pixels"
-                " as they are stored",
+                "image %s: its EXIF orientation is ignored; its label must be that of the pixels as"
+                " they are stored",
                 source.image,
             )
         return data, pixels
@@ -145,20 +145,20 @@ def _turned_to(
 def image_seg_to_tfexample(
     image_data: bytes, filename: str, height: int, width: int, seg_data: bytes | None
 ) -> tf.train.Example:
-    """A record with the official features (official function of the same name).
+    """Return a record with the official features (official function of the same name).
 
     Args:
-        image_data: content of a JPEG or PNG file.
-        filename: name of the image.
-        height: of the image, in pixels.
-        width: of the image, in pixels.
-        seg_data: content of a PNG file with the label values; None leaves its features out.
+        image_data: Content of a JPEG or PNG file.
+        filename: Name of the image.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        seg_data: Content of a PNG file of label values; None leaves its features out.
 
     Returns:
         The record. Its `image/format` is that of the content.
 
     Raises:
-        ValueError: the image is neither JPEG nor PNG.
+        ValueError: The image is neither JPEG nor PNG.
     """
     if (image_type := image_format(image_data)) is None:
         raise ValueError(f"image {filename} is neither JPEG nor PNG")
@@ -191,23 +191,23 @@ def convert(
     num_shards: int,
     num_processes: int | None = None,
 ) -> None:
-    """Writes the records of a split, in the order of the sources.
+    """Write the records of a split, in the order of the sources.
 
     Args:
-        split: its name. A label of a test split (`test` or `test_...`) may be missing; the record
-            then has none.
-        sources: the files.
-        labels: reads and checks the labels.
-        output_dir: folder of the records.
-        num_shards: number of files.
-        num_processes: how many processes read files; None: as many as are worth it.
+        split: Name of the split. Labels of a test split (`test` or `test_...`) may be missing.
+        sources: The files.
+        labels: Reads and checks the labels.
+        output_dir: Folder of the records.
+        num_shards: Number of files.
+        num_processes: Number of processes that read files. None: one for a small split, up to one
+            per CPU for a large one.
 
     Raises:
-        ValueError: there is nothing to convert, or a file is bad; then no record is written. Where
+        ValueError: There is nothing to convert, or a file is bad; then no record is written. If
             several files are bad, each is logged.
     """
     if not sources:
-        raise ValueError(f"split {split}: there are no images to convert")
+        raise ValueError(f"split {split} has no images")
     if split.partition("_")[0] == "test":
         sources = [_without_missing_label(source) for source in sources]
     errors: list[Exception] = []
@@ -246,13 +246,13 @@ def _without_missing_label(source: Source) -> Source:
 def _read_all(
     sources: Sequence[Source], labels: LabelReader, num_processes: int | None
 ) -> Iterator[Sample | Exception]:
-    """The samples in order; in place of a bad one, its error."""
+    """Yield the samples in order; in place of a bad one, its error."""
     most = max(1, len(sources) // _IMAGES_A_PROCESS)
     num_processes = num_processes or min(os.cpu_count() or 1, most)
     if num_processes == 1:
         yield from (_try_to_read((source, labels)) for source in sources)
         return
-    # A forked copy of a process that runs TensorFlow's threads may hang: start afresh.
+    # A forked copy of a process with TensorFlow's threads may hang.
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(num_processes, mp_context=context) as pool:
         tasks = ((source, labels) for source in sources)

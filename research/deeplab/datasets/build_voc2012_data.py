@@ -1,9 +1,9 @@
-"""Converts PASCAL VOC 2012, or any data set in its layout, to TFRecords.
+"""Convert PASCAL VOC 2012, or any data set in its layout, to TFRecords.
 
-Every list <split>.txt in --list_folder becomes a split of four shards
-<split>-00000-of-00004.tfrecord ... in --output_dir, in the order of the list. Labels may have
-VOC's palette (SegmentationClass) or be grey-scale files of label values (SegmentationClassRaw).
-The images of VOC are JPEG: --image_format=jpg.
+Each list <split>.txt in --list_folder becomes a split of four shards
+<split>-00000-of-00004.tfrecord ... in --output_dir, in the order of the list. Labels have VOC's
+palette (SegmentationClass) or are grayscale files of label values (SegmentationClassRaw). The
+images of VOC are JPEG: set --image_format=jpg.
 """
 
 import os
@@ -20,7 +20,7 @@ _DATA = "./VOCdevkit/VOC2012"
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines the flags of this script; the official ones have their official defaults."""
+    """Define the flags of this script; official flags have their official defaults."""
     converter_flags.define_flags(flag_values)
     define = common.definer("deeplab.datasets.build_voc2012_data", flag_values)
     define("string", "image_folder", f"{_DATA}/JPEGImages", "Folder of the images.")
@@ -34,20 +34,20 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "string",
         "list_folder",
         f"{_DATA}/ImageSets/Segmentation",
-        "Folder of the lists: one file <split>.txt a split, one name an image and line.",
+        "Folder of the lists: a file <split>.txt for each split, with an image name per line.",
     )
     define("string", "output_dir", "./tfrecord", "Folder of the TFRecords.")
     define(
         "string",
         "dataset",
         "pascal_voc_seg",
-        "Data set whose classes the labels are checked against: a name, or the path of a"
-        " descriptor (.json).",
+        "Data set that the labels are checked against: its name, or the path of its descriptor"
+        " (.json).",
     )
 
 
 def _warn(lists: dict[str, list[str]], descriptor: descriptors.DatasetDescriptor) -> None:
-    """Says where lists are not what they are known to be."""
+    """Warn of lists with an unexpected length, and of images in both a training list and val."""
     for split, names in lists.items():
         expected = descriptor.split_size(split)
         if expected not in (None, len(names)):
@@ -58,22 +58,22 @@ def _warn(lists: dict[str, list[str]], descriptor: descriptors.DatasetDescriptor
         both = set(names).intersection(lists.get("val", ()))
         if both and split.startswith("train") and not split.startswith("trainval"):
             logging.warning(
-                "%d names of %s.txt are also in val.txt, such as %s: what is trained on says"
-                " nothing when it is evaluated",
+                "%d names of %s.txt are also in val.txt, such as %s: evaluation must not use"
+                " training images",
                 *(len(both), split, min(both)),
             )
 
 
 def main(argv: Sequence[str]) -> None:
-    """Converts every list."""
+    """Convert every list."""
     del argv
-    # Reads and writes with TensorFlow, which takes seconds to import: not for --help.
+    # Imports TensorFlow, which takes seconds: not for --help.
     from deeplab.datasets import build_data
 
     values = flags.FLAGS
     descriptor = descriptors.load(values.dataset)
     labels = label_files.LabelReader(
-        descriptor, remedy="mend the file, or name the classes with --dataset=<descriptor>.json"
+        descriptor, remedy="correct the file, or set --dataset=<descriptor>.json"
     )
     lists = source_files.read_lists(values.list_folder)
     _warn(lists, descriptor)
@@ -92,7 +92,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """Runs the script."""
+    """Run the script."""
     script.run(main, define_flags)
 
 

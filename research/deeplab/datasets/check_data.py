@@ -1,8 +1,9 @@
-"""Checks TFRecords before they are trained on: every image, every label, every label value.
+"""Check TFRecords before training: every image, every label and every label value.
 
-Prints for each split the images and their sizes, the share of pixels of each class and of the
-ignore label, the classes that are never seen, and for a training split class weights to balance
-them. The first bad record ends it with exit code 1 and an error that names record and value.
+For each split, print the number of images and their sizes, the share of pixels of each class and
+of the ignore label, classes that are never seen and, for training splits, weights that balance the
+classes. The first bad record ends the script with exit code 1 and an error that names the record
+and the value.
 
   python -m deeplab.datasets.check_data --dataset=pascal_voc_seg --dataset_dir=tfrecord
 """
@@ -17,7 +18,7 @@ from deeplab.datasets import descriptors
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines the flags of this script."""
+    """Define the flags of this script."""
     define = common.definer("deeplab.datasets.check_data", flag_values)
     define(
         "string",
@@ -30,14 +31,14 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "multi_string",
         "split",
         None,
-        "Split to check; repeat it for several. Default: all that the folder has.",
+        "Split to check; repeat the flag for several. Default: all splits in the folder.",
     )
 
 
 def main(argv: Sequence[str]) -> None:
-    """Checks the splits and prints what they hold."""
+    """Check the splits and print the reports."""
     del argv
-    # Reads with TensorFlow, which takes seconds to import: not for --help.
+    # Imports TensorFlow, which takes seconds: not for --help.
     from deeplab.datasets import shards, split_statistics
 
     values = flags.FLAGS
@@ -46,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
     if not splits:
         raise ValueError(
             f"there are no shards (<split>-00000-of-00004...) in {values.dataset_dir}"
-            " (--dataset_dir); --split=<split> checks files of other names"
+            " (--dataset_dir); check files with other names with --split=<split>"
         )
     statistics = {}
     for split in splits:
@@ -54,7 +55,7 @@ def main(argv: Sequence[str]) -> None:
         print(split_statistics.report(split, statistics[split], descriptor))
         weights = split_statistics.class_weights(statistics[split], descriptor)
         if split.startswith("train") and weights is not None:
-            print("\nclass weights (median frequency balancing), to use where rare classes fail:")
+            print("\nclass weights (median frequency balancing), for training with rare classes:")
             print(" ".join(f"--label_weights={weight:.4g}" for weight in weights))
         print()
     for line in split_statistics.overlaps(statistics):
@@ -62,7 +63,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """Runs the script."""
+    """Run the script."""
     script.run(main, define_flags, required=("dataset_dir",))
 
 

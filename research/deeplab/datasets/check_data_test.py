@@ -111,7 +111,7 @@ def test_labels_that_teach_nothing_are_reported(check, tmp_path, capsys, label, 
         (_record(np.zeros((2, 3), int), jpeg(3, 3), 3), "label that is 3x2 pixels .*image is 3x3"),
         (_record(np.zeros((2, 3), int), height=5), "has image/height 5; the image's is 2"),
         (_record(np.zeros((2, 3), int), b"\xff\xd8\xff broken"), "has a broken image"),
-        (b"\xff\xff", "is no tf.train.Example"),
+        (b"\xff\xff", "is not a tf.train.Example"),
         (tf.train.Example().SerializeToString(), "has no image"),
     ],
 )
@@ -121,11 +121,11 @@ def test_a_bad_record_is_named(check, tmp_path, bad, message):
         check()
 
 
-def test_a_label_that_decodes_to_colours_is_refused(check, tmp_path):
+def test_a_label_that_decodes_to_colors_is_refused(check, tmp_path):
     label = png(np.array([[0, 1, 2]]), 8, 3, bytes(range(9)))
     record = build_data.image_seg_to_tfexample(jpeg(1, 3), "photo", 1, 3, label)
     _write(tmp_path, val=[record.SerializeToString()])
-    with pytest.raises(ValueError, match="is no 8-bit grey-scale PNG.*convert the data again"):
+    with pytest.raises(ValueError, match="is not an 8-bit grayscale PNG.*convert the data again"):
         check()
 
 

@@ -35,8 +35,8 @@ def png(
     Args:
         pixels: integers [height, width] or [height, width, channels].
         bit_depth: bits of a channel.
-        color_type: 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGBA.
-        palette: the colours, three bytes each.
+        color_type: 0 gray, 2 RGB, 3 palette, 4 gray and alpha, 6 RGBA.
+        palette: the colors, three bytes each.
     """
     height, width = pixels.shape[:2]
     rows = pixels.reshape(height, -1).astype(">u2")

@@ -1,4 +1,4 @@
-"""What a data set is: its classes, its ignore label, its splits; built in or from a JSON file."""
+"""Descriptors of data sets: classes, ignore label and splits; built in or from a JSON file."""
 
 import dataclasses
 import json
@@ -21,23 +21,27 @@ _COLORMAPS = {"ade20k": "ade20k", "cityscapes": "cityscapes", "pascal_voc_seg": 
 
 @dataclasses.dataclass(frozen=True)
 class DatasetDescriptor:
-    """A data set's description (official `data_generator.DatasetDescriptor`, and more).
+    """Describes a data set. Its tuples may be given as lists.
 
-    Lists may be given for tuples, as JSON has them.
-
-    Attributes:
-        name: its name.
-        num_classes: number of classes, a background included, the ignore label not (unless, as
-            in ADE20K, it is the label of a class).
-        ignore_label: label of the pixels that neither train nor count.
-        splits_to_sizes: number of images of each split, as far as they are known. A split may
-            also have files without being named here.
-        class_names: a name for each label 0, 1, ..., or None.
-        colormap: a colour (red, green, blue), 0..255, for each label, or None.
-        train_id_to_eval_id: for each label the one that an evaluation server wants, or None.
+    Args:
+        name: Name of the data set.
+        num_classes: Number of classes, with the background, without the ignore label (unless that
+            is the label of a class, as in ADE20K).
+        ignore_label: Label of the pixels that are left out of the loss and of the metrics.
+        splits_to_sizes: Number of images of each split, as far as it is known. Splits that are
+            not listed can be used too.
+        class_names: A name for each label 0, 1, ..., or None.
+        colormap: A color (red, green, blue), 0..255, for each label, or None.
+        train_id_to_eval_id: For each label the one that an evaluation server expects, or None.
 
     Raises:
-        ValueError: a field has a wrong type or value; the message names the field.
+        ValueError: A field has a wrong type or value; the message names the field.
+
+    Example:
+        roofs = DatasetDescriptor("roofs", num_classes=3, ignore_label=255)
+        roofs.save("roofs.json")  # --dataset=roofs.json
+
+    Reference: official `data_generator.DatasetDescriptor`.
     """
 
     name: str
@@ -50,7 +54,7 @@ class DatasetDescriptor:
 
     def __post_init__(self):
         if not isinstance(self.name, str) or not self.name:
-            raise ValueError(f"name is {self.name!r}; it must be a word")
+            raise ValueError(f"name is {self.name!r}; it must be a non-empty string")
         _check_integer("num_classes", self.num_classes, 2, MAX_LABEL + 1)
         _check_integer("ignore_label", self.ignore_label, 0, MAX_LABEL)
         self._check_splits()
@@ -68,12 +72,12 @@ class DatasetDescriptor:
             _check_integer(f"splits_to_sizes[{split!r}]", size, 0)
 
     def _set_tuple(self, field: str, convert: Callable[[str, Any], Any], *, exact: bool) -> None:
-        """Checks a field that has one entry a class, and makes a tuple of it."""
+        """Check a field that has one entry per class, and make a tuple of it."""
         values = getattr(self, field)
         if values is None:
             return
         if isinstance(values, str) or not isinstance(values, Sequence):
-            raise ValueError(f"{field} is {values!r}; it must be a list, one entry a class")
+            raise ValueError(f"{field} is {values!r}; it must be a list with one entry per class")
         if len(values) < self.num_classes or (exact and len(values) > self.num_classes):
             raise ValueError(
                 f"{field} has {len(values)} entries for {self.num_classes} classes (num_classes)"
@@ -82,14 +86,14 @@ class DatasetDescriptor:
         object.__setattr__(self, field, converted)
 
     def is_label(self, value: int) -> bool:
-        """Whether a pixel may have this value: that of a class or the ignore label."""
+        """Return whether `value` is the label of a class or the ignore label."""
         return 0 <= value < self.num_classes or value == self.ignore_label
 
     def split_names(self, split: str) -> tuple[str, ...]:
-        """The names that the files of a split may begin with, the most likely first.
+        """Return the names that the files of a split may begin with, the most likely first.
 
-        They differ where a data set has fine and coarse labels, as Cityscapes: the split
-        `train_fine` is also known as `train`, to flags and in file names.
+        There are two in a data set with fine and coarse labels, such as Cityscapes: the split
+        `train_fine` is also called `train`, in flags and in file names.
         """
         if not any(name.endswith(_FINE) for name in self.splits_to_sizes):
             return (split,)
@@ -100,18 +104,18 @@ class DatasetDescriptor:
         return (split, short if split == fine else fine)
 
     def split_patterns(self, split: str) -> tuple[str, ...]:
-        """The file patterns, relative to the folder of records, that may hold a split.
+        """Return the file patterns, relative to the folder of records, that may hold a split.
 
         Args:
-            split: the split by any of its names.
+            split: The split, by any of its names.
 
         Returns:
-            Patterns to try in turn; the first that matches a file counts.
+            Patterns to try in turn; the first one that matches a file is used.
         """
         return tuple(f"{name}-*" for name in self.split_names(split))
 
     def split_size(self, split: str) -> int | None:
-        """The number of images of a split, by any of its names; None where it is not known."""
+        """Return the number of images of a split, by any of its names; None if it is unknown."""
         for name in self.split_names(split):
             if name in self.splits_to_sizes:
                 return self.splits_to_sizes[name]
@@ -120,8 +124,8 @@ class DatasetDescriptor:
     def label_colors(self) -> np.ndarray:
         """Return the color of each label.
 
-        These are the descriptor's own colors where it has some, else the official map of a
-        built-in data set, else generated colors; then a class 0 named "background" is black.
+        These are the descriptor's own colors if it has some, else the official map of a built-in
+        data set, else generated colors, where a class 0 that is named "background" is black.
 
         Returns:
             uint8 [entries, 3], RGB, at least one entry for each class.
@@ -135,7 +139,7 @@ class DatasetDescriptor:
         return get_dataset_colormap.generate(self.num_classes, background=background)
 
     def to_json(self) -> str:
-        """The descriptor as a JSON object; fields that are None are left out."""
+        """Return the descriptor as a JSON object, without the fields that are None."""
         fields = dataclasses.asdict(self)
         lines = [
             f"  {json.dumps(field)}: {json.dumps(value)}"
@@ -145,7 +149,7 @@ class DatasetDescriptor:
         return "{\n" + ",\n".join(lines) + "\n}\n"
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the JSON file that `load` reads."""
+        """Write the JSON file that `load` reads."""
         files.write_text(path, self.to_json())
 
 
@@ -159,13 +163,13 @@ def _check_integer(field: str, value: Any, low: int, high: int | None = None) ->
 
 def _class_name(field: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError(f"{field} is {value!r}; it must be a name")
+        raise ValueError(f"{field} is {value!r}; it must be a non-empty string")
     return value
 
 
 def _color(field: str, value: Any) -> tuple[int, int, int]:
     if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 3:
-        raise ValueError(f"{field} is {value!r}; it must be a colour [red, green, blue]")
+        raise ValueError(f"{field} is {value!r}; it must be a color [red, green, blue]")
     for channel in value:
         _check_integer(field, channel, 0, 255)
     red, green, blue = value
@@ -178,7 +182,7 @@ def _eval_id(field: str, value: Any) -> int:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    """Class names from a list that is separated by commas."""
+    """Return the class names of a list that is separated by commas."""
     return tuple(name.strip() for name in text.split(","))
 
 
@@ -216,7 +220,7 @@ _BUILT_IN = {
             *(7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33),
         ),
     ),
-    # Label 0 is everything that has no class; the official code counts it as one and ignores it.
+    # Label 0 is everything without a class; the official code counts it as a class and ignores it.
     "ade20k": DatasetDescriptor(
         name="ade20k",
         num_classes=151,
@@ -228,25 +232,24 @@ NAMES = tuple(_BUILT_IN)
 
 
 def load(name_or_path: str) -> DatasetDescriptor:
-    """A built-in data set's descriptor by its name, or any other's from a JSON file.
+    """Return a built-in descriptor by its name, or read one from a JSON file.
 
     Args:
-        name_or_path: one of `NAMES`, or the path of a file that ends in `.json`.
+        name_or_path: One of `NAMES`, or the path of a file whose name ends in `.json`.
 
     Returns:
         The descriptor.
 
     Raises:
-        ValueError: the name is unknown, or the file is malformed.
-        FileNotFoundError: there is no such file.
+        ValueError: The name is unknown, or the file is malformed.
+        FileNotFoundError: There is no such file.
     """
     if name_or_path.endswith(".json"):
         return _read(name_or_path)
     if name_or_path not in _BUILT_IN:
         raise ValueError(
-            f"there is no data set {name_or_path!r}; known are {', '.join(NAMES)}, and any other"
-            " by the path of its descriptor, a file that ends in .json (build_custom_data writes"
-            " one)"
+            f"unknown data set {name_or_path!r}; known are {', '.join(NAMES)}; any other is given"
+            " by the path of its descriptor, which ends in .json (build_custom_data writes one)"
         )
     return _BUILT_IN[name_or_path]
 
@@ -254,7 +257,7 @@ def load(name_or_path: str) -> DatasetDescriptor:
 def _read(path: str) -> DatasetDescriptor:
     if not os.path.exists(path):
         raise FileNotFoundError(
-            f"there is no data set descriptor {path} (working directory: {os.getcwd()})"
+            f"data set descriptor {path} not found (working directory: {os.getcwd()})"
         )
     try:
         with open(path, encoding="utf-8") as file:
@@ -262,7 +265,7 @@ def _read(path: str) -> DatasetDescriptor:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
     if not isinstance(values, dict):
-        raise ValueError(f"{path} holds a {type(values).__name__}; a descriptor is a JSON object")
+        raise ValueError(f"{path} holds a {type(values).__name__}, not a JSON object")
     known = [field.name for field in dataclasses.fields(DatasetDescriptor)]
     if unknown := sorted(set(values) - set(known)):
         raise ValueError(f"{path} has an unknown field {unknown[0]!r}; known are {known}")

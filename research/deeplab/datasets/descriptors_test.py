@@ -155,7 +155,7 @@ def _dataset(**fields):
 
 
 class TestLabelColors:
-    def test_own_colours(self):
+    def test_own_colors(self):
         own = ((1, 2, 3), (4, 5, 6), (255, 0, 7))
         colormap = _dataset(colormap=own, name="cityscapes").label_colors()
         np.testing.assert_array_equal(colormap, own)
@@ -164,13 +164,13 @@ class TestLabelColors:
         ("dataset", "name"),
         [("pascal_voc_seg", "pascal"), ("cityscapes", "cityscapes"), ("ade20k", "ade20k")],
     )
-    def test_official_colours(self, dataset, name):
+    def test_official_colors(self, dataset, name):
         np.testing.assert_array_equal(
             descriptors.load(dataset).label_colors(),
             get_dataset_colormap.create_label_colormap(name),
         )
 
-    def test_every_built_in_data_set_has_a_colour_for_every_class(self):
+    def test_every_built_in_data_set_has_a_color_for_every_class(self):
         for name in descriptors.NAMES:
             descriptor = descriptors.load(name)
             assert len(descriptor.label_colors()) >= descriptor.num_classes

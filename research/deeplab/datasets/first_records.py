@@ -1,4 +1,4 @@
-"""A look at some records before training and evaluating on all of them."""
+"""Check some records before training or evaluation, which take long, begin."""
 
 import numpy as np
 from absl import logging
@@ -6,30 +6,30 @@ from absl import logging
 from deeplab.datasets import split_statistics
 from deeplab.datasets.data_generator import Dataset
 
-# So many records are decoded, which takes a second or so for photographs.
+# How many records are decoded; photographs take about a second.
 _RECORDS = 32
-# A larger share of ignored pixels is more often a mistake than meant.
+# A larger share of ignored pixels is usually a mistake.
 _MUCH_IGNORED = 0.8
 
 
 def check(records: Dataset) -> None:
-    """Checks records from all over a split; `check_data` checks every one.
+    """Check records that are spread over a split; `check_data` checks all of them.
 
-    Logs how many classes there are in them, and what share of the pixels is ignored. Warns if that
-    is large, or if there is only one class.
+    Log how many classes they have and the share of pixels that are ignored. Warn if the share is
+    large, or if there is only one class.
 
     Args:
-        records: the split.
+        records: The records of the split.
 
     Raises:
-        ValueError: a record is bad or has no label, a label is neither a class nor the ignore label
+        ValueError: A record is bad or has no label, a label is neither a class nor the ignore label
             (the message names file, image and values), or all pixels of these records are ignored.
     """
     files, descriptor = records.files, records.descriptor
     statistics = split_statistics.SplitStatistics()
     for index in np.unique(np.linspace(0, len(files) - 1, _RECORDS).astype(int)):
         try:
-            name = statistics.add(files[int(index)], descriptor, sizes_told=False)
+            name = statistics.add(files[int(index)], descriptor, check_sizes=False)
             if statistics.num_labels < statistics.num_images:
                 raise ValueError(f"({name}) has no label (is that the right split?)")
         except ValueError as error:
@@ -43,18 +43,18 @@ def check(records: Dataset) -> None:
             " to learn or to count (are --dataset and its ignore_label right?)"
         )
     logging.info(
-        "looked at %s: %d of %d classes, %.1f %% of the pixels are ignored",
+        "checked %s: %d of %d classes, %.1f %% of the pixels are ignored",
         *(where, len(seen), descriptor.num_classes, 100 * ignored),
     )
     if len(seen) == 1:
         logging.warning(
-            "every pixel that counts is of class %s in %s, which is all that can be learnt there"
-            " (is --dataset right? deeplab.datasets.check_data looks at all records)",
+            "every pixel that counts is of class %s in %s: there is nothing else to learn"
+            " (is --dataset right? deeplab.datasets.check_data checks all records)",
             *(split_statistics.class_name(descriptor, seen[0]), where),
         )
     elif ignored > _MUCH_IGNORED:
         logging.warning(
             "%.1f %% of the pixels are ignored (label %d) in %s: are --dataset and its ignore_label"
-            " right? (deeplab.datasets.check_data looks at all records)",
+            " right? (deeplab.datasets.check_data checks all records)",
             *(100 * ignored, descriptor.ignore_label, where),
         )

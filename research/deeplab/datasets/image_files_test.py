@@ -93,10 +93,10 @@ def test_lossless_formats_are_read_exactly(tmp_path, extension):
     np.testing.assert_array_equal(image_files.read(path), tiny.picture(8, 9))
 
 
-def test_grey_images_have_three_equal_channels(tmp_path):
-    grey = tiny.picture(8, 9)[..., 0]
-    (tmp_path / "a.png").write_bytes(tiny.png(grey))
-    expected = np.repeat(grey[..., np.newaxis], 3, axis=2)
+def test_gray_images_have_three_equal_channels(tmp_path):
+    gray = tiny.picture(8, 9)[..., 0]
+    (tmp_path / "a.png").write_bytes(tiny.png(gray))
+    expected = np.repeat(gray[..., np.newaxis], 3, axis=2)
     np.testing.assert_array_equal(image_files.read(str(tmp_path / "a.png")), expected)
 
 
@@ -126,7 +126,7 @@ def test_photographs_are_turned_as_their_exif_data_say(tmp_path, orientation, tu
     (tmp_path / "a.jpg").write_bytes(data[:2] + segment + data[2:])
     turned = image_files.read(path)
     assert turned.shape == turn(upright).shape
-    # Two decoders of JPEG differ by a few grey levels.
+    # Two decoders of JPEG differ by a few gray levels.
     assert np.abs(turned - turn(upright)).max() < 12
 
 

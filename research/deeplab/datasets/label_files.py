@@ -1,4 +1,4 @@
-"""Label images on disk: PNG files whose pixels are label values, never colours."""
+"""Label files: PNG files whose pixels are label values, not colors."""
 
 import dataclasses
 import struct
@@ -11,71 +11,71 @@ import numpy as np
 from deeplab.datasets.descriptors import MAX_LABEL, DatasetDescriptor
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
-# How many wrong values an error lists.
+_GRAY, _RGB, _PALETTE, _GRAY_ALPHA, _RGBA = 0, 2, 3, 4, 6
+# How many wrong values an error message lists.
 _LISTED = 8
 
 
 def read_indices(data: bytes) -> np.ndarray:
-    """The label values of a PNG file.
+    """Return the label values of a PNG file.
 
-    Of a palette file they are the palette's indices, as in PASCAL VOC's `SegmentationClass`. Image
-    decoders give its colours instead. A grey-scale file has them as pixels; so has a colour file
-    whose channels are all equal.
+    They are the palette's indices of a file with a palette, such as PASCAL VOC's
+    `SegmentationClass`, where image decoders return colors; else the pixels of a grayscale file,
+    or of a color file whose channels are all equal.
 
     Args:
-        data: the file's content.
+        data: Content of the file.
 
     Returns:
         uint8 or uint16 [height, width].
 
     Raises:
-        ValueError: the data is no whole PNG file, or has colours.
+        ValueError: The data is not a whole PNG file, or has colors.
     """
     return _read_indices(data)[0]
 
 
 def _read_indices(data: bytes) -> tuple[np.ndarray, bytes | None]:
-    """`read_indices`, and an 8-bit grey-scale file with the same pixels where one is at hand."""
+    """Return the result of `read_indices`, and an 8-bit grayscale file of it if one is at hand."""
     if not data.startswith(PNG_SIGNATURE):
-        raise ValueError("is no PNG file")
-    bit_depth, color_type = struct.unpack_from(">BB", data, 24) if len(data) > 25 else (0, _GREY)
+        raise ValueError("is not a PNG file")
+    bit_depth, color_type = struct.unpack_from(">BB", data, 24) if len(data) > 25 else (0, _GRAY)
     if color_type == _PALETTE:
         data = _without_palette(data)
     pixels = decode(data, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
         raise ValueError(f"is a broken PNG file ({len(data)} bytes)")
     if pixels.ndim == 3:
-        if color_type != _GREY_ALPHA and np.ptp(pixels[..., :3], axis=2).any():
+        if color_type != _GRAY_ALPHA and np.ptp(pixels[..., :3], axis=2).any():
             kind = "RGBA" if color_type == _RGBA else "RGB"
             raise ValueError(
-                f"is a colour image ({kind}), not label values; build_custom_data turns colours"
-                " into labels (--colormap)"
+                f"is a color image ({kind}), not label values; build_custom_data converts colors"
+                " to labels (--colormap)"
             )
         pixels = np.ascontiguousarray(pixels[..., 0])
     if bit_depth < 8:
-        # Decoders stretch the values of files with fewer bits over 0..255.
+        # Decoders scale the values of files with fewer bits to 0..255.
         return pixels // (255 // (2**bit_depth - 1)), None
-    plain = bit_depth == 8 and color_type in (_GREY, _PALETTE)
+    plain = bit_depth == 8 and color_type in (_GRAY, _PALETTE)
     return pixels, data if plain else None
 
 
-def as_grey(data: bytes) -> bytes:
-    """The 8-bit grey-scale PNG file with the label values of a PNG file (see `read_indices`).
+def as_gray(data: bytes) -> bytes:
+    """Return an 8-bit grayscale PNG file with the label values of a file (see `read_indices`).
 
     Raises:
-        ValueError: the data is no whole PNG file, has colours, or values that need 16 bits.
+        ValueError: The data is not a whole PNG file, has colors, or values that need 16 bits.
     """
     indices, plain = _read_indices(data)
     if plain is not None:
         return plain
     if indices.max(initial=0) > MAX_LABEL:
-        raise ValueError(f"has values up to {indices.max()}; labels are from 0 to {MAX_LABEL}")
+        raise ValueError(f"has values up to {indices.max()}; labels must be from 0 to {MAX_LABEL}")
     return encode(indices.astype(np.uint8))
 
 
 def decode(data: bytes, flags: int) -> np.ndarray | None:
-    """`cv2.imdecode` of a file's content; None where it cannot be decoded."""
+    """Return the result of `cv2.imdecode`; None if the data cannot be decoded."""
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
@@ -83,7 +83,7 @@ def decode(data: bytes, flags: int) -> np.ndarray | None:
 
 
 def encode(indices: np.ndarray) -> bytes:
-    """An 8-bit grey-scale PNG file of label values uint8 [height, width]."""
+    """Return an 8-bit grayscale PNG file of label values uint8 [height, width]."""
     encoded, data = cv2.imencode(".png", indices)
     if not encoded:
         raise ValueError(f"cannot encode labels of shape {indices.shape} and type {indices.dtype}")
@@ -91,7 +91,7 @@ def encode(indices: np.ndarray) -> bytes:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Type and content of each chunk of a PNG file, as far as it is whole."""
+    """Yield the type and the content of each whole chunk of a PNG file."""
     position = len(PNG_SIGNATURE)
     while position + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
@@ -100,16 +100,16 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _without_palette(data: bytes) -> bytes:
-    """The same file as grey-scale: the compressed pixels are untouched, the palette is dropped."""
-    return _with_color_type(data, _GREY, {})
+    """Return the file as grayscale, with the same compressed pixels, without its palette."""
+    return _with_color_type(data, _GRAY, {})
 
 
 def with_palette(data: bytes, colormap: np.ndarray) -> bytes:
-    """The same file with a palette, which shows each label in its colour.
+    """Return a file with a palette, in which viewers show each label in its color.
 
     Args:
-        data: content of an 8-bit grey-scale PNG file.
-        colormap: uint8 [up to 256, 3], RGB, a colour for each label.
+        data: Content of an 8-bit grayscale PNG file.
+        colormap: uint8 [up to 256, 3], RGB, a color for each label.
 
     Returns:
         Content of a PNG file whose indices are the pixels of `data`.
@@ -118,7 +118,7 @@ def with_palette(data: bytes, colormap: np.ndarray) -> bytes:
 
 
 def _with_color_type(data: bytes, color_type: int, extra: Mapping[bytes, bytes]) -> bytes:
-    """A PNG file with another colour type and its pixels' bits, with chunks after the header."""
+    """Return a file with another color type, the same pixel bits and more chunks."""
     parts = [PNG_SIGNATURE]
 
     def add(kind: bytes, content: bytes) -> None:
@@ -137,12 +137,12 @@ def _with_color_type(data: bytes, color_type: int, extra: Mapping[bytes, bytes])
 
 @dataclasses.dataclass(frozen=True)
 class Label:
-    """A label that was read and checked.
+    """A checked label.
 
-    Attributes:
-        data: content of an 8-bit grey-scale PNG file; that of the source, where it is one.
-        height: its height in pixels.
-        width: its width in pixels.
+    Args:
+        data: Content of an 8-bit grayscale PNG file; that of the source if it is one.
+        height: Height in pixels.
+        width: Width in pixels.
     """
 
     data: bytes
@@ -154,11 +154,15 @@ class Label:
 class LabelReader:
     """Reads label files and checks their values.
 
-    Attributes:
-        descriptor: tells which values are labels.
-        label_map: values to replace, and by what.
-        colors: label of each colour (red, green, blue); files then hold colours, not values.
-        remedy: which flags change what is a label; ends the error about a value that is none.
+    Args:
+        descriptor: The data set, which defines the valid labels.
+        label_map: Values to replace, with their replacements.
+        colors: Label of each color (red, green, blue), for files that hold colors.
+        remedy: End of the error message about an invalid value: what to change.
+
+    Example:
+        reader = LabelReader(descriptors.load("pascal_voc_seg"), remedy="correct the file")
+        label = reader.read("SegmentationClass/2007_000032.png")
     """
 
     descriptor: DatasetDescriptor
@@ -167,12 +171,12 @@ class LabelReader:
     remedy: str = "another descriptor has other classes"
 
     def read(self, path: str) -> Label:
-        """Reads a label file.
+        """Read a label file.
 
         Raises:
-            ValueError: the file is broken, has colours where values are wanted or the other way
-                round, or has a value that is neither a class nor the ignore label.
-            OSError: it cannot be read.
+            ValueError: The file is broken, has colors instead of values or values instead of
+                colors, or has a value that is neither a class nor the ignore label.
+            OSError: The file cannot be read.
         """
         with open(path, "rb") as file:
             data = file.read()
@@ -188,16 +192,16 @@ class LabelReader:
         return Label(plain, height, width)
 
     def check(self, indices: np.ndarray) -> np.ndarray:
-        """Counts label values.
+        """Count label values, and reject wrong ones.
 
         Args:
-            indices: unsigned integers [height, width].
+            indices: Unsigned integers [height, width].
 
         Returns:
             int64 [256], the number of pixels with each value.
 
         Raises:
-            ValueError: a value is neither a class nor the ignore label.
+            ValueError: A value is neither a class nor the ignore label.
         """
         counts = np.bincount(indices.ravel(), minlength=MAX_LABEL + 1)
         values = np.flatnonzero(counts)
@@ -220,7 +224,7 @@ class LabelReader:
         return table[indices]
 
     def _by_color(self, data: bytes) -> tuple[np.ndarray, None]:
-        """The labels of a colour image; a palette file counts as one."""
+        """Return the labels of a color image, which may have a palette."""
         pixels = decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if pixels is None:
             raise ValueError(f"is a broken image ({len(data)} bytes)")
@@ -236,14 +240,14 @@ class LabelReader:
         ]
         if unknown:
             raise ValueError(
-                f"has colours that --colormap does not list: {_listed(unknown)} (red, green, blue)"
+                f"has colors that --colormap does not list: {_listed(unknown)} (red, green, blue)"
             )
         labels = np.array([self.colors[color] for color in found], np.uint8)
         return labels[inverse.reshape(pixels.shape[:2])], None
 
 
 def _listed(wrong: list[tuple[str, int]]) -> str:
-    """Wrong values with their numbers of pixels, the most frequent first."""
+    """Return a list of wrong values with their numbers of pixels, the most frequent first."""
     wrong = sorted(wrong, key=lambda item: -item[1])
     text = ", ".join(
         f"{value} ({count} {'pixel' if count == 1 else 'pixels'})"

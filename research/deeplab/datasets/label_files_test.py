@@ -28,25 +28,25 @@ def test_palette_files_are_read_as_indices(bit_depth):
     palette = _PALETTE[: 2**bit_depth].tobytes()
     data = png(values, bit_depth, 3, palette)
     np.testing.assert_array_equal(label_files.read_indices(data), values)
-    np.testing.assert_array_equal(_decode(label_files.as_grey(data)), values)
+    np.testing.assert_array_equal(_decode(label_files.as_gray(data)), values)
 
 
 @pytest.mark.parametrize("bit_depth", [1, 2, 4, 8, 16])
-def test_grey_files_are_read_as_they_are(bit_depth):
+def test_gray_files_are_read_as_they_are(bit_depth):
     values = _VALUES % 2 ** min(bit_depth, 8)
     data = png(values, bit_depth)
     np.testing.assert_array_equal(label_files.read_indices(data), values)
-    np.testing.assert_array_equal(_decode(label_files.as_grey(data)), values)
+    np.testing.assert_array_equal(_decode(label_files.as_gray(data)), values)
 
 
 def test_values_above_255_are_not_cut_off():
     np.testing.assert_array_equal(label_files.read_indices(png(_VALUES + 300, 16)), _VALUES + 300)
     with pytest.raises(ValueError, match="values up to 311"):
-        label_files.as_grey(png(_VALUES + 300, 16))
+        label_files.as_gray(png(_VALUES + 300, 16))
 
 
 @pytest.mark.parametrize(("color_type", "channels"), [(2, 3), (6, 4), (4, 2)])
-def test_grey_stored_in_channels_is_read_as_values(color_type, channels):
+def test_gray_stored_in_channels_is_read_as_values(color_type, channels):
     pixels = np.repeat(_VALUES[..., np.newaxis], channels, axis=2)
     if channels != 3:
         pixels[..., -1] = 99
@@ -54,12 +54,10 @@ def test_grey_stored_in_channels_is_read_as_values(color_type, channels):
 
 
 @pytest.mark.parametrize(("color_type", "kind"), [(2, "RGB"), (6, "RGBA")])
-def test_colours_are_refused(color_type, kind):
+def test_colors_are_refused(color_type, kind):
     pixels = np.zeros((3, 4, len(kind)), int)
     pixels[1, 2, 0] = 128
-    with pytest.raises(
-        ValueError, match=rf"colour image \({kind}\).*build_custom_data.*--colormap"
-    ):
+    with pytest.raises(ValueError, match=rf"color image \({kind}\).*build_custom_data.*--colormap"):
         label_files.read_indices(png(pixels, 8, color_type))
 
 
@@ -72,27 +70,27 @@ def test_voc_palette_files_equal_the_official_raw_ones():
         np.testing.assert_array_equal(label_files.read_indices(path.read_bytes()), raw)
 
 
-def test_eight_bit_grey_is_kept_byte_for_byte(tmp_path):
+def test_eight_bit_gray_is_kept_byte_for_byte(tmp_path):
     data = png(_VALUES % 3)
-    assert label_files.as_grey(data) is data
+    assert label_files.as_gray(data) is data
     assert label_files.LabelReader(_DATASET).read(_label(tmp_path, data)).data == data
 
 
 def test_a_palette_is_added_and_removed_without_loss():
-    grey = label_files.encode(_VALUES.astype(np.uint8))
+    gray = label_files.encode(_VALUES.astype(np.uint8))
     colored = label_files.with_palette(
-        grey, get_dataset_colormap.create_label_colormap("pascal")[:256]
+        gray, get_dataset_colormap.create_label_colormap("pascal")[:256]
     )
-    assert label_files.as_grey(colored) == grey
-    # OpenCV decodes colours, in the order blue, green, red.
+    assert label_files.as_gray(colored) == gray
+    # OpenCV decodes colors, in the order blue, green, red.
     np.testing.assert_array_equal(_decode(colored)[1, 2], [128, 128, 0])
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "is no PNG file"),
-        (b"GIF89a", "is no PNG file"),
+        (b"", "is not a PNG file"),
+        (b"GIF89a", "is not a PNG file"),
         (png(_VALUES)[:20], "is a broken PNG file"),
         (png(_VALUES)[:-14], "is a broken PNG file"),
         (png(_VALUES, 8, 3, _PALETTE.tobytes())[:-14], "is a broken PNG file"),
@@ -139,7 +137,7 @@ def test_values_are_replaced_once(tmp_path):
     assert (label.height, label.width) == (1, 4)
 
 
-def test_colours_become_labels(tmp_path):
+def test_colors_become_labels(tmp_path):
     colors = {(0, 0, 0): 0, (10, 20, 30): 1, (30, 20, 10): 2, (9, 9, 9): 255}
     pixels = np.array([[[0, 0, 0], [10, 20, 30], [30, 20, 10], [9, 9, 9]]])
     reader = label_files.LabelReader(_DATASET, colors=colors)
@@ -147,8 +145,8 @@ def test_colours_become_labels(tmp_path):
     np.testing.assert_array_equal(_decode(label.data), [[0, 1, 2, 255]])
 
 
-def test_an_unknown_colour_is_named_with_its_pixels(tmp_path):
+def test_an_unknown_color_is_named_with_its_pixels(tmp_path):
     pixels = np.array([[[0, 0, 0], [1, 2, 3], [1, 2, 3]]])
     reader = label_files.LabelReader(_DATASET, colors={(0, 0, 0): 0})
-    with pytest.raises(ValueError, match=r"label.png has colours.*\[1, 2, 3\] \(2 pixels\)"):
+    with pytest.raises(ValueError, match=r"label.png has colors.*\[1, 2, 3\] \(2 pixels\)"):
         reader.read(_label(tmp_path, png(pixels, 8, 2)))

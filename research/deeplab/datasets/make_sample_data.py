@@ -1,7 +1,7 @@
-"""Draws a small data set in the layout of PASCAL VOC, to try things out with.
+"""Draw a small data set in the layout of PASCAL VOC, for experiments.
 
-Textured shapes lie on textured grounds. Shape and texture tell the class, the colour does not.
-Images have different sizes; labels have VOC's palette, and 255 along the borders of objects.
+Images show textured shapes on textured backgrounds. Shape and texture tell the class, color does
+not. Images have different sizes. Labels have VOC's palette, and 255 along the borders of objects.
 
   python -m deeplab.datasets.make_sample_data --output_dir=sample
   python -m deeplab.datasets.build_voc2012_data --image_format=jpg --dataset=sample/sample.json \\
@@ -26,26 +26,26 @@ CLASS_NAMES = ("background", "disc", "square", "triangle", "star", "cross")
 IGNORE_LABEL = 255
 
 _SIZES = (90, 160)
-# Shapes are drawn larger by this factor and then averaged, for smooth edges.
+# Shapes are drawn larger by this factor and averaged, for smooth edges.
 _OVERSAMPLING = 4
 _BORDER = np.ones((3, 3), np.uint8)
 _JPEG_QUALITY = 92
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines the flags of this script."""
+    """Define the flags of this script."""
     define = common.definer("deeplab.datasets.make_sample_data", flag_values)
     define("string", "output_dir", None, "Folder of the data set.")
     define("integer", "num_train", 320, "Number of training images.", lower_bound=1)
     define("integer", "num_val", 64, "Number of validation images.", lower_bound=1)
-    define("integer", "seed", 1, "Another seed, other images.", lower_bound=0)
+    define("integer", "seed", 1, "Seed of all random choices.", lower_bound=0)
 
 
 def draw(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Draws one image.
+    """Draw one image.
 
     Args:
-        random: decides everything.
+        random: Source of all random choices.
 
     Returns:
         The image, uint8 [height, width, 3], RGB, and its label, uint8 [height, width].
@@ -62,7 +62,7 @@ def draw(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 def _place(
     random: np.random.Generator, image: np.ndarray, label: np.ndarray, class_id: int
 ) -> None:
-    """Draws an object of a class onto an image and its label."""
+    """Draw an object of a class onto an image and its label."""
     height, width = label.shape
     radius = min(height, width) * random.uniform(0.2, 0.36)
     center = np.array([random.uniform(0.1, 0.9) * width, random.uniform(0.1, 0.9) * height])
@@ -87,7 +87,7 @@ def _place(
 
 
 def _outline(name: str) -> np.ndarray:
-    """The corners of a shape that reaches about 1 from its centre, float [corners, 2]."""
+    """Return the corners of a shape with a radius of about 1, float [corners, 2]."""
     if name == "square":
         return np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * 0.82
     if name == "cross":
@@ -106,14 +106,14 @@ def _rotation(angle: float) -> np.ndarray:
 
 
 def _cover(corners: np.ndarray, height: int, width: int) -> np.ndarray:
-    """How much of each pixel a polygon covers, float32 [height, width]."""
+    """Return the share of each pixel that a polygon covers, float32 [height, width]."""
     mask = np.zeros((height * _OVERSAMPLING, width * _OVERSAMPLING), np.float32)
     cv2.fillPoly(mask, [np.round(corners * _OVERSAMPLING).astype(np.int32)], 1.0)
     return cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _texture(name: str, across: np.ndarray, along: np.ndarray, period: float) -> np.ndarray:
-    """A class's texture, 0 to 1, at positions in pixels relative to the object."""
+    """Return a class's texture, 0 to 1, at positions in pixels relative to the object."""
     x, y = across * (2 * np.pi / period), along * (2 * np.pi / period)
     wave = {
         "disc": np.cos(np.hypot(x, y)),
@@ -126,7 +126,7 @@ def _texture(name: str, across: np.ndarray, along: np.ndarray, period: float) ->
 
 
 def _colors(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A dark and a light colour of any hue, float32 [3], RGB."""
+    """Return a dark and a light color of any hue, float32 [3], RGB."""
     hue = random.uniform(0, 360)
     hues = (hue, hue + random.uniform(-60, 60))
     saturations = random.uniform(0.35, 0.85), random.uniform(0.15, 0.6)
@@ -141,7 +141,7 @@ def _from_hsv(hue: float, saturation: float, value: float) -> np.ndarray:
 
 
 def _ground(random: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A ground of clouds in two muted colours, with a grain, float32 [height, width, 3]."""
+    """Return clouds in two muted colors, with a grain, float32 [height, width, 3]."""
     clouds = np.zeros((height, width), np.float32)
     for cells, weight in ((3, 1.0), (7, 0.5), (18, 0.3)):
         noise = random.standard_normal((cells, cells)).astype(np.float32)
@@ -163,7 +163,7 @@ def _ground(random: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Draws the images and writes lists and descriptor."""
+    """Draw the images and write lists and descriptor."""
     del argv
     values = flags.FLAGS
     sizes = {"train": values.num_train, "val": values.num_val}
@@ -174,7 +174,7 @@ def main(argv: Sequence[str]) -> None:
     def path(*parts: str) -> str:
         return os.path.join(values.output_dir, *parts)
 
-    progress = Progress("drew", total)
+    progress = Progress("drawn", total)
     for index, name in enumerate(names):
         image, label = draw(np.random.default_rng([values.seed, index]))
         quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
@@ -199,11 +199,13 @@ def main(argv: Sequence[str]) -> None:
         class_names=CLASS_NAMES,
         colormap=tuple(tuple(map(int, color)) for color in palette[: len(CLASS_NAMES)]),
     ).save(path("sample.json"))
-    logging.info("%d images in %s, described by %s", total, values.output_dir, path("sample.json"))
+    logging.info(
+        "wrote %d images to %s, described by %s", total, values.output_dir, path("sample.json")
+    )
 
 
 def run() -> None:
-    """Runs the script."""
+    """Run the script."""
     script.run(main, define_flags, required=("output_dir",))
 
 

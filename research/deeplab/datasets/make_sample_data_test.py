@@ -87,7 +87,7 @@ def test_every_class_is_seen_and_sizes_differ():
     assert len(sizes) > 20
 
 
-def test_the_colour_hardly_tells_the_class():
+def test_the_color_hardly_tells_the_class():
     colors, classes = [], []
     for index in range(100):
         image, label = make_sample_data.draw(np.random.default_rng(index))

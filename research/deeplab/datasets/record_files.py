@@ -8,26 +8,26 @@ from typing import BinaryIO
 import numpy as np
 import tensorflow as tf
 
-# A record is: its length (8 bytes), a checksum of these, the data, a checksum of the data.
+# A record is its length (8 bytes), a checksum of the length, the data, a checksum of the data.
 _HEADER = struct.Struct("<QI")
 _CHECKSUM_BYTES = 4
 _GZIP_MAGIC = b"\x1f\x8b"
-# So many names of a folder's files fit into an error message.
+# How many names of files an error message lists.
 _LISTED_FILES = 10
 
 
 def find_files(folder: str, patterns: Sequence[str]) -> list[str]:
-    """The files of the first pattern that matches any, sorted.
+    """Return the files of the first pattern that matches any, sorted.
 
     Args:
-        folder: a folder, local or of any file system that `tf.io.gfile` reads.
-        patterns: patterns relative to it, such as `train-*`, to try in turn.
+        folder: A folder, local or of any file system that `tf.io.gfile` reads.
+        patterns: Patterns relative to the folder, such as `train-*`, to try in turn.
 
     Returns:
-        Their paths.
+        The paths of the files.
 
     Raises:
-        FileNotFoundError: no file matches; the message says what lies there instead.
+        FileNotFoundError: No file matches; the message lists what the folder holds.
     """
     folder = os.fspath(folder)
     for pattern in patterns:
@@ -43,23 +43,28 @@ def find_files(folder: str, patterns: Sequence[str]) -> list[str]:
 
 
 class RecordFiles:
-    """The records of TFRecord files, numbered through in the order of files and records.
+    """The records of TFRecord files, numbered in the order of files and records.
 
-    Only the headers of the records are read at first, whose checksums are verified; that of a
-    record's data is verified when it is read.
+    The constructor reads and verifies only the headers of the records; the checksum of a record's
+    data is verified when the record is read.
+
+    Args:
+        paths: The files.
 
     Attributes:
-        paths: the files.
-        total_bytes: size of all records, without headers and checksums.
+        paths: The files.
+        total_bytes: Size of all records, without headers and checksums.
+
+    Raises:
+        ValueError: A file is truncated, corrupt or compressed, or there is no record at all.
+        OSError: A file cannot be read.
+
+    Example:
+        files = RecordFiles(["train-00000-of-00001.tfrecord"])
+        example = tf.train.Example.FromString(files[len(files) - 1])
     """
 
     def __init__(self, paths: Sequence[str]):
-        """Walks through the files.
-
-        Raises:
-            ValueError: a file is truncated, corrupt or compressed, or there is no record at all.
-            OSError: a file cannot be read.
-        """
         self.paths = tuple(os.fspath(path) for path in paths)
         found = [list(_headers(path)) for path in self.paths]
         self._first = np.cumsum([0, *(len(records) for records in found)])
@@ -81,24 +86,24 @@ class RecordFiles:
         return int(self._first[-1])
 
     def describe(self, record: int) -> str:
-        """Where a record is: its number within its file, from 0, the file, and the offset there."""
+        """Return where a record is: its number within its file, from 0, the file and the offset."""
         file = int(np.searchsorted(self._first, record, side="right")) - 1
         number = record - self._first[file]
         return f"record {number} of {self.paths[file]} (at byte {self._offsets[record]})"
 
     def read(self, record: tf.Tensor) -> tf.Tensor:
-        """The data of a record, in the form of TensorFlow operations (for `tf.data`).
+        """Return the data of a record, as TensorFlow operations (for `tf.data`).
 
         Args:
-            record: number of the record, an integer scalar in [0, len(self)).
+            record: Number of the record, an integer scalar in [0, len(self)).
 
         Returns:
-            A string scalar. Where the checksum differs, the operation fails with DataLossError.
+            A string scalar. If its checksum differs, the operation fails with DataLossError.
         """
         if self._contents is not None:
             return self._contents[record]
-        # A reader that starts at the record and ends after it. There is no other operation that
-        # seeks, and this one verifies the checksum and reads from any file system.
+        # A reader that starts at the record and ends after it: no other operation can seek. It
+        # also verifies the checksum and reads from any file system.
         length = self._length_table[record] + _HEADER.size + _CHECKSUM_BYTES
         reader = tf.raw_ops.TFRecordDatasetV2(
             filenames=self._path_table[self._file_table[record]][tf.newaxis],
@@ -111,11 +116,11 @@ class RecordFiles:
         return tf.raw_ops.DatasetToSingleElement(dataset=reader, **kind)[0]
 
     def __getitem__(self, record: int) -> bytes:
-        """The data of a record.
+        """Return the data of a record.
 
         Raises:
-            IndexError: there is no such record.
-            ValueError: it is corrupt, or its file has changed since it was indexed.
+            IndexError: There is no such record.
+            ValueError: The record is corrupt, or its file has changed since it was indexed.
         """
         if not 0 <= record < len(self):
             raise IndexError(f"record {record} of {len(self)}")
@@ -128,10 +133,10 @@ class RecordFiles:
             ) from None
 
     def load(self) -> None:
-        """Reads all records into memory, where `read` finds them from now on.
+        """Read all records into memory, for `read` to take them from there.
 
         Raises:
-            ValueError: a record is corrupt.
+            ValueError: A record is corrupt.
         """
         if self._contents is not None:
             return
@@ -146,7 +151,7 @@ class RecordFiles:
 
 
 def _headers(path: str) -> Iterator[tuple[int, int]]:
-    """Yields offset and length of each record of a file."""
+    """Yield the offset and the length of each record of a file."""
     with _open(path) as file:
         size = file.seek(0, os.SEEK_END) or file.tell()
         offset = 0
@@ -163,8 +168,8 @@ def _headers(path: str) -> Iterator[tuple[int, int]]:
                 if offset == 0 and header.startswith(_GZIP_MAGIC):
                     raise ValueError(f"{path} is compressed with gzip; decompress it (gunzip)")
                 raise ValueError(
-                    f"{path} is no TFRecord file, or corrupt: the checksum of the record header at"
-                    f" byte {offset} differs"
+                    f"{path} is not a TFRecord file, or corrupt: the checksum of the record header"
+                    f" at byte {offset} differs"
                 )
             end = offset + _HEADER.size + length + _CHECKSUM_BYTES
             if end > size:
@@ -177,7 +182,7 @@ def _headers(path: str) -> Iterator[tuple[int, int]]:
 
 
 def _open(path: str) -> BinaryIO:
-    # GFile fills a large buffer after each seek, which local files do better without.
+    # GFile fills a large buffer after each seek, which is slow for local files.
     if os.path.isfile(path):
         return open(path, "rb", buffering=0)
     return tf.io.gfile.GFile(path, "rb")
@@ -196,7 +201,7 @@ _CRC32C_TABLE = _crc32c_table()
 
 
 def _masked_crc32c(data: bytes) -> int:
-    """The checksum of TFRecords. Fast enough for the 8 bytes of a length only."""
+    """Return the checksum of TFRecords. Slow: for the 8 bytes of a length only."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc = _CRC32C_TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)

@@ -126,7 +126,7 @@ def test_truncated_within_a_header(paths):
 def test_corrupt_header(paths, position):
     _damaged(paths[1], _flip_bit(position))
     with pytest.raises(
-        ValueError, match=f"{paths[1]} is no TFRecord file, or corrupt: .* at byte 37 differs"
+        ValueError, match=f"{paths[1]} is not a TFRecord file, or corrupt: .* at byte 37 differs"
     ):
         record_files.RecordFiles(paths)
 
@@ -134,7 +134,7 @@ def test_corrupt_header(paths, position):
 def test_no_tfrecord_file(tmp_path):
     path = tmp_path / "train-0.txt"
     path.write_text("2007_000032\n2007_000039\n")
-    with pytest.raises(ValueError, match=f"{path} is no TFRecord file, .* byte 0 differs"):
+    with pytest.raises(ValueError, match=f"{path} is not a TFRecord file, .* byte 0 differs"):
         record_files.RecordFiles([path])
 
 

@@ -1,6 +1,6 @@
-"""Turns label PNGs with a palette into grey-scale PNGs of the same label values.
+"""Convert label PNGs with a palette to grayscale PNGs with the same label values.
 
-The converters here read both; other tools often take the palette's colours for labels.
+The converters of this package read both; other tools often read the palette's colors.
 """
 
 import glob
@@ -19,7 +19,7 @@ _DATA = "./VOCdevkit/VOC2012"
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines the flags of this script, with their official defaults."""
+    """Define the flags of this script, with their official defaults."""
     define = common.definer("deeplab.datasets.remove_gt_colormap", flag_values)
     define(
         "string",
@@ -28,11 +28,16 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "Folder of the labels with a palette.",
     )
     define("string", "segmentation_format", "png", "Extension of the labels; they are PNG files.")
-    define("string", "output_dir", f"{_DATA}/SegmentationClassRaw", "Folder of the labels without.")
+    define(
+        "string",
+        "output_dir",
+        f"{_DATA}/SegmentationClassRaw",
+        "Folder of the new labels.",
+    )
 
 
 def main(argv: Sequence[str]) -> None:
-    """Converts every file of the folder."""
+    """Convert every file of the folder."""
     del argv
     values = flags.FLAGS
     pattern = f"*.{values.segmentation_format}"
@@ -41,12 +46,12 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError(
             f"there is no file {pattern} in {values.original_gt_folder} (--original_gt_folder)"
         )
-    progress = Progress("palettes removed from", len(paths))
+    progress = Progress("converted", len(paths))
     for path in paths:
         with open(path, "rb") as file:
             data = file.read()
         try:
-            plain = label_files.as_grey(data)
+            plain = label_files.as_gray(data)
         except ValueError as error:
             raise ValueError(f"label {path} {error}") from None
         files.write_bytes(os.path.join(values.output_dir, os.path.basename(path)), plain)
@@ -55,7 +60,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """Runs the script."""
+    """Run the script."""
     script.run(main, define_flags)
 
 

@@ -24,11 +24,11 @@ def test_pixels_are_those_of_the_official_script(run_script, tmp_path):
         np.testing.assert_array_equal(ours, cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
 
 
-def test_colour_images_are_refused(run_script, tmp_path):
+def test_color_images_are_refused(run_script, tmp_path):
     pixels = np.zeros((3, 4, 3), int)
     pixels[0, 0, 0] = 128
     (tmp_path / "rgb.png").write_bytes(png(pixels, 8, 2))
-    with pytest.raises(ValueError, match=r"label .*rgb.png is a colour image.*build_custom_data"):
+    with pytest.raises(ValueError, match=r"label .*rgb.png is a color image.*build_custom_data"):
         _run(run_script, tmp_path, tmp_path / "raw")
 
 

@@ -9,10 +9,10 @@ import os
 class Source:
     """The files of one record.
 
-    Attributes:
-        name: what the record calls the image.
-        image: path of the image.
-        label: path of the label; None where the image has none.
+    Args:
+        name: Name of the image in the record.
+        image: Path of the image.
+        label: Path of the label; None if the image has none.
     """
 
     name: str
@@ -21,10 +21,16 @@ class Source:
 
 
 def read_lists(folder: str) -> dict[str, list[str]]:
-    """The names in each list of a folder, by the name of the list.
+    """Return the names in each list of a folder.
+
+    Args:
+        folder: A folder with one list `<split>.txt` for each split.
+
+    Returns:
+        Split to names, in the order of the lines.
 
     Raises:
-        ValueError: there is no list, or a line is no name.
+        ValueError: There is no list, or a line is not a name.
     """
     lists = {}
     for path in sorted(glob.glob(os.path.join(glob.escape(folder), "*.txt"))):

@@ -13,22 +13,22 @@ from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.utils import reports
 from deeplab.utils.progress import Progress
 
-# So many sizes are listed.
+# How many image sizes a report lists.
 _LISTED_SIZES = 5
 
 
 @dataclasses.dataclass
 class SplitStatistics:
-    """What was counted over the records of a split.
+    """Counts over the records of a split.
 
     Attributes:
-        num_images: number of records.
-        num_labels: number of records that have a label.
-        pixels: int64 [256], pixels with each label value.
-        images: int64 [256], images that have each label value.
-        pixels_where_seen: int64 [256], pixels of these images, without the ignored ones.
-        sizes: number of images of each (height, width).
-        digests: name of the image with each content.
+        num_images: Number of records.
+        num_labels: Number of records with a label.
+        pixels: int64 [256], number of pixels with each label value.
+        images: int64 [256], number of images that contain each label value.
+        pixels_where_seen: int64 [256], number of pixels of these images, without ignored ones.
+        sizes: Number of images of each (height, width).
+        digests: Digest of each image to the image's name.
     """
 
     num_images: int = 0
@@ -43,25 +43,25 @@ class SplitStatistics:
     )
     digests: dict[bytes, str] = dataclasses.field(default_factory=dict)
 
-    def add(self, record: bytes, descriptor: DatasetDescriptor, sizes_told: bool = True) -> str:
-        """Checks a record and counts it.
+    def add(self, record: bytes, descriptor: DatasetDescriptor, check_sizes: bool = True) -> str:
+        """Check a record and count it.
 
         Args:
-            record: a serialized `tf.train.Example`.
-            descriptor: its data set.
-            sizes_told: whether what it tells of the image's size, which training does not read,
-                must be true.
+            record: A serialized `tf.train.Example`.
+            descriptor: Its data set.
+            check_sizes: Whether the features `image/height` and `image/width`, which
+                training does not use, must be those of the image.
 
         Returns:
             The image's name.
 
         Raises:
-            ValueError: it is bad; the message says what is.
+            ValueError: The record is bad; the message says why.
         """
         try:
             features = tf.train.Example.FromString(record).features.feature
         except Exception:  # The class of protobuf's error is no public name.
-            raise ValueError("is no tf.train.Example") from None
+            raise ValueError("is not a tf.train.Example") from None
 
         def of_bytes(name: str) -> bytes:
             values = features[name].bytes_list.value if name in features else ()
@@ -72,7 +72,7 @@ class SplitStatistics:
         size = _check_image(image, name)
         for axis, length in (("height", size[0]), ("width", size[1])):
             told = list(features[f"image/{axis}"].int64_list.value)
-            if sizes_told and told not in ([], [length]):
+            if check_sizes and told not in ([], [length]):
                 raise ValueError(f"({name}) has image/{axis} {told[0]}; the image's is {length}")
         self.num_images += 1
         self.sizes[size] += 1
@@ -91,12 +91,12 @@ class SplitStatistics:
                 f"is {indices.shape[1]}x{indices.shape[0]} pixels (width x height); the image is"
                 f" {size[1]}x{size[0]}"
             )
-        if label_files.as_grey(data) is not data:
+        if label_files.as_gray(data) is not data:
             raise ValueError(
-                "is no 8-bit grey-scale PNG, so its values change when it is decoded; convert the"
+                "is not an 8-bit grayscale PNG, so decoding changes its values; convert the"
                 " data again with build_voc2012_data or build_custom_data"
             )
-        remedy = "name the right --dataset, or convert the data again (build_custom_data)"
+        remedy = "set the right --dataset, or convert the data again (build_custom_data)"
         counts = label_files.LabelReader(descriptor, remedy=remedy).check(indices)
         self.num_labels += 1
         self.pixels += counts
@@ -105,7 +105,7 @@ class SplitStatistics:
 
 
 def _check_image(data: bytes, name: str) -> tuple[int, int]:
-    """Height and width of an image that can be decoded."""
+    """Return the height and the width of an image; reject one that cannot be decoded."""
     if not data:
         raise ValueError(f"({name or 'no name'}) has no image (feature image/encoded)")
     if build_data.image_format(data) is None:
@@ -117,17 +117,20 @@ def _check_image(data: bytes, name: str) -> tuple[int, int]:
 
 
 def class_weights(statistics: SplitStatistics, descriptor: DatasetDescriptor) -> np.ndarray | None:
-    """Weights that balance the classes: median frequency balancing (Eigen & Fergus, 2015).
+    """Return weights that balance the classes.
 
-    The frequency of a class is its share of the pixels of the images that have it; its weight is
-    the median of all frequencies over its own. A class that is never seen, or ignored, has 1.
+    The frequency of a class is its share of the pixels of the images that contain it. Its weight
+    is the median of all frequencies, divided by its own. A class that is ignored or never seen
+    has weight 1.
 
     Args:
-        statistics: counts of the training split.
-        descriptor: its descriptor.
+        statistics: Counts of the training split.
+        descriptor: Its data set.
 
     Returns:
-        float64 [num_classes]; None where no class is seen.
+        float64 [num_classes]; None if no class is seen.
+
+    Reference: median frequency balancing, Eigen & Fergus (2015), section 5.3.2.
     """
     pixels = statistics.pixels[: descriptor.num_classes]
     seen = pixels > 0
@@ -141,7 +144,7 @@ def class_weights(statistics: SplitStatistics, descriptor: DatasetDescriptor) ->
 
 
 def report(split: str, statistics: SplitStatistics, descriptor: DatasetDescriptor) -> str:
-    """The statistics of a split as text."""
+    """Return a report about a split: images, sizes, classes and warnings."""
     sizes = statistics.sizes.most_common(_LISTED_SIZES)
     listed = ", ".join(f"{width}x{height} ({count})" for (height, width), count in sizes)
     others = len(statistics.sizes) - len(sizes)
@@ -158,7 +161,7 @@ def report(split: str, statistics: SplitStatistics, descriptor: DatasetDescripto
 
 
 def class_name(descriptor: DatasetDescriptor, label: int) -> str:
-    """The number of a class and, where it is known, its name."""
+    """Return the number of a class and, if it is known, its name."""
     return f"{label} {descriptor.class_names[label]}" if descriptor.class_names else str(label)
 
 
@@ -178,7 +181,7 @@ def _class_table(statistics: SplitStatistics, descriptor: DatasetDescriptor) -> 
 
 
 def classes_seen(statistics: SplitStatistics, descriptor: DatasetDescriptor) -> list[int]:
-    """The classes that any counted pixel has, without the ignore label."""
+    """Return the classes that at least one pixel has, without the ignore label."""
     labels = [label for label in range(descriptor.num_classes) if label != descriptor.ignore_label]
     return [label for label in labels if statistics.pixels[label]]
 
@@ -188,7 +191,7 @@ def _remarks(statistics: SplitStatistics, descriptor: DatasetDescriptor) -> list
     seen = classes_seen(statistics, descriptor)
     lines = []
     if not seen:
-        lines.append("warning: every pixel is ignored; there is nothing to learn")
+        lines.append("warning: every pixel is ignored: there is nothing to learn")
     elif len(seen) == 1:
         lines.append(f"warning: every pixel that counts is {class_name(descriptor, seen[0])}")
     elif len(seen) < len(labels):
@@ -227,7 +230,7 @@ def check(split: str, folder: str, descriptor: DatasetDescriptor) -> SplitStatis
 
 
 def overlaps(statistics: dict[str, SplitStatistics]) -> list[str]:
-    """A warning for each training split that has images of another split."""
+    """Return a warning for each training split that has images of another split."""
     lines = []
     for split, own in statistics.items():
         for other, others in statistics.items():
