@@ -8,8 +8,7 @@ is there already is not downloaded again, and nothing half-written is left.
 """
 
 import os
-import shutil
-import tempfile
+import re
 import urllib.parse
 from collections.abc import Sequence
 
@@ -57,9 +56,8 @@ def unpack(archive: str, folder: str) -> None:
     Raises:
         ValueError: the archive is damaged or unsafe, or an entry is in the folder already.
     """
-    aside = tempfile.mkdtemp(prefix=".unpacking.", dir=folder)
-    try:
-        unpacked = os.path.join(aside, "unpacked")
+    files.remove_leftovers(folder, re.escape(os.path.basename(archive)))
+    with files.temporary_folder(archive) as unpacked:
         try:
             download.unpack(archive, unpacked)
         except ValueError as error:
@@ -73,8 +71,6 @@ def unpack(archive: str, folder: str) -> None:
                 )
         for entry in entries:
             os.rename(os.path.join(unpacked, entry), os.path.join(folder, entry))
-    finally:
-        shutil.rmtree(aside)
 
 
 def run() -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 
+from deeplab.utils import files
+
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\b")
 
 
@@ -41,16 +43,12 @@ def writing(
     """
     tf.io.gfile.makedirs(folder)
     _refuse_other_count(folder, split, num_shards)
-    for left_over in tf.io.gfile.glob(os.path.join(folder, f".{split}-*-of-*.tfrecord.*.tmp")):
-        tf.io.gfile.remove(left_over)
+    files.remove_leftovers(folder, rf"{re.escape(split)}-\d+-of-\d+\.tfrecord")
     finals = [os.path.join(folder, shard_name(split, i, num_shards)) for i in range(num_shards)]
-    asides = [
-        os.path.join(folder, f".{os.path.basename(final)}.{os.getpid()}.tmp") for final in finals
-    ]
     per_shard = max(1, math.ceil(num_records / num_shards))
     written = 0
 
-    try:
+    with files.replacing_all(finals) as asides:
         with contextlib.ExitStack() as opened:
             writers = [opened.enter_context(tf.io.TFRecordWriter(aside)) for aside in asides]
 
@@ -62,12 +60,6 @@ def writing(
             yield write
         if written != num_records:
             raise ValueError(f"split {split}: {written} records written, {num_records} promised")
-        for aside, final in zip(asides, finals, strict=True):
-            tf.io.gfile.rename(aside, final, overwrite=True)
-    finally:
-        for aside in asides:
-            if tf.io.gfile.exists(aside):
-                tf.io.gfile.remove(aside)
 
 
 def _refuse_other_count(folder: str, split: str, num_shards: int) -> None:

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import tensorflow as tf
 
@@ -52,8 +55,10 @@ def test_an_error_leaves_earlier_shards_and_nothing_else(tmp_path):
 
 
 def test_what_a_killed_run_left_is_removed(tmp_path):
-    left_over = tmp_path / ".train-00001-of-00002.tfrecord.4242.tmp"
-    other = tmp_path / ".val-00001-of-00002.tfrecord.4242.tmp"
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    left_over = tmp_path / f".train-00001-of-00002.tfrecord.{process.pid}.tmp"
+    other = tmp_path / f".val-00001-of-00002.tfrecord.{process.pid}.tmp"
     for path in (left_over, other):
         path.write_bytes(b"half")
     _write(tmp_path, "train", [b"new"], 2)

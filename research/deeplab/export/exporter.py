@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import cv2
@@ -162,7 +161,7 @@ def export_saved_model(
     seeing = (tuple(inference_scales), add_flipped_images, crf)
     images = _test_images(net)
     expected = _expected(net, images, *seeing)
-    with _replacing_folder(path) as temporary:
+    with files.replacing_folder(path, last=_SAVED_MODEL_FILE) as temporary:
         module = tf.Module()
         module.weights = [variable.value for variable in net.weights]
         with _quiet():
@@ -249,34 +248,3 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(verbosity)
-
-
-@contextlib.contextmanager
-def _replacing_folder(path: str) -> Iterator[str]:
-    """Gives an empty folder, beside `path`, that takes its place when the block ends.
-
-    After an error it is removed and `path` is as it was.
-    """
-    path = os.path.realpath(path)
-    parent, name = os.path.split(path)
-    os.makedirs(parent, exist_ok=True)
-    temporary = os.path.join(parent, f".{name}.{os.getpid()}.tmp")
-    old = os.path.join(parent, f".{name}.{os.getpid()}.old")
-    # What a killed process of this number may have left.
-    shutil.rmtree(temporary, ignore_errors=True)
-    os.mkdir(temporary)
-    try:
-        yield temporary
-        if not os.path.isdir(path):
-            os.rename(temporary, path)
-            return
-        os.rename(path, old)
-        try:
-            os.rename(temporary, path)
-        except OSError:
-            os.rename(old, path)
-            raise
-        logging.info("replaced the earlier export in %s", path)
-        shutil.rmtree(old)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -75,8 +75,12 @@ def known(folder: str) -> list[str]:
 
 def names(folder: str) -> list[str]:
     """Names of the checkpoints in a folder, whether or not its state file knows them."""
-    indexes = tf.io.gfile.glob(os.path.join(folder, "*.index"))
-    return sorted(os.path.basename(path).removesuffix(".index") for path in indexes)
+    entries = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else ()
+    return sorted(
+        entry.removesuffix(".index")
+        for entry in entries
+        if entry.endswith(".index") and not entry.startswith(".")
+    )
 
 
 def read(path: str) -> Reader:
@@ -294,52 +298,90 @@ def save(
         The prefix of the new checkpoint.
 
     Raises:
-        tf.errors.OpError: it cannot be written.
+        OSError: it cannot be written.
     """
-    tf.io.gfile.makedirs(logdir)
-    prefix = os.path.join(logdir, f"{_PREFIX}-{step}")
+    name = f"{_PREFIX}-{step}"
+    prefix = os.path.join(logdir, name)
     tensors = {name: tf.convert_to_tensor(variable) for name, variable in variables.items()}
     tensors[GLOBAL_STEP] = tf.constant(step, tf.int64)
-    others = [os.path.basename(path) for path in known(logdir)]
-    name = os.path.basename(prefix)
-    is_new = name not in others
-    every = [other for other in others if other != name] + [name]
-    obsolete, kept = every[:-max_to_keep], every[-max_to_keep:]
     try:
-        tf.raw_ops.SaveV2(
-            prefix=prefix,
-            tensor_names=list(tensors),
-            shape_and_slices=[""] * len(tensors),
-            tensors=list(tensors.values()),
-        )
-        _write_state(logdir, kept)
-    except Exception:
-        if is_new:
-            _remove(prefix)
-        raise
-    for name in obsolete:
-        _remove(os.path.join(logdir, name))
+        tf.io.gfile.makedirs(logdir)
+        others = _plainly_named(logdir)
+        is_new = not tf.io.gfile.exists(f"{prefix}.index")
+        every = [other for other in others if other != name] + [name]
+        obsolete, kept = every[:-max_to_keep], every[-max_to_keep:]
+        with files.replacing_prefix(prefix, last=".index") as temporary:
+            tf.raw_ops.SaveV2(
+                prefix=temporary,
+                tensor_names=list(tensors),
+                shape_and_slices=[""] * len(tensors),
+                tensors=list(tensors.values()),
+            )
+        try:
+            _write_state(logdir, kept)
+        except Exception:
+            if is_new:
+                _remove(prefix)
+            raise
+        for other in obsolete:
+            _remove(os.path.join(logdir, other))
+    except (OSError, tf.errors.OpError) as error:
+        # TensorFlow puts the temporary name before the reason.
+        reason = getattr(error, "strerror", None) or error_text.one_line(error).split("; ")[-1]
+        raise OSError(f"{prefix} cannot be written: {reason}") from None
     return prefix
 
 
+def _plainly_named(folder: str) -> list[str]:
+    """Return the checkpoints that the state file names as files of its own folder, newest last.
+
+    Only these may be removed: not what a path, a pattern or nobody names.
+    """
+    state = os.path.join(folder, "checkpoint")
+    if not tf.io.gfile.exists(state):
+        return []
+    with tf.io.gfile.GFile(state, "rb") as file:
+        named = set(re.findall(rb'^\s*\w+:\s*"([\w.-]+)"\s*$', file.read(), re.MULTILINE))
+    names = [os.path.basename(path) for path in known(folder)]
+    return [name for name in names if name.encode() in named]
+
+
+def files_of(prefix: str) -> list[str]:
+    """Return the paths of a checkpoint's files, however many there are; the index comes first."""
+    folder, name = os.path.split(prefix)
+    found = [
+        each
+        for each in (tf.io.gfile.listdir(folder or ".") if tf.io.gfile.isdir(folder or ".") else ())
+        if each == f"{name}.index" or each.startswith(f"{name}.data-")
+    ]
+    return [os.path.join(folder, each) for each in sorted(found, reverse=True)]
+
+
 def _remove(prefix: str) -> None:
-    """Removes the files of a checkpoint, however many there are."""
-    for file in tf.io.gfile.glob(f"{prefix}.index") + tf.io.gfile.glob(f"{prefix}.data-*"):
+    """Remove a checkpoint's files.
+
+    The index goes aside first, under a name by which the rest is found after a kill in between.
+    """
+    index = f"{prefix}.index"
+    if not files.is_remote(prefix) and os.path.exists(index):
+        with files.temporary_name(prefix) as temporary:
+            os.replace(index, f"{temporary}.index")
+            _remove_files(prefix)
+            os.remove(f"{temporary}.index")
+    else:
+        _remove_files(prefix)
+
+
+def _remove_files(prefix: str) -> None:
+    for file in files_of(prefix):
         tf.io.gfile.remove(file)
 
 
 def _write_state(logdir: str, names: Sequence[str]) -> None:
-    """Writes the `checkpoint` state file; names relative to the folder let it be moved."""
+    """Write the `checkpoint` state file; names relative to the folder let it be moved."""
     lines = [f'model_checkpoint_path: "{names[-1]}"']
     lines += [f'all_model_checkpoint_paths: "{name}"' for name in names]
-    path = os.path.join(logdir, "checkpoint")
-    try:
-        with tf.io.gfile.GFile(f"{path}.tmp", "w") as file:
-            file.write("\n".join(lines) + "\n")
-        tf.io.gfile.rename(f"{path}.tmp", path, overwrite=True)
-    except tf.errors.OpError:
-        tf.io.gfile.remove(f"{path}.tmp")
-        raise
+    files.write_text(os.path.join(logdir, "checkpoint"), "\n".join(lines) + "\n")
 
 
 def global_step(reader: Reader) -> int:

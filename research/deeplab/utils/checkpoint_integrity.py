@@ -7,10 +7,14 @@ import re
 import tensorflow as tf
 from absl import logging
 
-from deeplab.utils import checkpoint, error_text
+from deeplab.utils import checkpoint, error_text, files
 
-# What TensorFlow leaves of a checkpoint, and we of a file, when the process is killed meanwhile.
-_LEFTOVERS = ("*.tempstate*", "checkpoint.tmp", ".*.tmp.json")
+# The index of a checkpoint that is being written; its name is that of `files.temporary_name`.
+_INDEX_ASIDE = re.compile(r"(?P<aside>\.(?P<name>model\.ckpt-\d+)\..*\.tmp)\.index")
+# What processes of earlier versions left when they were killed while they wrote a checkpoint.
+_EARLIER_LEFTOVER = re.compile(
+    r"model\.ckpt-\d+\.(index|data-\d{5}-of-\d{5})\.tempstate\d+|checkpoint\.tmp"
+)
 
 
 def fault(prefix: str) -> str | None:
@@ -75,26 +79,34 @@ def _numbered(folder: str) -> list[str]:
 
 
 def remove_leftovers(folder: str) -> None:
-    """Removes what a process that was killed while it wrote a checkpoint has left unfinished."""
-    leftovers = _data_without_index(folder)
-    for pattern in _LEFTOVERS:
-        leftovers += tf.io.gfile.glob(os.path.join(folder, pattern))
-    for file in leftovers:
-        logging.info("removing %s: a process was killed while it wrote it", file)
-        # Another host may be faster.
-        with contextlib.suppress(tf.errors.NotFoundError):
-            tf.io.gfile.remove(file)
+    """Remove what a process that was killed while it wrote a checkpoint has left unfinished."""
+    removed = files.remove_leftovers(folder)
+    for index in removed:
+        match = _INDEX_ASIDE.fullmatch(os.path.basename(index))
+        if match and f"{match['aside']}.data" not in "\n".join(removed):
+            # It was killed between the two renames.
+            _remove_data_without_index(folder, match["name"])
+    if not tf.io.gfile.isdir(folder):
+        return
+    for name in tf.io.gfile.listdir(folder):
+        if _EARLIER_LEFTOVER.fullmatch(name):
+            _remove(os.path.join(folder, name))
 
 
-def _data_without_index(folder: str) -> list[str]:
-    """Data files of the trainer's checkpoints whose index, which comes after them, never came.
+def _remove(path: str) -> None:
+    logging.info("removing %s: a process was killed while it wrote it", path)
+    # Another host may be faster.
+    with contextlib.suppress(tf.errors.NotFoundError):
+        tf.io.gfile.remove(path)
+
+
+def _remove_data_without_index(folder: str, name: str) -> None:
+    """Remove the data files of a checkpoint whose index, which comes after them, never came.
 
     One that the state file names was whole once, and is damaged: that is for its owner to see.
     """
     known = [os.path.basename(path) for path in checkpoint.known(folder)]
-    orphans = []
-    for file in tf.io.gfile.glob(os.path.join(folder, "model.ckpt-*.data-*")):
-        prefix, _, _ = file.rpartition(".data-")
-        if os.path.basename(prefix) not in known and not tf.io.gfile.exists(f"{prefix}.index"):
-            orphans.append(file)
-    return orphans
+    if name in known or tf.io.gfile.exists(os.path.join(folder, f"{name}.index")):
+        return
+    for file in checkpoint.files_of(os.path.join(folder, name)):
+        _remove(file)

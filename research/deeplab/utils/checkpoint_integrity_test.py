@@ -4,6 +4,9 @@ import contextlib
 import os
 import pathlib
 import resource
+import socket
+import subprocess
+import sys
 from unittest import mock
 
 import keras
@@ -11,7 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab.utils import checkpoint, checkpoint_integrity
+from deeplab.utils import checkpoint, checkpoint_integrity, files
 
 _SHAPE = (100, 100)
 
@@ -46,7 +49,10 @@ class _Killed(BaseException):
 
 @contextlib.contextmanager
 def _kill_at(number: int):
-    """The kill comes at the n-th thing that is done to a file; a write is half done then."""
+    """The kill comes at the n-th thing that is done to a file; a write is half done then.
+
+    A dead process does nothing more: its temporary files stay.
+    """
     done = 0
 
     def before(action):
@@ -57,18 +63,20 @@ def _kill_at(number: int):
                 if action is save:
                     for suffix in ("data-00000-of-00001.tempstate1234", "index.tempstate5678"):
                         pathlib.Path(f"{kwargs['prefix']}.{suffix}").write_bytes(b"half")
-                elif action is open_file and "w" in args:
+                elif action is files._create:
                     pathlib.Path(args[0]).write_bytes(b"half")
+            if done >= number:
                 raise _Killed
             return action(*args, **kwargs)
 
         return call
 
-    save, open_file = tf.raw_ops.SaveV2, tf.io.gfile.GFile
+    save = tf.raw_ops.SaveV2
     with (
         mock.patch.object(tf.raw_ops, "SaveV2", before(save)),
-        mock.patch.object(tf.io.gfile, "GFile", before(open_file)),
-        mock.patch.object(tf.io.gfile, "rename", before(tf.io.gfile.rename)),
+        mock.patch.object(files, "_create", before(files._create)),
+        mock.patch.object(os, "replace", before(os.replace)),
+        mock.patch.object(os, "remove", before(os.remove)),
         mock.patch.object(tf.io.gfile, "remove", before(tf.io.gfile.remove)),
     ):
         yield
@@ -88,24 +96,52 @@ def test_a_kill_at_any_moment_of_a_save_leaves_a_good_checkpoint(tmp_path, earli
         except _Killed:
             assert _newest(folder) in (earlier or None, new)
             checkpoint_integrity.remove_leftovers(str(folder))
-            assert not list(folder.glob("*temp*")) + list(folder.glob("*.tmp"))
+            assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+            assert not list(folder.glob("*temp*"))
+            with_data = {path.name.split(".data-")[0] for path in folder.glob("*.data-*")}
+            assert with_data == set(checkpoint.names(str(folder)))
             _save(folder, new, max_to_keep=2)
             assert _newest(folder) == new
         else:
             break
-    # Files, state (written, renamed); where there are older ones, the two files of the oldest.
-    assert number == 4 + (2 if earlier else 0)
+    # Files, renamed one by one, state (begun, renamed, nothing left to remove); where there are
+    # older ones, the oldest (index aside, data, index).
+    assert number == 7 + (3 if earlier else 0)
 
 
-def test_leftovers_of_every_kind_are_removed_and_nothing_else(tmp_path):
+@pytest.fixture(scope="module")
+def gone() -> int:
+    """The number of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return process.pid
+
+
+def test_leftovers_of_every_kind_are_removed_and_nothing_else(tmp_path, gone):
     _save(tmp_path, 1)
-    (tmp_path / "model_options.json").touch()
+    host = socket.gethostname().replace(".", "-")
+    for name in (
+        "model_options.json",
+        # Of a process that runs, and of one of which nobody here can tell.
+        f".model.ckpt-3.{host}.{os.getppid()}.0123456789abcdef.tmp.index",
+        f".model.ckpt-3.another-host.{gone}.0123456789abcdef.tmp.index",
+        # Of others.
+        "my.tempstate",
+        "model.ckpt-2.data-00000-of-00001.mine",
+        ".hidden.tmp",
+        f".notes.{host}.{gone}.tmp.txt~",
+    ):
+        (tmp_path / name).touch()
     before = sorted(path.name for path in tmp_path.iterdir())
     for name in (
+        f".model.ckpt-2.{host}.{gone}.0123456789abcdef.tmp.data-00000-of-00001.tempstate179072054",
+        f".model.ckpt-2.{host}.{gone}.0123456789abcdef.tmp.index.tempstate123",
+        f".checkpoint.{host}.{gone}.0123456789abcdef.tmp",
+        # Those of earlier versions.
         "model.ckpt-2.data-00000-of-00001.tempstate17907205460634269901",
         "model.ckpt-2.index.tempstate123",
         "checkpoint.tmp",
-        ".model_options.4711.tmp.json",
+        f".model_options.{gone}.tmp.json",
     ):
         (tmp_path / name).touch()
     checkpoint_integrity.remove_leftovers(str(tmp_path))
@@ -176,19 +212,47 @@ def test_the_one_that_the_state_file_names_comes_first(tmp_path):
     assert _newest(tmp_path) == 1
 
 
-def test_data_whose_index_never_came_is_removed(tmp_path):
-    """A kill between the two renames of a save; but not what was whole once."""
+def test_data_whose_index_never_came_stays_unless_a_killed_process_left_it(tmp_path, gone):
+    """A kill between the two renames of a save leaves the index aside, which tells it."""
     for step in (1, 2, 3):
         prefix = _save(tmp_path, step)
         pathlib.Path(f"{prefix}.index").unlink()
-    (tmp_path / "mine.data-00000-of-00001").touch()
-    checkpoint._write_state(str(tmp_path), ["model.ckpt-1", "model.ckpt-2"])
+    checkpoint._write_state(str(tmp_path), ["model.ckpt-1"])
+    host = socket.gethostname().replace(".", "-")
+    for step in (1, 3):
+        (tmp_path / f".model.ckpt-{step}.{host}.{gone}.0123456789abcdef.tmp.index").touch()
     checkpoint_integrity.remove_leftovers(str(tmp_path))
-    assert sorted(path.name for path in tmp_path.glob("*.data-*")) == [
-        "mine.data-00000-of-00001",
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "checkpoint",
         "model.ckpt-1.data-00000-of-00001",
         "model.ckpt-2.data-00000-of-00001",
     ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'all_model_checkpoint_paths: "*"',
+        'all_model_checkpoint_paths: "model.ckpt-?"',
+        'all_model_checkpoint_paths: "model.ckpt-[12]"',
+        'all_model_checkpoint_paths: "../other/model.ckpt-1"',
+        'all_model_checkpoint_paths: "/elsewhere/model.ckpt-1"',
+        'all_model_checkpoint_paths: "model"',
+    ],
+)
+def test_a_save_removes_only_what_the_state_file_names_plainly(tmp_path, line):
+    folder, other = tmp_path / "run", tmp_path / "other"
+    for step in (1, 2):
+        _save(folder, step)
+    _save(other, 1)
+    (folder / "checkpoint").write_text(
+        f'model_checkpoint_path: "model.ckpt-2"\n{line}\n'
+        'all_model_checkpoint_paths: "model.ckpt-2"\n'
+    )
+    _save(folder, 3, max_to_keep=1)
+    assert checkpoint.names(str(folder)) == ["model.ckpt-1", "model.ckpt-3"]
+    assert checkpoint.names(str(other)) == ["model.ckpt-1"]
+    assert _newest(folder) == 3
 
 
 @contextlib.contextmanager
@@ -213,6 +277,10 @@ def test_a_full_disk_leaves_everything_as_it_was(tmp_path, size):
             real(**arguments)
 
     patched = mock.patch.object(tf.raw_ops, "SaveV2", save_on_free_disk if size == 30 else real)
-    with pytest.raises(tf.errors.OpError, match=r"\w"), patched, _full_disk(size):
+    with (
+        pytest.raises(OSError, match="model.ckpt-2 cannot be written: File too large$"),
+        patched,
+        _full_disk(size),
+    ):
         _save(tmp_path, 2)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

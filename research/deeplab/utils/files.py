@@ -1,45 +1,371 @@
-"""Files that are either whole or not there: written aside and renamed."""
+"""Files and folders that are either whole or not there: written aside and renamed.
+
+Paths may be of any file system that TensorFlow knows (`gs://...`). Where these cannot rename,
+files are written on this machine and copied when they are whole.
+"""
 
 import contextlib
+import ctypes
+import errno
 import os
-from collections.abc import Iterator
+import re
+import secrets
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from absl import logging
+
+# `.<name>.<host>.<pid>.<random>.tmp`, and what TensorFlow appends to the prefix of a checkpoint.
+_TEMPORARY = re.compile(
+    r"\.(?P<name>.+)\.(?P<host>[^.]+)\.(?P<pid>\d+)\.[0-9a-f]{16}\.(tmp|old)(\.(index|data-).*)?"
+)
+# The form of earlier versions; the extension came last.
+_EARLIER_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.(tmp|old)(?P<extension>\.\w+)?")
+# The suffix of a folder that is being replaced by one that lies aside.
+_OLD = ".old"
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+# Arguments of Linux' renameat2.
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+# Temporary paths that this process still uses.
+_in_use: set[str] = set()
+
+
+def is_remote(path: str | os.PathLike[str]) -> bool:
+    """Return whether a path names a file system, as `gs://bucket/folder` does."""
+    return _SCHEME.match(os.fspath(path)) is not None
+
+
+def _gfile() -> Any:
+    # Imported late: it takes seconds, and worker processes and tables do without it.
+    import tensorflow as tf
+
+    return tf.io.gfile
+
+
+def _host() -> str:
+    return socket.gethostname().replace(".", "-")
+
+
+@contextlib.contextmanager
+def temporary_name(path: str, suffix: str = ".tmp") -> Iterator[str]:
+    """Yield a path beside `path`, `.<name>.<host>.<pid>.<random><suffix>`, to use in the block.
+
+    It cannot be guessed, and tells which process it belongs to, so that `remove_leftovers` finds
+    what a killed process left.
+    """
+    folder, name = os.path.split(path)
+    temporary = os.path.join(
+        folder, f".{name}.{_host()}.{os.getpid()}.{secrets.token_hex(8)}{suffix}"
+    )
+    _in_use.add(temporary)
+    try:
+        yield temporary
+    finally:
+        _in_use.discard(temporary)
+
+
+@contextlib.contextmanager
+def temporary_file(path: str) -> Iterator[str]:
+    """Yield the path of an empty file beside `path` that is gone when the block ends."""
+    with temporary_name(path) as temporary:
+        _create(temporary)
+        try:
+            yield temporary
+        finally:
+            _remove_if_there(temporary)
+
+
+@contextlib.contextmanager
+def temporary_folder(path: str) -> Iterator[str]:
+    """Yield the path of an empty folder beside `path` that is gone when the block ends."""
+    with temporary_name(path) as temporary:
+        os.mkdir(temporary)
+        try:
+            yield temporary
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def replacing_all(paths: Sequence[str | os.PathLike[str]]) -> Iterator[list[str]]:
+    """Yield temporary files to write, which replace `paths` when the block ends.
+
+    Each temporary file lies in the folder of its path, which is made if needed. All files reach
+    the disk before the first one is renamed. After an error they are removed and `paths` are as
+    they were.
+
+    Args:
+        paths: Where the files are wanted.
+
+    Yields:
+        The temporary paths. The files exist and are empty.
+    """
+    paths = [os.fspath(path) for path in paths]
+    with contextlib.ExitStack() as stack:
+        temporaries = []
+        for path in paths:
+            if is_remote(path):
+                folder = stack.enter_context(tempfile.TemporaryDirectory())
+                temporary = os.path.join(folder, "file")
+                _create(temporary)
+            else:
+                os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+                temporary = stack.enter_context(temporary_file(path))
+            temporaries.append(temporary)
+        yield temporaries
+        for temporary in temporaries:
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+        for temporary, path in zip(temporaries, paths, strict=True):
+            if is_remote(path):
+                _copy_to_remote(temporary, path)
+            else:
+                os.replace(temporary, path)
+
+
+def _copy_to_remote(source: str, path: str) -> None:
+    """Copy a file of this machine, aside and renamed there too: a copy may break off."""
+    gfile = _gfile()
+    gfile.makedirs(os.path.dirname(path))
+    with temporary_name(path) as temporary:
+        try:
+            gfile.copy(source, temporary)
+            gfile.rename(temporary, path, overwrite=True)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                gfile.remove(temporary)
+            raise
+
+
+def _create(path: str) -> None:
+    """Create an empty file; fail if there is anything at `path`, even a dangling link."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+
+
+def _remove_if_there(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(path)
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
-    """Gives the path of a file to write, which takes the place of `path` when the block ends.
+    """Yield a temporary file to write, which replaces `path` when the block ends.
 
-    The file lies in the folder of `path` (made if it is not there), so that the rename cannot
-    fail half-way; it has reached the disk by then. After an error it is removed and `path` is as it
-    was.
-
-    Args:
-        path: where the file is wanted.
-
-    Yields:
-        The temporary path, with the extension of `path`.
+    See `replacing_all`.
     """
-    folder, name = os.path.split(os.fspath(path))
-    if folder:
-        os.makedirs(folder, exist_ok=True)
-    stem, extension = os.path.splitext(name)
-    temporary = os.path.join(folder, f".{stem}.{os.getpid()}.tmp{extension}")
-    try:
+    with replacing_all([path]) as (temporary,):
         yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(temporary)
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Writes `data` to `path`."""
+    """Write `data` to `path`, aside and renamed."""
     with replacing(path) as temporary, open(temporary, "wb") as file:
         file.write(data)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Writes `text` to `path` in UTF-8."""
+    """Write `text` to `path` in UTF-8, aside and renamed."""
     write_bytes(path, text.encode())
+
+
+@contextlib.contextmanager
+def replacing_prefix(prefix: str, *, last: str) -> Iterator[str]:
+    """Yield a temporary prefix for files that TensorFlow writes; they are renamed when it ends.
+
+    After an error they are removed. In a remote file system the prefix is `prefix` itself.
+
+    Args:
+        prefix: What the names of the files begin with; its folder must be there.
+        last: The rest of the name of the file that is renamed last, such as ".index".
+
+    Yields:
+        The temporary prefix.
+    """
+    if is_remote(prefix):
+        yield prefix
+        return
+    with temporary_name(prefix) as temporary:
+        try:
+            yield temporary
+            suffixes = _suffixes(temporary)
+            for suffix in sorted(suffixes, key=lambda suffix: (suffix == last, suffix)):
+                os.replace(temporary + suffix, prefix + suffix)
+        finally:
+            for suffix in _suffixes(temporary):
+                _remove_if_there(temporary + suffix)
+
+
+def _suffixes(prefix: str) -> list[str]:
+    """Return what follows a prefix in the paths of the files that begin with it."""
+    folder, name = os.path.split(prefix)
+    entries = os.listdir(folder or ".")
+    return [entry.removeprefix(name) for entry in entries if entry.startswith(name)]
+
+
+@contextlib.contextmanager
+def replacing_folder(path: str | os.PathLike[str], *, last: str = "") -> Iterator[str]:
+    """Yield a temporary empty folder to fill, which replaces the folder `path` when the block ends.
+
+    On this machine the two folders change places in one step where the system can do that, so
+    that `path` is there at any moment; else the next call mends what a kill in between left.
+    After an error the temporary folder is removed and `path` is as it was.
+
+    Args:
+        path: Where the folder is wanted. A link to a folder stays a link. In a remote file system
+            it must not be there.
+        last: Name of the file that tells readers that the folder is whole; it is copied last.
+
+    Yields:
+        The temporary path.
+
+    Raises:
+        FileExistsError: There is such a remote folder.
+    """
+    if is_remote(path):
+        with _new_remote_folder(os.fspath(path), last) as temporary:
+            yield temporary
+        return
+    path = os.path.realpath(path)
+    parent, name = os.path.split(path)
+    os.makedirs(parent, exist_ok=True)
+    remove_leftovers(parent, re.escape(name))
+    # In the end it is the folder that was replaced, or is gone.
+    with temporary_folder(path) as temporary:
+        yield temporary
+        if os.path.isdir(path):
+            _exchange(temporary, path)
+            logging.info("replaced the folder %s", path)
+        else:
+            os.rename(temporary, path)
+
+
+@contextlib.contextmanager
+def _new_remote_folder(path: str, last: str) -> Iterator[str]:
+    gfile = _gfile()
+    if gfile.exists(path):
+        raise FileExistsError(
+            f"{path} is there already, and folders of this file system cannot be replaced at"
+            " once: name a new folder"
+        )
+    with tempfile.TemporaryDirectory() as temporary:
+        yield temporary
+        names = [
+            os.path.relpath(os.path.join(folder, name), temporary)
+            for folder, _, files in os.walk(temporary)
+            for name in files
+        ]
+        for name in sorted(names, key=lambda name: (name == last, name)):
+            _copy_to_remote(os.path.join(temporary, name), os.path.join(path, name))
+
+
+def _exchange(temporary: str, path: str) -> None:
+    """Put the folder `temporary` in the place of the folder `path`.
+
+    What was there is at `temporary` after that, or removed.
+    """
+    if _exchange_at_once(temporary, path):
+        return
+    with temporary_name(path, _OLD) as old:
+        os.rename(path, old)
+        try:
+            os.rename(temporary, path)
+        except OSError:
+            os.rename(old, path)
+            raise
+        shutil.rmtree(old)
+
+
+def _exchange_at_once(first: str, second: str) -> bool:
+    """Let two folders change places in one step; return False where the system cannot do that."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):  # The C library, or the whole system, has no such call.
+        return False
+    names = os.fsencode(first), os.fsencode(second)
+    if renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
+        return True
+    error = ctypes.get_errno()
+    if error in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):  # The file system cannot do it.
+        return False
+    raise OSError(error, os.strerror(error), second)
+
+
+def recover_folder(path: str) -> None:
+    """Bring back a folder whose replacement was killed between two renames."""
+    if is_remote(path) or os.path.lexists(path):
+        return
+    parent, name = os.path.split(os.path.abspath(path))
+    for other in sorted(os.listdir(parent)) if os.path.isdir(parent) else ():
+        old = os.path.join(parent, other)
+        if other.endswith(_OLD) and _left_over_name(old) == name:
+            logging.warning("%s was being replaced when a process was killed: it is back", path)
+            os.rename(old, path)
+            return
+
+
+def remove_leftovers(folder: str, names: str = ".*") -> list[str]:
+    """Remove the temporary files and folders of processes that were killed.
+
+    Those of running processes and of other hosts stay.
+
+    Args:
+        folder: Where they lie; it need not exist.
+        names: Regular expression for the whole names of the files that they would have become.
+
+    Returns:
+        The paths that were removed.
+    """
+    removed: list[str] = []
+    if is_remote(folder) or not os.path.isdir(folder):
+        return removed
+    for entry in sorted(os.listdir(folder)):
+        path = os.path.join(folder, entry)
+        name = _left_over_name(path)
+        if name is None or not re.fullmatch(names, name):
+            continue
+        if entry.endswith(_OLD):
+            # It is the only good one if its replacement never came.
+            recover_folder(os.path.join(folder, name))
+            if not os.path.lexists(path):
+                continue
+        logging.info("removing %s: a process was killed while it wrote it", path)
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            _remove_if_there(path)
+        removed.append(path)
+    return removed
+
+
+def _left_over_name(path: str) -> str | None:
+    """Return what a temporary file of a process that is gone would have become; else None."""
+    name = os.path.basename(path)
+    if match := _TEMPORARY.fullmatch(name):
+        if match["host"] != _host():
+            return None
+    elif not (match := _EARLIER_TEMPORARY.fullmatch(name)):
+        return None
+    pid = int(match["pid"])
+    if pid == os.getpid():
+        # A process of an earlier start may have had this number, as in a container.
+        if any(path.startswith(temporary) for temporary in _in_use):
+            return None
+    elif _is_running(pid):
+        return None
+    return match["name"] + (match.groupdict().get("extension") or "")
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True

@@ -1,7 +1,14 @@
+import errno
 import os
+import re
+import socket
+import subprocess
+import sys
 
 import pytest
+import tensorflow as tf
 
+from deeplab.testing import tiny
 from deeplab.utils import files
 
 
@@ -33,7 +40,9 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_nothing_at_the_wanted_path_until_the_block_ends(tmp_path):
     path = tmp_path / "image.png"
     with files.replacing(path) as temporary:
-        assert temporary.endswith(".png")
+        host = socket.gethostname().replace(".", "-")
+        expected = rf"\.image\.png\.{re.escape(host)}\.{os.getpid()}\.[0-9a-f]{{16}}\.tmp"
+        assert re.fullmatch(expected, os.path.basename(temporary))
         with open(temporary, "w") as file:
             file.write("whole")
         assert not path.exists()
@@ -44,3 +53,241 @@ def test_a_relative_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     files.write_bytes("file", b"x")
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_several_files_take_their_places_together(tmp_path):
+    paths = [tmp_path / "a" / "one", tmp_path / "b" / "two"]
+    with files.replacing_all(paths) as temporaries:
+        for temporary in temporaries:
+            with open(temporary, "w") as file:
+                file.write("new")
+        assert not any(path.exists() for path in paths)
+    assert [path.read_text() for path in paths] == ["new", "new"]
+    assert tiny.files(tmp_path) == ["a/one", "b/two"]
+
+
+def test_of_several_files_an_error_leaves_none(tmp_path):
+    paths = [tmp_path / "one", tmp_path / "two"]
+    paths[0].write_text("old")
+    with pytest.raises(OSError, match="full"), files.replacing_all(paths) as temporaries:
+        with open(temporaries[0], "w") as file:
+            file.write("new")
+        raise OSError("the disk is full")
+    assert tiny.files(tmp_path) == ["one"]
+    assert paths[0].read_text() == "old"
+
+
+def test_a_temporary_file_follows_no_link(tmp_path, monkeypatch):
+    """Somebody who knew its name in a shared folder could have it written elsewhere."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    monkeypatch.setattr(files.secrets, "token_hex", lambda count: "0" * 2 * count)
+    with files.temporary_name(str(tmp_path / "file")) as trap:
+        os.symlink(victim, trap)
+    with pytest.raises(FileExistsError):
+        files.write_text(tmp_path / "file", "new")
+    assert victim.read_text() == "precious"
+    assert not (tmp_path / "file").exists()
+
+
+def _fill(folder, content):
+    with open(os.path.join(folder, "content"), "w") as file:
+        file.write(content)
+
+
+class TestReplacingFolder:
+    def test_a_new_folder(self, tmp_path):
+        with files.replacing_folder(tmp_path / "a" / "b") as temporary:
+            _fill(temporary, "new")
+            assert not (tmp_path / "a" / "b").exists()
+        assert tiny.files(tmp_path) == ["a/b/content"]
+
+    @pytest.mark.parametrize("exchanges", [True, False])
+    def test_a_folder_that_is_there(self, tmp_path, monkeypatch, exchanges):
+        if not exchanges:
+            monkeypatch.setattr(files, "_exchange_at_once", lambda *_: False)
+        path = tmp_path / "1"
+        path.mkdir()
+        (path / "old").touch()
+        with files.replacing_folder(path) as temporary:
+            _fill(temporary, "new")
+            assert os.listdir(path) == ["old"]
+        assert tiny.files(tmp_path) == ["1/content"]
+
+    def test_an_error_leaves_it_as_it_was(self, tmp_path):
+        path = tmp_path / "1"
+        path.mkdir()
+        (path / "old").touch()
+        with pytest.raises(KeyError), files.replacing_folder(path) as temporary:
+            _fill(temporary, "new")
+            raise KeyError
+        assert tiny.files(tmp_path) == ["1/old"]
+
+    def test_a_link_to_a_folder_stays_one(self, tmp_path):
+        (tmp_path / "real").mkdir()
+        (tmp_path / "link").symlink_to("real")
+        with files.replacing_folder(tmp_path / "link") as temporary:
+            _fill(temporary, "new")
+        assert (tmp_path / "link").is_symlink()
+        assert os.listdir(tmp_path / "real") == ["content"]
+
+    def test_a_reader_sees_a_whole_folder_at_any_moment(self, tmp_path):
+        """What serves an export must not find it missing."""
+        path = tmp_path / "1"
+        _fill(os.makedirs(path) or path, "0")
+        code = (
+            "import os, sys\n"
+            "while not os.path.exists(sys.argv[2]):\n"
+            "    open(os.path.join(sys.argv[1], 'content')).read()\n"
+        )
+        stop = tmp_path / "stop"
+        with subprocess.Popen([sys.executable, "-c", code, path, stop]) as reader:
+            for number in range(1, 200):
+                with files.replacing_folder(path) as temporary:
+                    _fill(temporary, str(number))
+            stop.touch()
+        assert reader.returncode == 0
+        assert (path / "content").read_text() == "199"
+
+    def test_one_whose_replacement_was_killed_comes_back(self, tmp_path, gone):
+        host = socket.gethostname().replace(".", "-")
+        for name in (
+            f".1.{host}.{gone}.0123456789abcdef.old",
+            f".1.{host}.{gone}.fedcba9876543210.tmp",
+        ):
+            (tmp_path / name).mkdir()
+            _fill(tmp_path / name, name[-3:])
+        files.recover_folder(str(tmp_path / "1"))
+        assert (tmp_path / "1" / "content").read_text() == "old"
+        files.remove_leftovers(str(tmp_path))
+        assert tiny.files(tmp_path) == ["1/content"]
+
+    def test_the_form_of_earlier_versions_comes_back_too(self, tmp_path, gone):
+        (tmp_path / f".1.{gone}.old").mkdir()
+        _fill(tmp_path / f".1.{gone}.old", "good")
+        (tmp_path / f".1.{gone}.tmp").mkdir()
+        files.remove_leftovers(str(tmp_path))
+        assert (tmp_path / "1" / "content").read_text() == "good"
+        assert os.listdir(tmp_path) == ["1"]
+
+    def test_an_error_that_is_none_of_the_file_system_is_told(self, tmp_path, monkeypatch):
+        (tmp_path / "1").mkdir()
+
+        def refuse(*_):
+            raise OSError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr(files, "_exchange_at_once", refuse)
+        with pytest.raises(OSError, match="denied"), files.replacing_folder(tmp_path / "1"):
+            pass
+        assert os.listdir(tmp_path) == ["1"]
+
+
+@pytest.fixture(scope="module")
+def gone():
+    """The number of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return process.pid
+
+
+class TestRemoveLeftovers:
+    def test_only_those_of_dead_processes_of_this_host(self, tmp_path, gone):
+        host = socket.gethostname().replace(".", "-")
+        ends = "0123456789abcdef.tmp"
+        stay = {
+            f".a.{host}.{os.getppid()}.{ends}",
+            f".a.elsewhere.{gone}.{ends}",
+            "a",
+            ".a.tmp",
+            f"a.{host}.{gone}.{ends}",
+        }
+        go = {f".a.{host}.{gone}.{ends}", f".b.c.{host}.{gone}.{ends}", f".a.{gone}.tmp.json"}
+        for name in stay | go:
+            (tmp_path / name).touch()
+        removed = files.remove_leftovers(str(tmp_path))
+        assert set(os.listdir(tmp_path)) == stay
+        assert {os.path.basename(path) for path in removed} == go
+
+    def test_only_those_of_some_names(self, tmp_path, gone):
+        host = socket.gethostname().replace(".", "-")
+        for name in ("train-1", "val-1"):
+            (tmp_path / f".{name}.{host}.{gone}.0123456789abcdef.tmp").touch()
+        files.remove_leftovers(str(tmp_path), r"train-\d")
+        (left,) = os.listdir(tmp_path)
+        assert left.startswith(".val-1.")
+
+    def test_not_what_this_process_is_writing(self, tmp_path):
+        with files.replacing(tmp_path / "file") as temporary:
+            files.remove_leftovers(str(tmp_path))
+            with open(temporary, "w") as file:
+                file.write("whole")
+        assert (tmp_path / "file").read_text() == "whole"
+
+    def test_a_number_that_an_earlier_process_had(self, tmp_path):
+        """As process 1 of a container that was started again."""
+        with files.temporary_name(str(tmp_path / "file")) as temporary, open(temporary, "w"):
+            pass
+        files.remove_leftovers(str(tmp_path))
+        assert not os.listdir(tmp_path)
+
+    def test_a_folder_that_is_not_there(self, tmp_path):
+        assert files.remove_leftovers(str(tmp_path / "none")) == []
+
+
+class TestReplacingPrefix:
+    def test_the_last_file_comes_last(self, tmp_path, monkeypatch):
+        renamed, real = [], os.replace
+        monkeypatch.setattr(os, "replace", lambda a, b: renamed.append(b) or real(a, b))
+        with files.replacing_prefix(str(tmp_path / "model"), last=".index") as temporary:
+            for suffix in (".index", ".data-0"):
+                with open(temporary + suffix, "w"):
+                    pass
+        assert [os.path.basename(path) for path in renamed] == ["model.data-0", "model.index"]
+        assert sorted(os.listdir(tmp_path)) == ["model.data-0", "model.index"]
+
+    def test_an_error_leaves_nothing(self, tmp_path):
+        with (
+            pytest.raises(KeyError),
+            files.replacing_prefix(str(tmp_path / "model"), last=".index") as temporary,
+        ):
+            with open(f"{temporary}.data-0.tempstate", "w"):
+                pass
+            raise KeyError
+        assert not os.listdir(tmp_path)
+
+
+class TestRemote:
+    def test_paths(self):
+        assert files.is_remote("gs://bucket/folder")
+        assert not files.is_remote("/folder/a:b//c")
+        assert not files.is_remote("folder")
+
+    def test_a_file(self):
+        files.write_text("ram://files_test/a/b.txt", "old")
+        files.write_text("ram://files_test/a/b.txt", "new")
+        with tf.io.gfile.GFile("ram://files_test/a/b.txt") as file:
+            assert file.read() == "new"
+        assert tf.io.gfile.listdir("ram://files_test/a") == ["b.txt"]
+
+    def test_a_folder_is_copied_with_its_last_file_at_the_end(self, monkeypatch):
+        copied, real = [], files._copy_to_remote
+        monkeypatch.setattr(files, "_copy_to_remote", lambda a, b: copied.append(b) or real(a, b))
+        path = "ram://files_test/export/1"
+        with files.replacing_folder(path, last="content") as temporary:
+            _fill(temporary, "new")
+            _fill(os.makedirs(os.path.join(temporary, "variables")) or temporary, "new")
+            with open(os.path.join(temporary, "variables", "data"), "w"):
+                pass
+        assert copied == [f"{path}/variables/data", f"{path}/content"]
+        with tf.io.gfile.GFile(f"{path}/content") as file:
+            assert file.read() == "new"
+
+    def test_a_folder_that_is_there_is_not_replaced(self):
+        path = "ram://files_test/export/2"
+        files.write_text(f"{path}/content", "old")
+        with (
+            pytest.raises(FileExistsError, match="export/2 is there already.*name a new folder"),
+            files.replacing_folder(path),
+        ):
+            raise AssertionError
+        assert tf.io.gfile.listdir(path) == ["content"]

@@ -5,10 +5,8 @@ import hashlib
 import http.client
 import os
 import pathlib
-import shutil
 import stat
 import tarfile
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -17,6 +15,8 @@ import zlib
 from collections.abc import Mapping
 
 from absl import logging
+
+from deeplab.utils import files
 
 _CHUNK = 2**20
 _TIMEOUT_SECS = 60.0
@@ -50,19 +50,11 @@ def install(
     folder = os.path.abspath(folder)
     if os.path.lexists(folder):
         raise FileExistsError(f"{folder} is there already")
-    parent, name = os.path.split(folder)
-    os.makedirs(parent, exist_ok=True)
-    aside = tempfile.mkdtemp(prefix=f".{name}.", suffix=".tmp", dir=parent)
-    try:
-        archive = os.path.join(aside, os.path.basename(url))
+    with files.replacing_folder(folder) as unpacked, files.temporary_file(folder) as archive:
         fetch(url, archive, size_limits)
         if digest:
-            verify(archive, digest)
-        unpacked = os.path.join(aside, "unpacked", name)
-        unpack(archive, unpacked)
-        os.rename(unpacked, folder)
-    finally:
-        shutil.rmtree(aside)
+            verify(archive, digest, url)
+        unpack(archive, unpacked, url)
 
 
 def fetch(url: str, path: str, size_limits: tuple[int, int | None] = (0, None)) -> None:
@@ -165,11 +157,12 @@ class _Transfer:
         return f"{received} of {self.total / 1e6:.0f} MB" if self.total else f"{received} MB"
 
 
-def verify(path: str, digest: str) -> None:
+def verify(path: str, digest: str, url: str) -> None:
     """Compares a file with its digest.
 
     Args:
         path: of the file.
+        url: where it comes from, for messages.
         digest: name of a hash function, a colon and the hexadecimal digest.
 
     Raises:
@@ -180,17 +173,18 @@ def verify(path: str, digest: str) -> None:
         found = hashlib.file_digest(file, algorithm).hexdigest()
     if found != expected:
         raise ValueError(
-            f"{os.path.basename(path)} is not the published file: its {algorithm} is {found}, not"
-            f" {expected}"
+            f"{url} is not the published file: its {algorithm} is {found}, not {expected}"
         )
 
 
-def unpack(archive: str, folder: str) -> None:
+def unpack(archive: str, folder: str, name: str | None = None) -> None:
     """Unpack a .tar.gz, .tar or .zip archive of plain files and folders into a folder.
 
     Args:
         archive: path of the archive.
         folder: where to; made if it is not there.
+        name: its URL or file name, whose end tells its form, for messages. Default: that of the
+            path.
 
     Raises:
         ValueError: the archive is damaged, or holds a link, a device, or a path that leaves the
@@ -198,8 +192,8 @@ def unpack(archive: str, folder: str) -> None:
     """
     if not hasattr(tarfile, "data_filter"):
         raise OSError("this Python has no safe way to unpack archives; it takes 3.11.4 or later")
-    os.makedirs(folder)
-    name = os.path.basename(archive)
+    os.makedirs(folder, exist_ok=True)
+    name = name or os.path.basename(archive)
     try:
         if name.endswith(".zip"):
             _unpack_zip(archive, folder)
