@@ -16,12 +16,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-from absl import flags, logging
+from absl import flags
 
 from deeplab import common
 from deeplab.cli import script
 from deeplab.evaluation import base_metric, panoptic_quality, parsing_covering
 from deeplab.utils import reports
+from deeplab.utils.progress import Progress
 
 # The id of the pixels that belong to no segment.
 _VOID = 0
@@ -100,10 +101,10 @@ def eval_coco_format(
 def _add(
     parts: Iterable[base_metric.PanopticMetric], total: base_metric.PanopticMetric, count: int
 ) -> None:
-    for done, part in enumerate(parts, start=1):
+    progress = Progress("compared", count)
+    for part in parts:
         total.merge(part)
-        if done % 500 == 0 or done == count:
-            logging.info("compared %d of %d images", done, count)
+        progress.advance()
 
 
 def _compare(

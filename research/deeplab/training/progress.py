@@ -1,12 +1,12 @@
 """Says how a training run goes."""
 
-import datetime
 import sys
-import time
 
 import keras
 import tensorflow as tf
 from absl import logging
+
+from deeplab.utils.progress import Pace
 
 
 class TrainProgress:
@@ -26,8 +26,7 @@ class TrainProgress:
         self._first = first
         self._last = last
         self._batch_size = batch_size
-        self._seen = first
-        self._time = time.monotonic()
+        self._pace = Pace(first * batch_size)
         self._loss = keras.metrics.Mean()
         self._bar = None
         if sys.stdout.isatty():
@@ -37,7 +36,7 @@ class TrainProgress:
 
     def restart(self, step: int) -> None:
         """Leaves the time since the last line out of the speed; the step is done."""
-        self._seen, self._time = step, time.monotonic()
+        self._pace.mark(step * self._batch_size)
 
     def add(self, loss: tf.Tensor) -> None:
         """Takes a step's loss, a scalar."""
@@ -50,18 +49,14 @@ class TrainProgress:
         """
         loss = float(self._loss.result())
         self._loss.reset_state()
-        now, steps = time.monotonic(), step - self._seen
-        seconds = now - self._time
-        self._seen, self._time = step, now
-        speed = steps * self._batch_size / seconds if steps else None
+        done = step * self._batch_size
         if self._bar is not None:
             values = [("step", step), ("loss", loss), ("learning rate", rate)]
-            if speed is not None:
+            if (speed := self._pace.speed(done)) is not None:
                 values.append(("images/s", speed))
             self._bar.update(step - self._first, values, finalize=step == self._last)
-            return
-        line = f"step {step} of {self._last}: loss {loss:.4f}, learning rate {rate:.3g}"
-        if speed is not None:
-            left = datetime.timedelta(seconds=round(seconds / steps * (self._last - step)))
-            line += f", {speed:.1f} images/s, {left} left"
-        logging.info(line)
+        else:
+            pace = self._pace.text(done, self._last * self._batch_size)
+            line = f"step {step} of {self._last}: loss {loss:.4f}, learning rate {rate:.3g}{pace}"
+            logging.info(line)
+        self._pace.mark(done)

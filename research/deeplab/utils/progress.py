@@ -1,14 +1,45 @@
-"""Says how a pass over images goes."""
+"""Progress of long work: how far it is, its speed, and the time that is left."""
 
 import time
 
 from absl import logging
 
-_EVERY_SECS = 10.0
+_LOG_EVERY_SECS = 10.0
+
+
+class Pace:
+    """Measures the speed of work that is counted in images, from a mark on.
+
+    Args:
+        done: Images that are done when the clock starts.
+    """
+
+    def __init__(self, done: int = 0):
+        self.mark(done)
+
+    def mark(self, done: int) -> None:
+        """Leave everything up to now out of the speed."""
+        self._done, self._time = done, time.monotonic()
+
+    def speed(self, done: int) -> float | None:
+        """Return the images per second since the mark; None if there were none."""
+        seconds = time.monotonic() - self._time
+        return (done - self._done) / seconds if done > self._done and seconds > 0 else None
+
+    def text(self, done: int, total: int) -> str:
+        """Return speed and time left, such as ", 16.0 images/s, 0:00:05 left"; "" if unknown."""
+        speed = self.speed(done)
+        if speed is None:
+            return ""
+        return f", {speed:.1f} images/s, {clock_text((total - done) / speed)} left"
 
 
 class Progress:
-    """Logs, every ten seconds and at the end, how far a pass is, its speed and the time left.
+    """Logs the progress of a pass over images, every ten seconds and at the end.
+
+    Args:
+        verb: What is done to the images, such as "evaluated".
+        total: Number of images.
 
     Example:
         progress = Progress("evaluated", total=1449)
@@ -18,42 +49,31 @@ class Progress:
     """
 
     def __init__(self, verb: str, total: int):
-        """Starts the clock.
-
-        Args:
-            verb: what is done to the images, such as "evaluated".
-            total: the number of images.
-        """
         self._verb = verb
         self._total = total
         self._done = 0
-        self._start = self._said = time.monotonic()
-        # The first images wait for the network to be compiled and say nothing about the speed.
-        self._first: tuple[int, float] | None = None
+        self._start = self._logged = time.monotonic()
+        self._pace: Pace | None = None
 
     def advance(self, count: int = 1) -> None:
-        """Counts some images."""
+        """Count some images."""
         self._done += count
         now = time.monotonic()
         if self._done >= self._total:
-            logging.info("%s %d images in %s", self._verb, self._done, _clock(now - self._start))
-        elif now - self._said >= _EVERY_SECS:
-            self._said = now
             logging.info(
-                "%s %d of %d images%s", self._verb, self._done, self._total, self._speed(now)
+                "%s %d images in %s", self._verb, self._done, clock_text(now - self._start)
             )
-        self._first = self._first or (self._done, now)
-
-    def _speed(self, now: float) -> str:
-        if self._first is None or now <= self._first[1]:
-            return ""
-        done, start = self._first
-        speed = (self._done - done) / (now - start)
-        left = (self._total - self._done) / speed
-        return f", {speed:.1f} images/s, {_clock(left)} left"
+        elif now - self._logged >= _LOG_EVERY_SECS:
+            self._logged = now
+            pace = self._pace.text(self._done, self._total) if self._pace else ""
+            logging.info("%s %d of %d images%s", self._verb, self._done, self._total, pace)
+        if self._pace is None:
+            # The first images wait for the network to be compiled and say nothing about the speed.
+            self._pace = Pace(self._done)
 
 
-def _clock(seconds: float) -> str:
+def clock_text(seconds: float) -> str:
+    """Return a duration as hours, minutes and seconds, such as "1:05:09"."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}"
