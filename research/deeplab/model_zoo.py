@@ -17,6 +17,7 @@ from absl import flags
 
 from deeplab import common
 from deeplab.cli import script
+from deeplab.utils import reports
 from deeplab.zoo import download, flag_files, published_checkpoints
 from deeplab.zoo.published_checkpoints import Checkpoint, Result
 
@@ -65,7 +66,7 @@ def main(argv: Sequence[str]) -> None:
 def table() -> str:
     """Every published checkpoint, one line for each published evaluation."""
     header = ("name", "backbone", "trained on", "evaluation", "mIoU", "MAdds", "size", "URL")
-    rows = [header]
+    rows = []
     for checkpoint in published_checkpoints.CHECKPOINTS:
         for result in checkpoint.results or (None,):
             rows.append(
@@ -80,12 +81,7 @@ def table() -> str:
                     checkpoint.url,
                 )
             )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rows.insert(1, tuple("-" * width for width in widths))
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+    return reports.format_table(header, rows, left=len(header))
 
 
 def evaluation_text(result: Result) -> str:

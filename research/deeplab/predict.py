@@ -56,6 +56,7 @@ def main(argv: Sequence[str]) -> None:
     import numpy as np
 
     from deeplab.datasets import descriptors, image_files
+    from deeplab.evaluation import report
     from deeplab.export import saved_model
 
     descriptor = descriptors.load(values.dataset) if values.dataset else None
@@ -78,12 +79,8 @@ def main(argv: Sequence[str]) -> None:
         save_pictures(image, labels, descriptor, values.output_dir, image_files.base_name(path))
         logging.info("%s: %s", path, summary(labels, descriptor))
         seen.update(np.unique(labels).tolist())
-    if len(seen) == 1:
-        logging.warning(
-            "every pixel of every image is predicted as class %d: the network was not trained, or"
-            " for other images",
-            *seen,
-        )
+    if remark := report.single_class_remark(seen, descriptor.class_names):
+        logging.warning(remark)
     logging.info("the pictures are in %s", values.output_dir)
 
 
@@ -108,15 +105,18 @@ def save_pictures(
     from deeplab.utils import save_annotation
     from deeplab.visualization import panels
 
-    colormap = descriptor.label_colors()
-    panel = panels.panel(image, labels, colormap, class_names=descriptor.class_names)
-    for title, picture in (
-        ("labels", labels.astype(np.uint8)),
-        ("prediction", panels.colorize(labels, colormap)),
-        ("overlay", panels.overlay(image, labels, colormap)),
-        ("panel", panel),
-    ):
-        save_annotation.write_png(os.path.join(folder, f"{name}_{title}.png"), picture)
+    pictures = {
+        "labels": labels.astype(np.uint8),
+        **panels.pictures(
+            image, labels, descriptor.label_colors(), class_names=descriptor.class_names
+        ),
+    }
+    save_annotation.write_pngs(
+        {
+            os.path.join(folder, f"{name}_{title}.png"): picture
+            for title, picture in pictures.items()
+        }
+    )
 
 
 def summary(labels: "np.ndarray", descriptor: "DatasetDescriptor") -> str:

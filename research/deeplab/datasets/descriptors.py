@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from deeplab.utils import files, get_dataset_colormap
+from deeplab.visualization import colors
 
 # Labels are stored as 8-bit PNG files.
 MAX_LABEL = 255
@@ -136,7 +137,7 @@ class DatasetDescriptor:
             return get_dataset_colormap.create_label_colormap(_COLORMAPS[self.name])
         names = self.class_names
         background = bool(names) and names[0].strip().lower() == "background"
-        return get_dataset_colormap.generate(self.num_classes, background=background)
+        return colors.distinct_colors(self.num_classes, background=background)
 
     def to_json(self) -> str:
         """Return the descriptor as a JSON object, without the fields that are None."""

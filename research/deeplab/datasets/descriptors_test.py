@@ -9,6 +9,7 @@ import pytest
 from deeplab.datasets import descriptors
 from deeplab.testing import golden
 from deeplab.utils import get_dataset_colormap
+from deeplab.visualization import colors
 
 _MINIMAL = {"num_classes": 3, "ignore_label": 255}
 
@@ -176,9 +177,9 @@ class TestLabelColors:
             assert len(descriptor.label_colors()) >= descriptor.num_classes
 
     def test_generated(self):
-        np.testing.assert_array_equal(_dataset().label_colors(), get_dataset_colormap.generate(3))
+        np.testing.assert_array_equal(_dataset().label_colors(), colors.distinct_colors(3))
         names = ("Background", "cat", "dog")
         np.testing.assert_array_equal(
             _dataset(class_names=names).label_colors(),
-            get_dataset_colormap.generate(3, background=True),
+            colors.distinct_colors(3, background=True),
         )

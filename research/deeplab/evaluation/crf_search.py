@@ -23,7 +23,7 @@ from deeplab.utils import reports
 from deeplab.utils.progress import Progress
 
 # The file with the newest result, in the folder of the logs.
-NEWEST = "crf_search.json"
+NEWEST_SEARCH = "crf_search.json"
 
 # A place in the grid: an index for each parameter.
 _Place = tuple[int, ...]
@@ -121,7 +121,7 @@ class CrfSearch:
                 for options, miou in result.ranking()
             ],
         }
-        for file in (f"crf_search-{step}.json", NEWEST):
+        for file in (f"crf_search-{step}.json", NEWEST_SEARCH):
             reports.write_json(os.path.join(eval_logdir, file), facts)
         logging.info("wrote %s", os.path.join(eval_logdir, f"crf_search-{step}.json"))
 

@@ -16,7 +16,7 @@ from deeplab.utils import reports
 from deeplab.utils.progress import Progress
 
 # The file with the newest result, in the folder of the logs.
-NEWEST = "eval.json"
+NEWEST_RESULT = "eval.json"
 
 
 class Evaluator:
@@ -97,8 +97,8 @@ class Evaluator:
         tag = report.metric_tag(self._predictor.eval_scales, self._predictor.add_flipped_images)
         if self._predictor.crf:
             tag += "_crf"
-        reports.write_scalars(eval_logdir, report.segmentation_scalars(result, tag), step)
-        for file in (f"eval-{step}.json", NEWEST):
+        report.write_scalars(eval_logdir, report.segmentation_scalars(result, tag), step)
+        for file in (f"eval-{step}.json", NEWEST_RESULT):
             reports.write_json(os.path.join(eval_logdir, file), facts)
         logging.info("wrote %s", os.path.join(eval_logdir, f"eval-{step}.json"))
 

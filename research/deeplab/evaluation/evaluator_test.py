@@ -143,7 +143,7 @@ def test_the_report_is_a_table_with_class_names(trained, tmp_path, capsys):
 
 def test_one_predicted_class_is_remarked(trained, tmp_path, capsys):
     _report(trained, tmp_path, [[10, 0, 0, 0], [5, 0, 0, 0], [0] * 4, [0] * 4])
-    assert "every pixel is predicted as 0 ground" in capsys.readouterr().out
+    assert "every pixel is predicted as class 0 (ground)" in capsys.readouterr().out
 
 
 def test_json_files_hold_the_result_and_how_it_came_about(trained, tmp_path):

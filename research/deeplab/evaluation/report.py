@@ -1,9 +1,10 @@
 """The metrics of an evaluation as a table, remarks, JSON values and scalars."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from deeplab.evaluation.segmentation import SegmentationResult
 from deeplab.utils import reports
@@ -62,15 +63,32 @@ def segmentation_remarks(
     if not labelled.any():
         return ["no pixel was counted: every label is the ignore label"]
     remarks = []
-    if predicted.sum() == 1 and labelled.sum() > 1:
-        only = names[int(predicted.argmax())]
-        remarks.append(
-            f"every pixel is predicted as {only}: the network was not trained, or for other classes"
-        )
+    single = single_class_remark(np.flatnonzero(predicted), class_names)
+    if single and labelled.sum() > 1:
+        remarks.append(single)
     absent = [names[index] for index in np.flatnonzero(predicted & ~labelled)]
     if absent:
         remarks.append(f"predicted but in no label, counted as 0 in the mIoU: {', '.join(absent)}")
     return remarks
+
+
+def single_class_remark(
+    classes: Collection[int], class_names: Sequence[str] | None = None
+) -> str | None:
+    """Return a remark if only one class is predicted.
+
+    Args:
+        classes: The classes that are predicted.
+        class_names: A name for each class.
+    """
+    if len(classes) != 1:
+        return None
+    (only,) = classes
+    name = f" ({class_names[only]})" if class_names else ""
+    return (
+        f"every pixel is predicted as class {only}{name}: the network was not trained, or"
+        " was trained for other images or classes"
+    )
 
 
 def segmentation_facts(
@@ -136,6 +154,21 @@ def segmentation_scalars(result: SegmentationResult, tag: str) -> dict[str, floa
     for index, iou in enumerate(result.class_iou):
         scalars[f"eval/{tag}_class_{index}"] = float(iou)
     return scalars
+
+
+def write_scalars(log_dir: str, scalars: Mapping[str, float], step: int) -> None:
+    """Write scalars to a TensorBoard event file of its own.
+
+    Args:
+        log_dir: The folder; it is made if needed.
+        scalars: Name to value.
+        step: The training step that they belong to.
+    """
+    writer = tf.summary.create_file_writer(log_dir)
+    with writer.as_default(step=step):
+        for name, value in scalars.items():
+            tf.summary.scalar(name, value)
+    writer.close()
 
 
 def _names(result: SegmentationResult, class_names: Sequence[str] | None) -> list[str]:

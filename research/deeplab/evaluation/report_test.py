@@ -63,7 +63,7 @@ class TestRemarks:
 
     def test_one_class_alone_is_predicted(self):
         (remark,) = self._remarks([[3, 0, 0], [2, 0, 0], [1, 0, 0]])
-        assert remark.startswith("every pixel is predicted as 0 background")
+        assert remark.startswith("every pixel is predicted as class 0 (background)")
 
     def test_one_class_alone_is_labelled_as_well(self):
         assert self._remarks([[3, 0, 0], [0, 0, 0], [0, 0, 0]]) == []
@@ -131,7 +131,7 @@ class TestScalars:
         import tensorflow as tf
 
         scalars = report.segmentation_scalars(_result(), "miou_1.0")
-        reports.write_scalars(str(tmp_path / "logs"), scalars, step=1234)
+        report.write_scalars(str(tmp_path / "logs"), scalars, step=1234)
         (path,) = (tmp_path / "logs").iterdir()
         read = {
             value.tag: (event.step, float(tf.make_ndarray(value.tensor)))

@@ -10,6 +10,7 @@ from absl import logging
 
 from deeplab.core import utils
 from deeplab.datasets.descriptors import DatasetDescriptor
+from deeplab.evaluation import report
 from deeplab.evaluation.predictor import Predictor
 from deeplab.utils import get_dataset_colormap, save_annotation
 from deeplab.utils.progress import Progress
@@ -76,12 +77,12 @@ class Visualizer:
         self._results = os.path.join(vis_logdir, RESULTS)
         self._raw_results = os.path.join(vis_logdir, RAW_RESULTS)
         if colormap is None:
-            self._colormap = descriptor.label_colors()
+            self._colors = descriptor.label_colors()
         else:
-            self._colormap = get_dataset_colormap.create_label_colormap(colormap)
-        if len(self._colormap) < descriptor.num_classes:
+            self._colors = get_dataset_colormap.create_label_colormap(colormap)
+        if len(self._colors) < descriptor.num_classes:
             raise ValueError(
-                f"--colormap_type={colormap} has {len(self._colormap)} colours for the"
+                f"--colormap_type={colormap} has {len(self._colors)} colours for the"
                 f" {descriptor.num_classes} classes of {descriptor.name}; leave the flag out"
             )
         self._also_save_raw_predictions = also_save_raw_predictions
@@ -110,12 +111,10 @@ class Visualizer:
                 self._save_raw(sample, names)
             predicted.update(np.unique(sample.prediction).tolist())
             progress.advance()
-        if len(predicted) == 1 and total > 1:
-            logging.warning(
-                "every pixel of every image is predicted as class %d: the network was not trained,"
-                " or for other images",
-                *predicted,
-            )
+        if total > 1 and (
+            remark := report.single_class_remark(predicted, self._descriptor.class_names)
+        ):
+            logging.warning(remark)
         logging.info("the pictures are in %s", self._results)
 
     def _samples(self, batches: Iterable[Mapping[str, tf.Tensor]]) -> Iterator[_Sample]:
@@ -146,23 +145,24 @@ class Visualizer:
                 yield _Sample(name, image.astype(np.uint8), prediction, label, before)
 
     def _save(self, sample: _Sample, stem: str) -> None:
-        folder, colormap = self._results, self._colormap
-        save_annotation.save_annotation(sample.image, folder, f"{stem}_image", add_colormap=False)
-        save_annotation.save_annotation(
-            sample.prediction, folder, f"{stem}_prediction", colormap_type=colormap
+        pictures = {
+            "image": sample.image,
+            **panels.pictures(
+                sample.image,
+                sample.prediction,
+                self._colors,
+                label=sample.label,
+                unrefined=sample.unrefined,
+                class_names=self._descriptor.class_names,
+                ignore_label=self._descriptor.ignore_label,
+            ),
+        }
+        save_annotation.write_pngs(
+            {
+                os.path.join(self._results, f"{stem}_{title}.png"): picture
+                for title, picture in pictures.items()
+            }
         )
-        overlay = panels.overlay(sample.image, sample.prediction, colormap)
-        panel = panels.panel(
-            sample.image,
-            sample.prediction,
-            colormap,
-            label=sample.label,
-            unrefined=sample.unrefined,
-            class_names=self._descriptor.class_names,
-            ignore_label=self._descriptor.ignore_label,
-        )
-        for title, picture in (("overlay", overlay), ("panel", panel)):
-            save_annotation.write_png(os.path.join(folder, f"{stem}_{title}.png"), picture)
 
     def _save_raw(self, sample: _Sample, names: set[str]) -> None:
         """Saves the labels, as an evaluation server wants them; `names` are those saved before."""

@@ -197,7 +197,7 @@ def test_a_label_without_a_colour_is_an_error_that_names_the_image(tmp_path):
     for batch in _batches(tmp_path, names=["first", "second"]):
         second = batch["image_name"][0] == b"second"
         batches.append({**batch, "label": batch["label"] + (100 if second else 0)})
-    with pytest.raises(ValueError, match="image second: label value .* has no colour"):
+    with pytest.raises(ValueError, match="image second: label value .* has no color"):
         _run(tmp_path, batches)
 
 
@@ -207,7 +207,7 @@ def test_one_class_everywhere_is_told(tmp_path, caplog):
             return 0 * super().__call__(images)
 
     _run(tmp_path, _batches(tmp_path), Background())
-    assert any("every pixel of every image is predicted as class 0" in m for m in caplog.messages)
+    assert any("every pixel is predicted as class 0 (ground)" in m for m in caplog.messages)
 
 
 def test_a_trained_network_is_visualised(tmp_path):

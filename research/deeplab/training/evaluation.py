@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 from absl import logging
 
-from deeplab.evaluation.evaluator import NEWEST, Evaluator
+from deeplab.evaluation.evaluator import NEWEST_RESULT, Evaluator
 from deeplab.training import guards
 from deeplab.utils import checkpoint, checkpoint_integrity, reports
 
@@ -85,14 +85,14 @@ class TrainingEvaluation:
                 # The result last: a kill in between makes it the best once more.
                 trainer.save(best, max_to_keep=1)
                 facts = self._evaluator.facts(result, path, step)
-                reports.write_json(os.path.join(best, NEWEST), facts)
+                reports.write_json(os.path.join(best, NEWEST_RESULT), facts)
                 logging.info("step %d is the best so far: it is kept in %s", step, best)
             self._evaluator.report(result, path, step, os.path.join(logdir, LOGS))
 
 
 def _best_miou(folder: str) -> float | None:
     """The mean IoU of the best checkpoint so far; None: there is none."""
-    path = os.path.join(folder, NEWEST)
+    path = os.path.join(folder, NEWEST_RESULT)
     if checkpoint.latest(folder) is None or not tf.io.gfile.exists(path):
         return None
     with tf.io.gfile.GFile(path) as stream:

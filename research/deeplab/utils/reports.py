@@ -1,4 +1,4 @@
-"""Reports of results: tables to read, JSON files, and TensorBoard scalars."""
+"""Reports of results: tables to read, and JSON files."""
 
 import json
 import math
@@ -11,12 +11,14 @@ import numpy as np
 from deeplab.utils import files
 
 
-def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Aligns columns of text: the first to the left, the others to the right.
+def format_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    """Align columns of text.
 
     Args:
-        header: a title for each column.
-        rows: one text for each column.
+        header: A title for each column.
+        rows: A text for each column.
+        left: Number of columns, from the first on, that are aligned to the left; the others are
+            aligned to the right.
 
     Returns:
         A line for the header, a rule and a line for each row.
@@ -25,9 +27,11 @@ def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     widths = [max(len(line[index]) for line in lines) for index in range(len(header))]
     texts = []
     for line in lines:
-        first = line[0].ljust(widths[0])
-        others = (cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))
-        texts.append("  ".join([first, *others]).rstrip())
+        cells = (
+            cell.ljust(width) if index < left else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        texts.append("  ".join(cells).rstrip())
     texts.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(texts)
 
@@ -52,24 +56,6 @@ def write_json(path: str | os.PathLike[str], facts: Mapping[str, Any]) -> None:
             text = "[\n    " + ",\n    ".join(entries) + "\n  ]"
         fields.append(f"  {json.dumps(name, ensure_ascii=False)}: {text}")
     files.write_text(path, "{\n" + ",\n".join(fields) + "\n}\n")
-
-
-def write_scalars(log_dir: str, scalars: Mapping[str, float], step: int) -> None:
-    """Writes scalars to a TensorBoard event file of its own.
-
-    Args:
-        log_dir: the folder; made if it is not there.
-        scalars: name to value.
-        step: the training step that they belong to.
-    """
-    # Imported here, so that tables and JSON files need no TensorFlow.
-    import tensorflow as tf
-
-    writer = tf.summary.create_file_writer(log_dir)
-    with writer.as_default(step=step):
-        for name, value in scalars.items():
-            tf.summary.scalar(name, value)
-    writer.close()
 
 
 def _without_nan(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """Saves labels, predictions and images as PNG files (official `save_annotation`)."""
 
 import os
+from collections.abc import Mapping
 
 import cv2
 import numpy as np
@@ -69,20 +70,33 @@ def _as_pixels(values: np.ndarray) -> np.ndarray:
 
 
 def write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
-    """Writes a PNG file, aside and renamed.
+    """Write a PNG file, aside and renamed; see `write_pngs`."""
+    write_pngs({path: image})
+
+
+def write_pngs(images: Mapping[str | os.PathLike[str], np.ndarray]) -> None:
+    """Write PNG files: all of them, or none after an error.
 
     Args:
-        path: of the file; its folder is made if it is not there.
-        image: uint8 or uint16 [height, width], or uint8 RGB [height, width, 3].
+        images: Path to image: uint8 or uint16 [height, width], or uint8 RGB [height, width, 3].
+            Folders are made if needed.
 
     Raises:
-        ValueError: the image has another shape or type, or no pixels.
-        OSError: the file cannot be written.
+        ValueError: An image has another shape or type, or no pixels.
+        OSError: A file cannot be written.
     """
+    encoded = {path: _encode(image) for path, image in images.items()}
+    with files.replacing_all(list(encoded)) as temporaries:
+        for temporary, data in zip(temporaries, encoded.values(), strict=True):
+            with open(temporary, "wb") as file:
+                file.write(data)
+
+
+def _encode(image: np.ndarray) -> bytes:
     image = np.asarray(image)
     colored = image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8
-    grey = image.ndim == 2 and image.dtype in (np.uint8, np.uint16)
-    if not (colored or grey) or not image.size:
+    gray = image.ndim == 2 and image.dtype in (np.uint8, np.uint16)
+    if not (colored or gray) or not image.size:
         raise ValueError(
             "an image is [height, width] or RGB [height, width, 3], not"
             f" {image.dtype} {list(image.shape)}"
@@ -91,4 +105,4 @@ def write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
     encoded, data = cv2.imencode(".png", pixels)
     if not encoded:
         raise ValueError(f"OpenCV cannot write an image of {list(image.shape)} as PNG")
-    files.write_bytes(path, data.tobytes())
+    return data.tobytes()

@@ -77,7 +77,7 @@ def test_any_type_that_fits(tmp_path, dtype):
         (np.array([[np.inf]]), {"normalize_to_unit_values": True}, "not finite"),
         (np.zeros((2, 2, 4), np.uint8), {}, r"not uint8 \[2, 2, 4\]"),
         (np.zeros((0, 2), np.uint8), {}, r"not uint8 \[0, 2\]"),
-        (np.array([[512]]), {"add_colormap": True}, "label value 512 has no colour"),
+        (np.array([[512]]), {"add_colormap": True}, "label value 512 has no color"),
     ],
 )
 def test_what_no_file_can_hold(tmp_path, values, options, message):

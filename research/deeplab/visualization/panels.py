@@ -1,11 +1,12 @@
-"""Pictures of predictions: coloured labels, overlays and panels with a legend."""
+"""Pictures of predictions: overlays, and panels with a legend."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 
-from deeplab.utils import get_dataset_colormap
+from deeplab.visualization.colors import colorize
 
 _PAPER = (250, 250, 250)
 _INK = (40, 40, 40)
@@ -18,69 +19,43 @@ _LINE = 24
 _SWATCH = 16
 
 
-def colorize(
-    label: np.ndarray, colormap: str | np.ndarray, ignore_label: int | None = None
-) -> np.ndarray:
-    """Gives every pixel the colour of its label; ignored pixels are hatched in white and grey.
-
-    Args:
-        label: integers [height, width].
-        colormap: an official map's name, or colours [entries, 3], RGB 0..255.
-        ignore_label: label of the pixels that do not count.
-
-    Returns:
-        uint8 [height, width, 3], RGB.
-
-    Raises:
-        ValueError: a label has no colour.
-    """
-    label = np.asarray(label)
-    ignored = np.zeros(label.shape, bool) if ignore_label is None else label == ignore_label
-    colors = get_dataset_colormap.label_to_color_image(np.where(ignored, 0, label), colormap)
-    if ignored.any():
-        rows, columns = np.indices(label.shape, sparse=True)
-        hatch = np.where((rows + columns) % 8 < 2, 160, 255).astype(np.uint8)
-        colors[ignored] = hatch[ignored][:, np.newaxis]
-    return colors
-
-
 def overlay(
     image: np.ndarray,
     prediction: np.ndarray,
-    colormap: str | np.ndarray,
+    colors: np.ndarray,
     alpha: float = 0.5,
 ) -> np.ndarray:
-    """Lays the colours of a prediction over the image, with the full colour along its borders.
+    """Blend the colors of a prediction with the image; draw its borders in the full color.
 
     Args:
         image: RGB [height, width, 3], values 0..255 of any type.
-        prediction: integers [height, width].
-        colormap: an official map's name, or colours [entries, 3], RGB 0..255. A class whose colour
-            is black (a background) leaves the image as it is.
-        alpha: weight of the colours, 0 (the image alone) to 1 (the colours alone).
+        prediction: Integers [height, width].
+        colors: A color for each class, [entries, 3], RGB 0..255. A class whose color is black (a
+            background) leaves the image as it is.
+        alpha: Weight of the colors, from 0 (only the image) to 1 (only the colors).
 
     Returns:
         uint8 [height, width, 3], RGB.
 
     Raises:
-        ValueError: the sizes differ, alpha is not in [0, 1], or a label has no colour.
+        ValueError: The sizes differ, alpha is not in [0, 1], or a class has no color.
     """
     image = _as_image(image)
     _check_size("prediction", prediction, image)
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha is {alpha}; it is at least 0 and at most 1")
-    colors = colorize(prediction, colormap)
-    weight = np.where(colors.any(axis=-1), np.float32(alpha), np.float32(0))
+    colored = colorize(prediction, colors)
+    weight = np.where(colored.any(axis=-1), np.float32(alpha), np.float32(0))
     if alpha > 0:
         weight[_borders(prediction) & (weight > 0)] = 1
     weight = weight[..., np.newaxis]
-    return (image * (1 - weight) + colors * weight).round().astype(np.uint8)
+    return (image * (1 - weight) + colored * weight).round().astype(np.uint8)
 
 
 def panel(
     image: np.ndarray,
     prediction: np.ndarray,
-    colormap: str | np.ndarray,
+    colors: np.ndarray,
     *,
     label: np.ndarray | None = None,
     unrefined: np.ndarray | None = None,
@@ -89,24 +64,27 @@ def panel(
     alpha: float = 0.5,
     size: int = 480,
 ) -> np.ndarray:
-    """Image, label, prediction and overlay side by side, over a legend of the classes that occur.
+    """Draw image, label, prediction and overlay side by side, above a legend.
+
+    The legend has the classes that occur in the label or the prediction.
 
     Args:
         image: RGB [height, width, 3], values 0..255 of any type.
-        prediction: integers [height, width].
-        colormap: an official map's name, or colours [entries, 3], RGB 0..255.
-        label: the true label, integers [height, width], if there is one.
-        unrefined: the prediction before it was refined, likewise; its overlay is added.
-        class_names: a name for each class; without them the legend has the numbers alone.
-        ignore_label: value of the label's pixels that do not count; they are hatched.
-        alpha: weight of the colours in the overlay, 0 to 1.
-        size: pixels of the longer side of each of the pictures.
+        prediction: Integers [height, width].
+        colors: A color for each class, [entries, 3], RGB 0..255.
+        label: The true label, integers [height, width]; None leaves it out.
+        unrefined: The prediction before it was refined, integers [height, width]; None leaves its
+            overlay out.
+        class_names: A name for each class. Without names the legend shows only numbers.
+        ignore_label: Value of the ignored pixels of the label; they are hatched.
+        alpha: Weight of the colors in the overlay, 0 to 1.
+        size: Pixels of the longer side of each picture.
 
     Returns:
         uint8 [panel height, panel width, 3], RGB.
 
     Raises:
-        ValueError: the sizes differ, or a label has no colour.
+        ValueError: The sizes differ, or a class has no color.
     """
     image = _as_image(image)
     _check_size("prediction", prediction, image)
@@ -122,15 +100,15 @@ def panel(
     if label is not None:
         _check_size("label", label, image)
         resized = _resize_label(label, height, width)
-        pictures["label"] = colorize(resized, colormap, ignore_label)
-    pictures["prediction"] = colorize(predicted, colormap)
+        pictures["label"] = colorize(resized, colors, ignore_label)
+    pictures["prediction"] = colorize(predicted, colors)
     if unrefined is not None:
-        _check_size("prediction before it", unrefined, image)
+        _check_size("prediction before the CRF", unrefined, image)
         before = _resize_label(unrefined, height, width)
-        pictures["overlay before the CRF"] = overlay(small, before, colormap, alpha)
-    pictures["overlay"] = overlay(small, predicted, colormap, alpha)
+        pictures["overlay before the CRF"] = overlay(small, before, colors, alpha)
+    pictures["overlay"] = overlay(small, predicted, colors, alpha)
 
-    entries = _legend_entries(shown, label, colormap, class_names, ignore_label)
+    entries = _legend_entries(shown, label, colors, class_names, ignore_label)
     pitch = max(width, *map(_text_width, pictures)) + _GAP
     panel_width = len(pictures) * pitch + _GAP
     legend = _legend(entries, panel_width - 2 * _GAP)
@@ -143,6 +121,30 @@ def panel(
     top = _LINE + height + _GAP
     canvas[top : top + legend.shape[0], _GAP : _GAP + legend.shape[1]] = legend
     return canvas
+
+
+def pictures(
+    image: np.ndarray, prediction: np.ndarray, colors: np.ndarray, **options: Any
+) -> dict[str, np.ndarray]:
+    """Draw everything that shows a prediction.
+
+    Args:
+        image: RGB uint8 [height, width, 3].
+        prediction: Integers [height, width].
+        colors: A color for each class, [entries, 3], RGB 0..255.
+        **options: Further arguments of `panel`.
+
+    Returns:
+        `prediction` (in colors), `overlay` and `panel`: uint8 [.., .., 3], RGB.
+
+    Raises:
+        ValueError: The sizes differ, or a class has no color.
+    """
+    return {
+        "prediction": colorize(prediction, colors),
+        "overlay": overlay(image, prediction, colors),
+        "panel": panel(image, prediction, colors, **options),
+    }
 
 
 def _as_image(image: np.ndarray) -> np.ndarray:
@@ -160,7 +162,7 @@ def _check_size(name: str, label: np.ndarray, image: np.ndarray) -> None:
 
 
 def _borders(label: np.ndarray) -> np.ndarray:
-    """Where a pixel's right or lower neighbour, or the pixel it is that of, is of another class."""
+    """Return which pixels have a neighbor of another class: bool [height, width]."""
     borders = np.zeros(label.shape, bool)
     down, right = label[1:] != label[:-1], label[:, 1:] != label[:, :-1]
     borders[1:] |= down
@@ -171,7 +173,7 @@ def _borders(label: np.ndarray) -> np.ndarray:
 
 
 def _resize_label(label: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Takes the nearest pixel; works for every integer type."""
+    """Resize by taking the nearest pixel, for every integer type."""
     label = np.asarray(label)
     rows = ((np.arange(height) + 0.5) * label.shape[0] / height).astype(int)
     columns = ((np.arange(width) + 0.5) * label.shape[1] / width).astype(int)
@@ -181,11 +183,11 @@ def _resize_label(label: np.ndarray, height: int, width: int) -> np.ndarray:
 def _legend_entries(
     prediction: np.ndarray,
     label: np.ndarray | None,
-    colormap: str | np.ndarray,
+    colors: np.ndarray,
     class_names: Sequence[str] | None,
     ignore_label: int | None,
 ) -> list[tuple[str, np.ndarray]]:
-    """Name and swatch of each class that occurs, in the order of the classes; ignored last."""
+    """Return name and swatch of each class that occurs, by number; ignored pixels come last."""
     ignores = label is not None and ignore_label is not None and (label == ignore_label).any()
     seen = set(np.unique(prediction).tolist())
     if label is not None:
@@ -193,16 +195,16 @@ def _legend_entries(
     entries = []
     for value in sorted(seen):
         named = class_names is not None and value < len(class_names)
-        swatch = colorize(np.full((_SWATCH, _SWATCH), value), colormap)
+        swatch = colorize(np.full((_SWATCH, _SWATCH), value), colors)
         entries.append((f"{value} {class_names[value]}" if named else str(value), swatch))
     if ignores:
         hatched = np.full((_SWATCH, _SWATCH), ignore_label)
-        entries.append(("ignored", colorize(hatched, colormap, ignore_label)))
+        entries.append(("ignored", colorize(hatched, colors, ignore_label)))
     return entries
 
 
 def _legend(entries: list[tuple[str, np.ndarray]], width: int) -> np.ndarray:
-    """Lays the entries out in columns, as many as the width takes."""
+    """Draw the entries in as many columns as fit into the width."""
     column = max(_text_width(name) for name, _ in entries) + _SWATCH + 8 + 2 * _GAP
     columns = min(max(1, width // column), len(entries))
     rows = -(-len(entries) // columns)

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from deeplab.utils import get_dataset_colormap
-from deeplab.visualization import panels
+from deeplab.visualization import colors, panels
 
 _COLORS = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255]], np.uint8)
 
@@ -17,29 +16,11 @@ def _halves(height=60, width=80, left=0, right=1):
     return label
 
 
-class TestColorize:
-    def test_without_ignored_pixels_it_is_the_colour_map(self):
-        label = _halves(left=1, right=2)
-        np.testing.assert_array_equal(
-            panels.colorize(label, _COLORS, 255),
-            get_dataset_colormap.label_to_color_image(label, _COLORS),
-        )
-
-    def test_ignored_pixels_are_hatched_and_need_no_colour(self):
-        colors = panels.colorize(_halves(left=2, right=255), _COLORS, ignore_label=255)
-        assert (colors[:, :40] == [0, 0, 255]).all()
-        assert np.unique(colors[:, 40:].reshape(-1, 3), axis=0).tolist() == [[160] * 3, [255] * 3]
-
-    def test_a_label_without_a_colour(self):
-        with pytest.raises(ValueError, match="label value 255 has no colour"):
-            panels.colorize(_halves(right=255), _COLORS)
-
-
 class TestOverlay:
     def test_alpha_0_is_the_image(self):
         np.testing.assert_array_equal(panels.overlay(_image(), _halves(), _COLORS, 0), _image())
 
-    def test_alpha_1_is_the_colours(self):
+    def test_alpha_1_is_the_colors(self):
         prediction = _halves(left=1, right=2)
         np.testing.assert_array_equal(
             panels.overlay(_image(), prediction, _COLORS, 1), _COLORS[prediction]
@@ -63,7 +44,7 @@ class TestOverlay:
             (_image(), _halves(60, 81), 0.5, r"prediction has the shape \[60, 81\], the image"),
             (_image()[..., 0], _halves(), 0.5, r"RGB \[height, width, 3\], not \[60, 80\]"),
             (_image(), _halves(), 1.5, "alpha is 1.5"),
-            (_image(), _halves(right=3), 0.5, "label value 3 has no colour"),
+            (_image(), _halves(right=3), 0.5, "label value 3 has no color"),
         ],
     )
     def test_errors(self, image, prediction, alpha, message):
@@ -84,7 +65,7 @@ class TestPanel:
         height, pitch, top, left = 60, 92, 24, 12
         tiles = [picture[top : top + height, left + pitch * index :][:, :80] for index in range(4)]
         np.testing.assert_array_equal(tiles[0], _image())
-        np.testing.assert_array_equal(tiles[1], panels.colorize(label, _COLORS, 255))
+        np.testing.assert_array_equal(tiles[1], colors.colorize(label, _COLORS, 255))
         np.testing.assert_array_equal(tiles[2], _COLORS[prediction])
         np.testing.assert_array_equal(tiles[3], panels.overlay(_image(), prediction, _COLORS))
 
@@ -124,14 +105,25 @@ class TestPanel:
 
     def test_many_classes_with_long_names_make_it_larger_and_not_unreadable(self):
         prediction = np.arange(4800).reshape(60, 80) % 150
-        colors = get_dataset_colormap.generate(150)
-        short = panels.panel(_image(), prediction, colors, size=80)
+        palette = colors.distinct_colors(150)
+        short = panels.panel(_image(), prediction, palette, size=80)
         names = [f"a class with a very long name, number {index}" for index in range(150)]
-        named = panels.panel(_image(), prediction, colors, class_names=names, size=80)
+        named = panels.panel(_image(), prediction, palette, class_names=names, size=80)
         assert named.shape[0] > short.shape[0]
-        for color in colors:
+        for color in palette:
             assert _has_color(named[96:], color)
 
     def test_a_label_of_another_size(self):
         with pytest.raises(ValueError, match=r"the label has the shape \[5, 5\], the image"):
             panels.panel(_image(), _halves(), _COLORS, label=np.zeros((5, 5), int))
+
+
+def test_pictures_are_what_the_single_functions_draw():
+    options = {"label": _halves(right=255), "ignore_label": 255, "class_names": ["a", "b", "c"]}
+    drawn = panels.pictures(_image(), _halves(), _COLORS, **options)
+    assert list(drawn) == ["prediction", "overlay", "panel"]
+    np.testing.assert_array_equal(drawn["prediction"], _COLORS[_halves()])
+    np.testing.assert_array_equal(drawn["overlay"], panels.overlay(_image(), _halves(), _COLORS))
+    np.testing.assert_array_equal(
+        drawn["panel"], panels.panel(_image(), _halves(), _COLORS, **options)
+    )
