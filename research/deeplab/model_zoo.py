@@ -19,7 +19,7 @@ from deeplab import common
 from deeplab.cli import script
 from deeplab.utils import reports
 from deeplab.zoo import download, flag_files, published_checkpoints
-from deeplab.zoo.published_checkpoints import Checkpoint, Result
+from deeplab.zoo.published_checkpoints import PublishedCheckpoint, PublishedResult
 
 _DATASET_DIR = "${DATASET_DIR}"
 
@@ -84,7 +84,7 @@ def table() -> str:
     return reports.format_table(header, rows, left=len(header))
 
 
-def evaluation_text(result: Result) -> str:
+def evaluation_text(result: PublishedResult) -> str:
     """The settings of an evaluation, such as "OS8, scales 0.5:0.25:1.75, flipped"."""
     scales = result.eval_scales
     text = f"OS{result.output_stride}"
@@ -93,7 +93,7 @@ def evaluation_text(result: Result) -> str:
     return text + (", flipped" if result.flipped else "")
 
 
-def miou_text(result: Result) -> str:
+def miou_text(result: PublishedResult) -> str:
     """A result, such as "75.32 val"."""
     return f"{result.miou} {'test' if result.on_test else 'val'}"
 
@@ -108,7 +108,7 @@ def find_checkpoints(folder: str) -> list[str]:
     )
 
 
-def commands(checkpoint: Checkpoint, results: str, prefix: str) -> list[str]:
+def commands(checkpoint: PublishedCheckpoint, results: str, prefix: str) -> list[str]:
     """The shell commands that belong to a checkpoint, each with a remark before it.
 
     Args:
@@ -175,7 +175,7 @@ def commands(checkpoint: Checkpoint, results: str, prefix: str) -> list[str]:
     return [f"{remark}\n{text}" for remark, text in zip(remarks, texts, strict=True)]
 
 
-def _evaluation_remark(result: Result) -> str:
+def _evaluation_remark(result: PublishedResult) -> str:
     remark = f"# Evaluate. Published: {miou_text(result)}, {evaluation_text(result)}."
     if not result.on_test:
         return remark

@@ -23,7 +23,7 @@ from deeplab import common, model_zoo, train
 from deeplab.datasets import descriptors
 from deeplab.testing import golden, tiny
 from deeplab.zoo import flag_files, published_checkpoints
-from deeplab.zoo.published_checkpoints import CHECKPOINTS, Checkpoint
+from deeplab.zoo.published_checkpoints import CHECKPOINTS, PublishedCheckpoint
 
 _PAGES = {
     "zoo": golden.DATA.parents[1] / "g3doc" / "model_zoo.md",
@@ -32,7 +32,7 @@ _PAGES = {
 _PREFIX = "/zoo of mine/model.ckpt-30000"
 
 
-def _ids(checkpoint: Checkpoint) -> str:
+def _ids(checkpoint: PublishedCheckpoint) -> str:
     return checkpoint.name
 
 
@@ -58,7 +58,7 @@ def _options(module: str, values: flags.FlagValues) -> common.ModelOptions:
 
 
 def test_names_and_addresses_are_unique():
-    assert len(set(published_checkpoints.NAMES)) == len(CHECKPOINTS)
+    assert len({each.name for each in CHECKPOINTS}) == len(CHECKPOINTS)
     assert len({checkpoint.url for checkpoint in CHECKPOINTS}) == len(CHECKPOINTS)
 
 
@@ -121,7 +121,7 @@ def test_what_cannot_be_done_is_one_line(arguments, message):
         tiny.run(model_zoo, *arguments)
     assert "\n" not in str(error.value)
     if "deeplab is no" in message:
-        assert all(name in str(error.value) for name in published_checkpoints.NAMES)
+        assert all(each.name in str(error.value) for each in CHECKPOINTS)
 
 
 @pytest.mark.parametrize("checkpoint", CHECKPOINTS, ids=_ids)
@@ -204,7 +204,7 @@ def publish(monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
     with contextlib.ExitStack() as stack:
 
-        def publish(name: str, archive: bytes) -> tuple[Checkpoint, type[_Handler]]:
+        def publish(name: str, archive: bytes) -> tuple[PublishedCheckpoint, type[_Handler]]:
             class Handler(_Handler):
                 content = archive
 

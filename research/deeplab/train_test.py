@@ -213,7 +213,7 @@ def test_checkpoints_without_their_state_file_are_not_written_over(data, tmp_pat
 
     for path in tmp_path.glob("model.ckpt-1.*"):
         path.rename(str(path).replace("model.ckpt-1", "mine"))
-    with pytest.raises(ValueError, match="no checkpoint to go on from, but holds mine: name"):
+    with pytest.raises(ValueError, match="no checkpoint to resume from, but holds mine: name"):
         _train(data, tmp_path, "--training_number_of_steps=1")
 
 

@@ -116,7 +116,7 @@ def test_from_a_float_checkpoint_to_integers(tmp_path, caplog):
             f"--tf_initial_checkpoint={plain}",
             f"--train_logdir={tmp_path / 'train'}",
         )
-    new = caplog.text[caplog.text.index("not found in it, so new") :]
+    new = caplog.text[caplog.text.index("not in the checkpoint, so new") :]
     assert "MobilenetV2/Conv/weights_quant/min ()" in new
     stored = checkpoint.read(str(tmp_path / "train")).get_variable_to_shape_map()
     assert "aspp0/act_quant/aspp0/act_quant/max/biased" in stored
@@ -145,7 +145,9 @@ def test_a_float_checkpoint_is_no_quantised_one(tmp_path):
     net = model.DeepLab(tiny.OPTIONS)
     path = tiny.save(net, tmp_path, 1, with_options=False)
     quantized = model.DeepLab(tiny.OPTIONS.replace(quantize=True))
-    with pytest.raises(ValueError, match="is not of a quantised network.*leave --quantize_delay"):
+    with pytest.raises(
+        ValueError, match="is no checkpoint of a quantized network.*leave --quantize_delay"
+    ):
         checkpoint.restore(quantized, path)
 
 

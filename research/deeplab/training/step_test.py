@@ -168,7 +168,9 @@ def test_averages_of_the_weights_move_and_are_read(plain, tmp_path):
 def test_averages_that_are_not_there_are_an_error(tmp_path):
     net = model.DeepLab(_MODEL)
     path = checkpoint.save(str(tmp_path), 1, checkpoint.official_variables(net))
-    with pytest.raises(ValueError, match="holds no moving averages: it was trained without --ema"):
+    with pytest.raises(
+        ValueError, match="holds no moving averages because it was trained without --ema"
+    ):
         checkpoint.restore(net, path, averages=True)
 
 

@@ -1,1 +1,1 @@
-"""What several parts of the project need: checkpoints, files, devices, messages, colors."""
+"""Shared code: checkpoints, files, devices, messages, color maps."""

@@ -1,8 +1,8 @@
 """Official checkpoints: TensorFlow's name-based V2 files with the official variable names.
 
-A network's variables are stored under their official names, optimizer slots as `<name>/<slot>`,
-the step as `global_step` (int64), and the network's options in `model_options.json` beside them,
-with a copy of its dense prediction cell if it has one.
+A checkpoint holds the network's variables under their official names, optimizer slots as
+`<name>/<slot>`, and the step as `global_step` (int64). The network's options are stored beside it
+in `model_options.json`, with a copy of its dense prediction cell if it has one.
 """
 
 import os
@@ -20,10 +20,10 @@ from deeplab.core import dense_prediction_cell, scopes
 from deeplab.utils import error_text, files, initial_values, keras_vgg16
 
 GLOBAL_STEP = "global_step"
-# What TensorFlow 1 calls a moving average of a weight, below the weight's name.
+# Last part of the name of a weight's moving average, as in TensorFlow 1.
 AVERAGE = "ExponentialMovingAverage"
 _PREFIX = "model.ckpt"
-# The copy of the network's dense prediction cell.
+# File name of the copy of the dense prediction cell.
 _CELL_FILE = "dense_prediction_cell.json"
 
 # What `tf.train.load_checkpoint` returns; its class has no public name.
@@ -31,9 +31,9 @@ Reader = Any
 
 
 def official_variables(net: keras.Model) -> dict[str, keras.Variable]:
-    """The network's variables by their official names.
+    """Return the network's variables by their official names.
 
-    The name is made of the variable's path, see `core.scopes`.
+    The official name is the variable's path; see `core.scopes`.
     """
     variables = {}
     for variable in net.weights:
@@ -45,10 +45,10 @@ def official_variables(net: keras.Model) -> dict[str, keras.Variable]:
 
 
 def latest(path: str) -> str | None:
-    """The newest checkpoint of a folder, or the one that `path` names; None: there is none yet.
+    """Return the checkpoint that `path` names, or the newest one of a folder; None without any.
 
     Args:
-        path: a folder with a `checkpoint` state file, or a prefix such as `model.ckpt-30000`.
+        path: A folder with a `checkpoint` state file, or a prefix such as `model.ckpt-30000`.
     """
     if tf.io.gfile.exists(f"{path}.index"):
         return path
@@ -57,15 +57,15 @@ def latest(path: str) -> str | None:
 
 
 def known(folder: str) -> list[str]:
-    """The checkpoints that a folder's `checkpoint` state file names, the newest last.
+    """Return the checkpoints that a folder's state file names, the newest last.
 
-    There are none where folder or file is missing, or where the file is damaged, which is logged.
+    The list is empty without folder or file. A damaged file is logged and counts as missing.
     """
     try:
         state = tf.train.get_checkpoint_state(folder)
     except ValueError as error:
         file = os.path.join(folder, "checkpoint")
-        logging.warning("%s is passed over, it is damaged: %s", file, error_text.one_line(error))
+        logging.warning("skipping %s, which is damaged: %s", file, error_text.one_line(error))
         return []
     if state is None:
         return []
@@ -74,7 +74,7 @@ def known(folder: str) -> list[str]:
 
 
 def names(folder: str) -> list[str]:
-    """Names of the checkpoints in a folder, whether or not its state file knows them."""
+    """Return the names of all checkpoints in a folder, also those that no state file names."""
     entries = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else ()
     return sorted(
         entry.removesuffix(".index")
@@ -84,14 +84,14 @@ def names(folder: str) -> list[str]:
 
 
 def read(path: str) -> Reader:
-    """Opens a checkpoint.
+    """Open a checkpoint.
 
     Args:
-        path: its prefix, such as `model.ckpt-30000`, or the folder of the newest.
+        path: Prefix such as `model.ckpt-30000`, or a folder, whose newest checkpoint is opened.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is no checkpoint that can be read.
+        FileNotFoundError: There is no checkpoint.
+        ValueError: The checkpoint cannot be read.
     """
     prefix = latest(path)
     if prefix is None:
@@ -107,23 +107,27 @@ def read(path: str) -> Reader:
 
 
 def restore(net: keras.Model, path: str, *, averages: bool = False) -> int:
-    """Gives a network the values of a checkpoint.
+    """Load the values of a checkpoint into a network.
 
-    Warns where the checkpoint holds a model's variables that the network does not have.
+    Warns if the checkpoint holds model variables that the network does not have.
 
     Args:
-        net: the network.
-        path: prefix of the checkpoint, or the folder of the newest.
-        averages: take the moving averages of the weights where it holds them
-            (`<name>/ExponentialMovingAverage`), and what has none as it is.
+        net: The network.
+        path: Prefix of the checkpoint, or a folder, whose newest checkpoint is loaded.
+        averages: Load the moving averages of the weights (`<name>/ExponentialMovingAverage`);
+            variables without an average are loaded as they are.
 
     Returns:
-        The step at which it was written; 0 where it does not say.
+        The step of the checkpoint; 0 if it holds none.
 
     Raises:
-        FileNotFoundError: there is no such checkpoint.
-        ValueError: a variable is missing from it, or has another shape; the message lists them. Or
-            it holds no averages.
+        FileNotFoundError: There is no such checkpoint.
+        ValueError: Variables are missing or have other shapes, which the message lists; or there
+            are no moving averages.
+
+    Example:
+        net = model.DeepLab(options)
+        step = checkpoint.restore(net, "train_log/model.ckpt-30000")
     """
     variables, reader = official_variables(net), read(path)
     assign(variables, reader, path)
@@ -132,15 +136,14 @@ def restore(net: keras.Model, path: str, *, averages: bool = False) -> int:
         held = {name: each for name, each in named.items() if reader.has_tensor(name)}
         if not held:
             raise ValueError(
-                f"{path} holds no moving averages: it was trained without --ema_decay; leave"
+                f"{path} holds no moving averages because it was trained without --ema_decay: leave"
                 " --use_ema out"
             )
         assign(held, reader, path)
     if left := _left_out(reader.get_variable_to_shape_map(), variables):
         logging.warning(
-            "%s holds %d variables that the network does not have, such as %s: if they belong"
-            " to it, flags such as --decoder_output_stride, --quantize_delay_step are missing and"
-            " results are wrong",
+            "%s holds %d variables that the network does not have, such as %s: results are wrong if"
+            " a flag such as --decoder_output_stride or --quantize_delay_step is missing",
             *(path, len(left), left[0]),
         )
     step = global_step(reader)
@@ -149,11 +152,11 @@ def restore(net: keras.Model, path: str, *, averages: bool = False) -> int:
 
 
 def _left_out(stored: Iterable[str], used: Iterable[str]) -> list[str]:
-    """The model variables of a checkpoint that a network does not use.
+    """Return the model variables of a checkpoint that a network does not use.
 
-    Optimizer slots and moving averages lie below the variable that they belong to; variables at
-    the top level (`global_step`, `beta1_power`) are the trainer's, and so is what quantisers have
-    besides their ranges.
+    These are not model variables: optimizer slots and moving averages, which lie below the variable
+    they belong to; variables at the top level (`global_step`, `beta1_power`); and the training
+    state of quantizers.
     """
     stored, used = set(stored), set(used)
     left = {name for name in stored - used if name.rpartition("/")[0] not in stored | {""}}
@@ -163,38 +166,38 @@ def _left_out(stored: Iterable[str], used: Iterable[str]) -> list[str]:
 
 
 def _is_of_quantizer(name: str) -> bool:
-    """Whether a variable of this official name is a quantiser's."""
+    """Return whether an official name is that of a quantizer's variable."""
     return re.search(r"_quant(_\d+)?/", name) is not None
 
 
 def assign(variables: Mapping[str, keras.Variable], reader: Reader, path: str) -> None:
-    """Assigns every variable its value in a checkpoint.
+    """Assign every variable its value in a checkpoint.
 
     Args:
-        variables: by name in the checkpoint.
-        reader: the open checkpoint.
-        path: of the checkpoint, for messages.
+        variables: Variables by their names in the checkpoint.
+        reader: The open checkpoint.
+        path: Path of the checkpoint, for messages.
 
     Raises:
-        ValueError: a variable is missing, or has another shape; nothing is assigned then. Or the
-            checkpoint's data are damaged.
+        ValueError: Variables are missing or have other shapes, and nothing was assigned; or the
+            data of the checkpoint are damaged.
     """
     shapes = reader.get_variable_to_shape_map()
     if missing := [name for name in variables if name not in shapes]:
         if all(map(_is_of_quantizer, missing)):
             raise ValueError(
-                f"{path} is not of a quantised network, it lacks {_some(missing)}: leave"
+                f"{path} is no checkpoint of a quantized network: it lacks {_some(missing)}; leave"
                 " --quantize_delay_step out"
             )
         raise ValueError(
             f"{path} lacks {len(missing)} of {len(variables)} variables: {_some(missing)};"
-            " it holds another network (--model_variant, --atrous_rates, --decoder_output_stride"
-            " and the like tell which)"
+            " it is a checkpoint of another network (check --model_variant, --atrous_rates,"
+            " --decoder_output_stride)"
         )
     if wrong := _mismatches(variables, shapes):
         raise ValueError(
             f"{path} holds other shapes than the network: {_some(wrong)}"
-            " (--depth_multiplier, the data set's number of classes and the like tell which)"
+            " (check --depth_multiplier and the data set's number of classes)"
         )
     for name, variable in variables.items():
         try:
@@ -205,20 +208,20 @@ def assign(variables: Mapping[str, keras.Variable], reader: Reader, path: str) -
 
 
 def initialize(net: keras.Model, path: str, excluded_scopes: Sequence[str] = ()) -> None:
-    """Starts a network from another run's checkpoint; logs what was taken and what was not.
+    """Initialize a network from the checkpoint of another run (official `get_model_init_fn`).
 
-    Variables that the checkpoint lacks keep their initial values, as in the official
-    `get_model_init_fn`, unless there is something to make them from: see `initial_values`.
+    Variables that the checkpoint lacks keep their initial values, unless `initial_values` can
+    make them from others. Logs which variables were initialized and which were not.
 
     Args:
-        net: the network.
-        path: prefix of the checkpoint, or the folder of the newest; or a weights file of Keras'
-            VGG16.
-        excluded_scopes: variables whose official names start with one of these are not taken.
+        net: The network.
+        path: Prefix of the checkpoint; or a folder, whose newest checkpoint is used; or a weights
+            file of Keras' VGG16.
+        excluded_scopes: Variables whose official names start with one of these are left out.
 
     Raises:
-        FileNotFoundError: there is no such checkpoint.
-        ValueError: a variable has another shape in it, or it has none of the variables.
+        FileNotFoundError: There is no such checkpoint.
+        ValueError: Variables have other shapes in the checkpoint, or it has none of them.
     """
     stored = keras_vgg16.KerasVGG16(path) if keras_vgg16.is_keras_file(path) else read(path)
     variables = official_variables(net)
@@ -235,19 +238,19 @@ def initialize(net: keras.Model, path: str, excluded_scopes: Sequence[str] = ())
             restored[name] = variable
     if wrong := _mismatches(restored, shapes):
         remedy = (
-            "--initialize_last_layer=false starts the last layers anew (with"
-            " --last_layers_contain_logits_only=true the logits alone)"
+            "--initialize_last_layer=false leaves the last layers out (only the logits with"
+            " --last_layers_contain_logits_only=true)"
         )
         if any(name.startswith(f"{net.backbone.name}/") for name in wrong):
-            remedy = "are --model_variant and --depth_multiplier those it was trained with?"
+            remedy = "check --model_variant and --depth_multiplier"
         raise ValueError(
             f"--tf_initial_checkpoint={path} holds other shapes than the network: {_some(wrong)};"
             f" {remedy}"
         )
     if not restored:
         raise ValueError(
-            f"--tf_initial_checkpoint={path} has none of the network's variables; it starts with"
-            f" {_some(sorted(shapes))}: is --model_variant right?"
+            f"--tf_initial_checkpoint={path} has none of the network's variables; its first ones"
+            f" are {_some(sorted(shapes))}: check --model_variant"
         )
     assign(restored, reader, path)
     taken = [
@@ -255,9 +258,9 @@ def initialize(net: keras.Model, path: str, excluded_scopes: Sequence[str] = ())
         for name, variable in restored.items()
     ]
     for title, labels in (
-        (f"initialised from {path}", taken),
-        ("not taken from it, as asked (--initialize_last_layer=false)", skipped),
-        ("not found in it, so new", missing),
+        (f"initialized from {path}", taken),
+        ("left out because of --initialize_last_layer=false", skipped),
+        ("not in the checkpoint, so new", missing),
     ):
         if labels:
             logging.info("%d variables %s:\n  %s", len(labels), title, "\n  ".join(labels))
@@ -282,23 +285,23 @@ def save(
     variables: Mapping[str, keras.Variable],
     max_to_keep: int = 5,
 ) -> str:
-    """Writes `model.ckpt-<step>` and makes it the newest of the folder.
+    """Write the checkpoint `model.ckpt-<step>` and make it the newest of its folder.
 
-    The files are written under temporary names and renamed when whole, then the `checkpoint`
-    state file is replaced, and only then are old checkpoints removed: a kill at any moment
-    leaves the last good one in place. After an error, such as a full disk, everything is as before.
+    The files are written under temporary names and renamed, then the `checkpoint` state file is
+    replaced, then old checkpoints are removed. So a kill at any moment leaves an intact checkpoint
+    in place. After an error, such as a full disk, everything is as it was before.
 
     Args:
-        logdir: folder of the checkpoints.
-        step: global step, stored as `global_step`.
-        variables: the other variables by name.
-        max_to_keep: how many checkpoints the folder keeps.
+        logdir: Folder of the checkpoints.
+        step: Global step, stored as `global_step`.
+        variables: The other variables by name.
+        max_to_keep: Number of checkpoints that the folder keeps.
 
     Returns:
         The prefix of the new checkpoint.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: The checkpoint cannot be written.
     """
     name = f"{_PREFIX}-{step}"
     prefix = os.path.join(logdir, name)
@@ -333,9 +336,9 @@ def save(
 
 
 def _plainly_named(folder: str) -> list[str]:
-    """Return the checkpoints that the state file names as files of its own folder, newest last.
+    """Return the checkpoints that the state file names plainly, the newest last.
 
-    Only these may be removed: not what a path, a pattern or nobody names.
+    Only these may be removed, and nothing that a path or a pattern names.
     """
     state = os.path.join(folder, "checkpoint")
     if not tf.io.gfile.exists(state):
@@ -358,9 +361,10 @@ def files_of(prefix: str) -> list[str]:
 
 
 def _remove(prefix: str) -> None:
-    """Remove a checkpoint's files.
+    """Remove the files of a checkpoint.
 
-    The index goes aside first, under a name by which the rest is found after a kill in between.
+    The index is first renamed to a temporary name. After a kill in between, this name tells which
+    data files remain to be removed.
     """
     index = f"{prefix}.index"
     if not files.is_remote(prefix) and os.path.exists(index):
@@ -378,26 +382,26 @@ def _remove_files(prefix: str) -> None:
 
 
 def _write_state(logdir: str, names: Sequence[str]) -> None:
-    """Write the `checkpoint` state file; names relative to the folder let it be moved."""
+    """Write the `checkpoint` state file. Its names are relative, so the folder can be moved."""
     lines = [f'model_checkpoint_path: "{names[-1]}"']
     lines += [f'all_model_checkpoint_paths: "{name}"' for name in names]
     files.write_text(os.path.join(logdir, "checkpoint"), "\n".join(lines) + "\n")
 
 
 def global_step(reader: Reader) -> int:
-    """The step at which a checkpoint was written; 0 where it does not say."""
+    """Return the step of a checkpoint; 0 if it holds none."""
     if not reader.has_tensor(GLOBAL_STEP):
         return 0
     return int(np.asarray(reader.get_tensor(GLOBAL_STEP)))
 
 
 def save_options(folder: str, options: common.ModelOptions) -> None:
-    """Writes `model_options.json` into a folder of checkpoints or an export.
+    """Write `model_options.json` into a folder of checkpoints or an export.
 
-    A dense prediction cell is copied beside it, so that the folder may be moved.
+    The file of a dense prediction cell is copied beside it, so the folder can be moved.
 
     Raises:
-        FileNotFoundError: the cell's file is not there.
+        FileNotFoundError: The file of the dense prediction cell is missing.
     """
     if options.dense_prediction_cell_json:
         cell = dense_prediction_cell.find(options.dense_prediction_cell_json)
@@ -408,16 +412,18 @@ def save_options(folder: str, options: common.ModelOptions) -> None:
 
 
 def load_options(path: str) -> common.ModelOptions | None:
-    """The options stored beside a checkpoint; None where there are none (official checkpoints).
+    """Read the options stored beside a checkpoint; return None if there are none.
+
+    Official checkpoints have none.
 
     Args:
-        path: the folder of the checkpoints, which need not exist, or the prefix of one.
+        path: Folder of the checkpoints, which need not exist, or prefix of a checkpoint.
 
     Returns:
-        The options; the path of a dense prediction cell is that of its copy in the folder.
+        The options. The path of a dense prediction cell is that of its copy in the folder.
 
     Raises:
-        ValueError: the file is not what `save_options` writes.
+        ValueError: `save_options` did not write the file.
     """
     is_prefix = tf.io.gfile.exists(f"{path}.index") or ".ckpt" in os.path.basename(path)
     folder = os.path.dirname(path) if is_prefix else path

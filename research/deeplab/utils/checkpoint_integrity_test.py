@@ -174,7 +174,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, caplog, damage):
         case "no index":
             index.write_bytes(b"")
     assert _newest(tmp_path) == 1
-    assert f"{prefix} is passed over, it is damaged: " in caplog.text
+    assert f"skipping {prefix}, which is damaged: " in caplog.text
     # The next save of that step takes its place.
     _save(tmp_path, 2)
     assert _newest(tmp_path) == 2
@@ -195,7 +195,9 @@ def test_a_damaged_state_file_loses_nothing(tmp_path, content):
 def test_nothing_but_damaged_checkpoints_is_an_error(tmp_path):
     prefix = _save(tmp_path, 3)
     os.truncate(_data(prefix), 10)
-    with pytest.raises(ValueError, match=r"no checkpoint to go on from, but holds model.ckpt-3 \("):
+    with pytest.raises(
+        ValueError, match=r"no checkpoint to resume from, but holds model.ckpt-3 \("
+    ):
         checkpoint_integrity.newest_whole(str(tmp_path))
 
 

@@ -78,7 +78,7 @@ def test_initialising_says_what_was_taken_skipped_and_missing(net, tmp_path, cap
     other = model.DeepLab(_OPTIONS.replace(decoder_output_stride=(4,)))
     with caplog.at_level("INFO", logger="absl"):
         checkpoint.initialize(other, path, excluded_scopes=("logits",))
-    assert f"{len(net.weights) - 2} variables initialised from {path}" in caplog.text
+    assert f"{len(net.weights) - 2} variables initialized from {path}" in caplog.text
     assert "MobilenetV2/Conv/BatchNorm/gamma (3,)" in caplog.text
     assert "logits/semantic/biases (3,)" in caplog.text
     assert "decoder/feature_projection0/weights (1, 1," in caplog.text
@@ -126,7 +126,7 @@ def test_a_save_that_is_cut_off_leaves_the_last_checkpoint(net, tmp_path, monkey
     def die(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tf.io.gfile, "rename", die)
+    monkeypatch.setattr(checkpoint.files, "write_text", die)
     with pytest.raises(KeyboardInterrupt):
         _saved(net, tmp_path, step=2)
     assert checkpoint.latest(str(tmp_path)) == path

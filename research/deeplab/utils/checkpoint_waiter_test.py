@@ -106,15 +106,15 @@ def test_it_says_once_what_it_waits_for(tmp_path, clock, caplog):
     path = checkpoint_waiter.wait(str(folder))
     assert _steps([path]) == [7]
     (message,) = caplog.messages
-    assert f"the first checkpoint in {folder}, a folder that is not there yet" in message
-    assert "looking every 5 s" in message
+    assert f"the first checkpoint in {folder}, which is not there yet" in message
+    assert "(checked every 5 s" in message
 
     caplog.clear()
     clock.at(300, lambda: _write(folder, 8))
     checkpoint_waiter.wait(str(folder), path, pause_secs=90)
     (message,) = caplog.messages
     assert f"newer than model.ckpt-7 in {folder}" in message
-    assert "not before 90 s" in message
+    assert "checked every 5 s, after a pause of 90 s" in message
 
 
 def test_a_checkpoint_that_is_there_is_not_waited_for(tmp_path, clock, caplog):

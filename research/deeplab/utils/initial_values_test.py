@@ -77,11 +77,11 @@ def test_vgg_16_starts_from_slims_classifier(classifier, caplog):
     np.testing.assert_array_equal(found["vgg_16/fc6/weights"], fc6[::3, ::3, :, ::4])
     np.testing.assert_array_equal(found["vgg_16/fc6/biases"], values["vgg_16/fc6/biases"][::4])
     np.testing.assert_array_equal(found["vgg_16/fc7/weights"], fc7[:, :, ::4, ::4])
-    assert "30 variables initialised from " in caplog.text
+    assert "30 variables initialized from " in caplog.text
     assert "vgg_16/fc6/weights (3, 3, 512, 4) from vgg_16/fc6/weights (7, 7, 512, 16)" in (
         caplog.text
     )
-    assert "2 variables not found in it, so new:\n  logits/semantic/weights" in caplog.text
+    assert "2 variables not in the checkpoint, so new:\n  logits/semantic/weights" in caplog.text
 
 
 def test_the_whole_fc6_and_fc7_are_taken_as_they_are(classifier):
@@ -119,7 +119,7 @@ def test_more_filters_than_the_checkpoint_has_are_one_error(classifier):
 def test_multi_scale_features_start_anew(classifier, caplog):
     with caplog.at_level("INFO", logger="absl"):
         _initialized(classifier[0], vgg_multi_scale_features=True)
-    assert "22 variables not found in it, so new" in caplog.text
+    assert "22 variables not in the checkpoint, so new" in caplog.text
 
 
 def test_copies_of_a_resnets_block_start_as_the_block(tmp_path, caplog):

@@ -1,4 +1,4 @@
-"""Reads the weights of Keras' own VGG16 as if they were slim's checkpoint of `vgg_16`."""
+"""Reads the weights of Keras' VGG16 like slim's checkpoint of `vgg_16`."""
 
 import io
 import zipfile
@@ -10,19 +10,19 @@ import numpy as np
 from deeplab.core import vgg
 
 _SUFFIXES = (".h5", ".keras")
-# Where a `.keras` file keeps its weights.
+# The weights file inside a `.keras` file.
 _ARCHIVED = "model.weights.h5"
-# The kernel of the image classifier's fc6 is the whole one.
+# Kernel size of fc6 in the image classifier.
 _FC6_SIZE = max(vgg.FC6_KERNEL_SIZES)
 
 
 def is_keras_file(path: str) -> bool:
-    """Whether a path is called as Keras calls its files: `.h5`, `.weights.h5` or `.keras`."""
+    """Return whether a path has the extension of a Keras file: `.h5` or `.keras`."""
     return path.endswith(_SUFFIXES)
 
 
 def _layers() -> Iterator[tuple[str, tuple[str, str]]]:
-    """Slim's name of each layer and Keras' two: that of the layer, and its number by kind."""
+    """Yield slim's name of each layer and its two possible names in Keras, named and numbered."""
     number = 0
     for block, (count, _) in enumerate(vgg.BLOCKS, start=1):
         for conv in range(1, count + 1):
@@ -34,20 +34,21 @@ def _layers() -> Iterator[tuple[str, tuple[str, str]]]:
 
 
 class KerasVGG16:
-    """The weights of a VGG16 of `keras.applications`, with or without its top, by slim's names.
+    """The weights of a VGG16 of `keras.applications` by slim's names.
 
-    Such files are `vgg16_weights_tf_dim_ordering_tf_kernels.h5`, its `_notop` form, and what
-    `save` and `save_weights` write. It has what `tf.train.load_checkpoint` returns:
+    Reads `vgg16_weights_tf_dim_ordering_tf_kernels.h5`, its `_notop` form, and files of `save` and
+    `save_weights`. Has the methods of what `tf.train.load_checkpoint` returns:
     `get_variable_to_shape_map`, `has_tensor` and `get_tensor`.
+
+    Args:
+        path: Path of the file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file holds no VGG16.
     """
 
     def __init__(self, path: str):
-        """Reads the file.
-
-        Raises:
-            FileNotFoundError: there is none.
-            ValueError: it holds no VGG16.
-        """
         self._values: dict[str, np.ndarray] = {}
         try:
             source = path
@@ -81,27 +82,27 @@ class KerasVGG16:
                 self._values[f"vgg_16/{scope}/{leaf}"] = _as_in_slim(scope, value)
 
     def get_variable_to_shape_map(self) -> dict[str, tuple[int, ...]]:
-        """Name to shape."""
+        """Return the shapes of the variables by name."""
         return {name: value.shape for name, value in self._values.items()}
 
     def has_tensor(self, name: str) -> bool:
-        """Whether there is a value of that name."""
+        """Return whether there is a variable of that name."""
         return name in self._values
 
     def get_tensor(self, name: str) -> np.ndarray:
-        """The value of a variable, float32."""
+        """Return the value of a variable, float32."""
         return self._values[name]
 
 
 def _as_in_slim(scope: str, value: np.ndarray) -> np.ndarray:
-    """Weights of Keras as slim has them; biases are the same."""
+    """Convert a value of Keras to the form of slim; biases are the same."""
     if value.ndim == 1:
         return value
     if scope == "conv1/conv1_1":
-        # These take blue, green and red, as `keras.applications.vgg16.preprocess_input` gives them.
+        # Keras' VGG16 takes BGR images (`keras.applications.vgg16.preprocess_input`), slim's RGB.
         return value[:, :, ::-1]
     if scope in ("fc6", "fc7"):
-        # Of pixels in a row, each with its channels.
+        # Keras flattens the pixels: [height * width * inputs, outputs].
         size = _FC6_SIZE if scope == "fc6" else 1
         return value.reshape(size, size, -1, value.shape[-1])
     return value

@@ -107,8 +107,8 @@ def test_without_a_top_fc6_and_fc7_are_new(net, theirs, tmp_path, caplog):
     theirs.save_weights(path)
     with caplog.at_level("INFO", logger="absl"):
         checkpoint.initialize(net, path)
-    assert f"26 variables initialised from {path}" in caplog.text
-    assert "6 variables not found in it, so new:\n  vgg_16/fc6/weights" in caplog.text
+    assert f"26 variables initialized from {path}" in caplog.text
+    assert "6 variables not in the checkpoint, so new:\n  vgg_16/fc6/weights" in caplog.text
 
 
 def test_what_is_no_vgg16_is_one_line(net, tmp_path):

@@ -1,4 +1,4 @@
-"""Reports of results: tables to read, and JSON files."""
+"""Tables and JSON files."""
 
 import json
 import math
@@ -37,16 +37,16 @@ def format_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int
 
 
 def percent(value: float, digits: int = 2) -> str:
-    """A share as per cent; "-" where there is none (NaN)."""
+    """Return a share in percent, or "-" for NaN."""
     return "-" if math.isnan(value) else f"{100 * value:.{digits}f}"
 
 
 def write_json(path: str | os.PathLike[str], facts: Mapping[str, Any]) -> None:
-    """Writes an object as JSON, aside and renamed: a line for each field and each entry of a list.
+    """Write a JSON file, aside and renamed, with a line for each field and each list entry.
 
     Args:
-        path: of the file; its folder is made if it is not there.
-        facts: plain values, lists and dicts; NaN and infinity become null.
+        path: Path of the file; its folder is made if needed.
+        facts: Plain values, lists and dicts. NaN and infinity become null.
     """
     fields = []
     for name, value in _without_nan(facts).items():

@@ -1,4 +1,4 @@
-"""Saves labels, predictions and images as PNG files (official `save_annotation`)."""
+"""Saves labels, predictions and images as PNG files (official `save_annotation.py`)."""
 
 import os
 from collections.abc import Mapping
@@ -18,24 +18,27 @@ def save_annotation(
     scale_values: bool = False,
     colormap_type: str | np.ndarray = "pascal",
 ) -> str:
-    """Saves a label, or any array of one or three channels, as `save_dir/filename.png`.
+    """Save an array as `save_dir/filename.png`.
 
     Args:
-        label: with a colour map integers [height, width]; else [height, width] or, RGB,
-            [height, width, 3], of any type. Fractions are cut off.
-        save_dir: the folder; made if it is not there.
-        filename: the file's name without `.png`.
-        add_colormap: save the colours of the labels; the next two options then have no effect.
-        normalize_to_unit_values: shift and stretch the values to [0, 1], unless all are equal.
-        scale_values: multiply the values by 255.
-        colormap_type: an official colour map's name, or colours [entries, 3]; see `colormaps`.
+        label: With a color map: integers [height, width]. Without: [height, width] or RGB
+            [height, width, 3] of any type; fractions are cut off.
+        save_dir: The folder; it is made if needed.
+        filename: Name of the file without `.png`.
+        add_colormap: Save the colors of the labels. The next two arguments then have no effect.
+        normalize_to_unit_values: Shift and scale the values to [0, 1], unless all are equal.
+        scale_values: Multiply the values by 255.
+        colormap_type: Name of an official color map, or colors [entries, 3], RGB 0..255.
 
     Returns:
-        The path of the file. It has 8 bits a channel; labels above 255 are saved with 16 bits.
+        The path of the file. It has 8 bits per channel, or 16 bits for labels above 255.
 
     Raises:
-        ValueError: the array has another shape, or a value that the file cannot hold.
-        OSError: the file cannot be written.
+        ValueError: The array has another shape, or a value that the file cannot hold.
+        OSError: The file cannot be written.
+
+    Example:
+        save_annotation(prediction, "vis_log", "000000_prediction", colormap_type="cityscapes")
     """
     path = os.path.join(save_dir, f"{filename}.png")
     values = np.asarray(label)
@@ -44,7 +47,7 @@ def save_annotation(
             values = get_dataset_colormap.label_to_color_image(values, colormap_type)
         else:
             if not np.isfinite(values).all():
-                raise ValueError("it has values that are not finite")
+                raise ValueError("it has infinite or NaN values")
             if normalize_to_unit_values and values.size and (extent := np.ptp(values)):
                 values = (values - values.min()) / extent
             if scale_values:
@@ -56,15 +59,15 @@ def save_annotation(
 
 
 def _as_pixels(values: np.ndarray) -> np.ndarray:
-    """The values as uint8, or uint16 where labels need it; the official code wraps them."""
+    """Return the values as uint8, or as uint16 for labels above 255 (the official code wraps)."""
     low, high = values.min(initial=0), values.max(initial=0)
     wide = values.ndim == 2 and np.issubdtype(values.dtype, np.integer)
     limit = 65535 if wide else 255
-    # A fraction is cut off, so that 255.9 still is 255.
+    # Fractions are cut off: 255.9 becomes 255.
     if low <= -1 or high >= limit + 1:
         raise ValueError(
-            f"its values are {low:g} to {high:g}, a PNG file of this kind holds 0 to {limit}"
-            " (normalize_to_unit_values with scale_values brings them into range)"
+            f"its values are {low:g} to {high:g}, but this kind of PNG file holds 0 to {limit}"
+            " (normalize_to_unit_values and scale_values together bring them into range)"
         )
     return values.astype(np.uint16 if high >= 256 else np.uint8)
 

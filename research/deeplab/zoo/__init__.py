@@ -1,1 +1,1 @@
-"""The published checkpoints, and what is known of them."""
+"""Published checkpoints: facts, downloads, commands and network sizes."""

@@ -1,7 +1,7 @@
-"""The official published checkpoints: what each is, its published results, and where it lies.
+"""The official published checkpoints: networks, training data, results and URLs.
 
-Facts of the official `g3doc/model_zoo.md` and `g3doc/quantize.md`, and of slim's
-`nets/mobilenet/README.md`, to which the former refers for the MobileNetV2 of ImageNet.
+The facts come from the official `g3doc/model_zoo.md` and `g3doc/quantize.md`, and from slim's
+`nets/mobilenet/README.md` for the MobileNetV2 of ImageNet.
 """
 
 import dataclasses
@@ -14,18 +14,18 @@ _MEBIBYTE = 2**20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Result:
+class PublishedResult:
     """A published result.
 
     Attributes:
-        miou: mean intersection over union in per cent, with as many digits as were published.
-        split: of the data set that it was measured on, as flags name it.
-        output_stride: of the evaluation.
-        eval_scales: scales at which the images were seen.
-        flipped: whether they were also seen flipped.
-        madds: multiply-adds of an image, in billions; None: not published.
-        pixel_accuracy: in per cent; None: not published.
-        flag_file: its settings, in the folder of the checkpoint's recipe.
+        miou: Mean intersection over union in percent, with the published digits.
+        split: Split of the evaluation, as flags name it.
+        output_stride: Output stride of the evaluation.
+        eval_scales: Scales of the images in the evaluation.
+        flipped: Flipped images were evaluated too.
+        madds: Billions of multiply-adds per image; None: not published.
+        pixel_accuracy: Pixel accuracy in percent; None: not published.
+        flag_file: File with the settings, in the folder of the checkpoint's recipe.
     """
 
     miou: str
@@ -39,25 +39,25 @@ class Result:
 
     @property
     def on_test(self) -> bool:
-        """Whether it was measured on a test set, whose labels only the benchmark's server has."""
+        """Return whether it was measured on a test set, whose labels are secret."""
         return self.split.startswith("test")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Checkpoint:
+class PublishedCheckpoint:
     """A published checkpoint.
 
     Attributes:
-        name: its official name.
-        model_variant: of its network.
-        depth_multiplier: of its network.
-        data: what it was trained on, in order.
-        url: of the archive.
-        size: of the archive, as published ("23MB"); "": not published.
-        recipe: folder in `recipes/` of the settings that belong to it.
-        results: the published ones. Without any it is a starting point for training.
-        num_bytes: exact size of the archive, where a second source knows it.
-        digest: of the archive, such as "sha256:...", where a second source knows it.
+        name: Official name.
+        model_variant: Model variant of its network.
+        depth_multiplier: Depth multiplier of its network.
+        data: The data sets it was trained on, in order.
+        url: URL of the archive.
+        size: Published size of the archive ("23MB"); "": not published.
+        recipe: Folder in `recipes/` with its settings.
+        results: Published results. A checkpoint without results is a starting point for training.
+        num_bytes: Exact size of the archive; None: unknown.
+        digest: Digest of the archive, such as "sha256:..."; None: unknown.
     """
 
     name: str
@@ -67,22 +67,22 @@ class Checkpoint:
     url: str
     size: str
     recipe: str
-    results: tuple[Result, ...] = ()
+    results: tuple[PublishedResult, ...] = ()
     num_bytes: int | None = None
     digest: str | None = None
 
     @property
     def backbone(self) -> str:
-        """The network's backbone in words."""
+        """Return the name of the backbone with its depth multiplier."""
         factor = "" if self.depth_multiplier == 1 else f" x{self.depth_multiplier:g}"
         return self.model_variant + factor
 
     @property
     def size_limits(self) -> tuple[int, int | None]:
-        """The least and the largest number of bytes that the archive can have; None: any.
+        """Return the least and the largest possible number of bytes of the archive; None: any.
 
-        A published size is rounded, in megabytes or mebibytes, and may be that of the unpacked
-        folder, which is hardly larger: a tenth more or less is let pass.
+        A published size is rounded, is in megabytes or mebibytes, and may be that of the unpacked
+        folder, which is hardly larger. So it may be off by a tenth.
         """
         if self.num_bytes is not None:
             return self.num_bytes, self.num_bytes
@@ -93,7 +93,7 @@ class Checkpoint:
 
 
 def _scales(first: float, last: float) -> tuple[float, ...]:
-    """Scales from the first to the last in steps of a quarter."""
+    """Return scales from the first to the last in steps of 0.25."""
     return tuple(first + 0.25 * index for index in range(round((last - first) / 0.25) + 1))
 
 
@@ -108,18 +108,18 @@ _COCO_CITYSCAPES = (*_COCO, "Cityscapes train_fine")
 _TRAINVAL = "VOC 2012 trainval"
 
 
-def _segmentation(name: str, archive: str, **fields) -> Checkpoint:
-    """A segmentation checkpoint; its recipe has its name."""
-    return Checkpoint(name=name, url=f"{_DEEPLAB}/{archive}.tar.gz", recipe=name, **fields)
+def _segmentation(name: str, archive: str, **fields) -> PublishedCheckpoint:
+    """Return a segmentation checkpoint, whose recipe has its name."""
+    return PublishedCheckpoint(name=name, url=f"{_DEEPLAB}/{archive}.tar.gz", recipe=name, **fields)
 
 
-def _start(name: str, archive: str, size: str, **fields) -> Checkpoint:
-    """A checkpoint to start from."""
+def _start(name: str, archive: str, size: str, **fields) -> PublishedCheckpoint:
+    """Return a checkpoint to start training from."""
     fields = {"recipe": name, "data": _IMAGENET, "url": f"{_DEEPLAB}/{archive}.tar.gz", **fields}
-    return Checkpoint(name=name, size=size, **fields)
+    return PublishedCheckpoint(name=name, size=size, **fields)
 
 
-CHECKPOINTS: tuple[Checkpoint, ...] = (
+CHECKPOINTS: tuple[PublishedCheckpoint, ...] = (
     # --- PASCAL VOC 2012 ---
     _segmentation(
         "mobilenetv2_dm05_coco_voc_trainaug",
@@ -128,7 +128,7 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
         depth_multiplier=0.5,
         data=_COCO_VOC,
         size="7.6MB",
-        results=(Result(miou="70.19", split="val", output_stride=16, madds="0.88"),),
+        results=(PublishedResult(miou="70.19", split="val", output_stride=16, madds="0.88"),),
     ),
     _segmentation(
         "mobilenetv2_dm05_coco_voc_trainaug_8bit",
@@ -137,7 +137,7 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
         depth_multiplier=0.5,
         data=_COCO_VOC,
         size="8.2MB",
-        results=(Result(miou="69.65", split="val", output_stride=16, madds="0.88"),),
+        results=(PublishedResult(miou="69.65", split="val", output_stride=16, madds="0.88"),),
     ),
     _segmentation(
         "mobilenetv2_dm05_coco_voc_trainval",
@@ -146,7 +146,7 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
         depth_multiplier=0.5,
         data=(*_COCO_VOC, _TRAINVAL),
         size="7.6MB",
-        results=(Result(miou="71.83", split="test", output_stride=8, madds="2.84"),),
+        results=(PublishedResult(miou="71.83", split="test", output_stride=8, madds="2.84"),),
     ),
     _segmentation(
         "mobilenetv2_coco_voc_trainaug",
@@ -159,8 +159,8 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
         digest="sha384:d3f2b27bb00c485ca45d68731f7198a23926cb865dd010fc444bcad9158e3341"
         "3cd60da2588a9be3ff1e8c9b4557362b",
         results=(
-            Result(miou="75.32", split="val", output_stride=16, madds="2.75"),
-            Result(
+            PublishedResult(miou="75.32", split="val", output_stride=16, madds="2.75"),
+            PublishedResult(
                 miou="77.33",
                 split="val",
                 output_stride=8,
@@ -177,7 +177,7 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
         model_variant="mobilenet_v2",
         data=_COCO_VOC,
         size="24MB",
-        results=(Result(miou="74.26", split="val", output_stride=16, madds="2.75"),),
+        results=(PublishedResult(miou="74.26", split="val", output_stride=16, madds="2.75"),),
     ),
     _segmentation(
         "mobilenetv2_coco_voc_trainval",
@@ -188,7 +188,7 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
         # Two projects that convert it to other formats name the same.
         digest="sha256:2b7fe43461c2d9d56b3ed6baed5547fc066361ba12ab84c8e85f0c31914c034f",
         results=(
-            Result(
+            PublishedResult(
                 miou="80.25",
                 split="test",
                 output_stride=8,
@@ -205,8 +205,8 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
         data=_COCO_VOC,
         size="439MB",
         results=(
-            Result(miou="82.20", split="val", output_stride=16, madds="54.17"),
-            Result(
+            PublishedResult(miou="82.20", split="val", output_stride=16, madds="54.17"),
+            PublishedResult(
                 miou="83.58",
                 split="val",
                 output_stride=8,
@@ -224,7 +224,7 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
         data=(*_COCO_VOC, _TRAINVAL),
         size="439MB",
         results=(
-            Result(
+            PublishedResult(
                 miou="87.80",
                 split="test",
                 output_stride=8,
@@ -242,8 +242,8 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
         data=_COCO_CITYSCAPES,
         size="23MB",
         results=(
-            Result(miou="70.71", split="val_fine", output_stride=16, madds="21.27"),
-            Result(
+            PublishedResult(miou="70.71", split="val_fine", output_stride=16, madds="21.27"),
+            PublishedResult(
                 miou="73.57",
                 split="val_fine",
                 output_stride=8,
@@ -260,7 +260,7 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
         model_variant="mobilenet_v3_large_seg",
         data=("Cityscapes train_fine",),
         size="17MB",
-        results=(Result(miou="72.41", split="val_fine", output_stride=32, madds="15.95"),),
+        results=(PublishedResult(miou="72.41", split="val_fine", output_stride=32, madds="15.95"),),
     ),
     _segmentation(
         "mobilenetv3_small_cityscapes_trainfine",
@@ -268,7 +268,7 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
         model_variant="mobilenet_v3_small_seg",
         data=("Cityscapes train_fine",),
         size="5MB",
-        results=(Result(miou="68.99", split="val_fine", output_stride=32, madds="4.63"),),
+        results=(PublishedResult(miou="68.99", split="val_fine", output_stride=32, madds="4.63"),),
     ),
     _segmentation(
         "xception65_cityscapes_trainfine",
@@ -277,8 +277,8 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
         data=(*_IMAGENET, "Cityscapes train_fine"),
         size="439MB",
         results=(
-            Result(miou="78.79", split="val_fine", output_stride=16, madds="418.64"),
-            Result(
+            PublishedResult(miou="78.79", split="val_fine", output_stride=16, madds="418.64"),
+            PublishedResult(
                 miou="80.42",
                 split="val_fine",
                 output_stride=8,
@@ -295,7 +295,9 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
         model_variant="xception_71",
         data=_COCO_CITYSCAPES,
         size="445MB",
-        results=(Result(miou="80.31", split="val_fine", output_stride=16, madds="502.07"),),
+        results=(
+            PublishedResult(miou="80.31", split="val_fine", output_stride=16, madds="502.07"),
+        ),
     ),
     _segmentation(
         "xception71_dpc_cityscapes_trainval",
@@ -304,7 +306,7 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
         data=(*_COCO, "Cityscapes trainval_fine and coarse"),
         size="446MB",
         results=(
-            Result(
+            PublishedResult(
                 miou="82.66",
                 split="test_fine",
                 output_stride=8,
@@ -320,8 +322,8 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
         data=(*_IMAGENET, "Cityscapes train_fine"),
         size="",
         results=(
-            Result(miou="70.6", split="val_fine", output_stride=32, madds="5.6"),
-            Result(
+            PublishedResult(miou="70.6", split="val_fine", output_stride=32, madds="5.6"),
+            PublishedResult(
                 miou="74.1",
                 split="val_fine",
                 output_stride=16,
@@ -338,8 +340,8 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
         data=(*_IMAGENET, "Cityscapes train_fine"),
         size="",
         results=(
-            Result(miou="70.0", split="val_fine", output_stride=32, madds="3.5"),
-            Result(
+            PublishedResult(miou="70.0", split="val_fine", output_stride=32, madds="3.5"),
+            PublishedResult(
                 miou="73.2",
                 split="val_fine",
                 output_stride=16,
@@ -355,7 +357,9 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
         model_variant="mobilenet_v2",
         data=(*_IMAGENET, "ADE20K train"),
         size="24.8MB",
-        results=(Result(miou="32.04", split="val", output_stride=16, pixel_accuracy="75.41"),),
+        results=(
+            PublishedResult(miou="32.04", split="val", output_stride=16, pixel_accuracy="75.41"),
+        ),
     ),
     _segmentation(
         "xception65_ade20k_train",
@@ -364,7 +368,7 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
         data=(*_IMAGENET, "ADE20K train"),
         size="439MB",
         results=(
-            Result(
+            PublishedResult(
                 miou="45.65",
                 split="val",
                 output_stride=8,
@@ -403,7 +407,7 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
         "477MB",
         model_variant="resnet_v1_101_beta",
     ),
-    Checkpoint(
+    PublishedCheckpoint(
         name="mobilenet_v2_1.0_224",
         model_variant="mobilenet_v2",
         data=_IMAGENET,
@@ -411,7 +415,7 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
         size="",
         recipe="mobilenetv2_coco_voc_trainaug",
     ),
-    Checkpoint(
+    PublishedCheckpoint(
         name="mobilenet_v2_0.5_224",
         model_variant="mobilenet_v2",
         depth_multiplier=0.5,
@@ -421,16 +425,16 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
         recipe="mobilenetv2_dm05_coco_voc_trainaug",
     ),
 )
-NAMES = tuple(checkpoint.name for checkpoint in CHECKPOINTS)
 
 
-def get(name: str) -> Checkpoint:
-    """The checkpoint of that name.
+def get(name: str) -> PublishedCheckpoint:
+    """Return the checkpoint of that name.
 
     Raises:
-        ValueError: there is none; the message lists those there are.
+        ValueError: There is no such checkpoint. The message lists the known names.
     """
     for checkpoint in CHECKPOINTS:
         if checkpoint.name == name:
             return checkpoint
-    raise ValueError(f"--download={name} is no published checkpoint; known are {', '.join(NAMES)}")
+    known = ", ".join(checkpoint.name for checkpoint in CHECKPOINTS)
+    raise ValueError(f"--download={name} is no published checkpoint; known are {known}")

@@ -12,14 +12,14 @@ _MODEL_ZOO = "official model zoo"
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """A published count.
+    """A published number of multiply-adds.
 
     Attributes:
-        options: of the network.
-        multiply_adds: in billions, as published, for one image of the network's crop size.
-        source: where it is published.
-        counts_operations: whether multiplications, additions and activations are counted one by
-            one; `g3doc/model_info.md` says what that makes of the count.
+        options: Options of the network.
+        multiply_adds: Billions for one image of the network's crop size, as published.
+        source: Where it is published.
+        counts_operations: Multiplications, additions and activations are counted one by one; see
+            `g3doc/model_info.md`.
     """
 
     options: common.ModelOptions
@@ -42,7 +42,7 @@ _DECODER = {"decoder_output_stride": (4,)}
 _FULL_CONVOLUTIONS = {"aspp_with_separable_conv": False, "decoder_use_separable_conv": False}
 _XCEPTION = {"model_variant": "xception_65"}
 _RESNET = {"model_variant": "resnet_v1_101_beta", **_FULL_CONVOLUTIONS}
-# What DeepLab v3's ResNet had; the others are without.
+# Only the ResNet of DeepLab v3 had multi-grid rates.
 _MULTI_GRID = {"multi_grid": (1, 2, 4)}
 _DENSE_PREDICTION_CELL = {
     "dense_prediction_cell_json": "dense_prediction_cell_branch5_top1_cityscapes.json"
@@ -105,17 +105,17 @@ PUBLISHED: tuple[Published, ...] = (
 
 
 def find(options: common.ModelOptions) -> Published | None:
-    """What is published for a network; None: nothing.
+    """Return what is published for a network; None if nothing is.
 
     Args:
-        options: of the network. Those that change nothing of its size may differ.
+        options: Options of the network. Those that do not change its size may differ.
     """
     key = _key(options)
     return next((each for each in PUBLISHED if _key(each.options) == key), None)
 
 
 def _key(options: common.ModelOptions) -> tuple[Any, ...]:
-    """The same for options of networks of the same size."""
+    """Return a key that is equal for networks of the same size."""
     path = options.dense_prediction_cell_json
     cell = dense_prediction_cell.read(path) if path else None
     pyramid = options.image_pyramid
