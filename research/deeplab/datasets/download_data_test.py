@@ -195,7 +195,7 @@ def test_a_download_that_fails_is_one_line_and_leaves_nothing(web, tmp_path):
     done = _run("download_and_convert_voc2012.sh", tmp_path, BASE_URL=web[1])
     assert done.returncode == 1
     url = f"{web[1]}/VOCtrainval_11-May-2012.tar"
-    assert done.stderr.splitlines()[-1].startswith(f"error: {url} cannot be fetched: HTTP 404")
+    assert done.stderr.splitlines()[-1].startswith(f"error: {url} cannot be downloaded: HTTP 404")
     assert not tiny.files(tmp_path / "pascal_voc_seg")
 
 

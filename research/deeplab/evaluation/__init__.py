@@ -1,1 +1,1 @@
-"""Segmentation and panoptic metrics."""
+"""Evaluation: predictions, pictures and metrics of semantic and panoptic segmentation."""

@@ -1,4 +1,4 @@
-"""What the panoptic metrics share: accumulation, means over categories, overlaps of segments."""
+"""Base of the panoptic metrics: accumulation, means over categories, overlaps of segments."""
 
 import abc
 import dataclasses
@@ -9,12 +9,12 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Segments:
-    """The segments of one image; a segment is the pixels of one category and instance.
+    """The segments of one image; a segment is all pixels of one category and instance.
 
     Attributes:
-        category: int64 [segments].
-        instance: int64 [segments].
-        area: pixels, int64 [segments].
+        category: Category of each segment, int64 [segments].
+        instance: Instance of each segment, int64 [segments].
+        area: Number of pixels of each segment, int64 [segments].
     """
 
     category: np.ndarray
@@ -24,14 +24,14 @@ class Segments:
 
 @dataclasses.dataclass(frozen=True)
 class Overlaps:
-    """The segments of a ground truth and a prediction, and the pixels that they share.
+    """Overlaps between the segments of a ground truth and a prediction.
 
     Attributes:
-        groundtruth: segments of the ground truth.
-        predicted: segments of the prediction.
-        groundtruth_index: for each pair of segments that share pixels, the index of the one.
-        predicted_index: and of the other.
-        area: pixels that they share, int64 [pairs].
+        groundtruth: Segments of the ground truth.
+        predicted: Segments of the prediction.
+        groundtruth_index: Index of the true segment of each overlapping pair, int64 [pairs].
+        predicted_index: Index of the predicted segment of each pair, int64 [pairs].
+        area: Number of pixels that each pair shares, int64 [pairs].
     """
 
     groundtruth: Segments
@@ -44,6 +44,14 @@ class Overlaps:
 class PanopticMetric(abc.ABC):
     """A metric over the categories of panoptic segmentations (official `base_metric.py`).
 
+    Args:
+        num_categories: Number of categories; they are 0 to num_categories - 1.
+        ignored_label: Category that is not evaluated; it may be above the others. In the ground
+            truth its instance 0 is void, and its other instances are crowds.
+
+    Raises:
+        ValueError: There is no category.
+
     Example:
         metric = PanopticQuality(num_categories=134, ignored_label=0)
         for groundtruth, predicted in images:
@@ -51,20 +59,10 @@ class PanopticMetric(abc.ABC):
         print(metric.result())
     """
 
-    # Names of the attributes, float64 [num_categories], that add up over images.
+    # Names of the attributes that are summed over images, float64 [num_categories].
     TOTALS: tuple[str, ...]
 
     def __init__(self, num_categories: int, ignored_label: int):
-        """Starts from nothing.
-
-        Args:
-            num_categories: number of categories; they are 0 to num_categories - 1.
-            ignored_label: category that is not evaluated. In the ground truth its instance 0 is
-                void, and its other instances are crowds. It may be above the others.
-
-        Raises:
-            ValueError: fewer than one category.
-        """
         if num_categories < 1:
             raise ValueError(f"num_categories is {num_categories}; it must be at least 1")
         self.num_categories = num_categories
@@ -73,26 +71,26 @@ class PanopticMetric(abc.ABC):
 
     @abc.abstractmethod
     def accumulate(self, overlaps: Overlaps, num_pixels: int) -> None:
-        """Adds an image of which the overlaps are known, and the number of its pixels."""
+        """Add an image, given its overlaps and its number of pixels."""
 
     @abc.abstractmethod
     def valid_categories(self) -> np.ndarray:
-        """Whether a category has a value: bool [num_categories]."""
+        """Return which categories have a value: bool [num_categories]."""
 
     @abc.abstractmethod
     def values_per_category(self) -> dict[str, np.ndarray]:
-        """The metric, first, and its factors, by their short names: float64 [num_categories].
+        """Return the metric, then its factors, by their short names: float64 [num_categories].
 
-        0 for a category that has no value.
+        A category without a value has 0.
         """
 
     def reset(self) -> None:
-        """Forgets everything."""
+        """Start from zero."""
         for name in self.TOTALS:
             setattr(self, name, np.zeros(self.num_categories))
 
     def merge(self, other: "PanopticMetric") -> None:
-        """Adds what another metric of the same kind has accumulated."""
+        """Add what another metric of the same kind has accumulated."""
         for name in self.TOTALS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
@@ -103,17 +101,17 @@ class PanopticMetric(abc.ABC):
         predicted_category: np.ndarray,
         predicted_instance: np.ndarray,
     ) -> None:
-        """Adds an image.
+        """Add an image.
 
         Args:
-            groundtruth_category: the category of each pixel, integers [height, width].
-            groundtruth_instance: its instance among those of the category, integers of that shape
-                from 0 on.
-            predicted_category: as predicted.
-            predicted_instance: as predicted.
+            groundtruth_category: True category of each pixel, integers [height, width].
+            groundtruth_instance: True instance within the category, integers [height, width] from
+                0 on.
+            predicted_category: Predicted category of each pixel.
+            predicted_instance: Predicted instance within the category.
 
         Raises:
-            ValueError: the sizes differ, or a category is out of bounds.
+            ValueError: The sizes differ, or a category is out of bounds.
         """
         arrays = (
             groundtruth_category,
@@ -138,25 +136,25 @@ class PanopticMetric(abc.ABC):
         self.accumulate(find_overlaps(*arrays), arrays[0].size)
 
     def result_per_category(self) -> np.ndarray:
-        """The metric of each category, float64 [num_categories]; 0 where it has no value."""
+        """Return the metric of each category, float64 [num_categories]; 0 without a value."""
         return next(iter(self.values_per_category().values()))
 
     def result(self) -> float:
-        """Mean over the categories that have a value; 0 if there is none."""
+        """Return the mean over the categories that have a value; 0 if none has."""
         valid = self.valid_categories()
         return float(self.result_per_category()[valid].mean()) if valid.any() else 0.0
 
     def detailed_results(
         self, is_thing: Sequence[bool] | np.ndarray | None = None
     ) -> dict[str, dict[str, float]]:
-        """Means over all categories and, where it is known which is which, things and stuff.
+        """Return means over all categories, and over those of things and stuff if they are known.
 
         Args:
-            is_thing: for each category, whether it is of things (countable) or of stuff.
+            is_thing: For each category, whether it is of things (countable) or of stuff.
 
         Returns:
-            For `All`, `Things` and `Stuff`: the metric and its factors by their short names, and
-            `n`, the number of categories that have a value.
+            For each of `All`, `Things` and `Stuff`: the metric and its factors by their short
+            names, and `n`, the number of categories that have a value.
         """
         valid = self.valid_categories()
         subsets = {"All": valid}
@@ -178,12 +176,12 @@ class PanopticMetric(abc.ABC):
         return segments.category != self.ignored_label
 
     def _per_category(self, category: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-        """Number, or sum of the weights, of the entries of each category."""
+        """Return the number of entries of each category, or the sum of their weights."""
         return np.bincount(category, weights, minlength=self.num_categories).astype(np.float64)
 
 
 def divide_or_zero(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """The quotient; 0 where the denominator is 0."""
+    """Return the quotient; 0 where the denominator is 0."""
     return np.divide(
         numerator, denominator, out=np.zeros_like(denominator, np.float64), where=denominator != 0
     )
@@ -195,13 +193,13 @@ def find_overlaps(
     predicted_category: np.ndarray,
     predicted_instance: np.ndarray,
 ) -> Overlaps:
-    """Finds the segments of an image, as it is and as predicted, and the pixels that they share.
+    """Find the true and the predicted segments of an image, and how they overlap.
 
     Args:
-        groundtruth_category: integers of any shape, from 0 on.
-        groundtruth_instance: integers of that shape, from 0 on.
-        predicted_category: as predicted.
-        predicted_instance: as predicted.
+        groundtruth_category: True category of each pixel, integers from 0 on, of any shape.
+        groundtruth_instance: True instance of each pixel, integers from 0 on.
+        predicted_category: Predicted category of each pixel.
+        predicted_instance: Predicted instance of each pixel.
     """
     groundtruth, groundtruth_of_pixel = _find_segments(groundtruth_category, groundtruth_instance)
     predicted, predicted_of_pixel = _find_segments(predicted_category, predicted_instance)
@@ -211,7 +209,7 @@ def find_overlaps(
 
 
 def _find_segments(category: np.ndarray, instance: np.ndarray) -> tuple[Segments, np.ndarray]:
-    """The segments, and for each pixel the index of its own."""
+    """Return the segments, and the index of each pixel's segment."""
     instances = int(instance.max(initial=0)) + 1
     identity = category.astype(np.int64).ravel() * instances + instance.ravel()
     identities, of_pixel, area = np.unique(identity, return_inverse=True, return_counts=True)

@@ -1,7 +1,7 @@
 """Evaluates panoptic segmentations in COCO format: panoptic quality or parsing covering.
 
-Annotations and predictions are each a JSON file (annotations with segments_info; categories with
-isthing) and a folder of PNG files, whose pixels hold the ids of segments as R + 256 G + 256^2 B.
+Ground truth and predictions are each a JSON file (annotations with segments_info; categories with
+isthing) and a folder of PNG files whose pixels hold the ids of segments as R + 256 G + 256^2 B.
 """
 
 import collections
@@ -24,12 +24,12 @@ from deeplab.evaluation import base_metric, panoptic_quality, parsing_covering
 from deeplab.utils import reports
 from deeplab.utils.progress import Progress
 
-# The id of the pixels that belong to no segment.
+# Id of the pixels that belong to no segment.
 _VOID = 0
 
 _UNUSED_FLAGS = {
-    "max_instances_per_category": "any number of instances is told apart",
-    "intersection_offset": "any number of segments is told apart",
+    "max_instances_per_category": "the number of instances is not limited",
+    "intersection_offset": "the number of segments is not limited",
 }
 
 
@@ -44,28 +44,28 @@ def eval_coco_format(
     normalize_by_image_size: bool = True,
     num_workers: int = 0,
 ) -> dict[str, dict[str, float]]:
-    """Evaluates predictions (official function of the same name).
+    """Evaluate panoptic predictions (official function of the same name).
 
     Args:
         gt_json_file: JSON file of the ground truth.
-        pred_json_file: JSON file of the predictions, one for each image of the ground truth.
-        gt_folder: folder of the PNG files of the ground truth. Default: the JSON file's name
+        pred_json_file: JSON file of the predictions, with one for each image of the ground truth.
+        gt_folder: Folder of the PNG files of the ground truth. Default: the name of the JSON file
             without `.json`.
-        pred_folder: folder of the PNG files of the predictions; the same default.
+        pred_folder: Folder of the PNG files of the predictions. Default: likewise.
         metric: `pq` or `pc`.
-        num_categories: number of categories; their ids are below it.
-        ignored_label: category that is not evaluated.
+        num_categories: Number of categories; all ids are below it.
+        ignored_label: Category that is not evaluated.
         normalize_by_image_size: `pc` weights segments by their share of the image.
-        num_workers: number of processes; 0 is this one alone, -1 one for each CPU. The result is
-            the same to the last digit.
+        num_workers: Number of processes; 0: no other process, -1: one per CPU. The result does not
+            depend on it.
 
     Returns:
         `detailed_results` of the metric: for `All`, `Things` and `Stuff` its value, factors and
         `n`.
 
     Raises:
-        ValueError: a file is not what it should be, or an argument is unknown.
-        OSError: a file cannot be read.
+        ValueError: A file has the wrong content, or an argument is unknown.
+        OSError: A file cannot be read.
     """
     if metric == "pq":
         total = panoptic_quality.PanopticQuality(num_categories, ignored_label)
@@ -76,7 +76,7 @@ def eval_coco_format(
     else:
         raise ValueError(f"metric is pq or pc, not {metric!r}")
     if num_workers < -1:
-        raise ValueError(f"--num_workers is {num_workers}; it is -1 (one for each CPU), 0 or more")
+        raise ValueError(f"--num_workers is {num_workers}; it must be -1 (one per CPU), 0 or more")
     truth, predictions = _read_json(gt_json_file), _read_json(pred_json_file)
     is_thing = _is_thing(truth, num_categories, gt_json_file)
     pairs = _match_annotations(truth, predictions, pred_json_file)
@@ -87,9 +87,9 @@ def eval_coco_format(
         pred_folder=pred_json_file.removesuffix(".json") if pred_folder is None else pred_folder,
     )
     workers = (os.cpu_count() or 1) if num_workers == -1 else num_workers
-    # Each image's numbers are added in the order of the images, whoever computed them.
+    # The numbers of the images are added in the order of the images, so the sum does not vary.
     if workers:
-        # A fresh process: a fork of one with threads (OpenCV has some) may hang.
+        # A forked process may hang, because OpenCV has threads.
         context = multiprocessing.get_context("spawn")
         with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
             _add(pool.map(compare, pairs, chunksize=8), total, len(pairs))
@@ -113,7 +113,7 @@ def _compare(
     gt_folder: str,
     pred_folder: str,
 ) -> base_metric.PanopticMetric:
-    """A metric of this one image."""
+    """Return the metric of one image."""
     metric = copy.deepcopy(metric)
     gt_path, pred_path = (
         os.path.join(folder, annotation["file_name"])
@@ -132,7 +132,7 @@ def _compare(
 def _read_segments(
     path: str, annotation: dict[str, Any], ignored_label: int, allow_crowds: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Category and instance of each pixel; void and crowds are of the ignored category."""
+    """Return category and instance of each pixel; void and crowds have the ignored category."""
     ids, id_of_pixel = np.unique(_read_ids(path), return_inverse=True)
     category = np.full(len(ids), ignored_label, np.int64)
     instance = np.zeros(len(ids), np.int64)
@@ -156,16 +156,16 @@ def _read_segments(
 
 
 def _read_ids(path: str) -> np.ndarray:
-    """The id of the segment of each pixel, int64 [height, width]."""
+    """Return the segment id of each pixel, int64 [height, width]."""
     if not os.path.exists(path):
-        raise FileNotFoundError(f"there is no file {path} (--gt_folder, --pred_folder)")
+        raise FileNotFoundError(f"there is no file {path} (check --gt_folder and --pred_folder)")
     image = cv2.imread(path, cv2.IMREAD_UNCHANGED)
     if image is None:
         raise ValueError(f"{path} is no image that OpenCV can read")
     if image.ndim != 3 or image.dtype != np.uint8:
         raise ValueError(
-            f"{path} is no panoptic PNG file: it has {image.dtype} {list(image.shape)}, not three"
-            " channels of 8 bits"
+            f"{path} is no panoptic PNG file: it has {image.dtype} {list(image.shape)} instead of"
+            " three channels of 8 bits"
         )
     blue, green, red = (image[..., channel].astype(np.int64) for channel in range(3))
     return red + 256 * green + 256**2 * blue
@@ -192,7 +192,7 @@ def _check_keys(path: str, kind: str, entry: dict[str, Any], keys: Iterable[str]
 
 
 def _is_thing(truth: dict[str, Any], num_categories: int, path: str) -> np.ndarray:
-    """Whether a category is of things: bool [num_categories]."""
+    """Return which categories are things: bool [num_categories]."""
     if "categories" not in truth:
         raise ValueError(f"{path} has no list of categories")
     is_thing = np.zeros(num_categories, bool)
@@ -209,7 +209,7 @@ def _is_thing(truth: dict[str, Any], num_categories: int, path: str) -> np.ndarr
 def _match_annotations(
     truth: dict[str, Any], predictions: dict[str, Any], path: str
 ) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """The annotation and the prediction of each image of the ground truth."""
+    """Return the annotation and the prediction of each image of the ground truth."""
     predicted = {annotation["image_id"]: annotation for annotation in predictions["annotations"]}
     images = [annotation["image_id"] for annotation in truth["annotations"]]
     if missing := [image for image in images if image not in predicted]:
@@ -221,7 +221,7 @@ def _match_annotations(
 
 
 def _format_results(results: dict[str, dict[str, float]], digits: int) -> str:
-    """A table of the results in per cent, rounded to these many digits as shares."""
+    """Return a table of the results in percent; `digits` counts the digits of the shares."""
     names = [name for name in results["All"] if name != "n"]
     rows = [
         (
@@ -235,7 +235,7 @@ def _format_results(results: dict[str, dict[str, float]], digits: int) -> str:
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines the script's flags."""
+    """Define the flags of this script."""
     string = functools.partial(flags.DEFINE_string, flag_values=flag_values)
     integer = functools.partial(flags.DEFINE_integer, flag_values=flag_values)
     string("gt_json_file", None, "JSON file of the ground truth, in COCO's panoptic format.")
@@ -243,12 +243,12 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     string(
         "gt_folder",
         None,
-        "Folder of the ground truth's PNG files. Default: --gt_json_file without .json.",
+        "Folder of the PNG files of the ground truth. Default: --gt_json_file without .json.",
     )
     string(
         "pred_folder",
         None,
-        "Folder of the predictions' PNG files. Default: --pred_json_file without .json.",
+        "Folder of the PNG files of the predictions. Default: --pred_json_file without .json.",
     )
     flags.DEFINE_enum(
         "metric",
@@ -257,22 +257,22 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "Panoptic quality or parsing covering.",
         flag_values=flag_values,
     )
-    integer("num_categories", 201, "Number of categories; their ids are below it.")
-    integer("ignored_label", 0, "Category that is not evaluated, and that of void pixels.")
-    integer("max_instances_per_category", 256, "No effect: any number is told apart.")
-    integer("intersection_offset", None, "No effect: any number of segments is told apart.")
+    integer("num_categories", 201, "Number of categories; all ids are below it.")
+    integer("ignored_label", 0, "Category that is not evaluated; void pixels have it.")
+    integer("max_instances_per_category", 256, "No effect: the number is not limited.")
+    integer("intersection_offset", None, "No effect: the number of segments is not limited.")
     flags.DEFINE_bool(
         "normalize_by_image_size",
         True,
-        "Parsing covering weights segments by their share of the image, not their pixels.",
+        "Parsing covering weights segments by their share of the image instead of their pixels.",
         flag_values=flag_values,
     )
-    integer("num_workers", 0, "Number of processes; 0: this one alone, -1: one for each CPU.")
-    integer("print_digits", 3, "Digits of the printed shares (3: per cent with one digit).")
+    integer("num_workers", 0, "Number of processes; 0: no other process, -1: one per CPU.")
+    integer("print_digits", 3, "Digits of the printed shares (3: percent with one digit).")
 
 
 def main(argv: Sequence[str]) -> None:
-    """Evaluates what the flags name and prints a table."""
+    """Evaluate and print a table."""
     del argv
     values = flags.FLAGS
     common.log_unused_flags(values, _UNUSED_FLAGS)
@@ -291,7 +291,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """The console command."""
+    """Run the script."""
     script.run(main, define_flags, required=("gt_json_file", "pred_json_file"))
 
 

@@ -1,4 +1,4 @@
-"""The mean intersection over union as a Keras metric, for `Model.fit`."""
+"""Mean intersection over union as a Keras metric for `Model.fit`."""
 
 from typing import Any
 
@@ -10,11 +10,16 @@ from deeplab.core import utils
 
 @keras.saving.register_keras_serializable(package="deeplab")
 class MeanIoU(keras.metrics.MeanIoU):
-    """Mean IoU of logits over every batch so far, as in the official `eval.py`.
+    """Mean IoU of logits over all batches (official `eval.py`).
 
-    A class that is predicted but in no label counts as 0, one that is neither does not count. A
-    label that is neither a class nor the ignore label is left out; `segmentation.
-    SegmentationMetrics` refuses it, and should be what results are reported from.
+    A class that is predicted but in no label counts as 0. A class that is neither predicted nor in
+    a label does not count. A label that is neither a class nor the ignore label is skipped; report
+    results from `segmentation.SegmentationMetrics`, which rejects it.
+
+    Args:
+        num_classes: Number of classes.
+        ignore_label: Label of the ignored pixels; None: there are none.
+        name: Name of the metric in logs.
 
     Example:
         model.compile(optimizer, loss, metrics=[MeanIoU(num_classes=21)])
@@ -26,14 +31,7 @@ class MeanIoU(keras.metrics.MeanIoU):
         ignore_label: int | None = 255,
         name: str = "mean_iou",
     ):
-        """Starts from nothing.
-
-        Args:
-            num_classes: number of classes.
-            ignore_label: label of the pixels that do not count; None: every pixel counts.
-            name: of the metric in logs.
-        """
-        # Counts in float32 would stop growing at 2**24 single pixels.
+        # In float32 a count stops growing at 2**24 pixels.
         super().__init__(
             num_classes,
             name=name,
@@ -46,12 +44,12 @@ class MeanIoU(keras.metrics.MeanIoU):
     def update_state(
         self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
     ) -> None:
-        """Adds a batch.
+        """Add a batch.
 
         Args:
-            y_true: labels, integers [B, H, W] or [B, H, W, 1].
-            y_pred: logits [B, h, w, classes]; upsampled to H x W as in the official prediction.
-            sample_weight: weight of each pixel, of the shape of `y_true`.
+            y_true: Labels, integers [B, H, W] or [B, H, W, 1].
+            y_pred: Logits [B, h, w, classes]. They are upsampled to [H, W] as in prediction.
+            sample_weight: Weight of each pixel, with the shape of `y_true`.
         """
         y_pred = tf.convert_to_tensor(y_pred)
         y_true = tf.convert_to_tensor(y_true)
@@ -61,7 +59,7 @@ class MeanIoU(keras.metrics.MeanIoU):
         super().update_state(y_true, y_pred, sample_weight)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the arguments of the constructor."""
         return {
             "num_classes": self.num_classes,
             "ignore_label": self.ignore_label,

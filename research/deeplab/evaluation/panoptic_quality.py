@@ -6,33 +6,33 @@ from deeplab.evaluation import base_metric
 
 
 class PanopticQuality(base_metric.PanopticMetric):
-    """Recognition times segmentation quality of the segments of each category.
+    """Segmentation quality times recognition quality, for each category.
 
-    A predicted and a true segment of one category match if their IoU is above 1/2, which is true
-    of one pair at most. PQ is the mean IoU of the matches (SQ) times their F1 score (RQ). Void
+    A predicted and a true segment of one category match if their IoU is above 1/2; each segment
+    has at most one match. PQ is the mean IoU of the matches (SQ) times their F1 score (RQ). Void
     pixels count in no union, and a prediction that lies mostly on void or crowds is no false
-    positive. Of the ignored category nothing is counted.
+    positive. The ignored category is not counted.
 
-    A crowd is ignored for predictions of every category, as in the official DeepLab code; the
-    COCO panoptic API does so for its own category alone.
+    A crowd is ignored for predictions of every category, as in the official DeepLab code. The COCO
+    panoptic API ignores it only for predictions of its own category.
 
     Attributes:
-        iou_per_class: sum of the IoU of the matches of each category, float64 [num_categories].
-        tp_per_class: matches, float64 [num_categories].
-        fn_per_class: true segments that are not matched.
-        fp_per_class: predicted segments that are not matched and not ignored.
+        iou_per_class: Sum of the IoU of all matches, float64 [num_categories].
+        tp_per_class: Number of matches.
+        fn_per_class: Number of true segments without a match.
+        fp_per_class: Number of predicted segments without a match that are not ignored.
     """
 
     TOTALS = ("iou_per_class", "tp_per_class", "fn_per_class", "fp_per_class")
 
     def accumulate(self, overlaps: base_metric.Overlaps, num_pixels: int) -> None:
-        """Adds an image of which the overlaps are known."""
+        """Add an image, given its overlaps."""
         truth, predicted = overlaps.groundtruth, overlaps.predicted
         truth_index, predicted_index = overlaps.groundtruth_index, overlaps.predicted_index
         evaluated = self._is_evaluated(truth)
 
         def covered_by(segments: np.ndarray) -> np.ndarray:
-            """Pixels of each prediction that lie on these segments of the ground truth."""
+            """Return how many pixels of each prediction lie on these true segments."""
             chosen = segments[truth_index]
             return np.bincount(
                 predicted_index[chosen], overlaps.area[chosen], minlength=len(predicted.area)
@@ -65,11 +65,11 @@ class PanopticQuality(base_metric.PanopticMetric):
         self.fp_per_class += self._per_category(predicted.category[spurious])
 
     def valid_categories(self) -> np.ndarray:
-        """Whether a category has segments, true or predicted: bool [num_categories]."""
+        """Return which categories have true or predicted segments: bool [num_categories]."""
         return self.tp_per_class + self.fn_per_class + self.fp_per_class > 0
 
     def values_per_category(self) -> dict[str, np.ndarray]:
-        """`pq`, `sq` and `rq`, float64 [num_categories]."""
+        """Return `pq`, `sq` and `rq`, float64 [num_categories]."""
         sq = base_metric.divide_or_zero(self.iou_per_class, self.tp_per_class)
         rq = base_metric.divide_or_zero(
             self.tp_per_class, self.tp_per_class + 0.5 * (self.fn_per_class + self.fp_per_class)

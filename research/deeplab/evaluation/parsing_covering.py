@@ -6,15 +6,20 @@ from deeplab.evaluation import base_metric
 
 
 class ParsingCovering(base_metric.PanopticMetric):
-    """How well the true segments are covered by predicted ones of their category.
+    """How well predicted segments cover the true segments of their category.
 
-    Each true segment takes the highest IoU that a predicted segment of its category has with it,
-    and counts by its area, so that large segments matter most. Pixels that are ignored in the
-    ground truth count nowhere.
+    Each true segment has the highest IoU of all predicted segments of its category. The mean over
+    the true segments is weighted by their areas, so large segments matter most. Pixels that the
+    ground truth ignores are not counted.
+
+    Args:
+        num_categories: Number of categories; they are 0 to num_categories - 1.
+        ignored_label: Category that is not evaluated.
+        normalize_by_image_size: Areas are shares of the image instead of pixels.
 
     Attributes:
-        weighted_iou_per_class: sum of area times highest IoU, float64 [num_categories].
-        gt_area_per_class: sum of the areas, float64 [num_categories].
+        weighted_iou_per_class: Sum of area times highest IoU, float64 [num_categories].
+        gt_area_per_class: Sum of the areas, float64 [num_categories].
     """
 
     TOTALS = ("weighted_iou_per_class", "gt_area_per_class")
@@ -22,18 +27,11 @@ class ParsingCovering(base_metric.PanopticMetric):
     def __init__(
         self, num_categories: int, ignored_label: int, normalize_by_image_size: bool = True
     ):
-        """Starts from nothing.
-
-        Args:
-            num_categories: number of categories; they are 0 to num_categories - 1.
-            ignored_label: category that is not evaluated.
-            normalize_by_image_size: areas are shares of the image, else pixels.
-        """
         super().__init__(num_categories, ignored_label)
         self.normalize_by_image_size = normalize_by_image_size
 
     def accumulate(self, overlaps: base_metric.Overlaps, num_pixels: int) -> None:
-        """Adds an image of which the overlaps are known, and the number of its pixels."""
+        """Add an image, given its overlaps and its number of pixels."""
         truth, predicted = overlaps.groundtruth, overlaps.predicted
         evaluated = self._is_evaluated(truth)
         counts = evaluated[overlaps.groundtruth_index]
@@ -54,10 +52,10 @@ class ParsingCovering(base_metric.PanopticMetric):
         self.gt_area_per_class += self._per_category(category, weight[evaluated])
 
     def valid_categories(self) -> np.ndarray:
-        """Whether a category has true segments: bool [num_categories]."""
+        """Return which categories have true segments: bool [num_categories]."""
         return self.gt_area_per_class > 0
 
     def values_per_category(self) -> dict[str, np.ndarray]:
-        """`pc`, float64 [num_categories]."""
+        """Return `pc`, float64 [num_categories]."""
         covering = base_metric.divide_or_zero(self.weighted_iou_per_class, self.gt_area_per_class)
         return {"pc": covering}

@@ -1,4 +1,4 @@
-"""The metrics of an evaluation as a table, remarks, JSON values and scalars."""
+"""Reports of an evaluation: a table, remarks, JSON values and TensorBoard scalars."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -11,14 +11,14 @@ from deeplab.utils import reports
 
 
 def segmentation_table(result: SegmentationResult, class_names: Sequence[str] | None = None) -> str:
-    """A table with a row for each class, and the numbers over all classes below it, in per cent.
+    """Return a table with a row per class, and below it the metrics over all classes, in percent.
 
     Args:
-        result: the metrics.
-        class_names: a name for each class; without them the table has the numbers alone.
+        result: The metrics.
+        class_names: A name for each class. Without names the table shows only numbers.
 
     Returns:
-        The text, without a line break at its end.
+        The text, without a final line break.
     """
     names = _names(result, class_names)
     total = max(int(result.label_pixels.sum()), 1)
@@ -48,15 +48,14 @@ def segmentation_table(result: SegmentationResult, class_names: Sequence[str] | 
 def segmentation_remarks(
     result: SegmentationResult, class_names: Sequence[str] | None = None
 ) -> list[str]:
-    """What a reader of the numbers should know, one sentence each.
+    """Return sentences that warn of wrong conclusions from the metrics.
+
+    They say that no pixel is counted, that only one class is predicted, or that classes which are
+    predicted but in no label lower the mean.
 
     Args:
-        result: the metrics.
-        class_names: a name for each class.
-
-    Returns:
-        None or some of: no pixel counts; one class alone is predicted; classes that are predicted
-        but in no label lower the mean.
+        result: The metrics.
+        class_names: A name for each class.
     """
     names = _names(result, class_names)
     labelled, predicted = result.label_pixels > 0, result.predicted_pixels > 0
@@ -94,11 +93,11 @@ def single_class_remark(
 def segmentation_facts(
     result: SegmentationResult, class_names: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """The metrics as plain values, for JSON. Shares are 0 to 1, NaN where there is none.
+    """Return the metrics as plain values for JSON. Shares are 0 to 1, or NaN.
 
     Args:
-        result: the metrics.
-        class_names: a name for each class.
+        result: The metrics.
+        class_names: A name for each class.
 
     Returns:
         `miou`, `pixel_accuracy`, `mean_class_accuracy`, `frequency_weighted_iou`, `classes` (a
@@ -129,26 +128,26 @@ def segmentation_facts(
 
 
 def metric_tag(eval_scales: Sequence[float], add_flipped_images: bool = False) -> str:
-    """The official name of the metric: `miou_1.0`, `miou_0.5_1.0_flipped`, ...
+    """Return the official name of the metric, such as `miou_1.0` or `miou_0.5_1.0_flipped`.
 
     Args:
-        eval_scales: scales at which images are seen.
-        add_flipped_images: whether also left-right flipped.
+        eval_scales: Scales of the images in the evaluation.
+        add_flipped_images: Images are evaluated flipped left to right, too.
     """
     scales = "".join(f"_{float(scale)}" for scale in eval_scales)
     return f"miou{scales}{'_flipped' if add_flipped_images else ''}"
 
 
 def segmentation_scalars(result: SegmentationResult, tag: str) -> dict[str, float]:
-    """The metrics under the official names.
+    """Return the metrics by their official names.
 
     Args:
-        result: the metrics.
-        tag: from `metric_tag`.
+        result: The metrics.
+        tag: Name of the metric; see `metric_tag`.
 
     Returns:
         `eval/<tag>_overall`, the mean IoU, and `eval/<tag>_class_<i>`, the IoU of each class (NaN
-        for a class that is in no label).
+        for a class in no label).
     """
     scalars = {f"eval/{tag}_overall": result.mean_iou}
     for index, iou in enumerate(result.class_iou):
@@ -172,7 +171,7 @@ def write_scalars(log_dir: str, scalars: Mapping[str, float], step: int) -> None
 
 
 def _names(result: SegmentationResult, class_names: Sequence[str] | None) -> list[str]:
-    """The number and, where it is known, the name of each class."""
+    """Return the number of each class, with its name if it has one."""
     count = len(result.confusion_matrix)
     if class_names and len(class_names) != count:
         raise ValueError(f"there are {len(class_names)} class names for {count} classes")

@@ -135,7 +135,7 @@ class TestBadInput:
         with pytest.raises(
             ValueError,
             match=r"image b: label -3, 128 \(3 pixels\) is no class \(0 to 4\) nor the ignore label"
-            " 255; mend the label, or num_classes and ignore_label",
+            " 255; correct the label, or num_classes and ignore_label",
         ):
             metrics.update(labels, predictions, ["a", "b", "c"])
         assert metrics.confusion_matrix.sum() == 0
@@ -156,8 +156,8 @@ class TestBadInput:
         ("labels", "predictions", "message"),
         [
             (np.zeros((2, 3), int), np.zeros((3, 2), int), r"\[2, 3\], predictions \[3, 2\]"),
-            (np.zeros((2, 2)), np.zeros((2, 2), int), "labels are integers, not float64"),
-            (np.zeros((2, 2), int), np.zeros((2, 2)), "predictions are integers, not float64"),
+            (np.zeros((2, 2)), np.zeros((2, 2), int), "labels must be integers, not float64"),
+            (np.zeros((2, 2), int), np.zeros((2, 2)), "predictions must be integers, not float64"),
         ],
     )
     def test_shapes_and_types(self, labels, predictions, message):

@@ -1,4 +1,4 @@
-"""Archives from the web: fetched, verified, unpacked into a folder that is whole or not there."""
+"""Downloads archives, verifies them and unpacks them into a folder, completely or not at all."""
 
 import gzip
 import hashlib
@@ -31,21 +31,23 @@ def install(
     size_limits: tuple[int, int | None] = (0, None),
     digest: str | None = None,
 ) -> None:
-    """Fetches a .tar.gz archive, verifies it and unpacks it into a folder.
+    """Download an archive, verify it and unpack it into a new folder.
 
-    Everything happens in a temporary folder beside it, which is renamed when all is well and
-    removed after an error.
+    This happens in a temporary folder, which is renamed at the end and removed after an error.
 
     Args:
-        url: of the archive.
-        folder: to make; it may not be there.
-        size_limits: least and largest number of bytes that the archive may have; None: any.
-        digest: of the archive, such as "sha256:..."; None: not known.
+        url: URL of the archive: .tar.gz, .tar or .zip.
+        folder: Path of the new folder, which must not exist.
+        size_limits: Least and largest number of bytes of the archive; None: any.
+        digest: Digest of the archive, such as "sha256:..."; None: unknown.
 
     Raises:
-        FileExistsError: the folder is there.
-        OSError: the archive cannot be fetched; the message has the URL.
-        ValueError: it is not the archive that is expected, or not one that is safe to unpack.
+        FileExistsError: The folder exists.
+        OSError: The archive cannot be downloaded; the message names the URL.
+        ValueError: It is not the expected archive, or it is not safe to unpack.
+
+    Example:
+        install("https://host/model.tar.gz", "checkpoints/model", digest="sha256:...")
     """
     folder = os.path.abspath(folder)
     if os.path.lexists(folder):
@@ -58,16 +60,16 @@ def install(
 
 
 def fetch(url: str, path: str, size_limits: tuple[int, int | None] = (0, None)) -> None:
-    """Downloads a file. A broken transfer is taken up where it broke, a few times.
+    """Download a file. Broken transfers are resumed a few times.
 
     Args:
-        url: of the file.
-        path: where to write it.
-        size_limits: least and largest number of bytes that it may have; None: any.
+        url: URL of the file.
+        path: Where to write it.
+        size_limits: Least and largest number of bytes of the file; None: any.
 
     Raises:
-        OSError: it cannot be had; the message has the URL and why.
-        ValueError: it has another size.
+        OSError: The file cannot be downloaded; the message says why, and names the URL.
+        ValueError: The file has another size.
     """
     transfer, problem = _Transfer(url, path, size_limits), ""
     for attempt in range(_ATTEMPTS):
@@ -86,15 +88,15 @@ def fetch(url: str, path: str, size_limits: tuple[int, int | None] = (0, None)) 
             problem = str(error.reason)
         except (ConnectionError, TimeoutError, http.client.HTTPException) as error:
             problem = str(error) or type(error).__name__
-    raise OSError(f"{url} cannot be fetched: {problem}")
+    raise OSError(f"{url} cannot be downloaded: {problem}")
 
 
 class _Transfer:
-    """A file on its way.
+    """A download that can be resumed.
 
     Attributes:
-        received: bytes that are here.
-        total: bytes that there are; None: the server does not say.
+        received: Number of bytes that have arrived.
+        total: Number of bytes of the file; None: the server does not tell.
     """
 
     def __init__(self, url: str, path: str, size_limits: tuple[int, int | None]):
@@ -103,11 +105,11 @@ class _Transfer:
         self.least, self.most = size_limits
         self.received = 0
         self.total: int | None = None
-        # What names the server's version of the file, for a transfer to be taken up.
+        # ETag of the server's version of the file, which a resumed transfer needs.
         self._version: str | None = None
 
     def run(self) -> bool:
-        """Fetches what is missing; returns whether the file is whole."""
+        """Download the missing part; return whether the file is complete."""
         request = urllib.request.Request(self.url)
         if self.received and self._version:
             request.add_header("Range", f"bytes={self.received}-")
@@ -122,7 +124,7 @@ class _Transfer:
                     self._check_size(self.received, least=0)
                     if time.monotonic() - said >= _PROGRESS_SECS:
                         said = time.monotonic()
-                        logging.info("fetched %s", self._progress())
+                        logging.info("downloaded %s", self._progress())
         if self.total is not None and self.received < self.total:
             return False
         self._check_size(self.received, self.least)
@@ -135,7 +137,7 @@ class _Transfer:
                 self.received = 0
                 raise http.client.HTTPException(f"the server sent another part, {span!r}")
             return
-        # From the start: the first answer, or the file has changed, or there are no parts.
+        # The whole file: it is the first answer, or the file has changed, or parts are not served.
         self.received = 0
         length = headers.get("Content-Length")
         self.total = int(length) if length else None
@@ -149,7 +151,7 @@ class _Transfer:
             return
         limits = f"{self.least}" if self.least == self.most else f"{self.least} to {self.most}"
         raise ValueError(
-            f"{self.url} has {size} bytes where {limits} are expected: it is not that file"
+            f"{self.url} has {size} bytes where {limits} are expected: it is not the expected file"
         )
 
     def _progress(self) -> str:
@@ -158,15 +160,15 @@ class _Transfer:
 
 
 def verify(path: str, digest: str, url: str) -> None:
-    """Compares a file with its digest.
+    """Compare a file with its digest.
 
     Args:
-        path: of the file.
-        url: where it comes from, for messages.
-        digest: name of a hash function, a colon and the hexadecimal digest.
+        path: Path of the file.
+        digest: Name of a hash function, a colon and the hexadecimal digest.
+        url: URL of the file, for messages.
 
     Raises:
-        ValueError: they differ.
+        ValueError: They differ.
     """
     algorithm, _, expected = digest.partition(":")
     with open(path, "rb") as file:
@@ -181,17 +183,17 @@ def unpack(archive: str, folder: str, name: str | None = None) -> None:
     """Unpack a .tar.gz, .tar or .zip archive of plain files and folders into a folder.
 
     Args:
-        archive: path of the archive.
-        folder: where to; made if it is not there.
-        name: its URL or file name, whose end tells its form, for messages. Default: that of the
-            path.
+        archive: Path of the archive.
+        folder: Where to unpack it; it is made if needed.
+        name: URL or file name of the archive, for its extension and messages. Default: that of
+            the path.
 
     Raises:
-        ValueError: the archive is damaged, or holds a link, a device, or a path that leaves the
-            folder. What was unpacked before it is left.
+        ValueError: The archive is damaged, or holds a link, a device, or a path that leaves the
+            folder. Members before the bad one are left in the folder.
     """
     if not hasattr(tarfile, "data_filter"):
-        raise OSError("this Python has no safe way to unpack archives; it takes 3.11.4 or later")
+        raise OSError("this Python cannot unpack archives safely: use 3.11.4 or later")
     os.makedirs(folder, exist_ok=True)
     name = name or os.path.basename(archive)
     try:
@@ -215,7 +217,7 @@ def unpack(archive: str, folder: str, name: str | None = None) -> None:
 def _unpack_tar_gz(archive: str, folder: str) -> None:
     with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
         tar.extractall(folder, filter=_plain_and_inside)
-        # The checksum is at the end, behind what the tar reader looks at.
+        # The checksum is at the end, which the tar reader does not read.
         while stream.read(_CHUNK):
             pass
 
@@ -228,16 +230,16 @@ def _unpack_zip(archive: str, folder: str) -> None:
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _UnsafeError(f"{member.filename} is a link or a device")
-            # Compares the checksum of each file, too.
+            # This compares checksums, too.
             members.extract(member, folder)
 
 
 class _UnsafeError(Exception):
-    """A member of an archive is refused."""
+    """Raised for a member of an archive that is not unpacked."""
 
 
 def _plain_and_inside(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
-    """Refuses all but files and folders inside; then what tarfile itself does for plain data."""
+    """Reject all but files and folders inside, then apply tarfile's own filter for data."""
     _check_inside(member.name)
     if not (member.isreg() or member.isdir()):
         raise _UnsafeError(f"{member.name} is a link or a device")

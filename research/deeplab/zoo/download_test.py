@@ -133,7 +133,7 @@ def test_what_is_there_is_left_alone(server, tmp_path):
     [
         ((len(_GOOD) + 1, len(_GOOD) + 1), f"has {len(_GOOD)} bytes where {len(_GOOD) + 1} are"),
         ((0, len(_GOOD) - 1), f"has {len(_GOOD)} bytes where 0 to {len(_GOOD) - 1} are"),
-        ((len(_GOOD) + 1, 2 * len(_GOOD)), "it is not that file"),
+        ((len(_GOOD) + 1, 2 * len(_GOOD)), "it is not the expected file"),
     ],
 )
 def test_another_size_is_refused_before_the_file_is_fetched(server, tmp_path, limits, message):
@@ -147,7 +147,7 @@ def test_another_size_is_refused_before_the_file_is_fetched(server, tmp_path, li
 @pytest.mark.parametrize("limits", [(0, len(_GOOD) - 1), (len(_GOOD) + 1, None)])
 def test_another_size_is_refused_where_the_server_does_not_say_it(server, tmp_path, limits):
     server.states_length = False
-    with pytest.raises(ValueError, match="it is not that file"):
+    with pytest.raises(ValueError, match="it is not the expected file"):
         download.install(server.url, tmp_path / "zoo", limits)
     assert not os.listdir(tmp_path)
 
@@ -238,7 +238,7 @@ def test_a_transfer_begins_again_when_the_file_has_changed(server, tmp_path):
 def test_a_transfer_that_never_ends_well_is_given_up(server, tmp_path):
     server.tag = None
     server.faults = [20] * 100
-    message = f"{server.url} cannot be fetched: .* after 20 of {len(_GOOD)} bytes"
+    message = f"{server.url} cannot be downloaded: .* after 20 of {len(_GOOD)} bytes"
     with pytest.raises(OSError, match=message):
         download.install(server.url, tmp_path / "zoo")
     assert not os.listdir(tmp_path)
@@ -254,7 +254,7 @@ def test_a_server_that_fails_is_asked_again(server, tmp_path):
 @pytest.mark.parametrize(("status", "requests"), [(404, 1), (403, 1), (503, 4)])
 def test_the_error_of_a_server_is_named(server, tmp_path, status, requests):
     server.faults = [status] * 10
-    with pytest.raises(OSError, match=f"^{server.url} cannot be fetched: HTTP {status} "):
+    with pytest.raises(OSError, match=f"^{server.url} cannot be downloaded: HTTP {status} "):
         download.install(server.url, tmp_path / "zoo")
     assert len(server.ranges) == requests
     assert not os.listdir(tmp_path)
@@ -263,6 +263,6 @@ def test_the_error_of_a_server_is_named(server, tmp_path, status, requests):
 def test_no_server_is_an_error_that_names_the_address(server, tmp_path):
     server.shutdown()
     server.server_close()
-    with pytest.raises(OSError, match=f"^{server.url} cannot be fetched: .*refused"):
+    with pytest.raises(OSError, match=f"^{server.url} cannot be downloaded: .*refused"):
         download.install(server.url, tmp_path / "zoo")
     assert not os.listdir(tmp_path)
