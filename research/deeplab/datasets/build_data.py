@@ -14,7 +14,8 @@ from absl import logging
 
 from deeplab.cli import converter_flags
 from deeplab.datasets import shards
-from deeplab.datasets.label_files import PNG_SIGNATURE, Label, LabelReader, decode
+from deeplab.datasets.image_formats import image_format
+from deeplab.datasets.label_files import Label, LabelReader, decode
 from deeplab.datasets.source_files import Source
 from deeplab.utils.progress import Progress
 
@@ -97,13 +98,6 @@ def _missing(path: str) -> str:
         if other.removeprefix(".") in converter_flags.IMAGE_FORMATS and extension != other:
             message += f" (--image_format={other.removeprefix('.')})"
     return message
-
-
-def image_format(data: bytes) -> str | None:
-    """Return `jpeg` or `png` from the content of a file; None for anything else."""
-    if data.startswith(b"\xff\xd8\xff"):
-        return "jpeg"
-    return "png" if data.startswith(PNG_SIGNATURE) else None
 
 
 def _lacks_end(data: bytes) -> bool:

@@ -16,6 +16,7 @@ from absl import flags
 
 from deeplab.datasets import build_data, descriptors, label_files
 from deeplab.datasets.conftest import describe, jpeg, png, read_records
+from deeplab.datasets.image_formats import image_format
 from deeplab.datasets.source_files import Source
 from deeplab.testing import golden
 
@@ -83,7 +84,7 @@ def test_an_image_may_have_no_label(tmp_path):
 def test_jpeg_and_png_of_any_kind_are_stored_as_they_are(tmp_path, data, expected):
     sample = build_data.read_sample(_source(tmp_path, data, _label(20, 30)), _READER)
     assert sample.image == data
-    assert build_data.image_format(sample.image) == expected
+    assert image_format(sample.image) == expected
     assert _as_trained(sample.image).shape == (20, 30, 3)
 
 
@@ -93,7 +94,7 @@ def test_other_formats_are_stored_as_png(tmp_path, extension):
     parameters = [cv2.IMWRITE_WEBP_QUALITY, 101] if extension == ".webp" else []
     data = cv2.imencode(extension, pixels, parameters)[1].tobytes()
     sample = build_data.read_sample(_source(tmp_path, data, _label(20, 30)), _READER)
-    assert build_data.image_format(sample.image) == "png"
+    assert image_format(sample.image) == "png"
     np.testing.assert_array_equal(_as_trained(sample.image), pixels[..., ::-1])
 
 

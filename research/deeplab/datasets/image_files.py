@@ -9,11 +9,10 @@ import tensorflow as tf
 
 from deeplab import input_preprocess
 from deeplab.core import preprocess_utils
+from deeplab.datasets.image_formats import image_format
 
 # What a folder is searched for; a file that is named may have any name.
 _EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-# How the files begin that records may hold, too.
-_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 
 
 def find(images: str) -> list[str]:
@@ -101,7 +100,7 @@ def read(path: str) -> np.ndarray:
     with tf.io.gfile.GFile(path, "rb") as file:
         data = file.read()
     pixels = np.frombuffer(data, np.uint8)
-    if data.startswith((_JPEG, _PNG)) and not _is_turned(pixels):
+    if image_format(data) and not _is_turned(pixels):
         # As images in records are read, to the last digit.
         try:
             return tf.io.decode_jpeg(data, channels=3).numpy()

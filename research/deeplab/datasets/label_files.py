@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from deeplab.datasets.descriptors import MAX_LABEL, DatasetDescriptor
+from deeplab.datasets.image_formats import PNG_SIGNATURE, image_format
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GRAY, _RGB, _PALETTE, _GRAY_ALPHA, _RGBA = 0, 2, 3, 4, 6
 # How many wrong values an error message lists.
 _LISTED = 8
@@ -37,7 +37,7 @@ def read_indices(data: bytes) -> np.ndarray:
 
 def _read_indices(data: bytes) -> tuple[np.ndarray, bytes | None]:
     """Return the result of `read_indices`, and an 8-bit grayscale file of it if one is at hand."""
-    if not data.startswith(PNG_SIGNATURE):
+    if image_format(data) != "png":
         raise ValueError("is not a PNG file")
     bit_depth, color_type = struct.unpack_from(">BB", data, 24) if len(data) > 25 else (0, _GRAY)
     if color_type == _PALETTE:

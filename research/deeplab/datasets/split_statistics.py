@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from deeplab.datasets import build_data, label_files, record_files, shards
+from deeplab.datasets import label_files, record_files, shards
 from deeplab.datasets.descriptors import DatasetDescriptor
+from deeplab.datasets.image_formats import image_format
 from deeplab.utils import reports
 from deeplab.utils.progress import Progress
 
@@ -108,7 +109,7 @@ def _check_image(data: bytes, name: str) -> tuple[int, int]:
     """Return the height and the width of an image; reject one that cannot be decoded."""
     if not data:
         raise ValueError(f"({name or 'no name'}) has no image (feature image/encoded)")
-    if build_data.image_format(data) is None:
+    if image_format(data) is None:
         raise ValueError(f"({name}) has an image that is neither JPEG nor PNG")
     pixels = label_files.decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
