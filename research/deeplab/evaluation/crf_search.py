@@ -71,7 +71,8 @@ class CrfSearch:
                 try:
                     dataclasses.replace(predictor.crf, **{name: value})
                 except ValueError as error:
-                    raise ValueError(f"--crf_search_{error}") from None
+                    message = str(error).replace("--crf_", "--crf_search_", 1)
+                    raise ValueError(message) from None
 
     def run(self) -> "CrfSearchResult":
         """Searches.

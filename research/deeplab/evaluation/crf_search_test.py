@@ -130,7 +130,10 @@ def test_the_script_prints_and_writes_what_was_tried(trained, records, tmp_path,
             ["--crf", "--crf_search", "--crf_bi_w=3"],
             "give --crf_search_bi_w in place of --crf_bi_w",
         ),
-        (["--crf", "--crf_search", "--crf_compatibility=x"], "no use for --crf_compatibility"),
+        (
+            ["--crf", "--crf_search", "--crf_compatibility=x"],
+            "--crf_search cannot use --crf_compatibility",
+        ),
         (
             ["--crf", "--crf_search", "--crf_search_bi_w=a"],
             "--crf_search_bi_w is a; it must be num",
