@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Sets up and runs the tests. --slow runs all of them; other arguments go to pytest as they are.
+# Installs the package into .venv and runs the tests. --slow runs all of them; other arguments are
+# those of pytest.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . tools/environment.sh
 
-# Each process takes whole files, whose tests share networks.
+# Each process takes whole files, because the tests of a file share networks.
 exec python -m pytest --numprocesses=auto --dist=loadfile "$@"

@@ -1,5 +1,5 @@
-# Sourced by run_demo.sh and run_tests.sh: makes .venv, installs the package in it, activates it.
-# Done again only when setup.py changed.
+# Sourced by run_demo.sh and run_tests.sh: makes .venv, installs the package in it and activates it.
+# It is made again only when setup.py has changed, or an installation did not end.
 
 fail() {
   echo "error: $*" >&2
@@ -23,7 +23,7 @@ make_environment() {
   python=$(find_python)
   rm -rf .venv
   if ! "$python" -m venv .venv >/dev/null 2>&1; then
-    # Debian and Ubuntu keep a part of the standard library in a package of its own.
+    # Debian and Ubuntu have a part of the standard library in a package of its own.
     local package
     package="python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv"
     [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null ||

@@ -187,3 +187,27 @@ def test_the_wheel_finds_its_recipes(tree, tmp_path):
     done = _run(tree, tmp_path, "-c", command)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == sorted(map(str, (tree / "deeplab/recipes").iterdir()))
+
+
+@pytest.mark.slow
+def test_the_demo_runs_from_the_wheel(tree, tmp_path):
+    """With its recipes, in a folder of its own; two steps of training."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, (_, start) in _commands(tree).items():
+        (programs / name).write_text(f"#!{sys.executable}\n{start}\n")
+        (programs / name).chmod(0o755)
+    path = os.pathsep.join([str(programs), os.environ["PATH"]])
+    steps = "--training_number_of_steps=2"
+    done = subprocess.run(
+        [_ROOT / "tools/demo.sh", tree / "deeplab/recipes/sample", steps],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path, "PYTHONPATH": str(tree)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    demo = tmp_path / "demo"
+    assert (demo / "eval/eval.json").is_file()
+    assert list((demo / "vis/segmentation_results").glob("*_panel.png"))
+    assert list((demo / "predictions").glob("*_panel.png"))
