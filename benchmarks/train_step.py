@@ -72,6 +72,7 @@ def _step(form: str, values: dict[str, Any]) -> Callable[[], None]:
 
     from deeplab import common, model
     from deeplab.core.options import TrainOptions
+    from deeplab.training.state import begin_run
     from deeplab.training.step import TrainStep
 
     for gpu in tf.config.list_physical_devices("GPU"):
@@ -95,7 +96,7 @@ def _step(form: str, values: dict[str, Any]) -> Callable[[], None]:
     images, labels = tf.constant(images), tf.constant(labels)
     if form != "keras":
         options = TrainOptions(train_batch_size=shape[0], **options)
-        step = TrainStep(net, options, _IGNORE_LABEL)
+        step = TrainStep(begin_run(net, options), options, _IGNORE_LABEL)
         return lambda: float(step(images, labels)["total_loss"])
     inputs = keras.Input((size, size, 3))
     logits = keras.layers.Resizing(size, size)(net(inputs))

@@ -13,10 +13,7 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
         "deeplab.train",
-        "deeplab.datasets.first_records",
-        "deeplab.training.evaluation",
-        "deeplab.evaluation.predictor",
-        "deeplab.training.trainer",
+        "deeplab.training.run",
     ]
 )
 

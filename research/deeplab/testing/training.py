@@ -15,7 +15,7 @@ OPTIONS = common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8, num_cl
 
 
 def new(options: common.ModelOptions = OPTIONS, **changes) -> trainer.Trainer:
-    """A trainer of a shallow network with random weights that are the same every time.
+    """The begun trainer of a shallow network with random weights that are the same every time.
 
     Args:
         options: the network's.
@@ -25,7 +25,9 @@ def new(options: common.ModelOptions = OPTIONS, **changes) -> trainer.Trainer:
     with tiny.shallow():
         net = model.DeepLab(options)
     values = {"training_number_of_steps": 6, "train_batch_size": 2, "base_learning_rate": 0.01}
-    return trainer.Trainer(net, trainer.TrainOptions(**{**values, **changes}), IGNORE_LABEL)
+    run = trainer.Trainer(net, trainer.TrainOptions(**{**values, **changes}), IGNORE_LABEL)
+    run.begin()
+    return run
 
 
 def batches(first: int, last: int) -> Iterator[dict[str, tf.Tensor]]:

@@ -3,17 +3,14 @@
 import json
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import tensorflow as tf
 from absl import logging
 
 from deeplab.evaluation.evaluator import NEWEST_RESULT, Evaluator
 from deeplab.training import guards
+from deeplab.training.state import TrainState
 from deeplab.utils import checkpoint, checkpoint_integrity, reports
-
-if TYPE_CHECKING:
-    from deeplab.training.trainer import Trainer
 
 # Folders within that of the run.
 LOGS = "eval"
@@ -62,11 +59,14 @@ class TrainingEvaluation:
         result = os.path.join(logdir, LOGS, f"eval-{step}.json")
         return self.is_due(step, last) and not tf.io.gfile.exists(result)
 
-    def run(self, trainer: "Trainer", path: str, should_stop: Callable[[], bool]) -> None:
+    def run(
+        self, state: TrainState, logdir: str, path: str, should_stop: Callable[[], bool]
+    ) -> None:
         """Evaluates, reports, and keeps the network if it is the best so far.
 
         Args:
-            trainer: whose network it is.
+            state: the state of the run.
+            logdir: folder of the run.
             path: the checkpoint with the same values.
             should_stop: asked before each batch; if it says so, nothing is reported.
 
@@ -76,14 +76,14 @@ class TrainingEvaluation:
         result = self._evaluator.evaluate(should_stop)
         if result is None:
             return
-        step, logdir = trainer.step, trainer.logdir
+        step = state.step
         best = os.path.join(logdir, BEST)
         with guards.going_on(f"the evaluation of step {step} could not be written"):
             before = _best_miou(best)
             if before is None or result.mean_iou > before:
                 checkpoint_integrity.remove_leftovers(best)
                 # The result last: a kill in between makes it the best once more.
-                trainer.save(best, max_to_keep=1)
+                state.save(best, max_to_keep=1)
                 facts = self._evaluator.facts(result, path, step)
                 reports.write_json(os.path.join(best, NEWEST_RESULT), facts)
                 logging.info("step %d is the best so far: it is kept in %s", step, best)

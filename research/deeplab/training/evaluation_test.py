@@ -34,8 +34,8 @@ class _Evaluator:
         )
 
 
-class _Trainer:
-    """Has one variable, which holds the step."""
+class _State:
+    """The state of a run. It has one variable, which holds the step."""
 
     def __init__(self, logdir: pathlib.Path):
         self.logdir = str(logdir)
@@ -50,8 +50,8 @@ class _Trainer:
 
 
 @pytest.fixture
-def trained(tmp_path) -> _Trainer:
-    return _Trainer(tmp_path)
+def trained(tmp_path) -> _State:
+    return _State(tmp_path)
 
 
 def _go(trained, steps_to_right, stop=False):
@@ -61,7 +61,7 @@ def _go(trained, steps_to_right, stop=False):
         evaluator = _Evaluator()
         evaluator.right = right
         evaluation = TrainingEvaluation(evaluator, every=10)
-        evaluation.run(trained, f"model.ckpt-{step}", lambda: stop)
+        evaluation.run(trained, trained.logdir, f"model.ckpt-{step}", lambda: stop)
 
 
 def _best(trained) -> int:

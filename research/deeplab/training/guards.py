@@ -8,12 +8,88 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from deeplab.utils import checkpoint, error_text
+from deeplab.core import layers
+from deeplab.core.options import TrainOptions
+from deeplab.training.step import TrainStep
+from deeplab.utils import checkpoint, distribution, error_text
 
 # What helps most often against numbers that are not finite.
 REMEDY = "a smaller --base_learning_rate or a --slow_start_step may help"
 # Batch statistics of fewer images are too noisy (the official flag's own advice).
 _FEWEST_IMAGES = 12
+
+
+class StepGuard:
+    """Stops a run at the first step whose numbers are not finite, and names its images.
+
+    Example:
+        guard = StepGuard(train_step, "train_log")
+        with guard.of_batch(batch, step, rate):
+            losses = train_step(batch["image"], batch["label"])
+            guard.check_finite(losses)
+
+    Args:
+        train_step: makes the steps.
+        logdir: folder of the checkpoints.
+    """
+
+    def __init__(self, train_step: TrainStep, logdir: str):
+        self._train_step = train_step
+        self._logdir = logdir
+        self._step, self._rate = 0, 0.0
+        self._names: list[str] = []
+        self._previous_names: list[str] = []
+
+    @contextlib.contextmanager
+    def of_batch(self, batch: Mapping[str, tf.Tensor], step: int, rate: float) -> Iterator[None]:
+        """Inside, errors of a step say whether the batch has a label that is no class.
+
+        Args:
+            batch: the batch of the step.
+            step: number of the step.
+            rate: its learning rate.
+
+        Raises:
+            ValueError: a label is neither a class nor the ignore label.
+        """
+        self._step, self._rate = step, rate
+        self._previous_names = self._names
+        self._names = [
+            name.decode(errors="replace") for name in self._local(batch["image_name"]).numpy()
+        ]
+        try:
+            yield
+        except (tf.errors.InvalidArgumentError, FloatingPointError):
+            # Some devices refuse a label that is no class, others make a NaN of it.
+            check_labels(
+                self._local(batch["label"]).numpy(),
+                self._names,
+                num_classes=self._train_step.state.net.options.num_classes,
+                ignore_label=self._train_step.ignore_label,
+            )
+            raise
+
+    def check_finite(self, values: Mapping[str, tf.Tensor]) -> None:
+        """Raise `FloatingPointError` if a loss of the batch is not finite; see the function.
+
+        Args:
+            values: what the step returned.
+        """
+        check_finite(
+            values,
+            step=self._step,
+            rate=self._rate,
+            image_names=self._names,
+            previous_names=self._previous_names,
+            logdir=self._logdir,
+        )
+
+    def describe_batch(self) -> str:
+        """Return the learning rate and the images of the newest batch, for messages."""
+        return f"learning rate {self._rate:g}, images {', '.join(self._names)}"
+
+    def _local(self, values: tf.Tensor) -> tf.Tensor:
+        return distribution.local(self._train_step.strategy, values)
 
 
 def check_finite(
@@ -83,6 +159,23 @@ def check_labels(
                 f" classes and not the ignore label {ignore_label}: is --dataset right?"
                 " (deeplab.datasets.check_data finds all such images)"
             )
+
+
+def warn_of_options(train_step: TrainStep, options: TrainOptions) -> None:
+    """Warn of options that make for bad results.
+
+    Args:
+        train_step: makes the steps.
+        options: how to train.
+    """
+    net = train_step.state.net
+    batch_norms = [layer for layer in layers.sublayers(net) if isinstance(layer, layers.BatchNorm)]
+    if batch_norms and options.fine_tune_batch_norm:
+        warn_of_few_images(train_step.parts.statistics_images)
+    elif batch_norms and not any(np.any(layer.moving_mean.numpy()) for layer in batch_norms):
+        warn_of_no_statistics()
+    if net.options.crop_size:
+        warn_of_crop_size(net.options.crop_size, net.options.output_stride)
 
 
 def warn_of_few_images(images: int) -> None:

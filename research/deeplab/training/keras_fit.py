@@ -11,6 +11,7 @@ import tensorflow as tf
 from deeplab import model
 from deeplab.core.options import TrainOptions
 from deeplab.training import losses
+from deeplab.training.state import begin_run
 from deeplab.training.step import TrainStep
 
 
@@ -54,14 +55,13 @@ class TrainableDeepLab(model.DeepLab):
         if kwargs.setdefault("jit_compile", False):
             raise ValueError("set TrainOptions(jit_compile=True) instead of compile's jit_compile")
         with self.distribute_strategy.scope():
-            self._step = TrainStep(self, train_options, ignore_label, observe=self._observe)
+            state = begin_run(self, train_options)
+            self._step = TrainStep(state, train_options, ignore_label, observe=self._observe)
         # What `evaluate` measures; `fit` has the step's own.
         loss = losses.SegmentationLoss(
             ignore_label, train_options.label_weights or 1.0, train_options.upsample_logits
         )
-        super().compile(
-            self._step.optimizer, loss, metrics=metrics, auto_scale_loss=False, **kwargs
-        )
+        super().compile(state.optimizer, loss, metrics=metrics, auto_scale_loss=False, **kwargs)
         self._compile_arguments = keras.saving.serialize_keras_object(
             {
                 "train_options": dataclasses.asdict(train_options),
@@ -105,7 +105,7 @@ class TrainableDeepLab(model.DeepLab):
             variable.assign(store[f"step_{index}"])
 
     def _step_state(self) -> list[keras.Variable]:
-        return list(self._step.own_state().values()) if self.compiled else []
+        return list(self._step.state.own_variables().values()) if self.compiled else []
 
     def get_compile_config(self) -> dict[str, Any]:
         """The arguments of `compile`, for `.keras` files."""

@@ -230,11 +230,11 @@ def test_a_file_keeps_the_state_that_is_not_the_optimizers(tmp_path, network, tr
     options = dataclasses.replace(_NETWORK, image_pyramid=None, **network)
     net = keras_fit.TrainableDeepLab(options, dtype=dtype)
     net.compile(dataclasses.replace(_TRAINING, **training), _IGNORE_LABEL)
-    state = net._step.own_state()
+    state = net._step.state.own_variables()
     for number, variable in enumerate(state.values(), start=1):
         variable.assign(tf.fill(variable.shape, tf.cast(number, variable.dtype)))
     net.save(tmp_path / "net.keras")
-    loaded = keras.models.load_model(tmp_path / "net.keras")._step.own_state()
+    loaded = keras.models.load_model(tmp_path / "net.keras")._step.state.own_variables()
     assert len(state) > 0
     assert {name: float(each) for name, each in loaded.items()} == {
         name: float(number) for number, name in enumerate(state, start=1)

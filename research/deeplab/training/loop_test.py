@@ -14,6 +14,7 @@ import tensorflow as tf
 from deeplab import common, model
 from deeplab.testing import tiny
 from deeplab.training import trainer
+from deeplab.training.state import TrainState
 from deeplab.utils import checkpoint
 
 _IGNORE_LABEL = 255
@@ -32,6 +33,7 @@ def compiled() -> tuple[trainer.Trainer, dict[str, np.ndarray]]:
         training_number_of_steps=_LAST, train_batch_size=2, base_learning_rate=0.01
     )
     run = trainer.Trainer(net, options, _IGNORE_LABEL)
+    run.begin()
     return run, {name: variable.numpy() for name, variable in run.variables().items()}
 
 
@@ -140,14 +142,14 @@ def test_weights_that_were_not_finite_before_name_the_step_before(run, tmp_path)
 
 def test_a_save_of_weights_that_are_not_finite_names_the_images(run, tmp_path, monkeypatch):
     """The loss of the step was finite still, its update was not."""
-    save = run.save
+    save = TrainState.save
 
-    def spoil_and_save():
-        if run.step == 3:
-            run.variables()["logits/semantic/biases"].assign([np.nan] * 3)
-        return save()
+    def spoil_and_save(state, folder):
+        if state.step == 3:
+            state.variables()["logits/semantic/biases"].assign([np.nan] * 3)
+        return save(state, folder)
 
-    monkeypatch.setattr(run, "save", spoil_and_save)
+    monkeypatch.setattr(TrainState, "save", spoil_and_save)
     with pytest.raises(
         FloatingPointError,
         match=r"biases is not finite after step 3; .*-2; learning rate 0.0\d+, images image3a,",
@@ -225,11 +227,12 @@ class _Evaluation:
     def is_missing(self, step, last, logdir):
         return self.is_due(step, last) and not any(step == done for done, _ in self.done)
 
-    def run(self, trainer, path, should_stop):
-        if trainer.step == self.stop_at:
+    def run(self, state, logdir, path, should_stop):
+        if state.step == self.stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
         if not should_stop():
-            self.done.append((trainer.step, os.path.basename(path)))
+            assert os.path.dirname(path) == logdir
+            self.done.append((state.step, os.path.basename(path)))
 
 
 def test_evaluations_come_in_time_and_after_a_save(run):

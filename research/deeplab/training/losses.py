@@ -56,19 +56,17 @@ def softmax_cross_entropy(
     if not 0 <= top_k_percent_pixels <= 1:
         raise ValueError(f"top_k_percent_pixels must be in 0..1, not {top_k_percent_pixels}")
     logits = tf.cast(logits, tf.float32)
-    # Nearest resizing has no integer kernel on every device; float32 holds every label exactly.
-    labels = tf.cast(labels, tf.float32)
+    labels = tf.convert_to_tensor(labels)
     if labels.shape.rank == 3:
         labels = labels[..., tf.newaxis]
+    labels = _resized(labels, None if upsample_logits else utils.size(logits))
     if upsample_logits:
         logits = utils.resize_bilinear(logits, utils.size(labels))
-    else:
-        labels = utils.resize_nearest(labels, utils.size(logits))
     labels = tf.cast(tf.reshape(labels, [-1]), tf.int32)
     classes = logits.shape[-1]
     logits = tf.reshape(logits, [-1, classes])
 
-    kept = labels != ignore_label
+    kept = _is_labeled(labels, ignore_label)
     labels = tf.where(kept, labels, 0)
     weights = tf.cast(kept, tf.float32)
     if isinstance(label_weights, Sequence):
@@ -85,11 +83,42 @@ def softmax_cross_entropy(
     losses = weights * tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
 
     if top_k_percent_pixels == 1.0:
-        count = tf.math.count_nonzero(kept, dtype=tf.float32)
+        count = _count(kept)
     else:
         losses = _hardest(losses, top_k_percent_pixels, hard_example_mining_step, step)
-        count = tf.math.count_nonzero(losses, dtype=tf.float32)
+        count = _count(losses)
     return tf.math.divide_no_nan(tf.reduce_sum(losses), normalizer(count))
+
+
+def count_labeled(
+    labels: tf.Tensor, ignore_label: int, size: Sequence[Any] | None = None
+) -> tf.Tensor:
+    """Return how many pixels count in the loss, a float32 scalar; hard example mining aside.
+
+    Args:
+        labels: integers [batch, height, width, 1].
+        ignore_label: label of the pixels that do not count.
+        size: (height, width) that the labels are resized to (`upsample_logits` off); None: they
+            are not.
+    """
+    return _count(_is_labeled(_resized(labels, size), ignore_label))
+
+
+def _resized(labels: tf.Tensor, size: Sequence[Any] | None) -> tf.Tensor:
+    """Return the labels as floats, resized to the nearest if there is a size."""
+    # Nearest resizing has no integer kernel on every device; float32 holds every label exactly.
+    labels = tf.cast(labels, tf.float32)
+    return labels if size is None else utils.resize_nearest(labels, size)
+
+
+def _is_labeled(labels: tf.Tensor, ignore_label: int) -> tf.Tensor:
+    """Return which pixels count in the loss: booleans of the shape of the labels."""
+    return labels != ignore_label
+
+
+def _count(pixels: tf.Tensor) -> tf.Tensor:
+    """Return how many pixels are not zero or false, a float32 scalar."""
+    return tf.math.count_nonzero(pixels, dtype=tf.float32)
 
 
 def _hardest(losses: tf.Tensor, share: float, mining_step: int, step: tf.Tensor | int) -> tf.Tensor:
@@ -134,23 +163,6 @@ def l2_loss(variables: Iterable[keras.Variable | tf.Variable], weight_decay: flo
         for variable in variables
     ]
     return tf.add_n(terms) if terms else tf.zeros([])
-
-
-def labelled_pixels(
-    labels: tf.Tensor, ignore_label: int, size: Sequence[Any] | None = None
-) -> tf.Tensor:
-    """How many pixels count in the loss, a float32 scalar; hard example mining aside.
-
-    Args:
-        labels: integers [batch, height, width, 1].
-        ignore_label: label of the pixels that count for nothing.
-        size: (height, width) that the labels are resized to (`upsample_logits` off); None: they
-            are not.
-    """
-    labels = tf.cast(labels, tf.float32)
-    if size is not None:
-        labels = utils.resize_nearest(labels, size)
-    return tf.math.count_nonzero(labels != ignore_label, dtype=tf.float32)
 
 
 @keras.saving.register_keras_serializable(package="deeplab")

@@ -10,6 +10,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from deeplab.core.options import TrainOptions
+from deeplab.training import learning_rate
 from deeplab.utils import checkpoint
 
 
@@ -222,6 +224,33 @@ class Adam(OfficialOptimizer):
         """The arguments of the constructor."""
         config = {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
         return super().get_config() | config
+
+
+def from_options(options: TrainOptions) -> OfficialOptimizer:
+    """Return the optimizer, with its learning rate, that the options name."""
+    averages = {}
+    if options.ema_decay is not None:
+        averages = {"use_ema": True, "ema_momentum": options.ema_decay}
+    if options.optimizer == "adam":
+        return Adam(options.adam_learning_rate, epsilon=options.adam_epsilon, **averages)
+    if options.optimizer != "momentum":
+        raise ValueError(f"--optimizer is {options.optimizer!r}; known are momentum, adam")
+    schedule = learning_rate.learning_rate_schedule(
+        options.learning_policy,
+        base_learning_rate=options.base_learning_rate,
+        training_number_of_steps=options.training_number_of_steps,
+        learning_power=options.learning_power,
+        end_learning_rate=options.end_learning_rate,
+        decay_steps=options.decay_steps,
+        learning_rate_decay_step=options.learning_rate_decay_step,
+        learning_rate_decay_factor=options.learning_rate_decay_factor,
+        boundaries=options.boundaries,
+        boundary_learning_rates=options.boundary_learning_rates,
+        slow_start_step=options.slow_start_step,
+        slow_start_learning_rate=options.slow_start_learning_rate,
+        slow_start_burnin_type=options.slow_start_burnin_type,
+    )
+    return Momentum(schedule, options.momentum, **averages)
 
 
 def gradient_multipliers(

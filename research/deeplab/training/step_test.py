@@ -10,6 +10,7 @@ from deeplab.core import layers
 from deeplab.core.options import TrainOptions
 from deeplab.testing import golden, tiny
 from deeplab.training import loss_scale, optimizers, trainer
+from deeplab.training.state import begin_run
 from deeplab.training.step import TrainStep
 from deeplab.utils import checkpoint
 
@@ -36,7 +37,8 @@ def _step(precision: str = "float32", dropout: bool = False, **options) -> Train
             layer.rate = 0.0
     options = {"train_batch_size": 4, "base_learning_rate": 0.01, **options}
     options.setdefault("fine_tune_batch_norm", False)
-    return TrainStep(net, TrainOptions(**options), _IGNORE_LABEL)
+    options = TrainOptions(**options)
+    return TrainStep(begin_run(net, options), options, _IGNORE_LABEL)
 
 
 def _train(step: TrainStep, count: int = 2) -> list[dict[str, float]]:
@@ -46,7 +48,7 @@ def _train(step: TrainStep, count: int = 2) -> list[dict[str, float]]:
 
 
 def _values(step: TrainStep) -> dict[str, np.ndarray]:
-    return {name: variable.numpy() for name, variable in step.variables().items()}
+    return {name: variable.numpy() for name, variable in step.state.variables().items()}
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,7 @@ def test_parts_make_the_update_of_the_whole(plain):
     step = _step(last_layer_gradient_multiplier=10.0, gradient_accumulation_steps=4)
     losses = _train(step)
     _assert_like(plain, losses, _values(step), 1e-5)
-    assert int(step.optimizer.iterations.numpy()) == 2
+    assert int(step.state.optimizer.iterations.numpy()) == 2
 
 
 def test_a_batch_that_is_not_the_sum_of_its_parts_is_an_error():
@@ -125,7 +127,7 @@ def test_half_the_bits_come_near(plain, precision):
     step = _step(precision, last_layer_gradient_multiplier=10.0)
     if precision == "mixed_float16":
         # At the scale that it begins with, these gradients overflow and the update is left out.
-        step.variables()["loss_scale"].assign(2.0**7)
+        step.state.variables()["loss_scale"].assign(2.0**7)
     tolerance = {"mixed_bfloat16": 0.02, "mixed_float16": 0.003}[precision]
     (losses,) = _train(step, 1)
     assert losses.pop("loss_scale", 1.0) == (2.0**7 if precision == "mixed_float16" else 1.0)
@@ -135,8 +137,8 @@ def test_half_the_bits_come_near(plain, precision):
     difference = sum(np.sum((values[name] - value) ** 2) for name, value in gradients.items())
     length = sum(np.sum(value**2) for value in gradients.values())
     assert np.sqrt(difference / length) < 0.1
-    names = set(step.variables()) - {"loss_scale_good_steps"}
-    assert all(step.variables()[name].dtype == "float32" for name in names)
+    names = set(step.state.variables()) - {"loss_scale_good_steps"}
+    assert all(step.state.variables()[name].dtype == "float32" for name in names)
     assert ("loss_scale" in names) == (precision == "mixed_float16")
 
 
@@ -148,14 +150,14 @@ def test_averages_of_the_weights_move_and_are_read(plain, tmp_path):
     _train(step, 1)
     second = _values(step)
     averages = [name for name in second if name.endswith("/ExponentialMovingAverage")]
-    assert len(averages) == len(step.net.trainable_weights)
+    assert len(averages) == len(step.state.net.trainable_weights)
     for average in averages:
         name = average.rpartition("/")[0]
         expected = 0.75 * first[name] + 0.25 * second[name]
         np.testing.assert_allclose(second[average], expected, rtol=1e-5, atol=1e-7)
         np.testing.assert_array_equal(second[name], plain[1][name])
 
-    path = checkpoint.save(str(tmp_path), 2, step.variables())
+    path = checkpoint.save(str(tmp_path), 2, step.state.variables())
     net = model.DeepLab(_MODEL)
     for with_averages in (False, True):
         checkpoint.restore(net, path, averages=with_averages)
@@ -182,7 +184,7 @@ def test_a_run_in_parts_with_averages_and_float16_goes_on_to_the_bit(tmp_path):
     def run(name: str, precision: str = "mixed_float16", **changes) -> trainer.Trainer:
         with tiny.shallow():
             step = _step(precision, dropout=True, **(options | changes))
-        run = trainer.Trainer(step.net, step.options, _IGNORE_LABEL)
+        run = trainer.Trainer(step.state.net, step.options, _IGNORE_LABEL)
         run.open(str(tmp_path / name))
         return run
 
@@ -205,12 +207,12 @@ def test_a_run_in_parts_with_averages_and_float16_goes_on_to_the_bit(tmp_path):
 @pytest.mark.slow
 def test_averages_that_begin_on_the_way_begin_with_the_weights(tmp_path):
     step = _step()
-    run = trainer.Trainer(step.net, step.options, _IGNORE_LABEL)
+    run = trainer.Trainer(step.state.net, step.options, _IGNORE_LABEL)
     run.open(str(tmp_path))
     run.optimizer.iterations.assign(7)
     run.save()
     step = _step(ema_decay=0.9)
-    later = trainer.Trainer(step.net, step.options, _IGNORE_LABEL)
+    later = trainer.Trainer(step.state.net, step.options, _IGNORE_LABEL)
     later.open(str(tmp_path))
     values = {name: variable.numpy() for name, variable in later.variables().items()}
     name = "logits/semantic/weights"
@@ -264,4 +266,4 @@ def test_good_steps_double_the_scale(monkeypatch):
 def test_what_cannot_be_is_one_error(options, message):
     net = model.DeepLab(_MODEL)
     with pytest.raises(ValueError, match=message):
-        TrainStep(net, TrainOptions(train_batch_size=4, **options), _IGNORE_LABEL)
+        begin_run(net, TrainOptions(train_batch_size=4, **options))

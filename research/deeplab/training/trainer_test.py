@@ -35,7 +35,9 @@ def _golden_trainer(settings: dict) -> trainer.Trainer:
     for layer in layers.sublayers(net):
         if isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0
-    return trainer.Trainer(net, _golden_options(settings), training.IGNORE_LABEL)
+    run = trainer.Trainer(net, _golden_options(settings), training.IGNORE_LABEL)
+    run.begin()
+    return run
 
 
 def _golden_options(settings: dict) -> trainer.TrainOptions:
@@ -167,6 +169,7 @@ def test_flags_give_the_official_learning_rates(small_network, case):
         flags += [f"--{name}={each}" for each in values]
     options = train_flags.train_options(tiny.parse(train, flags))
     run = trainer.Trainer(small_network, options, training.IGNORE_LABEL)
+    run.begin()
     for step, rate in zip(facts["steps"], facts["cases"][case]["lr"], strict=True):
         run.optimizer.iterations.assign(step)
         np.testing.assert_allclose(run.learning_rate, rate, rtol=1e-6)
@@ -187,6 +190,7 @@ def test_paths_are_dropped_the_more_the_longer_a_run_is():
     golden.assign(checkpoint.official_variables(net))
     options = trainer.TrainOptions(training_number_of_steps=10, drop_path_keep_prob=0.3)
     run = trainer.Trainer(net, options, training.IGNORE_LABEL)
+    run.begin()
     (batch,) = training.batches(0, 1)
     for step, same in ((0, True), (10, False)):
         run.optimizer.iterations.assign(step)

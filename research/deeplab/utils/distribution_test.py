@@ -17,6 +17,7 @@ from deeplab import common, model
 from deeplab.core import layers
 from deeplab.core.options import TrainOptions
 from deeplab.testing import golden, processes, tiny
+from deeplab.training.state import begin_run
 from deeplab.training.step import TrainStep
 from deeplab.utils import checkpoint, distribution
 
@@ -65,12 +66,12 @@ def _train(strategy: tf.distribute.Strategy, steps: int, **options) -> dict[str,
             if isinstance(layer, keras.layers.Dropout):
                 layer.rate = 0.0
         options = TrainOptions(train_batch_size=4, base_learning_rate=0.01, **options)
-        step = TrainStep(net, options, _IGNORE_LABEL)
+        step = TrainStep(begin_run(net, options), options, _IGNORE_LABEL)
     results = {}
     for number, batch in zip(range(steps), distribution.batches(strategy, _batches), strict=False):
         for name, value in step(batch["image"], batch["label"]).items():
             results[f"loss/{name}/{number}"] = value.numpy()
-    for name, variable in step.variables().items():
+    for name, variable in step.state.variables().items():
         results[name] = variable.numpy()
     for variable in layers.moving_averages(net):
         copies = [copy.numpy() for copy in strategy.experimental_local_results(variable.value)]
