@@ -1,4 +1,4 @@
-"""The recipes of the family, from the first step to the export, on a drawn image."""
+"""Tests of the recipes of the DeepLab family, from training to export, on a drawn image."""
 
 import json
 
@@ -11,15 +11,15 @@ from deeplab import export_model, recipes_test, train, vis
 from deeplab.testing import tiny
 from deeplab.zoo import flag_files
 
-# Those of the family, and v3+ as its paper compares it with v3.
+# The recipes of the family, and v3+ as its paper compares it with v3.
 _FOLDERS = [*recipes_test.FAMILY, "resnet_v1_101_beta_imagenet"]
-# An export takes as long as all the rest; these stand for the others.
+# An export takes as long as everything else, so only these are exported.
 _EXPORTED = ("deeplab_v1_msc_largefov", "deeplab_v3_resnet101_cascade")
 
 
 @pytest.fixture(autouse=True)
 def _quick():
-    """Fewer units a block, and no tracing, which takes longer than a step does."""
+    """Use fewer units per block, and no tracing, which takes longer than a step."""
     tf.config.run_functions_eagerly(True)
     with tiny.shallow():
         yield
@@ -28,7 +28,7 @@ def _quick():
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> list[str]:
-    """Flags of a data set with the splits that the recipes name."""
+    """Return the flags of a dataset with the splits that the recipes name."""
     folder = tmp_path_factory.mktemp("data")
     random = np.random.default_rng(0)
     label = np.kron(random.integers(0, 3, (3, 3)), np.ones((11, 14), int))[:, :41]

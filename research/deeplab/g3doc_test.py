@@ -1,4 +1,4 @@
-"""The documentation says what is there: every flag, with its default, and no link leads nowhere."""
+"""Tests of the documentation: its flags, commands, links, code and file names exist."""
 
 import ast
 import functools
@@ -20,8 +20,7 @@ _PAGES = [_README, _PACKAGE / "recipes/README.md", *sorted((_PACKAGE / "g3doc").
 _BENCHMARKS = _README.parent / "benchmarks/README.md"
 _OFFICIAL = json.loads((golden.DATA / "flags.json").read_text())
 
-# Every script, or what defines flags that scripts share, by its path in the package; and those
-# whose flags it takes over.
+# Scripts that share flags, and the modules that define these flags.
 _SHARED_FLAGS = {
     **dict.fromkeys(("train", "model_info"), ("common.py",)),
     **dict.fromkeys(("eval", "vis", "export_model"), ("common.py", "cli/crf_flags.py")),
@@ -41,12 +40,11 @@ _OUR_SCRIPTS = (
     "datasets/make_sample_data.py",
 )
 _SCRIPTS = [*(path.removeprefix("deeplab/") for path in _OFFICIAL), *_OUR_SCRIPTS]
-# A block of code in a page: its language and its lines.
+# A code block of a page: its language and its text.
 _CODE = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 _STATUSES = {"same", "changed", "no effect", "not yet", "ours"}
 
-# Flags that pages mention and other programs have: absl itself, run_tests.sh and pytest, and
-# TensorFlow's tools.
+# Flags of other programs that pages mention: absl, run_tests.sh, pytest and TensorFlow's tools.
 _FLAGS_OF_OTHERS = {
     *("flagfile", "help", "helpfull", "verbosity"),
     *("slow", "durations"),
@@ -71,13 +69,13 @@ def _defined(script: str) -> flags.FlagValues:
 
 
 def _own_flags(script: str) -> set[str]:
-    """The flags that belong to a script alone."""
+    """Return the flags of a script that no other script shares."""
     shared = _SHARED_FLAGS.get(pathlib.PurePath(script).stem, ())
     return set(_defined(script)).difference(*map(_defined, shared))
 
 
 def _written(default) -> str:
-    """A default as the page has it."""
+    """Return a default as it is written on the page."""
     if default is None or default == []:
         return "none"
     if isinstance(default, bool):
@@ -89,7 +87,7 @@ def _written(default) -> str:
 
 @functools.cache
 def _tables() -> dict[str, dict[str, tuple[str, str]]]:
-    """For each script of the page, default and status of each flag, as written."""
+    """Return the default and status of each flag on the page, by script."""
     tables: dict[str, dict[str, tuple[str, str]]] = {}
     for line in (_PACKAGE / "g3doc/flags.md").read_text().splitlines():
         if heading := re.fullmatch(r"## `(.+)`", line):
@@ -159,7 +157,7 @@ def test_every_flag_that_a_page_mentions_is_there(page):
 
 
 def _commands(page: pathlib.Path) -> list[tuple[str, list[str]]]:
-    """The scripts that a page calls, with the names of the flags it gives them."""
+    """Return the scripts that a page calls, with the names of their flags."""
     called = re.compile(
         r"(?:deeplab-([\w-]+)|python -m deeplab\.([\w.]+)|python deeplab/([\w/]+)\.py)"
     )
@@ -188,7 +186,7 @@ def test_every_command_gives_its_script_flags_that_it_has(page):
 
 
 def test_the_pages_call_every_script():
-    """So that the test above has something to test."""
+    """Check that the test above sees every script."""
     scripts = {pathlib.PurePath(script).stem for script in _SCRIPTS}
     scripts -= {"common", "crf_flags", "build_data"}
     called = {stem for page in _PAGES for stem, _ in _commands(page)}
@@ -196,7 +194,7 @@ def test_the_pages_call_every_script():
 
 
 def _links(page: pathlib.Path) -> list[str]:
-    """The relative links of a page, pictures included."""
+    """Return the relative links of a page, including pictures."""
     text = _CODE.sub("", page.read_text())
     links = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:href|src)="([^"]+)"', text)
     return [link for link in links if not re.match(r"[a-z]+:", link)]
@@ -204,7 +202,7 @@ def _links(page: pathlib.Path) -> list[str]:
 
 @functools.cache
 def _anchors(page: pathlib.Path) -> set[str]:
-    """What GitHub makes of a page's headings."""
+    """Return the anchors that GitHub creates for the headings of a page."""
     text = _CODE.sub("", page.read_text())
     kept = string.ascii_lowercase + string.digits + "-_ "
     return {
@@ -246,7 +244,7 @@ def _imports(page: pathlib.Path) -> list[tuple[str, str | None]]:
     """Return what the Python code of a page imports from this package: modules and names."""
     imported = []
     for language, block in _CODE.findall(page.read_text()):
-        # Code that is a part of something else stands indented.
+        # Indented blocks are parts of a larger expression.
         if language != "python" or block.startswith(" "):
             continue
         for node in ast.walk(ast.parse(block)):
@@ -270,6 +268,6 @@ def test_the_code_of_pages_imports_what_is_there():
 def test_the_source_files_that_a_page_names_are_there(page):
     folders = (_PACKAGE, _PACKAGE.parent, _README.parent, _README.parent / "benchmarks")
     for path in re.findall(r"`((?:\w+/)*\w+\.(?:py|sh))`", _CODE.sub("", page.read_text())):
-        # The example of a new backbone is not there before its reader writes it.
+        # The reader creates the example of a new backbone.
         if not pathlib.PurePath(path).name.startswith("small_net"):
             assert any((folder / path).exists() for folder in folders), path

@@ -1,4 +1,4 @@
-"""The notebook of the documentation runs, and the network that it fine-tunes learns."""
+"""Tests of the fine-tuning notebook: it runs, and its network learns."""
 
 import json
 import pathlib
@@ -38,7 +38,7 @@ def test_the_outputs_are_those_of_a_run():
 
 
 def _constant_mean_iou(val) -> float:
-    """That of the answer 0 everywhere."""
+    """Return the mean IoU of predicting 0 everywhere."""
     metric = keras_metrics.MeanIoU(6)
     for batch in val.evaluation(batch_size=8):
         zeros = tf.zeros(batch["label"].shape[:3], tf.int32)
@@ -48,7 +48,7 @@ def _constant_mean_iou(val) -> float:
 
 @pytest.mark.slow
 def test_the_network_of_the_notebook_learns(tmp_path, monkeypatch):
-    """From published weights where they are at hand; others do not get as far in so few steps."""
+    """Run the notebook, from published weights if they are available; others learn more slowly."""
     folder = tmp_path / "checkpoints"
     published = golden.SHARED / _CHECKPOINT
     if published.is_dir():

@@ -1,4 +1,4 @@
-"""The recipes: every flag file parses, one network a recipe, and every network builds."""
+"""Tests of the recipes: every flag file parses and describes one network, which builds."""
 
 import functools
 import pathlib
@@ -14,7 +14,7 @@ from deeplab.testing import tiny
 from deeplab.utils import checkpoint
 from deeplab.zoo import flag_files, published_checkpoints
 
-# The networks before v3+ (g3doc/family.md), of which the zoo has no checkpoint.
+# The networks before v3+ (g3doc/family.md); the model zoo has no checkpoints of them.
 FAMILY = (
     "deeplab_v1_largefov",
     "deeplab_v1_msc_largefov",
@@ -26,12 +26,12 @@ FAMILY = (
 _ZOO = {each.recipe for each in published_checkpoints.CHECKPOINTS}
 _FOLDERS = sorted(flag_files.RECIPES / name for name in {*_ZOO, *FAMILY})
 _FILES = [file for folder in _FOLDERS for file in sorted(folder.iterdir())]
-# Those whose networks are built in seconds.
+# Recipes whose networks are built in seconds.
 _QUICK = ("mobilenetv2_dm05_coco_voc_trainaug", "mobilenetv3_small_cityscapes_trainfine")
 
 
 def _script_and_crop(file: pathlib.Path):
-    """The script that a flag file is for, and its flag of the crop size."""
+    """Return the script that a flag file is for, and the name of its crop size flag."""
     if file.stem == "train":
         return train, "train_crop_size"
     if file.stem in ("vis", "vis_crf"):
@@ -83,7 +83,7 @@ def test_a_flag_file_gives_a_network_to_its_script(file, tmp_path, monkeypatch):
     values = tiny.parse(module, [f"--flagfile={file}"])
     options = _options(file)
     descriptor = descriptors.load(values.dataset)
-    # Sizes that the output stride divides without a rest.
+    # A multiple of the output stride plus one.
     for side in options.crop_size:
         assert (side - 1) % options.output_stride == 0
     if options.atrous_rates and options.aspp_with_batch_norm:
@@ -100,7 +100,7 @@ def test_a_flag_file_gives_a_network_to_its_script(file, tmp_path, monkeypatch):
         assert values.vis_split.startswith("test") or descriptor.split_size(values.vis_split)
     if module is export_model:
         assert values.num_classes == descriptor.num_classes
-    # Paths are the reader's.
+    # Recipes contain no paths.
     assert not [flag for flag in flag_files.read(file) if "dir=" in flag or "_path=" in flag]
 
 
@@ -118,11 +118,11 @@ def test_a_flag_file_tells_where_its_numbers_come_from(file):
 def test_the_pages_have_the_numbers_of_the_familys_recipes(folder):
     recipes = flag_files.RECIPES
     for page in (recipes / "README.md", recipes.parent / "g3doc" / "family.md"):
-        # The row that links to the folder.
+        # The row with the link to the folder.
         rows = re.findall(rf"^\|.*[(/]{folder}\).*$", page.read_text(), re.MULTILINE)
         assert len(rows) == 1
         for file in (recipes / folder).glob("*.txt"):
-            # What a CRF adds is on the page of the family alone.
+            # Only the page of the family has results with a CRF.
             if file.stem == "eval_crf" and page.name != "family.md":
                 continue
             for number in re.findall(r"Published: ([0-9.]+)%", file.read_text()):
@@ -130,7 +130,7 @@ def test_the_pages_have_the_numbers_of_the_familys_recipes(folder):
 
 
 def test_the_multi_scale_recipe_starts_from_a_trained_largefov(tmp_path):
-    """All but the classifier, which has more inputs."""
+    """Check that all variables but those of the classifier are loaded."""
     before, after = (
         flag_files.RECIPES / folder / "train.txt"
         for folder in ("deeplab_v1_largefov", "deeplab_v1_msc_largefov")
@@ -165,7 +165,7 @@ def test_a_recipe_is_about_one_network(folder):
         module, _ = _script_and_crop(file)
         values = tiny.parse(module, [f"--flagfile={file}"])
         options = _options(file)
-        # An error where a flag changes what the trained weights mean.
+        # Raises an error if a flag contradicts the trained options.
         again = common.ModelOptions.from_flags(
             values, stored=trained, num_classes=options.num_classes, crop_size=options.crop_size
         )
@@ -174,7 +174,7 @@ def test_a_recipe_is_about_one_network(folder):
 
 
 def _networks() -> list:
-    """The network of each flag file, those that are the same once."""
+    """Return the different networks of all flag files."""
     networks = {}
     for file in _FILES:
         marks = () if file.parent.name in _QUICK and file.stem == "eval" else pytest.mark.slow
@@ -186,7 +186,7 @@ def _networks() -> list:
 
 @pytest.mark.parametrize("options", _networks())
 def test_a_recipes_network_builds(options, tmp_path, monkeypatch):
-    # The published cell is found from anywhere.
+    # The published cell is found from any working directory.
     monkeypatch.chdir(tmp_path)
     net = model.DeepLab(options)
     names = set(checkpoint.official_variables(net))
