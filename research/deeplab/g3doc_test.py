@@ -16,7 +16,11 @@ from deeplab.testing import golden
 
 _PACKAGE = pathlib.Path(__file__).parent
 _README = _PACKAGE.parents[1] / "README.md"
-_PAGES = [_README, _PACKAGE / "recipes/README.md", *sorted((_PACKAGE / "g3doc").glob("*.md"))]
+_PAGES = [
+    *sorted(_README.parent.glob("*.md")),
+    _PACKAGE / "recipes/README.md",
+    *sorted((_PACKAGE / "g3doc").glob("*.md")),
+]
 _BENCHMARKS = _README.parent / "benchmarks/README.md"
 _OFFICIAL = json.loads((golden.DATA / "flags.json").read_text())
 

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from concurrent import futures
 
@@ -129,6 +130,14 @@ def test_no_import_is_hidden_from_the_order(nodes):
     for path, expressions in nodes.items():
         hidden = {"import_module", "__import__"}.intersection(map(_name, expressions))
         assert not hidden, f"{path.name}: {hidden}"
+
+
+def test_the_order_has_no_exceptions():
+    settings = tomllib.loads((_ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    assert len(settings["contracts"]) == 2
+    known = {"name", "type", "containers", "layers", "exhaustive", "ancestors"}
+    assert set().union(*settings["contracts"]) == known
+    assert settings.keys() == {"root_packages", "contracts"}
 
 
 def test_no_folder_is_a_grab_bag(tree, nodes):

@@ -1,0 +1,87 @@
+"""The page of the architecture names files, functions and fields that exist."""
+
+import ast
+import functools
+import pathlib
+import re
+import tomllib
+
+_PACKAGE = pathlib.Path(__file__).resolve().parent
+_PAGE = _PACKAGE / "g3doc/architecture.md"
+_TEXT = _PAGE.read_text(encoding="utf-8")
+# Code spans that are no Python of a linked file.
+_OTHERS = {"core", "datasets", "visualization", "weights", "model_options.json"}
+
+
+def _paragraphs() -> list[str]:
+    """The page's paragraphs, with each row of a table and each item of a list by itself."""
+    text = re.sub(r"^```.*?^```$", "", _TEXT, flags=re.MULTILINE | re.DOTALL)
+    return re.split(r"\n\n|\n(?=\d+\. |\| )", text)
+
+
+def _linked(paragraph: str) -> list[pathlib.Path]:
+    """The modules that a paragraph links to."""
+    links = re.findall(r"\]\(([^)#]+\.py)\)", paragraph)
+    return [(_PAGE.parent / link).resolve() for link in links]
+
+
+@functools.cache
+def _names(path: pathlib.Path) -> frozenset[str]:
+    """What a module defines: functions, classes, methods, fields, arguments and constants."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            names.add(getattr(node, "id", getattr(node, "attr", None)))
+    return frozenset(names)
+
+
+def _spans(paragraph: str) -> list[str]:
+    """The code spans of a paragraph that may be Python."""
+    return re.findall(r"`([A-Za-z_][\w.]*)`", paragraph)
+
+
+def test_a_module_that_a_paragraph_links_to_has_what_the_paragraph_names():
+    checked = 0
+    for paragraph in _paragraphs():
+        modules = _linked(paragraph)
+        defined = frozenset().union(*map(_names, modules))
+        for span in _spans(paragraph):
+            if span in _OTHERS or (_PACKAGE / span).exists():
+                continue
+            # Without the object that it is looked up on, such as `options.atrous_rates`.
+            missing = set(span.split(".")) - defined - {"options"}
+            assert not missing, f"{span}: {[path.name for path in modules]} have no {missing}"
+            checked += 1
+    assert checked > 40
+
+
+def test_a_method_belongs_to_the_class_that_it_is_named_with():
+    for paragraph in _paragraphs():
+        for owner, method in re.findall(r"`([A-Z]\w+)\.(\w+)`", paragraph):
+            bodies = {
+                node.name: {each.name for each in node.body if isinstance(each, ast.FunctionDef)}
+                for path in _linked(paragraph)
+                for node in ast.parse(path.read_text(encoding="utf-8")).body
+                if isinstance(node, ast.ClassDef)
+            }
+            # `from_flags` is set from outside, by the module that knows flags.
+            assert method in bodies.get(owner, ()) or method == "from_flags", f"{owner}.{method}"
+
+
+def test_the_drawing_has_every_folder_in_the_order_of_the_contract():
+    (drawing,) = re.findall(r"^```\n(.*?)^```$", _TEXT, flags=re.MULTILINE | re.DOTALL)
+    settings = tomllib.loads((_PACKAGE.parents[1] / "pyproject.toml").read_text())
+    layers = settings["tool"]["importlinter"]["contracts"][0]["layers"]
+    place = 0
+    for layer in layers:
+        names = [name.strip(" ()") for name in layer.split("|")]
+        # A folder that is optional in the contract may be missing here, too.
+        found = [re.search(rf"\b{name}\b", drawing) for name in names]
+        starts = [match.start() for match in found if match]
+        assert starts, layer
+        assert min(starts) > place, layer
+        place = max(starts)
