@@ -27,13 +27,15 @@ def _linked(paragraph: str) -> list[pathlib.Path]:
 
 @functools.cache
 def _names(path: pathlib.Path) -> frozenset[str]:
-    """What a module defines: functions, classes, methods, fields, arguments and constants."""
+    """What a module defines or imports: functions, classes, fields, arguments and constants."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             names.add(node.name)
         elif isinstance(node, ast.arg):
             names.add(node.arg)
+        elif isinstance(node, ast.alias):
+            names.add(node.asname or node.name)
         elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
             names.add(getattr(node, "id", getattr(node, "attr", None)))
     return frozenset(names)
