@@ -50,13 +50,13 @@ def main(argv: Sequence[str]) -> None:
     grid = crf_flags.search_grid(values)
     crf = crf_flags.from_flags(values)
 
-    from deeplab.datasets import data_generator, descriptors, record_files
+    from deeplab.datasets import data_generator, descriptors, shards
     from deeplab.evaluation import crf_search, evaluator, predictor
     from deeplab.utils import checkpoint_waiter
 
     descriptor = descriptors.load(values.dataset)
     # Said now rather than after what may be a long wait.
-    record_files.find_files(values.dataset_dir, descriptor.split_patterns(values.eval_split))
+    shards.find(values.dataset_dir, descriptor.split_names(values.eval_split))
     options = predictor.trained_options(
         values, checkpoint_waiter.wait(values.checkpoint_dir), descriptor, values.eval_crop_size
     )

@@ -75,7 +75,7 @@ def main(argv: Sequence[str]) -> None:
     if values.vis_batch_size < 1:
         raise ValueError(f"--vis_batch_size is {values.vis_batch_size}; it must be at least 1")
 
-    from deeplab.datasets import data_generator, descriptors, image_files, record_files
+    from deeplab.datasets import data_generator, descriptors, image_files, shards
     from deeplab.evaluation import predictor, visualizer
     from deeplab.utils import checkpoint_waiter
 
@@ -84,7 +84,7 @@ def main(argv: Sequence[str]) -> None:
     if values.images:
         paths = image_files.find(values.images)
     else:
-        record_files.find_files(values.dataset_dir, descriptor.split_patterns(values.vis_split))
+        shards.find(values.dataset_dir, descriptor.split_names(values.vis_split))
     options = predictor.trained_options(
         values, checkpoint_waiter.wait(values.checkpoint_dir), descriptor, values.vis_crop_size
     )

@@ -10,7 +10,7 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab import input_preprocess
-from deeplab.datasets import record_files
+from deeplab.datasets import shards
 from deeplab.datasets.descriptors import DatasetDescriptor
 
 _FEATURES = {
@@ -69,7 +69,7 @@ class Dataset:
 
         Args:
             descriptor: what the data set is.
-            split_name: a split's name; its files are those that `descriptor.split_patterns` says.
+            split_name: the split, by any of its names; its files are those of `shards.find`.
             dataset_dir: the folder they are in, local or of any file system of `tf.io.gfile`.
             crop_size: (height, width) of a training crop, and what evaluation pads to.
             mean_pixel: colour of the padding, 0..255; that of the backbone.
@@ -90,8 +90,7 @@ class Dataset:
         """
         self.descriptor = descriptor
         self.split_name = split_name
-        patterns = descriptor.split_patterns(split_name)
-        self.files = record_files.RecordFiles(record_files.find_files(dataset_dir, patterns))
+        self.files = shards.open_split(dataset_dir, descriptor.split_names(split_name))
         self.paths = self.files.paths
         expected = descriptor.split_size(split_name)
         if expected is not None and expected != len(self):

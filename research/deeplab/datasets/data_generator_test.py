@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab.datasets import data_generator
+from deeplab.datasets import data_generator, split_statistics
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.testing import golden
 
@@ -539,3 +539,24 @@ def test_a_split_of_another_size_is_mentioned(folder, caplog):
     )
     _dataset(folder, descriptor=descriptor)
     assert "has 7 images; that of tiny has 8" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda path: path.unlink(), "1 of the 2 shards .* are missing"),
+        (lambda path: path.write_bytes(b""), "is empty, but .* holds records"),
+    ],
+)
+def test_training_evaluation_and_check_have_the_same_error_about_shards(tmp_path, change, message):
+    folder = _write(tmp_path, [_official((20, 30), str(index)) for index in range(2)])
+    change(tmp_path / "train-00000-of-00002.tfrecord")
+    errors = []
+    for read in (
+        lambda: _dataset(folder),
+        lambda: split_statistics.check("train", folder, DESCRIPTOR),
+    ):
+        with pytest.raises(ValueError, match=message) as error:
+            read()
+        errors.append(str(error.value))
+    assert errors[0] == errors[1]

@@ -104,17 +104,6 @@ class DatasetDescriptor:
             return (split,)
         return (split, short if split == fine else fine)
 
-    def split_patterns(self, split: str) -> tuple[str, ...]:
-        """Return the file patterns, relative to the folder of records, that may hold a split.
-
-        Args:
-            split: The split, by any of its names.
-
-        Returns:
-            Patterns to try in turn; the first one that matches a file is used.
-        """
-        return tuple(f"{name}-*" for name in self.split_names(split))
-
     def split_size(self, split: str) -> int | None:
         """Return the number of images of a split, by any of its names; None if it is unknown."""
         for name in self.split_names(split):

@@ -126,16 +126,16 @@ def test_malformed_file_is_named(tmp_path, text, message):
 
 def test_cityscapes_splits_have_two_names():
     cityscapes = descriptors.load("cityscapes")
-    assert cityscapes.split_patterns("train_fine") == ("train_fine-*", "train-*")
-    assert cityscapes.split_patterns("train") == ("train-*", "train_fine-*")
-    assert cityscapes.split_patterns("train_coarse") == ("train_coarse-*",)
+    assert cityscapes.split_names("train_fine") == ("train_fine", "train")
+    assert cityscapes.split_names("train") == ("train", "train_fine")
+    assert cityscapes.split_names("train_coarse") == ("train_coarse",)
     assert cityscapes.split_size("val") == cityscapes.split_size("val_fine") == 500
 
 
 def test_other_splits_have_one_name_and_need_not_be_listed():
     voc = descriptors.load("pascal_voc_seg")
-    assert voc.split_patterns("train") == ("train-*",)
-    assert voc.split_patterns("my_test") == ("my_test-*",)
+    assert voc.split_names("train") == ("train",)
+    assert voc.split_names("my_test") == ("my_test",)
     assert voc.split_size("my_test") is None
 
 

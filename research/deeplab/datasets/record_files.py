@@ -12,34 +12,6 @@ import tensorflow as tf
 _HEADER = struct.Struct("<QI")
 _CHECKSUM_BYTES = 4
 _GZIP_MAGIC = b"\x1f\x8b"
-# How many names of files an error message lists.
-_LISTED_FILES = 10
-
-
-def find_files(folder: str, patterns: Sequence[str]) -> list[str]:
-    """Return the files of the first pattern that matches any, sorted.
-
-    Args:
-        folder: A folder, local or of any file system that `tf.io.gfile` reads.
-        patterns: Patterns relative to the folder, such as `train-*`, to try in turn.
-
-    Returns:
-        The paths of the files.
-
-    Raises:
-        FileNotFoundError: No file matches; the message lists what the folder holds.
-    """
-    folder = os.fspath(folder)
-    for pattern in patterns:
-        if paths := tf.io.gfile.glob(os.path.join(folder, pattern)):
-            return sorted(paths)
-    wanted = " or ".join(os.path.join(folder, pattern) for pattern in patterns)
-    if not tf.io.gfile.isdir(folder):
-        raise FileNotFoundError(f"no file matches {wanted}: there is no such folder")
-    names = sorted(tf.io.gfile.listdir(folder))
-    listed = ", ".join(names[:_LISTED_FILES]) or "nothing"
-    more = f" and {len(names) - _LISTED_FILES} more" if len(names) > _LISTED_FILES else ""
-    raise FileNotFoundError(f"no file matches {wanted}; the folder holds {listed}{more}")
 
 
 class RecordFiles:
@@ -53,6 +25,7 @@ class RecordFiles:
 
     Attributes:
         paths: The files.
+        counts: int64 [files], number of records of each file.
         total_bytes: Size of all records, without headers and checksums.
 
     Raises:
@@ -67,7 +40,8 @@ class RecordFiles:
     def __init__(self, paths: Sequence[str]):
         self.paths = tuple(os.fspath(path) for path in paths)
         found = [list(_headers(path)) for path in self.paths]
-        self._first = np.cumsum([0, *(len(records) for records in found)])
+        self.counts = np.array([len(records) for records in found], np.int64)
+        self._first = np.cumsum([0, *self.counts])
         headers = [header for records in found for header in records]
         if not headers:
             raise ValueError(f"there is no record in {', '.join(self.paths) or 'no file'}")
@@ -76,7 +50,7 @@ class RecordFiles:
         self._contents: tf.Tensor | None = None
         # The tables that `read` looks records up in. tf.data reads them on the CPU.
         with tf.device("CPU"):
-            files = np.repeat(np.arange(len(found)), np.diff(self._first))
+            files = np.repeat(np.arange(len(found)), self.counts)
             self._path_table = tf.constant(self.paths)
             self._file_table = tf.constant(files, tf.int32)
             self._offset_table = tf.constant(self._offsets)

@@ -1,20 +1,27 @@
-"""The shards of a split: how they are named, and written so that they are whole or not there."""
+"""Shards of a split: their names, how they are found, and how they are written."""
 
 import contextlib
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import numpy as np
 import tensorflow as tf
 
+from deeplab.datasets.record_files import RecordFiles
 from deeplab.utils import files
 
-_SHARD = re.compile(r"-(\d{5})-of-(\d{5})\b")
+# Its name is the official one, with any extension.
+_SHARD = re.compile(
+    r"(?P<split>.+)-(?P<index>\d{5,})-of-(?P<count>\d{5,})(?P<extension>\..*)?", re.DOTALL
+)
+# How many names of files an error message lists.
+_LISTED_FILES = 10
 
 
 def shard_name(split: str, index: int, count: int) -> str:
-    """The official file name of a shard."""
+    """Return the official file name of a shard."""
     return f"{split}-{index:05d}-of-{count:05d}.tfrecord"
 
 
@@ -63,42 +70,127 @@ def writing(
 
 
 def _refuse_other_count(folder: str, split: str, num_shards: int) -> None:
-    for path in tf.io.gfile.glob(os.path.join(folder, f"{split}-*-of-*.tfrecord")):
-        match = _SHARD.search(os.path.basename(path))
-        if match and int(match[2]) != num_shards:
+    for name in _entries(folder):
+        match = _SHARD.fullmatch(name)
+        if match and match["split"] == split and int(match["count"]) != num_shards:
             raise ValueError(
-                f"{folder} has {split} in {int(match[2])} shards ({os.path.basename(path)}), which"
+                f"{folder} has {split} in {int(match['count'])} shards ({name}), which"
                 f" would be read together with {num_shards} new ones: delete them or choose another"
                 " --output_dir"
             )
 
 
 def splits(folder: str) -> list[str]:
-    """The splits that a folder has shards of, by the names of the files."""
-    names = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []
-    found = {_SHARD.split(name)[0] for name in names if _SHARD.search(name)}
-    return sorted(split for split in found if not split.startswith("."))
+    """Return the splits that a folder has shards of, from the names of the files."""
+    found = {match["split"] for name in _entries(folder) if (match := _SHARD.fullmatch(name))}
+    return sorted(found)
 
 
-def check_complete(paths: Sequence[str]) -> None:
-    """Refuses sets of shards that would give other data than the split's.
+def find(folder: str | os.PathLike[str], names: Sequence[str]) -> list[str]:
+    """Return the files of a split, and of no other split.
+
+    They are the shards `<split>-NNNNN-of-NNNNN`, with any extension. If there are none, they are
+    all files `<split>-*` that are not shards of another split. The folder is no pattern.
 
     Args:
-        paths: files of one split; those that are not named as shards are let be.
+        folder: A folder, local or of any file system that `tf.io.gfile` reads.
+        names: Names of the split, to try in turn; see `DatasetDescriptor.split_names`.
+
+    Returns:
+        The paths, sorted.
 
     Raises:
-        ValueError: a shard is missing, or there are two sets of shards.
+        FileNotFoundError: There are no files; the message lists what the folder holds.
+        ValueError: A shard is missing or there twice, or there are two sets of shards.
     """
-    shards = [match for path in paths if (match := _SHARD.search(os.path.basename(path)))]
-    counts = sorted({int(shard[2]) for shard in shards})
+    folder = os.fspath(folder)
+    entries = _entries(folder)
+    for split in names:
+        shards = {}
+        for name in entries:
+            if (match := _SHARD.fullmatch(name)) and match["split"] == split:
+                shards[os.path.join(folder, name)] = int(match["index"]), int(match["count"])
+        if shards:
+            _check_set(shards)
+            return sorted(shards)
+    for split in names:
+        others = [
+            os.path.join(folder, name)
+            for name in entries
+            if name.startswith(f"{split}-") and not _SHARD.fullmatch(name)
+        ]
+        if paths := [path for path in others if not tf.io.gfile.isdir(path)]:
+            return sorted(paths)
+    raise FileNotFoundError(_nothing_found(folder, names, entries))
+
+
+def open_split(folder: str | os.PathLike[str], names: Sequence[str]) -> RecordFiles:
+    """Return the records of a split; see `find`.
+
+    The last shards may be empty, as converters leave them.
+
+    Raises:
+        FileNotFoundError: There are no files.
+        ValueError: A shard is missing, or empty although later ones hold records; there are two
+            sets of shards; a file is truncated or corrupt; or there is no record at all.
+    """
+    records = RecordFiles(find(folder, names))
+    if _SHARD.fullmatch(os.path.basename(records.paths[0])):
+        last = int(np.flatnonzero(records.counts)[-1])
+        for path, count in zip(records.paths[:last], records.counts[:last], strict=True):
+            if count == 0:
+                raise ValueError(
+                    f"{path} is empty, but {records.paths[last]} holds records: records are lost;"
+                    " copy or convert the split again"
+                )
+    return records
+
+
+def _entries(folder: str) -> list[str]:
+    """Return the names in a folder, sorted, without hidden ones."""
+    names = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []
+    return sorted(name for name in names if not name.startswith("."))
+
+
+def _check_set(shards: Mapping[str, tuple[int, int]]) -> None:
+    """Reject a set of shards that would give other records than the split's.
+
+    Args:
+        shards: Path to index and count, from the name.
+    """
+    first = min(shards)
+    counts = sorted({count for _, count in shards.values()})
     if len(counts) > 1:
         raise ValueError(
-            f"{paths[0]} and others are {counts[0]} and {counts[1]} shards of one split: images"
+            f"{first} and others are {counts[0]} and {counts[1]} shards of one split: images"
             " would be read twice; delete one set"
         )
-    missing = set(range(*counts)) - {int(shard[1]) for shard in shards} if counts else set()
-    if missing:
+    (count,) = counts
+    by_index: dict[int, str] = {}
+    for path, (index, _) in sorted(shards.items()):
+        if index >= count:
+            raise ValueError(f"{path} cannot be one of {count} shards, which are numbered from 0")
+        if other := by_index.get(index):
+            raise ValueError(
+                f"{other} and {path} are the same shard of one split: images would be read twice;"
+                " delete one"
+            )
+        by_index[index] = path
+    if missing := set(range(count)) - set(by_index):
         raise ValueError(
-            f"{len(missing)} of the {counts[0]} shards of {paths[0]} are missing, the first is"
-            f" {min(missing):05d}-of-{counts[0]:05d}"
+            f"{len(missing)} of the {count} shards of {first} are missing, the first is"
+            f" {min(missing):05d}-of-{count:05d}: copy it, or convert the split again"
         )
+
+
+def _nothing_found(folder: str, names: Sequence[str], entries: Sequence[str]) -> str:
+    """Return the error about a split without files."""
+    wanted = " or ".join(os.path.join(folder, f"{name}-*") for name in names)
+    if not tf.io.gfile.isdir(folder):
+        return f"no file matches {wanted}: there is no such folder"
+    listed = ", ".join(entries[:_LISTED_FILES]) or "nothing"
+    more = f" and {len(entries) - _LISTED_FILES} more" if len(entries) > _LISTED_FILES else ""
+    message = f"no file matches {wanted}; the folder holds {listed}{more}"
+    if any(entry.startswith(tuple(f"{name}-" for name in names)) for entry in entries):
+        message += " (shards of other splits and folders do not count)"
+    return message

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -93,11 +94,118 @@ def test_splits_are_found_by_their_shards(tmp_path):
     assert shards.splits(str(tmp_path)) == ["train_fine", "val"]
 
 
-def test_sets_of_shards_must_be_one_and_complete():
-    names = [shards.shard_name("train", index, 3) for index in range(3)]
-    shards.check_complete(names)
-    shards.check_complete(["train-all.tfrecord"])
-    with pytest.raises(ValueError, match="1 of the 3 shards .*the first is 00001-of-00003"):
-        shards.check_complete([names[0], names[2]])
-    with pytest.raises(ValueError, match="1 and 3 shards of one split"):
-        shards.check_complete([*names, shards.shard_name("train", 0, 1)])
+def _touch(folder, *names):
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / name).touch()
+
+
+def _found(folder, *names):
+    return [os.path.basename(path) for path in shards.find(folder, names)]
+
+
+def test_a_split_is_exactly_its_own_shards(tmp_path):
+    own = [f"train-{index:05d}-of-00002.tfrecord" for index in range(2)]
+    _touch(tmp_path, *own, "train-extra-00000-of-00001.tfrecord", "train-notes.txt", "val-00000")
+    _touch(tmp_path, "train_aug-00000-of-00001.tfrecord", ".train-00002-of-00003.tfrecord.1.tmp")
+    assert _found(tmp_path, "train") == own
+    assert _found(tmp_path, "train-extra") == ["train-extra-00000-of-00001.tfrecord"]
+
+
+@pytest.mark.parametrize("extension", ["", ".tfrecord", ".record", ".tfrecord.v2"])
+def test_shards_may_have_any_extension(tmp_path, extension):
+    names = [f"val-{index:05d}-of-00002{extension}" for index in range(2)]
+    _touch(tmp_path, *names, "val-small-00000-of-00001")
+    assert _found(tmp_path, "val") == names
+
+
+def test_without_shards_other_files_are_taken_but_not_shards_of_other_splits(tmp_path):
+    _touch(tmp_path, "val-b", "val-a.tfrecord", "val-small-00000-of-00001.tfrecord")
+    (tmp_path / "val-folder").mkdir()
+    assert _found(tmp_path, "val") == ["val-a.tfrecord", "val-b"]
+
+
+def test_the_first_name_with_shards_is_taken(tmp_path):
+    _touch(tmp_path, "train_fine-old", "train-00000-of-00001.tfrecord")
+    assert _found(tmp_path, "train_fine", "train") == ["train-00000-of-00001.tfrecord"]
+    _touch(tmp_path, "train_fine-00000-of-00001.tfrecord")
+    assert _found(tmp_path, "train_fine", "train") == ["train_fine-00000-of-00001.tfrecord"]
+
+
+@pytest.mark.parametrize("folder", ["a[bc]", "a*", "a?", "[!x]", "ab"])
+def test_a_folder_is_no_pattern(tmp_path, folder):
+    _touch(tmp_path / "ab", "val-00000-of-00001.tfrecord", "val-b")
+    _touch(tmp_path / folder, "val-00000-of-00001.tfrecord")
+    path = str(tmp_path / folder / "val-00000-of-00001.tfrecord")
+    assert shards.find(tmp_path / folder, ["val"]) == [path]
+    assert shards.splits(str(tmp_path / folder)) == ["val"]
+
+
+def test_a_split_is_no_pattern(tmp_path):
+    _touch(tmp_path, "train-00000-of-00001.tfrecord")
+    with pytest.raises(FileNotFoundError, match="no file matches"):
+        shards.find(tmp_path, ["tr*"])
+
+
+def test_files_of_any_file_system_are_found():
+    path = "ram://shards_test/train-00000-of-00001.tfrecord"
+    with tf.io.TFRecordWriter(path) as writer:
+        writer.write(b"record")
+    assert shards.find("ram://shards_test", ["train"]) == [path]
+    assert len(shards.open_split("ram://shards_test", ["train"])) == 1
+
+
+def test_no_file_of_the_split(tmp_path):
+    message = "train-[*] or .*tr-[*]; the folder holds nothing$"
+    with pytest.raises(FileNotFoundError, match=message):
+        shards.find(tmp_path, ["train", "tr"])
+    _touch(tmp_path, *(f"val-{number:02}" for number in range(12)))
+    with pytest.raises(FileNotFoundError, match="holds val-00, .*, val-09 and 2 more$"):
+        shards.find(tmp_path, ["train"])
+    _touch(tmp_path, "train-extra-00000-of-00001.tfrecord")
+    message = r"holds train-extra-00000.* \(shards of other splits and folders do not count\)$"
+    with pytest.raises(FileNotFoundError, match=message):
+        shards.find(tmp_path, ["train"])
+
+
+def test_no_such_folder(tmp_path):
+    folder = tmp_path / "none"
+    with pytest.raises(FileNotFoundError, match=f"{folder}/train-[*]: there is no such folder"):
+        shards.find(folder, ["train"])
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["s-00000-of-00003", "s-00002-of-00003"], "1 of the 3 shards .*first is 00001-of-00003:"),
+        (["s-00000-of-00001", "s-00000-of-00002", "s-00001-of-00002"], "1 and 2 shards of one"),
+        (["s-00000-of-00001", "s-00000-of-00001.bak"], "the same shard .* read twice; delete one"),
+        (["s-00001-of-00001"], "s-00001-of-00001 cannot be one of 1 shards"),
+    ],
+)
+def test_shards_must_be_one_complete_set(tmp_path, names, message):
+    _touch(tmp_path, *names)
+    with pytest.raises(ValueError, match=message):
+        shards.find(tmp_path, ["s"])
+
+
+def test_only_the_last_shards_may_be_empty(tmp_path):
+    _write(tmp_path, "val", [b"a"] * 5, 4)
+    files = shards.open_split(tmp_path, ["val"])
+    assert list(files.counts) == [2, 2, 1, 0]
+    (tmp_path / "val-00001-of-00004.tfrecord").write_bytes(b"")
+    message = "val-00001-of-00004.tfrecord is empty, but .*val-00002-of-00004.tfrecord holds"
+    with pytest.raises(ValueError, match=message):
+        shards.open_split(tmp_path, ["val"])
+
+
+def test_a_split_without_records_is_an_error(tmp_path):
+    _touch(tmp_path, "val-00000-of-00001.tfrecord")
+    with pytest.raises(ValueError, match="there is no record in .*val-00000-of-00001"):
+        shards.open_split(tmp_path, ["val"])
+
+
+def test_another_split_in_another_number_of_shards_is_no_obstacle(tmp_path):
+    _write(tmp_path, "train-extra", [b"a"], 3)
+    _write(tmp_path, "train", [b"b"], 2)
+    assert len(shards.open_split(tmp_path, ["train"])) == 1

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from deeplab.datasets import label_files, record_files, shards
+from deeplab.datasets import label_files, shards
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.datasets.image_formats import image_format
 from deeplab.utils import reports
@@ -216,9 +216,7 @@ def check(split: str, folder: str, descriptor: DatasetDescriptor) -> SplitStatis
         ValueError: A file or a record is bad; the message names it and says what is wrong.
         FileNotFoundError: The folder has no files of the split.
     """
-    paths = record_files.find_files(folder, descriptor.split_patterns(split))
-    shards.check_complete(paths)
-    found = record_files.RecordFiles(paths)
+    found = shards.open_split(folder, descriptor.split_names(split))
     statistics = SplitStatistics()
     progress = Progress(f"{split}: checked", len(found))
     for index in range(len(found)):
