@@ -14,7 +14,7 @@ from absl import flags
 
 from deeplab import common
 from deeplab.cli import script, train_flags
-from deeplab.utils import stop_signals
+from deeplab.training import stop_signals
 
 # Flags of the official trainer's clusters that TensorFlow 2 does otherwise.
 _UNUSED_FLAGS = {

@@ -10,8 +10,9 @@ from absl import logging
 
 from deeplab.core import layers
 from deeplab.core.options import TrainOptions
+from deeplab.training import distribution
 from deeplab.training.step import TrainStep
-from deeplab.utils import checkpoint, distribution, error_text
+from deeplab.utils import checkpoint, error_text
 
 # What helps most often against numbers that are not finite.
 REMEDY = "a smaller --base_learning_rate or a --slow_start_step may help"

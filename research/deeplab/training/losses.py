@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from deeplab.core import utils
-from deeplab.utils import distribution
+from deeplab.training import distribution
 
 
 def softmax_cross_entropy(

@@ -10,9 +10,10 @@ from deeplab import common, model
 from deeplab.cli import script, train_flags
 from deeplab.datasets import data_generator, descriptors, first_records
 from deeplab.evaluation import evaluator, predictor
+from deeplab.training import distribution
 from deeplab.training.evaluation import TrainingEvaluation
 from deeplab.training.trainer import Trainer
-from deeplab.utils import checkpoint, distribution
+from deeplab.utils import checkpoint
 
 
 def run(values: flags.FlagValues) -> None:

@@ -10,10 +10,9 @@ from absl import logging
 from deeplab import model
 from deeplab.core import depthwise, layers, utils
 from deeplab.core.options import TrainOptions
-from deeplab.training import losses, optimizers
+from deeplab.training import distribution, losses, optimizers
 from deeplab.training.batch_parts import BatchParts
 from deeplab.training.state import TrainState
-from deeplab.utils import distribution
 
 
 class TrainStep:

@@ -8,12 +8,12 @@ from absl import logging
 
 from deeplab import model
 from deeplab.core.options import TrainOptions
-from deeplab.training import loop
+from deeplab.training import distribution, loop
 from deeplab.training.evaluation import TrainingEvaluation
 from deeplab.training.optimizers import OfficialOptimizer
 from deeplab.training.state import TrainState, begin_run
 from deeplab.training.step import TrainStep
-from deeplab.utils import checkpoint, checkpoint_integrity, distribution
+from deeplab.utils import checkpoint, checkpoint_integrity
 
 
 class Trainer:

@@ -19,7 +19,7 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
-from deeplab.utils import stop_signals
+from deeplab.training import stop_signals
 
 _TF_CONFIG = "TF_CONFIG"
 # What the answer to the last question may take from host to host.

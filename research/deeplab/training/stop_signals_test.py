@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from deeplab.utils import stop_signals
+from deeplab.training import stop_signals
 
 
 def test_while_leaving_sigterm_is_an_orderly_end():

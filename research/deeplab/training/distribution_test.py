@@ -17,9 +17,10 @@ from deeplab import common, model
 from deeplab.core import layers
 from deeplab.core.options import TrainOptions
 from deeplab.testing import golden, processes, tiny
+from deeplab.training import distribution
 from deeplab.training.state import begin_run
 from deeplab.training.step import TrainStep
-from deeplab.utils import checkpoint, distribution
+from deeplab.utils import checkpoint
 
 _IGNORE_LABEL = 255
 # What a step is made with; each by one device and by two, to the number of steps.
