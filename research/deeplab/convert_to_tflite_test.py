@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from deeplab import convert_to_tflite, model
 from deeplab.core import feature_extractor
+from deeplab.core.options import InferenceOptions
 from deeplab.export import inference_graph, tflite
 from deeplab.testing import tiny
 
@@ -192,7 +193,7 @@ class TestErrors:
             convert(path)
 
     def test_several_scales(self, net):
-        graph_def, _ = inference_graph.frozen(net, (0.5, 1.0))
+        graph_def, _ = inference_graph.frozen(net, InferenceOptions(eval_scales=(0.5, 1.0)))
         with pytest.raises(ValueError, match="looks at an image several times.*one scale"):
             tflite.backbone_input(graph_def)
 

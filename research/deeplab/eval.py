@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> None:
     values = flags.FLAGS
     network_flags.check(values)
     grid = crf_flags.search_grid(values)
-    crf = crf_flags.from_flags(values)
+    inference = network_flags.inference_options(values)
 
     from deeplab.datasets import data_generator, descriptors, shards
     from deeplab.evaluation import crf_search, evaluator, predictor
@@ -60,12 +60,12 @@ def main(argv: Sequence[str]) -> None:
     options = predictor.trained_options(
         values, checkpoint_waiter.wait(values.checkpoint_dir), descriptor, values.eval_crop_size
     )
-    network = predictor.Predictor(options, values.eval_scales, values.add_flipped_images, crf)
+    network = predictor.Predictor(options, inference)
     records = data_generator.Dataset(
         descriptor,
         values.eval_split,
         values.dataset_dir,
-        **network.net.image_options(),
+        network.net.preprocessing(),
     )
     if grid:
         search = crf_search.CrfSearch(network, records, grid, values.crf_search_images)

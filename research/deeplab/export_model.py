@@ -75,11 +75,7 @@ def main(argv: Sequence[str]) -> None:
     del argv
     values = flags.FLAGS
     common.log_unused_flags(values, _UNUSED_FLAGS)
-    crf = crf_flags.from_flags(values)
-    if not values.inference_scales or min(values.inference_scales) <= 0:
-        raise ValueError(
-            f"--inference_scales is {values.inference_scales}; every scale must be above 0"
-        )
+    inference = network_flags.inference_options(values, "inference_scales")
 
     from deeplab import model
     from deeplab.datasets import descriptors
@@ -104,15 +100,14 @@ def main(argv: Sequence[str]) -> None:
             f"--dataset={values.dataset} has {descriptor.num_classes} classes, the network"
             f" {options.num_classes} (--num_classes)"
         )
-    if crf:
-        crf.check_classes(options.num_classes)
+    if inference.crf:
+        inference.crf.check_classes(options.num_classes)
     net = model.DeepLab(options)
     checkpoint.restore(net, values.checkpoint_path, averages=values.use_ema)
-    seeing = (values.inference_scales, values.add_flipped_images, crf)
     if frozen:
-        exporter.export_frozen_graph(net, path, *seeing, graph_text=values.save_inference_graph)
+        exporter.export_frozen_graph(net, path, inference, graph_text=values.save_inference_graph)
     else:
-        exporter.export_saved_model(net, path, *seeing, descriptor=descriptor)
+        exporter.export_saved_model(net, path, inference, descriptor=descriptor)
     logging.info("exported %s to %s", values.checkpoint_path, path)
 
 

@@ -1,60 +1,78 @@
-"""Image and label to crop, for training and for evaluation."""
+"""From image and label to a crop, for training and for evaluation."""
 
+import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from deeplab.core import preprocess_utils
+from deeplab.core.options import RandomScale
 
 _FLIP_PROBABILITY = 0.5
 
 
-def preprocess_for_evaluation(
-    image: tf.Tensor,
-    label: tf.Tensor | None,
-    *,
-    crop_size: Sequence[int],
-    mean_pixel: Sequence[float],
-    ignore_label: int,
-    min_resize_value: int | None = None,
-    max_resize_value: int | None = None,
-    resize_factor: int | None = None,
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
-    """The whole image, resized if asked for, and padded below and right to the crop size.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """How images and labels are prepared for a network.
+
+    Example:
+        preprocessing = Preprocessing(crop_size=(513, 513), mean_pixel=(127.5, 127.5, 127.5))
 
     Args:
-        image: [height, width, 3], 0..255.
-        label: [height, width, 1], or None.
-        crop_size: (height, width) that the result has at least; a larger image keeps its size.
-        mean_pixel: colour of the padding, 0..255; that of the backbone.
+        crop_size: (height, width) of a training crop, and what images are padded to elsewhere.
+            None: images are not padded, and there are no training crops.
+        mean_pixel: color of the padding, 0..255; that of the backbone.
         ignore_label: label of the padding.
-        min_resize_value: size of the smaller side; None leaves the image as it is. This and the
-            next two: see `preprocess_utils.size_in_range`.
+        min_resize_value: size of the smaller side, to which images are resized first. None: they
+            are not resized. This and the next two: see `preprocess_utils.size_in_range`.
         max_resize_value: limit of the larger side.
-        resize_factor: sides are multiples of this plus one.
+        resize_factor: both sides are multiples of this plus one.
+    """
+
+    crop_size: tuple[int, int] | None
+    mean_pixel: tuple[float, ...]
+    ignore_label: int = 255
+    min_resize_value: int | None = None
+    max_resize_value: int | None = None
+    resize_factor: int | None = None
+
+    def replace(self, **changes: Any) -> "Preprocessing":
+        """Return a copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+
+def preprocess_for_evaluation(
+    image: tf.Tensor, label: tf.Tensor | None, preprocessing: Preprocessing
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
+    """Resize an image if asked for, and pad it below and right to the crop size.
+
+    An image larger than the crop keeps its size.
+
+    Args:
+        image: [height, width, 3], 0..255, or a batch of such images.
+        label: [height, width, 1], or a batch; or None.
+        preprocessing: how to prepare them.
 
     Returns:
         original_image: the image before padding; float32 if it was resized, else as given.
-        image: float32 [height, width, 3], 0..255.
-        label: int32 [height, width, 1], or None.
+        image: float32 [height, width, 3], or a batch, 0..255.
+        label: int32 [height, width, 1], or a batch; or None.
 
     Raises:
         ValueError: `max_resize_value` is given and `min_resize_value` is not.
 
     Reference: official `input_preprocess.preprocess_image_and_label`, `is_training=False`.
     """
-    if min_resize_value or max_resize_value:
-        image, label = preprocess_utils.resize_to_range(
-            image, label, min_resize_value, max_resize_value, resize_factor
-        )
-    padded_size = tf.maximum(tf.shape(image)[:2], list(crop_size))
-    height, width = padded_size[0], padded_size[1]
+    image, label = _resize(image, label, preprocessing)
+    size = tf.shape(image)[-3:-1]
+    height, width = tf.unstack(tf.maximum(size, preprocessing.crop_size or (1, 1)))
     padded = preprocess_utils.pad_to_bounding_box(
-        tf.cast(image, tf.float32), 0, 0, height, width, mean_pixel
+        tf.cast(image, tf.float32), 0, 0, height, width, preprocessing.mean_pixel
     )
     if label is not None:
         label = preprocess_utils.pad_to_bounding_box(
-            tf.cast(label, tf.int32), 0, 0, height, width, ignore_label
+            tf.cast(label, tf.int32), 0, 0, height, width, preprocessing.ignore_label
         )
     return image, padded, label
 
@@ -63,58 +81,36 @@ def preprocess_for_training(
     image: tf.Tensor,
     label: tf.Tensor,
     seed: tf.Tensor,
-    *,
-    crop_size: Sequence[int],
-    mean_pixel: Sequence[float],
-    ignore_label: int,
-    min_resize_value: int | None = None,
-    max_resize_value: int | None = None,
-    resize_factor: int | None = None,
-    min_scale_factor: float = 1.0,
-    max_scale_factor: float = 1.0,
-    scale_factor_step_size: float = 0.0,
+    preprocessing: Preprocessing,
+    scales: RandomScale | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """A random crop of the randomly scaled image, flipped or not.
+    """Take a random crop of the randomly scaled image, flipped or not.
 
-    What comes out is what scaling the image, padding it below and right to the crop size, cropping
-    it and flipping it in this order give; but only the pixels of the crop are computed, in one
-    sampling of the image.
+    The result is that of these steps in order: scale the image, pad it below and right to the crop
+    size, crop it, flip it. But only the pixels of the crop are computed, in one sampling of the
+    image.
 
     Args:
         image: [height, width, 3], 0..255.
         label: [height, width, 1].
-        seed: integers [2]; they alone decide about scale, crop and flip.
-        crop_size: (height, width) of the result.
-        mean_pixel: colour of the padding, 0..255; that of the backbone.
-        ignore_label: label of the padding.
-        min_resize_value: size of the smaller side before scaling; None leaves the image as it is.
-            This and the next two: see `preprocess_utils.size_in_range`.
-        max_resize_value: limit of the larger side before scaling.
-        resize_factor: sides are multiples of this plus one before scaling.
-        min_scale_factor: smallest random scale. This and the next two: see
-            `preprocess_utils.random_scale`.
-        max_scale_factor: largest random scale.
-        scale_factor_step_size: distance of neighbouring scales; 0: any scale between.
+        seed: integers [2]; they alone decide scale, crop and flip.
+        preprocessing: how to prepare them; a resize comes before the scaling.
+        scales: the random scales. None: the image is not scaled.
 
     Returns:
         image: float32 [height, width, 3] of the crop size, 0..255.
         label: int32 [height, width, 1] of the crop size.
 
     Raises:
-        ValueError: the scales are no range, or `max_resize_value` is given and
-            `min_resize_value` is not.
+        ValueError: `max_resize_value` is given and `min_resize_value` is not.
 
     Reference: official `input_preprocess.preprocess_image_and_label`, `is_training=True`.
     """
-    if min_resize_value or max_resize_value:
-        image, label = preprocess_utils.resize_to_range(
-            image, label, min_resize_value, max_resize_value, resize_factor
-        )
+    crop_size = preprocessing.crop_size
+    image, label = _resize(image, label, preprocessing)
     uniform = tf.random.stateless_uniform([4], seed, alg="philox")
     size = tf.shape(image)[:2]
-    scale = preprocess_utils.random_scale(
-        min_scale_factor, max_scale_factor, scale_factor_step_size, uniform[0]
-    )
+    scale = preprocess_utils.random_scale(scales, uniform[0]) if scales else 1.0
     scaled_size = tf.maximum(tf.cast(tf.cast(size, tf.float32) * scale, tf.int32), 1)
     crop = tf.constant(list(crop_size), tf.int32)
     # An image that is smaller than the crop lies at its top left.
@@ -136,4 +132,15 @@ def preprocess_for_training(
 
     image = preprocess_utils.sample_bilinear(image, rows, columns)
     label = preprocess_utils.sample_nearest(label, rows, columns)
-    return pad(image, mean_pixel), pad(tf.cast(label, tf.int32), ignore_label)
+    label = tf.cast(label, tf.int32)
+    return pad(image, preprocessing.mean_pixel), pad(label, preprocessing.ignore_label)
+
+
+def _resize(
+    image: tf.Tensor, label: tf.Tensor | None, preprocessing: Preprocessing
+) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """Resize image and label, or batches of them, if asked for."""
+    sizes = (preprocessing.min_resize_value, preprocessing.max_resize_value)
+    if not any(sizes):
+        return image, label
+    return preprocess_utils.resize_to_range(image, label, *sizes, preprocessing.resize_factor)

@@ -7,6 +7,8 @@ import pytest
 import tensorflow as tf
 
 from deeplab import input_preprocess
+from deeplab.core.options import RandomScale
+from deeplab.input_preprocess import Preprocessing
 from deeplab.testing import golden
 
 MEAN_PIXEL = (123.15, 115.9, 103.06)
@@ -25,10 +27,12 @@ def test_evaluation_is_the_official_one(case):
     original, image, label = input_preprocess.preprocess_for_evaluation(
         tf.constant(arrays[f"{case}_img"]),
         tf.constant(arrays[f"{case}_lab"]),
-        crop_size=expected["crop"],
-        mean_pixel=mean_pixel,
-        ignore_label=expected["ignore_label"],
-        **options,
+        Preprocessing(
+            crop_size=expected["crop"],
+            mean_pixel=mean_pixel,
+            ignore_label=expected["ignore_label"],
+            **options,
+        ),
     )
     assert original.dtype == expected["original_dtype"]
     assert image.dtype == expected["processed_dtype"]
@@ -45,9 +49,7 @@ def test_evaluation_without_a_label():
     original, image, label = input_preprocess.preprocess_for_evaluation(
         tf.zeros([5, 40, 3], tf.uint8),
         None,
-        crop_size=(33, 33),
-        mean_pixel=MEAN_PIXEL,
-        ignore_label=255,
+        Preprocessing(crop_size=(33, 33), mean_pixel=MEAN_PIXEL),
     )
     assert original.shape == (5, 40, 3)
     assert image.shape == (33, 40, 3)
@@ -56,13 +58,29 @@ def test_evaluation_without_a_label():
 
 def test_only_a_maximal_size_is_an_error():
     image = tf.zeros([5, 7, 3])
-    options = {"crop_size": (33, 33), "mean_pixel": MEAN_PIXEL, "ignore_label": 255}
+    preprocessing = Preprocessing(
+        crop_size=(33, 33), mean_pixel=MEAN_PIXEL, ignore_label=255, max_resize_value=9
+    )
     with pytest.raises(ValueError, match="min_resize_value"):
-        input_preprocess.preprocess_for_evaluation(image, None, max_resize_value=9, **options)
+        input_preprocess.preprocess_for_evaluation(image, None, preprocessing)
     with pytest.raises(ValueError, match="min_resize_value"):
         input_preprocess.preprocess_for_training(
-            image, image[..., :1], tf.constant([0, 0]), max_resize_value=9, **options
+            image, image[..., :1], tf.constant([0, 0]), preprocessing
         )
+
+
+@pytest.mark.parametrize("sizes", [{}, {"min_resize_value": 20, "max_resize_value": 30}])
+@pytest.mark.parametrize("crop_size", [(33, 17), None])
+def test_a_batch_is_prepared_like_each_of_its_images(sizes, crop_size):
+    image, label = _picture((24, 41))
+    images, labels = tf.stack([image, image[::-1]]), tf.stack([label, label[::-1]])
+    preprocessing = Preprocessing(crop_size=crop_size, mean_pixel=MEAN_PIXEL, **sizes)
+    found = input_preprocess.preprocess_for_evaluation(images, labels, preprocessing)
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        alone = input_preprocess.preprocess_for_evaluation(image, label, preprocessing)
+        for ours, theirs in zip(found, alone, strict=True):
+            np.testing.assert_array_equal(ours[index], theirs)
+            assert ours.dtype == theirs.dtype
 
 
 # Training, against the official chain, one step after the other.
@@ -121,8 +139,13 @@ def _official_chain(image, label, scaled_size, offset, flip, crop=CROP, ignore_l
 
 
 def _trained(image, label, seed, **options):
+    scales = {name: options.pop(name) for name in SCALES if name in options}
+    # Any scale between two bounds, unless there is a step.
+    scales = RandomScale(**{"scale_factor_step_size": 0.0} | scales) if scales else None
     options = {"crop_size": CROP, "mean_pixel": MEAN_PIXEL, "ignore_label": 255} | options
-    return input_preprocess.preprocess_for_training(image, label, seed, **options)
+    return input_preprocess.preprocess_for_training(
+        image, label, seed, Preprocessing(**options), scales
+    )
 
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES.keys())
@@ -171,7 +194,7 @@ def test_training_resizes_first():
     image, label = _picture(size)
     resizing = {"min_resize_value": 80, "max_resize_value": 97, "resize_factor": 16}
     resized, _, resized_label = input_preprocess.preprocess_for_evaluation(
-        image, label, crop_size=(1, 1), mean_pixel=MEAN_PIXEL, ignore_label=255, **resizing
+        image, label, Preprocessing(crop_size=(1, 1), mean_pixel=MEAN_PIXEL, **resizing)
     )
     assert resized.shape == (65, 97, 3)
     for number in range(10):

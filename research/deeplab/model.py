@@ -18,6 +18,7 @@ from deeplab.core import (
     quantization,
     utils,
 )
+from deeplab.input_preprocess import Preprocessing
 
 # Official scopes of what a new data set may want to learn anew: the logits alone, or everything
 # after the backbone (official `get_extra_layer_scopes`).
@@ -172,19 +173,19 @@ class DeepLab(keras.Model):
         scale = max(1.0, *scales) / self.logits_stride
         return [utils.scale_dimension(side, scale) for side in image_size]
 
-    def image_options(self, crop_size: Sequence[int] | None = None) -> dict[str, Any]:
-        """How images are prepared: keywords of `data_generator.Dataset` and of `ImageFiles`.
+    def preprocessing(self, crop_size: tuple[int, int] | None = None) -> Preprocessing:
+        """Return how images are prepared for the network.
 
         Args:
             crop_size: (height, width) that images are cropped or padded to. None: the options'.
         """
-        return {
-            "crop_size": crop_size or self.options.crop_size,
-            "mean_pixel": self.mean_pixel,
-            "min_resize_value": self.options.min_resize_value,
-            "max_resize_value": self.options.max_resize_value,
-            "resize_factor": self.options.resize_factor,
-        }
+        return Preprocessing(
+            crop_size=crop_size or self.options.crop_size,
+            mean_pixel=tuple(self.mean_pixel),
+            min_resize_value=self.options.min_resize_value,
+            max_resize_value=self.options.max_resize_value,
+            resize_factor=self.options.resize_factor,
+        )
 
     def single_scale(
         self, images: tf.Tensor, training: bool = False, scale: float = 1.0, head: int = 0

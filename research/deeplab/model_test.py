@@ -1,7 +1,6 @@
 """The whole network: scales, predictions, options, and what Keras expects of a model."""
 
 import dataclasses
-import inspect
 
 import keras
 import numpy as np
@@ -10,7 +9,7 @@ import tensorflow as tf
 
 from deeplab import common, model
 from deeplab.core import feature_extractor, layers
-from deeplab.datasets import data_generator, image_files
+from deeplab.input_preprocess import Preprocessing
 from deeplab.testing import golden
 from deeplab.utils import checkpoint
 
@@ -285,15 +284,11 @@ def test_batch_norms_decay_as_the_official_ones(model_variant):
 
 
 def test_images_are_prepared_as_the_options_say():
-    """With all that plain images take; records take it, too. The crop size may be another."""
     sizes = {"min_resize_value": 9, "max_resize_value": 17, "resize_factor": 4}
     net = _network(crop_size=(33, 17), **sizes)
-    expected = {"crop_size": (33, 17), "mean_pixel": (127.5, 127.5, 127.5), **sizes}
-    assert net.image_options() == expected
-    assert net.image_options((9, 5)) == {**expected, "crop_size": (9, 5)}
-    for reader in (image_files.ImageFiles, data_generator.Dataset):
-        keywords = inspect.getfullargspec(reader).kwonlyargs
-        assert keywords[: len(expected)] == list(expected)
+    expected = Preprocessing(crop_size=(33, 17), mean_pixel=(127.5, 127.5, 127.5), **sizes)
+    assert net.preprocessing() == expected
+    assert net.preprocessing((9, 5)) == expected.replace(crop_size=(9, 5))
 
 
 def test_options_are_all_used():

@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> None:
     del argv
     values = flags.FLAGS
     network_flags.check(values)
-    crf = crf_flags.from_flags(values)
+    inference = network_flags.inference_options(values)
     if bool(values.images) == bool(values.dataset_dir):
         raise ValueError("give --dataset_dir (TFRecords) or --images (plain images), one of them")
     if values.vis_batch_size < 1:
@@ -88,14 +88,14 @@ def main(argv: Sequence[str]) -> None:
     options = predictor.trained_options(
         values, checkpoint_waiter.wait(values.checkpoint_dir), descriptor, values.vis_crop_size
     )
-    network = predictor.Predictor(options, values.eval_scales, values.add_flipped_images, crf)
-    preprocessing = network.net.image_options()
+    network = predictor.Predictor(options, inference)
+    preprocessing = network.net.preprocessing()
     if values.images:
-        source = image_files.ImageFiles(paths, **preprocessing)
+        source = image_files.ImageFiles(paths, preprocessing)
         batches = source.evaluation
     else:
         source = data_generator.Dataset(
-            descriptor, values.vis_split, values.dataset_dir, **preprocessing
+            descriptor, values.vis_split, values.dataset_dir, preprocessing
         )
         batches = functools.partial(_batches, source)
     pictures = visualizer.Visualizer(

@@ -4,11 +4,12 @@ Resampling keeps the centres of the corner pixels in the corners (`align_corners
 DeepLab does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 from deeplab.core import utils
+from deeplab.core.options import RandomScale
 
 
 def size_in_range(
@@ -52,11 +53,11 @@ def resize_to_range(
     max_size: int | None = None,
     factor: int | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
-    """Resizes an image (bilinearly) and its label (to the nearest) as `size_in_range` says.
+    """Resize an image (bilinearly) and its label (to the nearest) to a size of `size_in_range`.
 
     Args:
-        image: [height, width, channels].
-        label: [height, width, 1], or None.
+        image: [height, width, channels], or a batch of them.
+        label: [height, width, 1], or a batch of them; or None.
         min_size: see `size_in_range`.
         max_size: see `size_in_range`.
         factor: see `size_in_range`.
@@ -65,20 +66,25 @@ def resize_to_range(
         The image, float32, and the label, of the type it had.
 
     Raises:
-        ValueError: there is no `min_size`.
+        ValueError: There is no `min_size`.
 
     Reference: official `preprocess_utils.resize_to_range`.
     """
     if not min_size:
         raise ValueError(
-            f"min_resize_value is {min_size}; max_resize_value={max_size} and"
-            f" resize_factor={factor} need it"
+            f"--min_resize_value is {min_size}; --max_resize_value={max_size} and"
+            f" --resize_factor={factor} need it"
         )
-    size = size_in_range(tf.shape(image)[:2], min_size, max_size, factor)
-    image = utils.resize_bilinear(image[tf.newaxis], size, tf.float32)[0]
+    size = size_in_range(tf.shape(image)[-3:-1], min_size, max_size, factor)
+    image = _batched(lambda images: utils.resize_bilinear(images, size, tf.float32), image)
     if label is not None:
-        label = utils.resize_nearest(label[tf.newaxis], size)[0]
+        label = _batched(lambda labels: utils.resize_nearest(labels, size), label)
     return image, label
+
+
+def _batched(operation: Callable[[tf.Tensor], tf.Tensor], image: tf.Tensor) -> tf.Tensor:
+    """Apply an operation on batches to an image or a batch."""
+    return operation(image) if image.shape.rank == 4 else operation(image[tf.newaxis])[0]
 
 
 def pad_to_bounding_box(
@@ -89,54 +95,43 @@ def pad_to_bounding_box(
     width: int | tf.Tensor,
     value: float | Sequence[float] | tf.Tensor,
 ) -> tf.Tensor:
-    """Puts an image into a larger one of one colour.
+    """Put an image into a larger one of one color.
 
     Args:
-        image: [h, w, channels] of any number type.
+        image: [h, w, channels] of any number type, or a batch of such images.
         top: rows of padding above the image.
         left: columns of padding left of it.
         height: rows of the result, at least `top + h`.
         width: columns of the result, at least `left + w`.
-        value: the colour, a number or one a channel.
+        value: the color, one number, or one per channel.
 
     Returns:
-        [height, width, channels] of the type of `image`.
+        [height, width, channels], or a batch, of the type of `image`.
 
     Reference: official `preprocess_utils.pad_to_bounding_box`.
     """
-    size = tf.shape(image)
+    size = tf.shape(image)[-3:-1]
     value = tf.cast(value, image.dtype)
     rows, columns = [top, height - top - size[0]], [left, width - left - size[1]]
-    return tf.pad(image - value, [rows, columns, [0, 0]]) + value
+    batch = [[0, 0]] * (image.shape.rank - 3)
+    return tf.pad(image - value, [*batch, rows, columns, [0, 0]]) + value
 
 
-def random_scale(
-    min_scale: float, max_scale: float, step: float, uniform: float | tf.Tensor
-) -> tf.Tensor:
-    """A scale between two bounds.
+def random_scale(scales: RandomScale, uniform: float | tf.Tensor) -> tf.Tensor:
+    """Return the scale that a random number chooses.
 
     Args:
-        min_scale: smallest scale, above 0.
-        max_scale: largest scale.
-        step: distance of neighbouring scales; where it does not divide the range, the scales are
-            spread evenly over the whole range with a larger distance. 0: any scale.
-        uniform: the random number in [0, 1) that decides.
+        scales: the scales to choose from. Where the step does not divide the range, they are
+            spread evenly over the whole range with a larger step.
+        uniform: the random number in [0, 1).
 
     Returns:
         A float32 scalar.
 
-    Raises:
-        ValueError: the bounds are not ordered, or the step is negative.
-
     Reference: official `preprocess_utils.get_random_scale`.
     """
-    if not 0 < min_scale <= max_scale:
-        raise ValueError(
-            f"min_scale_factor is {min_scale} and max_scale_factor {max_scale}; they must be above"
-            " 0 and the first not larger than the second"
-        )
-    if step < 0:
-        raise ValueError(f"scale_factor_step_size is {step}; it must be at least 0")
+    min_scale, max_scale = scales.min_scale_factor, scales.max_scale_factor
+    step = scales.scale_factor_step_size
     if min_scale == max_scale:
         return tf.constant(min_scale, tf.float32)
     if step == 0:
@@ -144,8 +139,8 @@ def random_scale(
     count = int((max_scale - min_scale) / step + 1)
     # This operation, unlike tf.linspace, gives the official scales to the last bit; with some of
     # them, that bit decides about a row of the scaled image.
-    scales = tf.raw_ops.LinSpace(start=min_scale, stop=max_scale, num=count)
-    return scales[tf.cast(uniform * count, tf.int32)]
+    table = tf.raw_ops.LinSpace(start=min_scale, stop=max_scale, num=count)
+    return table[tf.cast(uniform * count, tf.int32)]
 
 
 def aligned_positions(

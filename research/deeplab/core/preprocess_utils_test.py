@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab.core import preprocess_utils
+from deeplab.core.options import RandomScale
 from deeplab.testing import golden
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
@@ -24,7 +25,7 @@ def test_sizes_in_range_are_official(case):
 
 
 def test_only_a_maximal_size_is_an_error():
-    with pytest.raises(ValueError, match="max_resize_value=513 and resize_factor=16 need it"):
+    with pytest.raises(ValueError, match="--max_resize_value=513 and --resize_factor=16 need it"):
         preprocess_utils.resize_to_range(tf.zeros([5, 7, 3]), None, None, 513, 16)
 
 
@@ -35,13 +36,19 @@ def test_resizing_without_label():
     assert label is None
 
 
+def _scales(min_scale, max_scale, step):
+    return RandomScale(
+        min_scale_factor=min_scale, max_scale_factor=max_scale, scale_factor_step_size=step
+    )
+
+
 @pytest.mark.parametrize("name", list(_golden("get_random_scale")))
 def test_random_scales_are_official(name):
     facts = _golden("get_random_scale")[name]
     bounds = [float(number) for number in name.split("_")]
     largest = np.nextafter(np.float32(1), np.float32(0))
     uniforms = tf.constant(np.linspace(0, largest, 41), tf.float32)
-    scales = [preprocess_utils.random_scale(*bounds, u).numpy() for u in uniforms]
+    scales = [preprocess_utils.random_scale(_scales(*bounds), u).numpy() for u in uniforms]
     if bounds[2] == 0:
         np.testing.assert_allclose(scales, 0.5 + uniforms * 1.5, rtol=1e-6)
     else:
@@ -51,14 +58,17 @@ def test_random_scales_are_official(name):
 @pytest.mark.parametrize(
     ("bounds", "message"),
     [
-        ((2.0, 0.5, 0.25), "min_scale_factor is 2.0 and max_scale_factor 0.5"),
-        ((0.0, 0.5, 0.25), "must be above 0"),
-        ((0.5, 2.0, -0.25), "scale_factor_step_size is -0.25"),
+        (
+            (2.0, 0.5, 0.25),
+            "--min_scale_factor is 2.0; .* --max_scale_factor, which is 0.5",
+        ),
+        ((0.0, 0.5, 0.25), "--min_scale_factor is 0.0; it must be a finite number, above 0"),
+        ((0.5, 2.0, -0.25), "--scale_factor_step_size is -0.25; .* at least 0"),
     ],
 )
 def test_wrong_scales(bounds, message):
     with pytest.raises(ValueError, match=message):
-        preprocess_utils.random_scale(*bounds, 0.5)
+        _scales(*bounds)
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,16 @@ For training it is a pure function of records, seed and step: see `Dataset.train
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import tensorflow as tf
 from absl import logging
 
 from deeplab import input_preprocess
+from deeplab.core.options import RandomScale
 from deeplab.datasets import shards
 from deeplab.datasets.descriptors import DatasetDescriptor
+from deeplab.input_preprocess import Preprocessing
 
 _FEATURES = {
     "image/encoded": tf.io.FixedLenFeature([], tf.string, ""),
@@ -53,15 +55,9 @@ class Dataset:
         descriptor: DatasetDescriptor,
         split_name: str,
         dataset_dir: str,
+        preprocessing: Preprocessing,
         *,
-        crop_size: Sequence[int],
-        mean_pixel: Sequence[float],
-        min_resize_value: int | None = None,
-        max_resize_value: int | None = None,
-        resize_factor: int | None = None,
-        min_scale_factor: float = 1.0,
-        max_scale_factor: float = 1.0,
-        scale_factor_step_size: float = 0.0,
+        scales: RandomScale | None = None,
         seed: int = 0,
         cache_bytes: int = 2**29,
     ):
@@ -71,16 +67,9 @@ class Dataset:
             descriptor: what the data set is.
             split_name: the split, by any of its names; its files are those of `shards.find`.
             dataset_dir: the folder they are in, local or of any file system of `tf.io.gfile`.
-            crop_size: (height, width) of a training crop, and what evaluation pads to.
-            mean_pixel: colour of the padding, 0..255; that of the backbone.
-            min_resize_value: resize images first: size of the smaller side. None: do not. This and
-                the next two: see `preprocess_utils.size_in_range`.
-            max_resize_value: limit of the larger side.
-            resize_factor: sides are multiples of this plus one.
-            min_scale_factor: smallest random scale in training. This and the next two: see
-                `preprocess_utils.random_scale`.
-            max_scale_factor: largest random scale in training.
-            scale_factor_step_size: distance of neighbouring scales; 0: any scale between.
+            preprocessing: how images and labels are prepared. Its ignore label is replaced by that
+                of the data set.
+            scales: the random scales in training. None: images are not scaled.
             seed: what order and augmentation in training depend on.
             cache_bytes: training keeps the encoded records in memory if they take at most this.
 
@@ -100,20 +89,8 @@ class Dataset:
             )
         self._seed = seed
         self._cache_bytes = cache_bytes
-        self._mean_pixel = mean_pixel
-        self._preprocessing = {
-            "crop_size": tuple(crop_size),
-            "mean_pixel": tuple(mean_pixel),
-            "ignore_label": descriptor.ignore_label,
-            "min_resize_value": min_resize_value,
-            "max_resize_value": max_resize_value,
-            "resize_factor": resize_factor,
-        }
-        self._scaling = {
-            "min_scale_factor": min_scale_factor,
-            "max_scale_factor": max_scale_factor,
-            "scale_factor_step_size": scale_factor_step_size,
-        }
+        self._preprocessing = preprocessing.replace(ignore_label=descriptor.ignore_label)
+        self._scales = scales
 
     def __len__(self) -> int:
         """Number of images."""
@@ -204,8 +181,8 @@ class Dataset:
         batches = samples.padded_batch(batch_size, padding_values=padding)
 
         def fill(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            image = batch["image"]
-            return {**batch, "image": tf.where(image == _NO_PIXEL, self._mean_pixel, image)}
+            image, mean_pixel = batch["image"], self._preprocessing.mean_pixel
+            return {**batch, "image": tf.where(image == _NO_PIXEL, mean_pixel, image)}
 
         return _finish(batches.map(fill))
 
@@ -277,7 +254,7 @@ class Dataset:
     def _training_sample(self, sample: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
         features, image, label = _decode(self.files.read(record), absent_label=None)
         image, label = input_preprocess.preprocess_for_training(
-            image, label, [self._seed, sample], **self._preprocessing, **self._scaling
+            image, label, [self._seed, sample], self._preprocessing, self._scales
         )
         return {"image": image, "label": label, **_facts(features)}
 
@@ -286,7 +263,7 @@ class Dataset:
             self.files.read(record), self._absent_label(labels_required)
         )
         original_image, image, label = input_preprocess.preprocess_for_evaluation(
-            image, label, **self._preprocessing
+            image, label, self._preprocessing
         )
         return {
             "image": image,

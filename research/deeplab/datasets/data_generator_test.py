@@ -1,12 +1,16 @@
 """The input pipeline: official samples, and a stream that is a function of seed and step."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from deeplab.core.options import RandomScale
 from deeplab.datasets import data_generator, split_statistics
 from deeplab.datasets.descriptors import DatasetDescriptor
+from deeplab.input_preprocess import Preprocessing
 from deeplab.testing import golden
 
 MEAN_PIXEL = (123.15, 115.9, 103.06)
@@ -68,13 +72,18 @@ def _write(folder, examples, split="train", shards=2):
 
 
 def _dataset(folder, **options):
-    options = {"crop_size": (33, 33), "mean_pixel": MEAN_PIXEL} | options
+    prepared = {"crop_size": (33, 33), "mean_pixel": MEAN_PIXEL}
+    for field in dataclasses.fields(Preprocessing):
+        if field.name in options:
+            prepared[field.name] = options.pop(field.name)
     split = options.pop("split_name", "train")
     descriptor = options.pop("descriptor", DESCRIPTOR)
-    return data_generator.Dataset(descriptor, split, folder, **options)
+    return data_generator.Dataset(descriptor, split, folder, Preprocessing(**prepared), **options)
 
 
-SCALES = {"min_scale_factor": 0.5, "max_scale_factor": 2.0, "scale_factor_step_size": 0.25}
+SCALES = {
+    "scales": RandomScale(min_scale_factor=0.5, max_scale_factor=2.0, scale_factor_step_size=0.25)
+}
 
 
 @pytest.fixture(scope="module")

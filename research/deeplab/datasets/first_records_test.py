@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from deeplab.datasets import data_generator, first_records
+from deeplab.input_preprocess import Preprocessing
 from deeplab.testing import tiny
 
 
@@ -12,9 +13,8 @@ def _dataset(folder, labels, size=(20, 30)):
         f"image_{index}": (tiny.picture(*size, index), label) for index, label in enumerate(labels)
     }
     records = tiny.write_records(folder, samples, split="train")
-    return data_generator.Dataset(
-        tiny.DATASET, "train", records, crop_size=(33, 33), mean_pixel=(0, 0, 0)
-    )
+    preprocessing = Preprocessing(crop_size=(33, 33), mean_pixel=(0, 0, 0))
+    return data_generator.Dataset(tiny.DATASET, "train", records, preprocessing)
 
 
 def _label(value, corner=None):

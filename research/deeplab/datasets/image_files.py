@@ -10,6 +10,7 @@ import tensorflow as tf
 from deeplab import input_preprocess
 from deeplab.core import preprocess_utils
 from deeplab.datasets.image_formats import image_format
+from deeplab.input_preprocess import Preprocessing
 
 # What a folder is searched for; a file that is named may have any name.
 _EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -131,37 +132,15 @@ class ImageFiles:
     There is no `label`; `image_name` is the file's base name.
     """
 
-    def __init__(
-        self,
-        paths: Sequence[str],
-        *,
-        crop_size: Sequence[int],
-        mean_pixel: Sequence[float],
-        min_resize_value: int | None = None,
-        max_resize_value: int | None = None,
-        resize_factor: int | None = None,
-    ):
-        """Keeps what is to be read.
+    def __init__(self, paths: Sequence[str], preprocessing: Preprocessing):
+        """Keep what is to be read.
 
         Args:
             paths: the files.
-            crop_size: (height, width) that images are padded to.
-            mean_pixel: colour of the padding, 0..255; that of the backbone.
-            min_resize_value: resize images first: size of the smaller side. None: do not. This and
-                the next two: see `preprocess_utils.size_in_range`.
-            max_resize_value: limit of the larger side.
-            resize_factor: sides are multiples of this plus one.
+            preprocessing: how images are prepared.
         """
         self.paths = tuple(paths)
-        self._mean_pixel = tuple(mean_pixel)
-        self._preprocessing = {
-            "crop_size": tuple(crop_size),
-            "mean_pixel": self._mean_pixel,
-            "ignore_label": 0,
-            "min_resize_value": min_resize_value,
-            "max_resize_value": max_resize_value,
-            "resize_factor": resize_factor,
-        }
+        self._preprocessing = preprocessing
 
     def __len__(self) -> int:
         """Number of images."""
@@ -186,12 +165,12 @@ class ImageFiles:
             image = read(path)
             sizes.append(image.shape[:2])
             original, image, _ = input_preprocess.preprocess_for_evaluation(
-                tf.constant(image), None, **self._preprocessing
+                tf.constant(image), None, self._preprocessing
             )
             originals.append(original)
             padded.append(image)
         return {
-            "image": _stack(padded, self._mean_pixel),
+            "image": _stack(padded, self._preprocessing.mean_pixel),
             "image_name": tf.constant([base_name(path) for path in paths]),
             "height": tf.constant([height for height, _ in sizes], tf.int64),
             "width": tf.constant([width for _, width in sizes], tf.int64),

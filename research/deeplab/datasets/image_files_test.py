@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from deeplab.datasets import image_files
 from deeplab.datasets.data_generator import Dataset
+from deeplab.input_preprocess import Preprocessing
 from deeplab.testing import tiny
 
 _MEAN_PIXEL = (127.5, 127.5, 127.5)
@@ -155,7 +156,7 @@ def test_half_an_image_is_an_error_that_names_the_file(tmp_path, extension):
 
 def test_an_image_that_is_gone_is_an_error_that_names_it(tmp_path):
     files = image_files.ImageFiles(
-        [str(tmp_path / "a.png")], crop_size=(9, 9), mean_pixel=_MEAN_PIXEL
+        [str(tmp_path / "a.png")], Preprocessing(crop_size=(9, 9), mean_pixel=_MEAN_PIXEL)
     )
     with pytest.raises(FileNotFoundError, match="there is no image .*/a.png"):
         list(files.evaluation(1))
@@ -174,12 +175,12 @@ def test_batches_are_those_of_records(tmp_path, batch_size, resize):
         path = tmp_path / f"{index}.png"
         path.write_bytes(tiny.png(image))
         paths.append(str(path))
-    options = {"crop_size": (33, 33), "mean_pixel": (123.15, 115.9, 103.06), **resize}
+    preprocessing = Preprocessing(crop_size=(33, 33), mean_pixel=(123.15, 115.9, 103.06), **resize)
     records = Dataset(
-        tiny.DATASET, "val", tiny.write_records(tmp_path / "records", samples), **options
+        tiny.DATASET, "val", tiny.write_records(tmp_path / "records", samples), preprocessing
     )
     expected = list(records.evaluation(batch_size, labels_required=False))
-    found = list(image_files.ImageFiles(paths, **options).evaluation(batch_size))
+    found = list(image_files.ImageFiles(paths, preprocessing).evaluation(batch_size))
     assert len(found) == len(expected)
     for ours, theirs in zip(found, expected, strict=True):
         assert set(ours) == set(theirs) - {"label"}

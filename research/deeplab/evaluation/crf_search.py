@@ -69,7 +69,7 @@ class CrfSearch:
                 raise ValueError(f"--crf_search_{name} is empty")
             for value in values:
                 try:
-                    dataclasses.replace(predictor.crf, **{name: value})
+                    dataclasses.replace(predictor.inference.crf, **{name: value})
                 except ValueError as error:
                     message = str(error).replace("--crf_", "--crf_search_", 1)
                     raise ValueError(message) from None
@@ -131,7 +131,7 @@ class CrfSearch:
             name: values[index]
             for (name, values), index in zip(self._grid.items(), place, strict=True)
         }
-        return dataclasses.replace(self._predictor.crf, **values)
+        return dataclasses.replace(self._predictor.inference.crf, **values)
 
     def _classes(self) -> tuple[int, int]:
         return self._records.descriptor.num_classes, self._records.descriptor.ignore_label

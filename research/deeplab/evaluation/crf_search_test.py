@@ -8,9 +8,10 @@ import pytest
 
 from deeplab import eval as eval_script
 from deeplab.core import dense_crf
-from deeplab.core.options import CrfOptions
+from deeplab.core.options import CrfOptions, InferenceOptions
 from deeplab.datasets.data_generator import Dataset
 from deeplab.evaluation import crf_search, predictor
+from deeplab.input_preprocess import Preprocessing
 from deeplab.testing import tiny
 
 _SIZES = (6, 6, 8)
@@ -52,7 +53,7 @@ _GRID = {"bi_w": [1.0, 8.0], "bi_sxy": [10.0], "bi_srgb": [5.0, 20.0]}
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    network = predictor.Predictor(tiny.OPTIONS, crf=CrfOptions(iterations=2))
+    network = predictor.Predictor(tiny.OPTIONS, InferenceOptions(crf=CrfOptions(iterations=2)))
     path = tiny.save(tiny.network(), tmp_path_factory.mktemp("train"), 7)
     network.restore(path)
     return network, path
@@ -74,8 +75,8 @@ def records(trained, tmp_path_factory):
 
 
 def _dataset(records):
-    grey = (127.5, 127.5, 127.5)
-    return Dataset(tiny.DATASET, "val", records, crop_size=(33, 33), mean_pixel=grey)
+    preprocessing = Preprocessing(crop_size=(33, 33), mean_pixel=(127.5, 127.5, 127.5))
+    return Dataset(tiny.DATASET, "val", records, preprocessing)
 
 
 def test_the_parameters_that_made_the_labels_are_found(trained, records):

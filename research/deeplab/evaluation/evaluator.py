@@ -94,8 +94,9 @@ class Evaluator:
         )
         for remark in report.segmentation_remarks(result, names):
             print(f"Note: {remark}")
-        tag = report.metric_tag(self._predictor.eval_scales, self._predictor.add_flipped_images)
-        if self._predictor.crf:
+        inference = self._predictor.inference
+        tag = report.metric_tag(inference.eval_scales, inference.add_flipped_images)
+        if inference.crf:
             tag += "_crf"
         report.write_scalars(eval_logdir, report.segmentation_scalars(result, tag), step)
         for file in (f"eval-{step}.json", NEWEST_RESULT):
@@ -104,7 +105,7 @@ class Evaluator:
 
     def facts(self, result: SegmentationResult, path: str, step: int) -> dict[str, Any]:
         """What was evaluated, how, and the result, as plain values; see `report`."""
-        options, crf = self._predictor.options, self._predictor.crf
+        options, inference = self._predictor.options, self._predictor.inference
         names = self._records.descriptor.class_names
         return {
             "checkpoint": path,
@@ -115,9 +116,7 @@ class Evaluator:
             "model_variant": options.model_variant,
             "output_stride": options.output_stride,
             "crop_size": options.crop_size,
-            "eval_scales": self._predictor.eval_scales,
-            "add_flipped_images": self._predictor.add_flipped_images,
-            "crf": dataclasses.asdict(crf) if crf else None,
+            **dataclasses.asdict(inference),
             **report.segmentation_facts(result, names),
         }
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from deeplab.datasets.data_generator import Dataset
 from deeplab.evaluation import evaluator, predictor, segmentation
+from deeplab.input_preprocess import Preprocessing
 from deeplab.testing import tiny
 
 _SIZES = ((20, 30), (33, 33), (31, 12), (25, 33), (33, 21))
@@ -26,9 +27,9 @@ def _records(folder, samples, **options):
         tiny.DATASET,
         "val",
         tiny.write_records(folder, samples),
-        crop_size=tiny.OPTIONS.crop_size,
-        mean_pixel=(127.5, 127.5, 127.5),
-        **options,
+        Preprocessing(
+            crop_size=tiny.OPTIONS.crop_size, mean_pixel=(127.5, 127.5, 127.5), **options
+        ),
     )
 
 

@@ -8,7 +8,7 @@ from absl import flags, logging
 
 from deeplab import common, model
 from deeplab.core import dense_crf, depthwise
-from deeplab.core.options import CrfOptions
+from deeplab.core.options import InferenceOptions
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.utils import checkpoint
 
@@ -53,49 +53,37 @@ class Predictor:
     """Predicts the labels of images.
 
     Example:
-        predictor = Predictor(options, eval_scales=(0.5, 1.0), add_flipped_images=True)
+        inference = InferenceOptions(eval_scales=(0.5, 1.0), add_flipped_images=True)
+        predictor = Predictor(options, inference)
         step = predictor.restore("train_log/model.ckpt-30000")
         labels = predictor(images)
 
     The network and its graph are built once, for images of every size.
 
+    Args:
+        options: of the network.
+        inference: how the network is applied.
+        net: the network, where it is being trained; its values are taken as they are at each call.
+            None: it is built.
+
     Attributes:
         net: the network.
-        options: the network's, but for what may differ from one use to the next (`crop_size`).
-        eval_scales: scales at which images are looked at.
-        add_flipped_images: whether they are also looked at flipped.
-        crf: the dense CRF that refines the predictions; None: there is none.
+        options: of the network, except for what may differ from one use to another (`crop_size`).
+        inference: how the network is applied.
+
+    Raises:
+        ValueError: There is no such network, or its classes are not those of the CRF.
     """
 
     def __init__(
         self,
         options: common.ModelOptions,
-        eval_scales: Sequence[float] = (1.0,),
-        add_flipped_images: bool = False,
-        crf: CrfOptions | None = None,
+        inference: InferenceOptions | None = None,
         net: model.DeepLab | None = None,
     ):
-        """Builds the network, if there is none yet.
-
-        Args:
-            options: of the network.
-            eval_scales: scales at which images are looked at; see `model.predict_labels`.
-            add_flipped_images: also look at them flipped left to right.
-            crf: refine the predictions with a dense CRF.
-            net: the network, where it is being trained; its values are taken as they are at each
-                call.
-
-        Raises:
-            ValueError: a scale is not above 0, there is no such network, or its classes are not
-                those of the CRF.
-        """
-        if not eval_scales or min(eval_scales) <= 0:
-            raise ValueError(f"--eval_scales is {list(eval_scales)}; every scale must be above 0")
-        self.eval_scales = tuple(eval_scales)
-        self.add_flipped_images = add_flipped_images
-        self.crf = crf
-        if crf:
-            crf.check_classes(options.num_classes)
+        self.inference = inference or InferenceOptions()
+        if self.inference.crf:
+            self.inference.crf.check_classes(options.num_classes)
         self.options = options
         self.net = net or model.DeepLab(options)
         signature = [tf.TensorSpec((None, None, None, 3), tf.float32)]
@@ -129,7 +117,7 @@ class Predictor:
         Returns:
             int32 [B, H, W].
         """
-        if self.crf:
+        if self.inference.crf:
             return self.before_and_after_crf(images, sizes)[1]
         return self._graph(tf.cast(images, tf.float32)).numpy()
 
@@ -142,9 +130,14 @@ class Predictor:
     ) -> tuple[np.ndarray, np.ndarray]:
         """The network's own labels and the refined ones; as `__call__`, there has to be a CRF."""
         labels, probabilities = self._with_probabilities(tf.cast(images, tf.float32))
-        refined = dense_crf.refine(images, probabilities, self.crf, sizes)
+        refined = dense_crf.refine(images, probabilities, self.inference.crf, sizes)
         return labels.numpy(), tf.argmax(refined, axis=-1, output_type=tf.int32).numpy()
 
     def _predict(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with depthwise.native_dilation():
-            return model.predict_labels(self.net, images, self.eval_scales, self.add_flipped_images)
+            return model.predict_labels(
+                self.net,
+                images,
+                self.inference.eval_scales,
+                self.inference.add_flipped_images,
+            )

@@ -9,7 +9,7 @@ import tensorflow as tf
 from deeplab import eval as eval_script
 from deeplab import model
 from deeplab.core import dense_crf
-from deeplab.core.options import CrfOptions
+from deeplab.core.options import CrfOptions, InferenceOptions
 from deeplab.datasets import descriptors
 from deeplab.evaluation import predictor
 from deeplab.testing import tiny
@@ -69,7 +69,9 @@ def test_without_stored_options_the_flags_define_the_network(net, tmp_path, capl
 
 @pytest.mark.parametrize("scales, flip", [((1.0,), False), ((0.5, 1.5), True)])
 def test_predictions_are_those_of_the_model(net, path, scales, flip):
-    tested = predictor.Predictor(tiny.OPTIONS, scales, flip)
+    tested = predictor.Predictor(
+        tiny.OPTIONS, InferenceOptions(eval_scales=scales, add_flipped_images=flip)
+    )
     tested.restore(path)
     images = tf.constant([tiny.picture(40, 53)], tf.float32)
     expected, _ = model.predict_labels(net, images, scales, flip)
@@ -130,13 +132,13 @@ def test_what_the_optimizer_keeps_is_nothing_left_out(net, tiny_predictor, tmp_p
 
 @pytest.mark.parametrize("scales", [(), (0.0,), (1.0, -0.5)])
 def test_scales_are_above_zero(scales):
-    with pytest.raises(ValueError, match="--eval_scales is .*every scale must be above 0"):
-        predictor.Predictor(tiny.OPTIONS, scales)
+    with pytest.raises(ValueError, match="--eval_scales is .* each above 0"):
+        InferenceOptions(eval_scales=scales)
 
 
 def test_with_a_crf_it_refines_the_networks_probabilities(net, path):
     crf = CrfOptions(iterations=2)
-    tested = predictor.Predictor(tiny.OPTIONS, crf=crf)
+    tested = predictor.Predictor(tiny.OPTIONS, InferenceOptions(crf=crf))
     tested.restore(path)
     images = np.stack([tiny.picture(33, 33, seed) for seed in range(2)])
     sizes = np.array([(33, 33), (20, 30)])
@@ -157,4 +159,4 @@ def test_with_a_crf_it_refines_the_networks_probabilities(net, path):
 def test_a_crf_is_one_of_the_networks_classes():
     crf = CrfOptions(compatibility=np.eye(3).tolist())
     with pytest.raises(ValueError, match="compatibility is a 3x3 matrix, but there are 4 classes"):
-        predictor.Predictor(tiny.OPTIONS, crf=crf)
+        predictor.Predictor(tiny.OPTIONS, InferenceOptions(crf=crf))

@@ -121,7 +121,7 @@ class Visualizer:
         """Takes batches apart, and takes padding and resizing back."""
         resized = self._predictor.net.options.min_resize_value is not None
         for batch in batches:
-            if self._predictor.crf:
+            if self._predictor.inference.crf:
                 unrefined, predictions = self._predictor.before_and_after_crf(
                     batch["image"], batch["original_size"]
                 )

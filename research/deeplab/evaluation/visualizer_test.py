@@ -5,9 +5,11 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common
+from deeplab.core.options import InferenceOptions
 from deeplab.datasets import descriptors
 from deeplab.datasets.data_generator import Dataset
 from deeplab.evaluation import predictor, visualizer
+from deeplab.input_preprocess import Preprocessing
 from deeplab.testing import tiny
 from deeplab.utils import get_dataset_colormap
 
@@ -22,7 +24,7 @@ class _StandIn:
         self._num_classes = num_classes
         self.net = self
         self.options = common.ModelOptions(num_classes=num_classes, **options)
-        self.crf = None
+        self.inference = InferenceOptions()
 
     def __call__(self, images):
         return tf.cast(images, tf.int32).numpy()[..., 0] % self._num_classes
@@ -46,9 +48,7 @@ def _batches(folder, batch_size=1, labelled=True, names=_SIZES, **options):
         tiny.DATASET,
         "val",
         tiny.write_records(folder / "records", samples),
-        crop_size=(33, 33),
-        mean_pixel=(127.5, 127.5, 127.5),
-        **options,
+        Preprocessing(crop_size=(33, 33), mean_pixel=(127.5, 127.5, 127.5), **options),
     )
     return records.evaluation(batch_size, labels_required=labelled)
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 import cv2
 import numpy as np
@@ -10,7 +10,7 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab import common, model
-from deeplab.core.options import CrfOptions
+from deeplab.core.options import InferenceOptions
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.export import inference_graph, saved_model
 from deeplab.utils import checkpoint, files
@@ -29,6 +29,8 @@ _PROBABILITY_TOLERANCE = 1e-3
 _LABEL_TOLERANCE = 1e-3
 # Side of the image they are compared on, where the network knows no crop size.
 _TEST_SIZE = 129
+
+_DEFAULT = InferenceOptions()
 
 _Outputs = Mapping[str, np.ndarray]
 
@@ -85,9 +87,7 @@ def check_destination(path: str) -> None:
 def export_frozen_graph(
     net: model.DeepLab,
     path: str,
-    inference_scales: Sequence[float] = (1.0,),
-    add_flipped_images: bool = False,
-    crf: CrfOptions | None = None,
+    inference: InferenceOptions = _DEFAULT,
     graph_text: bool = False,
 ) -> None:
     """Writes the official frozen graph; see `inference_graph.frozen`.
@@ -95,9 +95,7 @@ def export_frozen_graph(
     Args:
         net: the network.
         path: of the file, which is replaced if it is there.
-        inference_scales: scales at which the images are looked at.
-        add_flipped_images: also look at the images flipped left to right.
-        crf: refine the predictions with a dense CRF.
+        inference: how the network is applied.
         graph_text: also write the graph without its weights, as text, to `inference_graph.pbtxt`
             in the same folder.
 
@@ -107,10 +105,9 @@ def export_frozen_graph(
         OSError: the file cannot be written.
     """
     check_destination(path)
-    seeing = (tuple(inference_scales), add_flipped_images, crf)
     images = _test_images(net)
-    expected = _expected(net, images, *seeing)
-    graph_def, without_weights = inference_graph.frozen(net, *seeing)
+    expected = _expected(net, images, inference)
+    graph_def, without_weights = inference_graph.frozen(net, inference)
     with files.replacing(path) as temporary:
         with open(temporary, "wb") as file:
             file.write(graph_def.SerializeToString())
@@ -135,9 +132,7 @@ def open_frozen_graph(path: str) -> Iterator[Callable[[np.ndarray], _Outputs]]:
 def export_saved_model(
     net: model.DeepLab,
     path: str,
-    inference_scales: Sequence[float] = (1.0,),
-    add_flipped_images: bool = False,
-    crf: CrfOptions | None = None,
+    inference: InferenceOptions = _DEFAULT,
     descriptor: DatasetDescriptor | None = None,
 ) -> None:
     """Writes a SavedModel with the signatures of `inference_graph.signatures`.
@@ -147,9 +142,7 @@ def export_saved_model(
     Args:
         net: the network.
         path: of the folder; an earlier export there is replaced, see `check_destination`.
-        inference_scales: scales at which the images are looked at.
-        add_flipped_images: also look at the images flipped left to right.
-        crf: refine the predictions with a dense CRF.
+        inference: how the network is applied.
         descriptor: what the network was trained on.
 
     Raises:
@@ -158,14 +151,13 @@ def export_saved_model(
         OSError: the files cannot be written.
     """
     check_destination(path)
-    seeing = (tuple(inference_scales), add_flipped_images, crf)
     images = _test_images(net)
-    expected = _expected(net, images, *seeing)
+    expected = _expected(net, images, inference)
     with files.replacing_folder(path, last=_SAVED_MODEL_FILE) as temporary:
         module = tf.Module()
         module.weights = [variable.value for variable in net.weights]
         with _quiet():
-            signatures = inference_graph.signatures(net, *seeing)
+            signatures = inference_graph.signatures(net, inference)
             tf.saved_model.save(module, temporary, signatures=signatures)
         checkpoint.save_options(temporary, net.options)
         if descriptor:
@@ -203,14 +195,10 @@ def _test_images(net: model.DeepLab) -> np.ndarray:
 def _expected(
     net: model.DeepLab,
     images: np.ndarray,
-    inference_scales: Sequence[float],
-    add_flipped_images: bool,
-    crf: CrfOptions | None,
+    inference: InferenceOptions,
 ) -> _Outputs:
     """What the network itself makes of images."""
-    outputs = inference_graph.predict(
-        net, tf.constant(images), inference_scales, add_flipped_images, crf
-    )
+    outputs = inference_graph.predict(net, tf.constant(images), inference)
     expected = {name: tensor.numpy() for name, tensor in outputs.items()}
     if not np.isfinite(expected[inference_graph.PROBABILITIES]).all():
         raise ValueError(

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
+from deeplab.core.options import InferenceOptions
 from deeplab.datasets import descriptors
 from deeplab.export import exporter, inference_graph
 from deeplab.testing import golden
@@ -143,7 +144,8 @@ class TestSavedModel:
     @pytest.mark.slow
     def test_scales_and_flips_are_in_it(self, net, tmp_path):
         path = str(tmp_path / "export")
-        exporter.export_saved_model(net, path, (0.5, 1.0), add_flipped_images=True)
+        inference = InferenceOptions(eval_scales=(0.5, 1.0), add_flipped_images=True)
+        exporter.export_saved_model(net, path, inference)
         image = ARRAYS["image/65x65"]
         outputs = tf.saved_model.load(path).signatures["serving_default"](tf.constant(image))
         labels, probabilities = model.predict_labels(net, image, (0.5, 1.0), True)

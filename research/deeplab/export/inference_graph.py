@@ -1,14 +1,14 @@
 """The graph of an export: from images as they are to the official outputs, under official names."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import tensorflow as tf
 from tensorflow.python.framework import convert_to_constants
 
-from deeplab import model
-from deeplab.core import dense_crf, feature_extractor, preprocess_utils, utils
-from deeplab.core.options import CrfOptions
+from deeplab import input_preprocess, model
+from deeplab.core import dense_crf, feature_extractor, utils
+from deeplab.core.options import InferenceOptions
 
 INPUT = "ImageTensor"
 PREDICTIONS = "SemanticPredictions"
@@ -31,15 +31,15 @@ LABEL_PNG = "label_png_bytes"
 _ARG_MAX = "ArgMax"
 
 
+_DEFAULT = InferenceOptions()
+
 _Function = tf.types.experimental.PolymorphicFunction
 
 
 def predict(
     net: model.DeepLab,
     images: tf.Tensor,
-    inference_scales: Sequence[float] = (1.0,),
-    add_flipped_images: bool = False,
-    crf: CrfOptions | None = None,
+    inference: InferenceOptions = _DEFAULT,
 ) -> dict[str, tf.Tensor]:
     """Labels and probabilities of images of any size.
 
@@ -49,9 +49,7 @@ def predict(
     Args:
         net: the network.
         images: uint8 [B, H, W, 3], RGB.
-        inference_scales: scales at which the images are looked at.
-        add_flipped_images: also look at the images flipped left to right.
-        crf: refine the predictions with a dense CRF.
+        inference: how the network is applied.
 
     Returns:
         `SemanticPredictions`, labels int32 [B, H, W]; `SemanticProbabilities`, float32
@@ -63,27 +61,20 @@ def predict(
     """
     options = net.options
     size = tf.shape(images)[1:3]
-    resized = tf.cast(images, tf.float32)
-    resized_size = size
-    if options.min_resize_value:
-        resized_size = preprocess_utils.size_in_range(
-            size, options.min_resize_value, options.max_resize_value, options.resize_factor
-        )
-        resized = utils.resize_bilinear(resized, resized_size)
-    missing = tf.maximum(list(options.crop_size or (1, 1)) - resized_size, 0)
-    mean_pixel = tf.constant(net.mean_pixel, tf.float32)
-    paddings = [[0, 0], [0, missing[0]], [0, missing[1]], [0, 0]]
-    padded = tf.pad(resized - mean_pixel, paddings) + mean_pixel
+    resized, padded, _ = input_preprocess.preprocess_for_evaluation(
+        images, None, net.preprocessing()
+    )
+    resized_size = tf.shape(resized)[1:3]
     with _named_backbone_input(net):
         labels, probabilities = model.predict_labels(
-            net, padded, inference_scales, add_flipped_images
+            net, padded, inference.eval_scales, inference.add_flipped_images
         )
     raw_labels = tf.identity(tf.cast(labels, tf.float32), RAW_PREDICTIONS)
     raw_probabilities = tf.identity(probabilities, RAW_PROBABILITIES)
     labels = labels[:, : resized_size[0], : resized_size[1]]
     probabilities = probabilities[:, : resized_size[0], : resized_size[1]]
-    if crf:
-        probabilities = dense_crf.refine(resized, probabilities, crf)
+    if inference.crf:
+        probabilities = dense_crf.refine(resized, probabilities, inference.crf)
         labels = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
     if options.min_resize_value:
         labels = utils.resize_nearest(labels[..., tf.newaxis], size)[..., 0]
@@ -96,19 +87,12 @@ def predict(
     }
 
 
-def signatures(
-    net: model.DeepLab,
-    inference_scales: Sequence[float] = (1.0,),
-    add_flipped_images: bool = False,
-    crf: CrfOptions | None = None,
-) -> dict[str, _Function]:
+def signatures(net: model.DeepLab, inference: InferenceOptions = _DEFAULT) -> dict[str, _Function]:
     """The signatures of a SavedModel.
 
     Args:
         net: the network.
-        inference_scales: scales at which the images are looked at.
-        add_flipped_images: also look at the images flipped left to right.
-        crf: refine the predictions with a dense CRF.
+        inference: how the network is applied.
 
     Returns:
         Functions of one tensor that return tensors by their names:
@@ -123,7 +107,7 @@ def signatures(
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, INPUT)])
     def serving_default(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return predict(net, images, inference_scales, add_flipped_images, crf)
+        return predict(net, images, inference)
 
     # Each image goes through the network alone: what comes out does not depend on the others.
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, IMAGE_BYTES)])
@@ -178,10 +162,7 @@ def signatures(
 
 
 def frozen(
-    net: model.DeepLab,
-    inference_scales: Sequence[float] = (1.0,),
-    add_flipped_images: bool = False,
-    crf: CrfOptions | None = None,
+    net: model.DeepLab, inference: InferenceOptions = _DEFAULT
 ) -> tuple[tf.compat.v1.GraphDef, tf.compat.v1.GraphDef]:
     """The official frozen graph.
 
@@ -191,9 +172,7 @@ def frozen(
 
     Args:
         net: the network.
-        inference_scales: scales at which the images are looked at.
-        add_flipped_images: also look at the images flipped left to right.
-        crf: refine the predictions with a dense CRF.
+        inference: how the network is applied.
 
     Returns:
         The graph with the weights as constants, and the graph without them.
@@ -201,7 +180,7 @@ def frozen(
 
     @tf.function(input_signature=[tf.TensorSpec((1, None, None, 3), tf.uint8, INPUT)])
     def function(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return predict(net, images, inference_scales, add_flipped_images, crf)
+        return predict(net, images, inference)
 
     concrete = _portable(function).get_concrete_function()
     constant = convert_to_constants.convert_variables_to_constants_v2(concrete)

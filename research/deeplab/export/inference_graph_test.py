@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from deeplab import common, model
 from deeplab.core import layers
+from deeplab.core.options import InferenceOptions
 from deeplab.export import inference_graph
 from deeplab.testing import golden
 from deeplab.utils import checkpoint
@@ -21,7 +22,7 @@ EXPORTS = {
     "crop_65x97": {"crop_size": (65, 97)},
     "multiscale_flip": {},
 }
-SEEING = {"multiscale_flip": ((0.5, 1.0, 1.5), True)}
+SEEING = {"multiscale_flip": {"eval_scales": (0.5, 1.0, 1.5), "add_flipped_images": True}}
 FACTS, ARRAYS = golden.misc("export")
 RUNS = [(export, size) for export in EXPORTS for size in FACTS[export]["runs"]]
 OFFICIAL_RUNS = [run for run in RUNS if "error" not in FACTS[run[0]]["runs"][run[1]]]
@@ -42,7 +43,7 @@ def network(**changes) -> model.DeepLab:
 @functools.cache
 def frozen(export: str) -> tf.compat.v1.GraphDef:
     net = network(**EXPORTS[export])
-    return inference_graph.frozen(net, *SEEING.get(export, ()))[0]
+    return inference_graph.frozen(net, InferenceOptions(**SEEING.get(export, {})))[0]
 
 
 @functools.cache
@@ -96,7 +97,7 @@ class TestOfficialGraph:
         size = np.maximum(net.options.crop_size, (height, width))
         padded = np.full((1, *size, 3), 127.5, np.float32)
         padded[:, :height, :width] = image
-        labels, probabilities = model.predict_labels(net, padded, *SEEING.get(export, ()))
+        labels, probabilities = model.predict_labels(net, padded, **SEEING.get(export, {}))
         assert np.mean(outputs["RawSemanticPredictions"] == labels) >= 0.999
         assert np.mean(outputs["SemanticPredictions"] == labels[:, :height, :width]) >= 0.999
         np.testing.assert_allclose(
@@ -150,8 +151,9 @@ class TestPredict:
 
     def test_flips_are_seen_at_a_single_scale_too(self):
         image = ARRAYS["image/65x65"]
+        inference = InferenceOptions(add_flipped_images=True)
         seen, mirrored = (
-            inference_graph.predict(network(), tf.constant(pixels), add_flipped_images=True)
+            inference_graph.predict(network(), tf.constant(pixels), inference)
             for pixels in (image, np.ascontiguousarray(image[:, :, ::-1]))
         )
         for name in inference_graph.OUTPUTS:

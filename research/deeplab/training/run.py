@@ -76,10 +76,8 @@ def prepare(
         descriptor,
         values.train_split,
         values.dataset_dir,
-        **net.image_options(),
-        min_scale_factor=values.min_scale_factor,
-        max_scale_factor=values.max_scale_factor,
-        scale_factor_step_size=values.scale_factor_step_size,
+        net.preprocessing(),
+        scales=train_flags.random_scale(values),
         seed=train_options.seed,
     )
     evaluation = _evaluation(values, net, descriptor) if values.eval_every else None
@@ -104,7 +102,7 @@ def _evaluation(
         descriptor,
         values.eval_split,
         values.dataset_dir,
-        **net.image_options(options.crop_size),
+        net.preprocessing(options.crop_size),
     )
     first_records.check(records)
     network = predictor.Predictor(options, net=net)
