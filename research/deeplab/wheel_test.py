@@ -31,7 +31,10 @@ def wheel(tmp_path_factory) -> pathlib.Path:
     source = tmp_path_factory.mktemp("source")
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(_ROOT / name, source)
-    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    # The last three are what the official scripts download.
+    ignored = shutil.ignore_patterns(
+        *("__pycache__", "*.egg-info", "pascal_voc_seg", "ADE20K", "cityscapes")
+    )
     shutil.copytree(_ROOT / "research", source / "research", ignore=ignored)
     built = source / "built"
     built.mkdir()
@@ -158,6 +161,16 @@ def test_only_scripts_and_what_defines_their_flags_read_flags(tree, nodes):
     for path, expressions in nodes.items():
         if path not in allowed and path.parent != package / "cli":
             assert "FLAGS" not in map(_name, expressions), path.relative_to(package)
+
+
+@pytest.mark.parametrize("folder", ["core", "utils", "visualization", "zoo", "export"])
+def test_a_library_does_not_import_flags(tree, nodes, folder):
+    for path, statements in nodes.items():
+        if path.is_relative_to(tree / "deeplab" / folder):
+            for node in statements:
+                names = {each.name for each in getattr(node, "names", ()) if hasattr(each, "name")}
+                known = isinstance(node, ast.ImportFrom) and node.module == "absl"
+                assert not (known and names & {"app", "flags"}), path.relative_to(tree)
 
 
 def _commands(tree: pathlib.Path) -> dict[str, tuple[pathlib.Path, str]]:
