@@ -4,12 +4,11 @@ Write the splits train and val in four shards each, shuffled with a fixed seed. 
 without a class; they are ignored.
 """
 
-import glob
 import os
 import random
 from collections.abc import Sequence
 
-from absl import flags
+from absl import flags, logging
 
 from deeplab import common
 from deeplab.cli import converter_flags, script
@@ -17,6 +16,7 @@ from deeplab.datasets import descriptors, label_files, source_files
 
 _NUM_SHARDS = 4
 _SEED = 0
+_JPEG = (".jpg", ".jpeg")
 _DATA = "./ADE20K/ADEChallengeData2016"
 
 
@@ -45,9 +45,16 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 def _sources(images: str, labels: str, flag: str) -> list[source_files.Source]:
     """Return the JPEG images of a folder with their labels, shuffled; names are the paths."""
-    paths = sorted(glob.glob(os.path.join(glob.escape(images), "*.jpg")))
+    entries = sorted(os.listdir(images)) if os.path.isdir(images) else []
+    entries = [entry for entry in entries if not entry.startswith(".")]
+    paths = [os.path.join(images, entry) for entry in entries if entry.lower().endswith(_JPEG)]
     if not paths:
         raise ValueError(f"there is no image (*.jpg) in {images} (--{flag})")
+    if others := [entry for entry in entries if not entry.lower().endswith(_JPEG)]:
+        logging.warning(
+            "passed over %d files in %s (--%s) that are not JPEG images (%s), such as %s",
+            *(len(others), images, flag, ", ".join(_JPEG), others[0]),
+        )
     random.Random(_SEED).shuffle(paths)
     stems = [os.path.splitext(os.path.basename(path))[0] for path in paths]
     return [

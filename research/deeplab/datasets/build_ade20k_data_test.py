@@ -77,3 +77,16 @@ def test_a_wrong_folder_is_named_before_anything_is_written(run_script, tmp_path
     ):
         _convert(run_script, tmp_path / "ade", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_upper_case_is_found_and_other_files_are_named(run_script, tmp_path, caplog):
+    _write(tmp_path / "ade", 3)
+    folder = tmp_path / "ade" / "images" / "training"
+    os.rename(folder / "ADE_train_00000001.jpg", folder / "ADE_train_00000001.JPG")
+    os.rename(folder / "ADE_train_00000002.jpg", folder / "ADE_train_00000002.jpeg")
+    for name in ("more.png", "notes.txt", "._ADE_train_00000000.jpg", ".DS_Store"):
+        (folder / name).touch()
+    _convert(run_script, tmp_path / "ade", tmp_path / "out")
+    assert len(_names(tmp_path / "out", "train")) == 3
+    assert f"passed over 2 files in {folder} (--train_image_folder)" in caplog.text
+    assert "(.jpg, .jpeg), such as more.png" in caplog.text

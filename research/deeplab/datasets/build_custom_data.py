@@ -11,20 +11,18 @@ a/b.jpg is a/b.png in --label_folder. Classes are given by --class_names, --num_
 """
 
 import dataclasses
-import glob
 import json
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from absl import flags, logging
 
 from deeplab import common
 from deeplab.cli import converter_flags, script
-from deeplab.datasets import descriptors, label_files, source_files
+from deeplab.datasets import descriptors, label_files, patterns, source_files
 
 _IGNORE = "ignore"
-_IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -199,61 +197,83 @@ def _describe(
     )
 
 
-def _images(folder: str, pattern: str, extension: str | None) -> dict[str, list[str]]:
-    """Return the image files that match a pattern, by name.
+class _Image(NamedTuple):
+    """An image of a split: its name, the files that have it, and where it is listed."""
 
-    The name is the path relative to the folder, without extension. Several files may have it.
-    """
-    extensions = (f".{extension}",) if extension else _IMAGE_EXTENSIONS
-    images: dict[str, list[str]] = {}
-    for path in sorted(glob.glob(os.path.join(glob.escape(folder), pattern), recursive=True)):
-        if path.lower().endswith(extensions):
-            name = os.path.relpath(os.path.splitext(path)[0], folder)
-            images.setdefault(name, []).append(path)
-    return images
+    name: str
+    paths: Sequence[str]
+    place: str = ""
 
 
-def _by_list(values: flags.FlagValues) -> dict[str, dict[str, list[str]]]:
-    """Return, for each list, the files of its images by name; none for an image without file."""
-    lists = source_files.read_lists(values.list_folder)
-    there: dict[str, list[str]] = {}
-    for folder in {os.path.dirname(name) for names in lists.values() for name in names}:
-        pattern = os.path.join(glob.escape(folder), "*")
-        there.update(_images(values.image_folder, pattern, values.image_format))
-    return {
-        split: {name: there.get(os.path.normpath(name), []) for name in names}
-        for split, names in lists.items()
-    }
+def _extensions(values: flags.FlagValues) -> tuple[str, ...]:
+    if values.image_format:
+        return (f".{values.image_format.lower().removeprefix('.')}",)
+    return source_files.IMAGE_EXTENSIONS
 
 
-def _by_pattern(values: flags.FlagValues) -> dict[str, dict[str, list[str]]]:
-    """Return, for each `--split`, the files of its images by name."""
+def _by_list(values: flags.FlagValues) -> dict[str, list[_Image]]:
+    """Return the images of each list."""
+    folder = source_files.ImageFolder(values.image_folder, _extensions(values))
+    splits: dict[str, list[_Image]] = {}
+    for split, lines in source_files.read_lists(values.list_folder).items():
+        splits[split] = [_Image(*folder.find(line.text), line.place) for line in lines]
+        missing = [image for image in splits[split] if not image.paths]
+        if missing:
+            name, _, place = missing[0]
+            raise FileNotFoundError(
+                f"{len(missing)} of the {len(lines)} images of {split} are not in"
+                f" {values.image_folder}, the first is {name} ({place})"
+                + (_other_format(values, name) or folder.hint(name))
+            )
+    return splits
+
+
+def _other_format(values: flags.FlagValues, name: str) -> str:
+    """Return the end of a message about an image in another format than --image_format; or ""."""
+    if not values.image_format:
+        return ""
+    every = source_files.ImageFolder(values.image_folder, source_files.IMAGE_EXTENSIONS)
+    paths = every.find(name)[1]
+    if not paths:
+        return ""
+    extension = os.path.splitext(paths[0])[1].removeprefix(".")
+    return f"; there is {paths[0]}: set --image_format={extension.lower()}"
+
+
+def _by_pattern(values: flags.FlagValues) -> dict[str, list[_Image]]:
+    """Return the images that each `--split` names."""
     splits: dict[str, dict[str, list[str]]] = {}
     for entry in values.split:
         split, equals, pattern = entry.partition("=")
         if not (split and equals and pattern):
             raise ValueError(f"--split is {entry!r}; it takes <split>=<pattern>, such as val=val/*")
-        images = _images(values.image_folder, pattern, values.image_format)
+        if fault := source_files.split_name_fault(split):
+            raise ValueError(f"--split={entry}: the split's name {fault}")
+        images: dict[str, list[str]] = {}
+        for path in patterns.expand(os.path.join(values.image_folder, pattern)):
+            if path.lower().endswith(_extensions(values)):
+                name = os.path.relpath(os.path.splitext(path)[0], values.image_folder)
+                images.setdefault(name, []).append(path)
         if not images:
             raise ValueError(f"--split={entry}: no image {pattern} in {values.image_folder}")
         splits.setdefault(split, {}).update(images)
-    return splits
+    return {
+        split: [_Image(name, paths) for name, paths in images.items()]
+        for split, images in splits.items()
+    }
 
 
-def _check_images(split: str, images: dict[str, list[str]], folder: str) -> None:
-    """Reject images that have no file, or several."""
-    missing = [name for name, paths in images.items() if not paths]
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} of the {len(images)} images of {split} are not in {folder}, the first"
-            f" is {missing[0]}"
+def _source(values: flags.FlagValues, image: _Image) -> source_files.Source:
+    """Return the files of an image; reject one that has several."""
+    if len(image.paths) > 1:
+        raise ValueError(
+            f"{image.paths[0]} and {image.paths[1]} have the same name; choose one format, such as"
+            " --image_format=jpg"
         )
-    for paths in images.values():
-        if len(paths) > 1:
-            raise ValueError(
-                f"{paths[0]} and {paths[1]} have the same name; choose one format, such as"
-                " --image_format=jpg"
-            )
+    label = None
+    if values.label_folder:
+        label = os.path.join(values.label_folder, f"{image.name}{values.label_suffix}.png")
+    return source_files.Source(image.name, image.paths[0], label, image.place)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -265,14 +285,13 @@ def main(argv: Sequence[str]) -> None:
     values = flags.FLAGS
     if bool(values.list_folder) == bool(values.split):
         raise ValueError("splits come from --list_folder or from --split: set one of the two")
-    splits = _by_list(values) if values.list_folder else _by_pattern(values)
-    for split, images in splits.items():
-        _check_images(split, images, values.image_folder)
+    images = _by_list(values) if values.list_folder else _by_pattern(values)
+    splits = {split: [_source(values, image) for image in found] for split, found in images.items()}
     path = values.descriptor or os.path.join(values.output_dir, "dataset.json")
     if not path.endswith(".json"):
         raise ValueError(f"--descriptor is {path}; the file's name must end in .json")
     colors = read_colors(values.colormap, values.ignore_label) if values.colormap else None
-    sizes = {split: len(images) for split, images in splits.items()}
+    sizes = {split: len(sources) for split, sources in splits.items()}
     descriptor = _describe(values, path, sizes, colors)
     labels = label_files.LabelReader(
         descriptor,
@@ -280,11 +299,7 @@ def main(argv: Sequence[str]) -> None:
         colors.labels if colors else None,
         remedy="correct the file, or change --num_classes, --ignore_label or --label_map",
     )
-    for split, images in splits.items():
-        sources = [
-            source_files.Source(name, paths[0], _label(values, name))
-            for name, paths in images.items()
-        ]
+    for split, sources in splits.items():
         build_data.convert(
             split, sources, labels, values.output_dir, values.num_shards, values.num_processes
         )
@@ -292,12 +307,6 @@ def main(argv: Sequence[str]) -> None:
     logging.info(
         "wrote %s; use it with --dataset=%s --dataset_dir=%s", path, path, values.output_dir
     )
-
-
-def _label(values: flags.FlagValues, name: str) -> str | None:
-    if not values.label_folder:
-        return None
-    return os.path.join(values.label_folder, f"{name}{values.label_suffix}.png")
 
 
 def run() -> None:

@@ -176,17 +176,69 @@ def test_bad_flags_are_named(convert, arguments, message):
     [
         ("val", "--split is 'val'; it takes <split>=<pattern>"),
         ("val=nowhere/*", r"--split=val=nowhere/\*: no image nowhere/\* in"),
+        ("../val=val/*", r"--split=../val=val/\*: the split's name must not .* contain /"),
+        (".val=val/*", "the split's name must not begin with a dot"),
     ],
 )
-def test_bad_splits_are_named(convert, split, message):
+def test_bad_splits_are_named_before_anything_is_written(convert, folder, split, message):
     with pytest.raises(ValueError, match=message):
         convert(_CLASSES, f"--split={split}", lists=False)
+    assert not (folder / "out").exists()
 
 
 def test_images_that_are_not_there_are_named(convert, folder):
     (folder / "lists" / "val.txt").write_text("val/c\nval/d\n")
-    with pytest.raises(FileNotFoundError, match="1 of the 2 images of val .*the first is val/d"):
+    message = r"1 of the 2 images of val .*the first is val/d \(.*lists/val.txt, line 2\)$"
+    with pytest.raises(FileNotFoundError, match=message):
         convert(_CLASSES)
+
+
+def test_an_image_in_another_format_is_named_with_its_flag(convert):
+    message = r"line 1\); there is .*images/train/b.jpg: set --image_format=jpg$"
+    with pytest.raises(FileNotFoundError, match=message):
+        convert(_CLASSES, "--image_format=png")
+
+
+def test_a_label_in_another_format_is_named_without_the_flag_of_images(convert, folder):
+    os.rename(folder / "labels" / "val" / "c.png", folder / "labels" / "val" / "c.jpg")
+    message = (
+        r"label .*val/c.png not found \(.*val.txt, line 1\), but there is .*val/c.jpg; labels are"
+        " .png files$"
+    )
+    with pytest.raises(FileNotFoundError, match=message):
+        convert(_CLASSES)
+
+
+def test_repeated_lines_are_records(convert, folder):
+    (folder / "lists" / "train.txt").write_text("train/b\ntrain/a\ntrain/b\n")
+    convert(_CLASSES)
+    assert _names(folder, "train") == ["train/b", "train/a", "train/b"]
+    assert descriptors.load(f"{folder}/out/dataset.json").splits_to_sizes["train"] == 3
+
+
+@pytest.mark.parametrize("listed", ["val/c.jpg", "images/val/c", "images\\val\\c.jpg"])
+def test_names_may_have_extension_and_folder(convert, folder, listed):
+    (folder / "lists" / "val.txt").write_text(listed)
+    convert(_CLASSES)
+    assert _names(folder, "val") == ["val/c"]
+
+
+@pytest.mark.parametrize("name", ["my photo (1), v1.2", "фото", "[ab]*?", "._c"])
+def test_names_and_folders_may_have_any_characters(convert, folder, run_script, name):
+    for part, extension in (("images", "jpg"), ("labels", "png")):
+        (folder / part / name).mkdir()
+        (folder / part / name / f"{name}.{extension}").write_bytes(
+            (folder / part / "val" / f"c.{extension}").read_bytes()
+        )
+    (folder / "lists" / "val.txt").write_text(f"{name}/{name}\n", encoding="utf-8")
+    convert(_CLASSES)
+    assert _names(folder, "val") == [f"{name}/{name}"]
+    if not name.startswith("."):
+        os.remove(folder / "out" / "dataset.json")
+        for path in (folder / "out").iterdir():
+            path.unlink()
+        convert(_CLASSES, f"--split=val={name}", lists=False)
+        assert _names(folder, "val") == [f"{name}/{name}"]
 
 
 def test_after_an_error_there_is_no_descriptor(convert, folder):

@@ -71,9 +71,10 @@ def read_sample(source: Source, labels: LabelReader) -> Sample:
         ValueError: A file is broken, the sizes differ, or the label has a wrong value.
         OSError: A file is missing or cannot be read.
     """
-    for path in (source.image, source.label):
-        if path is not None and not os.path.isfile(path):
-            raise FileNotFoundError(_missing(path))
+    if not os.path.isfile(source.image):
+        raise FileNotFoundError(_missing_image(source))
+    if source.label is not None and not os.path.isfile(source.label):
+        raise FileNotFoundError(_missing_label(source))
     with open(source.image, "rb") as file:
         data = file.read()
     pixels = decode(data, _AS_STORED)
@@ -88,16 +89,30 @@ def read_sample(source: Source, labels: LabelReader) -> Sample:
     return Sample(source.name, data, height, width, label)
 
 
-def _missing(path: str) -> str:
-    """Return the error about a missing file, with a file that may be meant."""
-    stem, extension = os.path.splitext(path)
-    message = f"file {path} not found"
-    if others := sorted(glob.glob(glob.escape(stem) + ".*")):
-        other = os.path.splitext(others[0])[1]
-        message += f", but there is {others[0]}"
-        if other.removeprefix(".") in converter_flags.IMAGE_FORMATS and extension != other:
-            message += f" (--image_format={other.removeprefix('.')})"
+def _missing_image(source: Source) -> str:
+    """Return the error about a missing image, with a file that may be meant."""
+    message = f"image {source.image} not found" + _place(source)
+    stem, extension = os.path.splitext(source.image)
+    for other in _others(stem):
+        found = os.path.splitext(other)[1].removeprefix(".")
+        if found in converter_flags.IMAGE_FORMATS and extension != f".{found}":
+            return f"{message}, but there is {other} (--image_format={found})"
     return message
+
+
+def _missing_label(source: Source) -> str:
+    """Return the error about a missing label, with a file that may be meant."""
+    message = f"label {source.label} not found" + _place(source)
+    others = _others(os.path.splitext(source.label)[0])
+    return message + (f", but there is {others[0]}; labels are .png files" if others else "")
+
+
+def _place(source: Source) -> str:
+    return f" ({source.place})" if source.place else ""
+
+
+def _others(stem: str) -> list[str]:
+    return sorted(glob.glob(glob.escape(stem) + ".*"))
 
 
 def _lacks_end(data: bytes) -> bool:

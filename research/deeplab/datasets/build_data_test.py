@@ -157,11 +157,11 @@ def test_a_jpeg_without_its_end_is_broken_even_where_the_decoder_takes_it(tmp_pa
 def test_a_missing_file_is_named_with_the_one_that_may_be_meant(tmp_path):
     source = _source(tmp_path, jpeg(20, 30))
     missing = Source("photo", source.image.replace(".jpg", ".png"), None)
-    message = r"file .*photo.png not found, but there is .*photo.jpg \(--image_format=jpg\)"
+    message = r"image .*photo.png not found, but there is .*photo.jpg \(--image_format=jpg\)"
     with pytest.raises(FileNotFoundError, match=message):
         build_data.read_sample(missing, _READER)
     missing = Source("photo", source.image, str(tmp_path / "nowhere.png"))
-    with pytest.raises(FileNotFoundError, match=r"file .*nowhere.png not found$"):
+    with pytest.raises(FileNotFoundError, match=r"label .*nowhere.png not found$"):
         build_data.read_sample(missing, _READER)
 
 

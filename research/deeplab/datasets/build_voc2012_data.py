@@ -7,7 +7,7 @@ images of VOC are JPEG: set --image_format=jpg.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from absl import flags, logging
 
@@ -46,7 +46,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     )
 
 
-def _warn(lists: dict[str, list[str]], descriptor: descriptors.DatasetDescriptor) -> None:
+def _warn(lists: Mapping[str, Sequence[str]], descriptor: descriptors.DatasetDescriptor) -> None:
     """Warn of lists with an unexpected length, and of images in both a training list and val."""
     for split, names in lists.items():
         expected = descriptor.split_size(split)
@@ -64,6 +64,19 @@ def _warn(lists: dict[str, list[str]], descriptor: descriptors.DatasetDescriptor
             )
 
 
+def _source(
+    line: source_files.Line, folder: source_files.ImageFolder, values: flags.FlagValues
+) -> source_files.Source:
+    """Return the files of the image that a line names; they need not be there."""
+    name, paths = folder.find(line.text)
+    return source_files.Source(
+        name,
+        paths[0] if paths else os.path.join(values.image_folder, f"{name}.{values.image_format}"),
+        os.path.join(values.semantic_segmentation_folder, f"{name}.{values.label_format}"),
+        line.place + ("" if paths else folder.hint(name)),
+    )
+
+
 def main(argv: Sequence[str]) -> None:
     """Convert every list."""
     del argv
@@ -76,16 +89,10 @@ def main(argv: Sequence[str]) -> None:
         descriptor, remedy="correct the file, or set --dataset=<descriptor>.json"
     )
     lists = source_files.read_lists(values.list_folder)
-    _warn(lists, descriptor)
-    for split, names in lists.items():
-        sources = [
-            source_files.Source(
-                name,
-                os.path.join(values.image_folder, f"{name}.{values.image_format}"),
-                os.path.join(values.semantic_segmentation_folder, f"{name}.{values.label_format}"),
-            )
-            for name in names
-        ]
+    _warn({split: [line.text for line in lines] for split, lines in lists.items()}, descriptor)
+    folder = source_files.ImageFolder(values.image_folder, [f".{values.image_format}"])
+    for split, lines in lists.items():
+        sources = [_source(line, folder, values) for line in lines]
         build_data.convert(
             split, sources, labels, values.output_dir, _NUM_SHARDS, values.num_processes
         )

@@ -85,6 +85,20 @@ def test_the_default_image_format_says_what_to_give(run_script, tmp_path):
         _convert(run_script, _OFFICIAL, f"--output_dir={tmp_path}", "--image_format=png")
 
 
+def test_lists_of_pairs_are_refused(run_script, tmp_path):
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    (lists / "train.txt").write_text(
+        "/JPEGImages/2007_000000.jpg /SegmentationClassAug/2007_000000.png\n"
+    )
+    message = (
+        r"not found \(.*train.txt, line 1; a line is the name of one image: remove the other"
+        r" columns\)"
+    )
+    with pytest.raises(FileNotFoundError, match=message):
+        _convert(run_script, _OFFICIAL, f"--output_dir={tmp_path}/out", f"--list_folder={lists}")
+
+
 def test_wrong_sizes_and_shared_images_are_reported(run_script, tmp_path, caplog):
     _convert(run_script, _OFFICIAL, f"--output_dir={tmp_path}")
     assert "train.txt has 5 names; the split train of pascal_voc_seg has 1464" in caplog.text

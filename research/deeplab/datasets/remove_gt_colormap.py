@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> None:
     """Convert every file of the folder."""
     del argv
     values = flags.FLAGS
-    pattern = f"*.{values.segmentation_format}"
+    pattern = f"*.{glob.escape(values.segmentation_format)}"
     paths = sorted(glob.glob(os.path.join(glob.escape(values.original_gt_folder), pattern)))
     if not paths:
         raise ValueError(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
+from deeplab.datasets import source_files
 from deeplab.datasets.record_files import RecordFiles
 from deeplab.utils import files
 
@@ -16,38 +17,41 @@ from deeplab.utils import files
 _SHARD = re.compile(
     r"(?P<split>.+)-(?P<index>\d{5,})-of-(?P<count>\d{5,})(?P<extension>\..*)?", re.DOTALL
 )
+_EXTENSION = ".tfrecord"
 # How many names of files an error message lists.
 _LISTED_FILES = 10
 
 
 def shard_name(split: str, index: int, count: int) -> str:
     """Return the official file name of a shard."""
-    return f"{split}-{index:05d}-of-{count:05d}.tfrecord"
+    return f"{split}-{index:05d}-of-{count:05d}{_EXTENSION}"
 
 
 @contextlib.contextmanager
 def writing(
     folder: str, split: str, num_records: int, num_shards: int
 ) -> Iterator[Callable[[bytes], None]]:
-    """Writes the shards of a split, in the official distribution: ceil(n / shards) records each.
+    """Write the shards of a split in the official distribution: ceil(n / shards) records each.
 
-    The last shards may stay empty; they are written too. All are written aside and take the place
-    of earlier ones when the block ends without an error: a kill leaves the earlier ones, and what
-    it left behind is removed by the next run.
+    The last shards may be empty; they are written too. All are written aside and replace earlier
+    ones when the block ends without an error. After a kill the earlier ones are there, and the next
+    run removes what was left.
 
     Args:
-        folder: where they go; it is made if it is not there.
-        split: name of the split.
-        num_records: how many records there will be.
-        num_shards: how many files.
+        folder: Folder of the shards; it is made if needed.
+        split: Name of the split.
+        num_records: Number of records that will be written.
+        num_shards: Number of files.
 
     Yields:
         A function that writes the next record.
 
     Raises:
-        ValueError: there are shards of the split in another number, which would be read as well;
-            or another number of records was written.
+        ValueError: The name cannot be that of a split; there are other shards of the split, which
+            would be read as well; or another number of records was written.
     """
+    if fault := source_files.split_name_fault(split):
+        raise ValueError(f"split {split!r}: the name {fault}")
     tf.io.gfile.makedirs(folder)
     _refuse_other_count(folder, split, num_shards)
     files.remove_leftovers(folder, rf"{re.escape(split)}-\d+-of-\d+\.tfrecord")
@@ -72,11 +76,18 @@ def writing(
 def _refuse_other_count(folder: str, split: str, num_shards: int) -> None:
     for name in _entries(folder):
         match = _SHARD.fullmatch(name)
-        if match and match["split"] == split and int(match["count"]) != num_shards:
+        if not match or match["split"] != split:
+            continue
+        if int(match["count"]) != num_shards:
             raise ValueError(
                 f"{folder} has {split} in {int(match['count'])} shards ({name}), which"
                 f" would be read together with {num_shards} new ones: delete them or choose another"
                 " --output_dir"
+            )
+        if match["extension"] != _EXTENSION:
+            raise ValueError(
+                f"{folder} has {split} in shards with another extension ({name}), which would be"
+                " read together with the new ones: delete them or choose another --output_dir"
             )
 
 

@@ -76,6 +76,18 @@ def test_another_number_of_shards_is_refused(tmp_path):
     assert _contents(tmp_path) == old
 
 
+def test_shards_with_another_extension_are_refused(tmp_path):
+    (tmp_path / "train-00000-of-00001.record").touch()
+    with pytest.raises(ValueError, match="another extension .train-00000-of-00001.record"):
+        _write(tmp_path, "train", [b"new"], 1)
+
+
+def test_a_split_cannot_be_written_outside_its_folder(tmp_path):
+    with pytest.raises(ValueError, match=r"split '\.\./train': the name must not"):
+        _write(tmp_path / "out", "../train", [b"new"], 1)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_missing_record_is_an_error(tmp_path):
     with (
         pytest.raises(ValueError, match="1 records written, 2 promised"),

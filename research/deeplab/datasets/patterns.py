@@ -1,0 +1,28 @@
+"""Patterns of files, for flags that take them. Every other path is literal."""
+
+import glob
+import os
+
+
+def expand(pattern: str) -> list[str]:
+    """Return the files that a path or a pattern names, sorted.
+
+    What exists is taken literally, whatever characters its name has: the whole path, and leading
+    folders of a pattern. `**` matches any number of folders. Hidden files only match if the
+    pattern names them.
+
+    Args:
+        pattern: A file, a folder, which stands for the files in it, or a pattern.
+
+    Returns:
+        Paths of files.
+    """
+    head, tail = pattern, []
+    while head and not os.path.lexists(head):
+        head, part = os.path.split(head)
+        if part:  # None after a slash at the end.
+            tail.insert(0, part)
+    if not tail and os.path.isdir(head):
+        tail = ["*"]
+    paths = glob.glob(os.path.join(glob.escape(head), *tail), recursive=True) if tail else [head]
+    return sorted(path for path in paths if os.path.isfile(path))
