@@ -275,3 +275,11 @@ def test_the_source_files_that_a_page_names_are_there(page):
         # The reader creates the example of a new backbone.
         if not pathlib.PurePath(path).name.startswith("small_net"):
             assert any((folder / path).exists() for folder in folders), path
+
+
+def test_the_readme_lists_every_flag_whose_work_is_not_there_yet():
+    (listed,) = re.findall(r"^### Not supported\n(.*?)^## ", _README.read_text(), re.M | re.S)
+    for script, rows in _tables().items():
+        for name, (_, status) in rows.items():
+            if status == "not yet":
+                assert f"--{name}`" in listed and f"`{script}`" in listed, (script, name)
