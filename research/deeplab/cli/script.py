@@ -15,6 +15,8 @@ def run(
     main: Callable[[Sequence[str]], int | None],
     define_flags: Callable[[], None],
     required: Iterable[str] = (),
+    *,
+    cpu_only: bool = False,
 ) -> None:
     """Defines the flags, parses them, runs `main` and exits with its return value.
 
@@ -26,6 +28,7 @@ def run(
         main: takes the arguments that are no flags; returns an exit code or None.
         define_flags: defines the script's flags in `flags.FLAGS`.
         required: names of the flags that must be given.
+        cpu_only: keep TensorFlow from using GPUs, whose memory other programs may need.
     """
     # TensorFlow's remarks about its own build; its errors are still shown.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -35,7 +38,17 @@ def run(
     if _HELP.intersection(sys.argv[1:]):
         print(_help(sys.modules[main.__module__].__doc__ or ""))
         sys.exit(0)
-    app.run(lambda argv: _main(main, argv), flags_parser=_parse)
+    app.run(lambda argv: _main(_on_cpu(main) if cpu_only else main, argv), flags_parser=_parse)
+
+
+def _on_cpu(main: Callable[[Sequence[str]], int | None]) -> Callable[[Sequence[str]], int | None]:
+    def on_cpu(argv: Sequence[str]) -> int | None:
+        import tensorflow as tf
+
+        tf.config.set_visible_devices([], "GPU")
+        return main(argv)
+
+    return on_cpu
 
 
 def _parse(argv: Sequence[str]) -> Sequence[str]:

@@ -12,7 +12,7 @@ from absl import flags, logging
 
 from deeplab import common
 from deeplab.cli import converter_flags, script
-from deeplab.datasets import descriptors, label_files, source_files
+from deeplab.datasets import descriptors, source_files
 
 _NUM_SHARDS = 4
 _SEED = 0
@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> None:
     """Convert both splits."""
     del argv
     # Imports TensorFlow, which takes seconds: not for --help.
-    from deeplab.datasets import build_data
+    from deeplab.datasets import build_data, label_files
 
     values = flags.FLAGS
     common.log_unused_flags(values, {"image_format": "ADE20K's images are *.jpg"})
@@ -90,7 +90,7 @@ def main(argv: Sequence[str]) -> None:
 
 def run() -> None:
     """Run the script."""
-    script.run(main, define_flags)
+    script.run(main, define_flags, cpu_only=True)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from absl import flags, logging
 
 from deeplab import common
 from deeplab.cli import converter_flags, script
-from deeplab.datasets import descriptors, label_files, patterns, source_files
+from deeplab.datasets import descriptors, patterns, source_files
 
 _IGNORE = "ignore"
 
@@ -280,7 +280,7 @@ def main(argv: Sequence[str]) -> None:
     """Convert the splits and write the descriptor."""
     del argv
     # Imports TensorFlow, which takes seconds: not for --help.
-    from deeplab.datasets import build_data
+    from deeplab.datasets import build_data, label_files
 
     values = flags.FLAGS
     if bool(values.list_folder) == bool(values.split):
@@ -311,7 +311,7 @@ def main(argv: Sequence[str]) -> None:
 
 def run() -> None:
     """Run the script."""
-    script.run(main, define_flags, required=("image_folder", "output_dir"))
+    script.run(main, define_flags, required=("image_folder", "output_dir"), cpu_only=True)
 
 
 if __name__ == "__main__":

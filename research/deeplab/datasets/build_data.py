@@ -1,6 +1,7 @@
 """Convert image and label files to TFRecords: what all converters of data sets share."""
 
 import concurrent.futures
+import concurrent.futures.process
 import dataclasses
 import glob
 import multiprocessing
@@ -13,9 +14,9 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab.cli import converter_flags
-from deeplab.datasets import shards
+from deeplab.datasets import images, shards
 from deeplab.datasets.image_formats import image_format
-from deeplab.datasets.label_files import Label, LabelReader, decode
+from deeplab.datasets.label_files import Label, LabelReader
 from deeplab.datasets.source_files import Source
 from deeplab.utils.progress import Progress
 
@@ -26,11 +27,12 @@ define_flags = converter_flags.define_flags
 _IMAGES_A_PROCESS = 500
 # How many bad files are logged before the conversion stops.
 _MAX_ERRORS = 20
+# How many remarks about images are logged for a split.
+_MAX_REMARKS = 20
 _FINE_JPEG = (
     *(cv2.IMWRITE_JPEG_QUALITY, 95),
     *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
 )
-_AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Sample:
         height: Height of the image in pixels.
         width: Width of the image in pixels.
         label: The label, of the same size; None if there is none.
+        remarks: What is suspicious about the image, for the log.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Sample:
     height: int
     width: int
     label: Label | None
+    remarks: tuple[str, ...] = ()
 
 
 def read_sample(source: Source, labels: LabelReader) -> Sample:
@@ -77,16 +81,44 @@ def read_sample(source: Source, labels: LabelReader) -> Sample:
         raise FileNotFoundError(_missing_label(source))
     with open(source.image, "rb") as file:
         data = file.read()
-    pixels = decode(data, _AS_STORED)
-    if pixels is None or _lacks_end(data):
-        raise ValueError(f"image {source.image} is broken or not an image ({len(data)} bytes)")
+    try:
+        image = images.decode(data)
+    except ValueError as error:
+        raise ValueError(f"image {source.image} {error}") from None
     label = labels.read(source.label) if source.label is not None else None
-    if label is not None:
-        data, pixels = _turned_to(label, data, pixels, source)
-    if image_format(data) is None:
-        data = cv2.imencode(".png", pixels)[1].tobytes()
+    pixels, remark = _as_labeled(image, label, source)
+    kind = image_format(data)
+    if kind is None or pixels is not image.pixels:
+        data = _encode(pixels, kind)
     height, width = pixels.shape[:2]
-    return Sample(source.name, data, height, width, label)
+    remarks = [f"image {source.image} {text}" for text in (image.remark(), remark) if text]
+    return Sample(source.name, data, height, width, label, tuple(remarks))
+
+
+def _as_labeled(
+    image: images.StoredImage, label: Label | None, source: Source
+) -> tuple[np.ndarray, str]:
+    """Return the pixels that a label belongs to, and a remark if that cannot be decided.
+
+    They are those that are stored, or those that EXIF turns if the label fits only them.
+    """
+    stored, turned = image.pixels.shape[:2], image.pixels.shape[:2]
+    if image.orientation >= 5:
+        turned = stored[::-1]
+    size = stored if label is None else (label.height, label.width)
+    if size == turned != stored:
+        return image.upright(), ""
+    if size != stored:
+        raise ValueError(
+            f"image {source.image} has {stored[1]}x{stored[0]} pixels (width x height),"
+            f" but its label {source.label} has {label.width}x{label.height}"
+        )
+    if image.orientation == 1 or (label is not None and turned != stored):
+        return image.pixels, ""
+    how = "it has no label" if label is None else "its label must be that of the stored pixels"
+    return image.pixels, (
+        f"is stored as it is, although EXIF turns it (orientation {image.orientation}): {how}"
+    )
 
 
 def _missing_image(source: Source) -> str:
@@ -115,40 +147,13 @@ def _others(stem: str) -> list[str]:
     return sorted(glob.glob(glob.escape(stem) + ".*"))
 
 
-def _lacks_end(data: bytes) -> bool:
-    """Return whether a JPEG file ends early; some decoders fill the rest with gray."""
-    if image_format(data) != "jpeg":
-        return False
-    # Skip the segments before the image's scan: a thumbnail there has an end marker, too.
-    position = 2
-    while data[position : position + 1] == b"\xff" and data[position + 1 : position + 2] != b"\xda":
-        position += 2 + int.from_bytes(data[position + 2 : position + 4])
-    return b"\xff\xd9" not in data[position:]
-
-
-def _turned_to(
-    label: Label, data: bytes, pixels: np.ndarray, source: Source
-) -> tuple[bytes, np.ndarray]:
-    """Return the image as its label needs it: as stored, or turned by its EXIF orientation."""
-    size = (label.height, label.width)
-    if pixels.shape[:2] == size and b"Exif" not in data[: 2**16]:
-        return data, pixels
-    upright = decode(data, cv2.IMREAD_COLOR)
-    if pixels.shape[:2] == size:
-        if upright.shape == pixels.shape and not np.array_equal(upright, pixels):
-            logging.warning(
-                "image %s: its EXIF orientation is ignored; its label must be that of the pixels as"
-                " they are stored",
-                source.image,
-            )
-        return data, pixels
-    if upright.shape[:2] == size:
-        extension = ".jpg" if image_format(data) == "jpeg" else ".png"
-        return cv2.imencode(extension, upright, _FINE_JPEG)[1].tobytes(), upright
-    raise ValueError(
-        f"image {source.image} has {pixels.shape[1]}x{pixels.shape[0]} pixels (width x height),"
-        f" but its label {source.label} has {label.width}x{label.height}"
-    )
+def _encode(pixels: np.ndarray, kind: str | None) -> bytes:
+    """Return a JPEG file for `jpeg`, else a PNG file, of RGB pixels."""
+    extension, parameters = (".jpg", _FINE_JPEG) if kind == "jpeg" else (".png", ())
+    encoded, data = cv2.imencode(extension, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), parameters)
+    if not encoded:
+        raise ValueError(f"cannot encode an image of the shape {pixels.shape}")
+    return data.tobytes()
 
 
 def image_seg_to_tfexample(
@@ -220,6 +225,7 @@ def convert(
     if split.partition("_")[0] == "test":
         sources = [_without_missing_label(source) for source in sources]
     errors: list[Exception] = []
+    remarks = _Remarks()
     with shards.writing(output_dir, split, len(sources), num_shards) as write:
         progress = Progress(f"{split}: converted", len(sources))
         for result in _read_all(sources, labels, num_processes):
@@ -228,6 +234,7 @@ def convert(
                 if len(errors) == _MAX_ERRORS:
                     break
             elif not errors:
+                remarks.add(result)
                 seg_data = result.label.data if result.label else None
                 example = image_seg_to_tfexample(
                     result.image, result.name, result.height, result.width, seg_data
@@ -244,7 +251,36 @@ def convert(
                 f"split {split}: {count} of {len(sources)} images are bad (see above), the first:"
                 f" {errors[0]}"
             )
+    remarks.log_rest(split)
     logging.info("%s: %d images in %d shards in %s", split, len(sources), num_shards, output_dir)
+
+
+class _Remarks:
+    """Logs what is suspicious about samples: the first remarks one by one, then their number."""
+
+    def __init__(self):
+        self._count = 0
+        self._only_alpha: list[str] = []
+
+    def add(self, sample: Sample) -> None:
+        """Log the remarks about a sample."""
+        for remark in sample.remarks:
+            self._count += 1
+            if self._count <= _MAX_REMARKS:
+                logging.warning("%s", remark)
+        if sample.label is not None and sample.label.only_alpha:
+            self._only_alpha.append(sample.name)
+
+    def log_rest(self, split: str) -> None:
+        """Log what is left to say about a split."""
+        if self._count > _MAX_REMARKS:
+            logging.warning("%s: %d more such remarks", split, self._count - _MAX_REMARKS)
+        if self._only_alpha:
+            logging.warning(
+                "%s: every pixel of %d labels has one value, such as in that of %s, but their alpha"
+                " channel varies: if the mask is the alpha channel, save it as gray values",
+                *(split, len(self._only_alpha), self._only_alpha[0]),
+            )
 
 
 def _without_missing_label(source: Source) -> Source:
@@ -263,10 +299,17 @@ def _read_all(
         return
     # A forked copy of a process with TensorFlow's threads may hang.
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(num_processes, mp_context=context) as pool:
+    with concurrent.futures.ProcessPoolExecutor(
+        num_processes, mp_context=context, initializer=images.use_cpu_only
+    ) as pool:
         tasks = ((source, labels) for source in sources)
         try:
             yield from pool.map(_try_to_read, tasks, chunksize=4)
+        except concurrent.futures.process.BrokenProcessPool:
+            raise ChildProcessError(
+                "a process that reads images was killed, most likely because memory ran out: set"
+                f" --num_processes below {num_processes} (1 reads without other processes)"
+            ) from None
         finally:
             pool.shutdown(cancel_futures=True)
 

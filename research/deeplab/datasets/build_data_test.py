@@ -4,9 +4,11 @@ import importlib
 import json
 import os
 import pathlib
+import signal
+import struct
 import subprocess
 import sys
-from unittest import mock
+import zlib
 
 import cv2
 import numpy as np
@@ -14,7 +16,7 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from deeplab.datasets import build_data, descriptors, label_files
+from deeplab.datasets import build_data, descriptors, images, label_files
 from deeplab.datasets.conftest import describe, jpeg, png, read_records
 from deeplab.datasets.image_formats import image_format
 from deeplab.datasets.source_files import Source
@@ -114,10 +116,157 @@ def test_an_image_turned_by_exif_follows_its_label(tmp_path):
     assert np.abs(_as_trained(turned.image).astype(int) - upright).mean() < 3
 
 
-def test_an_upside_down_image_is_reported(tmp_path, caplog):
-    image = jpeg(20, 30, orientation=3)
-    assert build_data.read_sample(_source(tmp_path, image, _label(20, 30)), _READER).image == image
-    assert "photo.jpg: its EXIF orientation is ignored" in caplog.text
+def _with_exif(data, extension, orientation):
+    """Adds an EXIF orientation to a JPEG, PNG, WebP or TIFF file."""
+    exif = b"MM\0*\0\0\0\x08\0\x01" + struct.pack(">HHIHHI", 274, 3, 1, orientation, 0, 0)
+    if extension == ".jpg":
+        exif = b"Exif\0\0" + exif
+        return data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
+    if extension == ".png":
+        chunk = b"eXIf" + exif
+        chunk = struct.pack(">I", len(exif)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        return data[:33] + chunk + data[33:]
+    if extension == ".webp":
+        assert data[12:16] in (b"VP8 ", b"VP8L")
+        width, height = 30, 20
+        header = b"VP8X" + struct.pack("<II", 10, 8) + (width - 1).to_bytes(3, "little")
+        header += (height - 1).to_bytes(3, "little")
+        data = b"WEBP" + header + data[12:] + b"EXIF" + struct.pack("<I", len(exif)) + exif
+        return b"RIFF" + struct.pack("<I", len(data)) + data
+    # TIFF: replace the tag of the number of rows in a strip, which has this value without it.
+    order = "<" if data.startswith(b"II") else ">"
+    (start,) = struct.unpack_from(f"{order}I", data, 4)
+    (count,) = struct.unpack_from(f"{order}H", data, start)
+    entries = [data[start + 2 + 12 * index : start + 14 + 12 * index] for index in range(count)]
+    entries.append(struct.pack(f"{order}HHIHH", 274, 3, 1, orientation, 0))
+    entries.sort(key=lambda entry: struct.unpack(f"{order}H", entry[:2]))
+    directory = struct.pack(f"{order}H", len(entries)) + b"".join(entries) + bytes(4)
+    return data[:4] + struct.pack(f"{order}I", len(data)) + data[8:] + directory
+
+
+_FORMATS = (".jpg", ".png", ".webp", ".tiff")
+
+
+def _file(extension, orientation, height=20, width=30):
+    pixels = cv2.imdecode(np.frombuffer(jpeg(height, width), np.uint8), cv2.IMREAD_COLOR)
+    parameters = [cv2.IMWRITE_WEBP_QUALITY, 101] if extension == ".webp" else []
+    data = cv2.imencode(extension, pixels, parameters)[1].tobytes()
+    return _with_exif(data, extension, orientation)
+
+
+@pytest.mark.parametrize("extension", _FORMATS)
+@pytest.mark.parametrize("orientation", [2, 3, 4])
+def test_half_turns_and_mirrors_are_stored_as_they_are_and_reported(
+    tmp_path, extension, orientation
+):
+    data = _file(extension, orientation)
+    sample = build_data.read_sample(_source(tmp_path, data, _label(20, 30)), _READER)
+    (remark,) = sample.remarks
+    assert f"photo.jpg is stored as it is, although EXIF turns it (orientation {orientation}" in (
+        remark
+    )
+    expected = build_data.read_sample(_source(tmp_path, _file(extension, 1)), _READER)
+    np.testing.assert_array_equal(_as_trained(sample.image), _as_trained(expected.image))
+
+
+@pytest.mark.parametrize("extension", _FORMATS)
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_a_quarter_turn_follows_the_label(tmp_path, extension, orientation):
+    data = _file(extension, orientation)
+    plain = build_data.read_sample(_source(tmp_path, _file(extension, 1)), _READER)
+    stored = build_data.read_sample(_source(tmp_path, data, _label(20, 30)), _READER)
+    turned = build_data.read_sample(_source(tmp_path, data, _label(30, 20)), _READER)
+    assert not stored.remarks and not turned.remarks
+    pixels = _as_trained(plain.image)
+    np.testing.assert_array_equal(_as_trained(stored.image), pixels)
+    difference = _as_trained(turned.image).astype(int) - images.upright(pixels, orientation)
+    assert np.abs(difference).mean() < (3 if extension == ".jpg" else 1e-9)
+    with pytest.raises(ValueError, match="has 30x20 pixels .* has 20x31"):
+        build_data.read_sample(_source(tmp_path, data, _label(31, 20)), _READER)
+
+
+def test_a_turned_image_without_a_label_or_square_is_reported(tmp_path):
+    square = _source(tmp_path, _file(".png", 6, 20, 20), _label(20, 20))
+    (remark,) = build_data.read_sample(square, _READER).remarks
+    assert "orientation 6): its label must be that of the stored pixels" in remark
+    (remark,) = build_data.read_sample(_source(tmp_path, _file(".jpg", 6)), _READER).remarks
+    assert "orientation 6): it has no label" in remark
+
+
+def test_a_fourth_band_of_tiff_is_left_out(tmp_path):
+    bands = np.random.default_rng(0).integers(0, 256, (20, 30, 4), np.uint8)
+    for dtype, factor in ((np.uint8, 1), (np.uint16, 257)):
+        data = cv2.imencode(".tiff", bands.astype(dtype) * factor)[1].tobytes()
+        # The fourth band is transparency that the colors are not multiplied by yet.
+        order = "<" if data.startswith(b"II") else ">"
+        (start,) = struct.unpack_from(f"{order}I", data, 4)
+        (count,) = struct.unpack_from(f"{order}H", data, start)
+        entries = data[start + 2 : start + 2 + 12 * count]
+        tag = struct.pack(f"{order}HHIHH", 338, 3, 1, 2, 0)
+        directory = struct.pack(f"{order}H", count + 1) + entries + tag + bytes(4)
+        data = data[:4] + struct.pack(f"{order}I", len(data)) + data[8:] + directory
+        sample = build_data.read_sample(_source(tmp_path, data, _label(20, 30)), _READER)
+        np.testing.assert_array_equal(_as_trained(sample.image), bands[..., 2::-1])
+
+
+@pytest.mark.parametrize("extension", [".png", ".tiff"])
+def test_dark_16_bit_images_are_reported(tmp_path, extension):
+    values = np.random.default_rng(0).integers(7, 4096, (20, 30, 3), np.uint16)
+    values[0, 0] = 7, 100, 4095
+    data = cv2.imencode(extension, values)[1].tobytes()
+    (remark,) = build_data.read_sample(_source(tmp_path, data), _READER).remarks
+    assert "photo.jpg has 16-bit values from 7 to 4095, but only the upper 8 bits" in remark
+    assert "scale its values to 0..65535" in remark
+    data = cv2.imencode(extension, values * 16)[1].tobytes()
+    sample = build_data.read_sample(_source(tmp_path, data), _READER)
+    assert not sample.remarks
+    np.testing.assert_array_equal(_as_trained(sample.image), (values * 16 >> 8)[..., ::-1])
+
+
+def test_values_that_are_no_8_or_16_bits_are_refused(tmp_path):
+    data = cv2.imencode(".tiff", np.zeros((20, 30, 3), np.float32))[1].tobytes()
+    with pytest.raises(ValueError, match="photo.jpg has values of the type float32"):
+        build_data.read_sample(_source(tmp_path, data), _READER)
+
+
+def test_fill_bytes_are_no_fault(tmp_path):
+    data = jpeg(20, 30)
+    padded = data[:2] + b"\xff\xff" + data[2:-2] + b"\xff\xff\xff\xd9"
+    assert build_data.read_sample(_source(tmp_path, padded), _READER).image == padded
+
+
+def test_an_image_is_taken_if_and_only_if_training_decodes_it(tmp_path):
+    """One damaged byte at a time, in JPEG and PNG."""
+    random = np.random.default_rng(0)
+    refused = 0
+    for data in (jpeg(40, 60), png(random.integers(0, 256, (12, 14, 3)), 8, 2)):
+        for position in random.integers(0, len(data), 60):
+            damaged = bytearray(data)
+            damaged[position] ^= 1 << random.integers(0, 8)
+            try:
+                tf.io.decode_jpeg(bytes(damaged), channels=3)
+                fits = True
+            except (tf.errors.InvalidArgumentError, UnicodeDecodeError):
+                fits = False
+            try:
+                sample = build_data.read_sample(_source(tmp_path, bytes(damaged)), _READER)
+                # A file whose signature is damaged is another format, if any.
+                assert fits or sample.image != bytes(damaged)
+            except ValueError as error:
+                assert not fits or image_format(bytes(damaged)) is None
+                assert "photo.jpg" in str(error) and str(len(data)) in str(error)
+                refused += 1
+    assert refused > 40
+
+
+@pytest.mark.parametrize("size", [(60000, 60000), (20000, 9000), (2**31 - 1, 1)])
+def test_an_image_beyond_the_limit_is_named_with_the_limit(tmp_path, size):
+    data = bytearray(png(np.zeros((4, 4, 3), int), 8, 2))
+    data[16:24] = struct.pack(">II", *size)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    message = f"photo.jpg is too large: {size[0]}x{size[1]} pixels .* at most 178956970 pixels"
+    with pytest.raises(ValueError, match=message):
+        build_data.read_sample(_source(tmp_path, bytes(data)), _READER)
 
 
 def test_sizes_must_agree(tmp_path):
@@ -127,30 +276,29 @@ def test_sizes_must_agree(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "data",
+    ("data", "what"),
     [
-        b"",
-        b"no image",
-        jpeg(200, 300)[:-2],
-        jpeg(200, 300)[:3000],
-        jpeg(200, 300, orientation=1)[:3000],
-        cv2.imencode(".png", np.zeros((20, 30, 3), np.uint8))[1].tobytes()[:-20],
+        (b"", "not an image that can be read"),
+        (b"no image", "not an image that can be read"),
+        (jpeg(200, 300)[:-2], "a broken JPEG file"),
+        (jpeg(200, 300)[:3000], "a broken JPEG file"),
+        (jpeg(200, 300, orientation=1)[:3000], "a broken JPEG file"),
+        (
+            cv2.imencode(".png", np.zeros((20, 30, 3), np.uint8))[1].tobytes()[:-20],
+            "a broken PNG file",
+        ),
     ],
 )
-def test_broken_images_are_named(tmp_path, data):
-    with pytest.raises(ValueError, match=rf"image .*photo.jpg is broken.*\({len(data)} bytes\)"):
+def test_broken_images_are_named(tmp_path, data, what):
+    with pytest.raises(ValueError, match=rf"image .*photo.jpg is {what}.*\({len(data)} bytes\)"):
         build_data.read_sample(_source(tmp_path, data, _label(20, 30)), _READER)
 
 
-def test_a_jpeg_without_its_end_is_broken_even_where_the_decoder_takes_it(tmp_path):
+def test_a_jpeg_without_its_end_is_broken_even_if_a_thumbnail_has_one(tmp_path):
     data = jpeg(200, 300)
     thumbnail = b"\xff\xe1\x00\x0a" + b"\xff\xd8 .. \xff\xd9"
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     source = _source(tmp_path, data[:2] + thumbnail + data[2:-2])
-    with (
-        mock.patch.object(build_data, "decode", return_value=pixels),
-        pytest.raises(ValueError, match="photo.jpg is broken"),
-    ):
+    with pytest.raises(ValueError, match="photo.jpg is a broken JPEG"):
         build_data.read_sample(source, _READER)
 
 
@@ -189,6 +337,39 @@ def test_several_processes_write_the_same_records(tmp_path):
         [source.name.encode()] for source in sources
     ]
     assert one == two
+
+
+def test_remarks_are_logged_up_to_a_number(tmp_path, caplog):
+    sources = _folder_of(tmp_path, 25)
+    for source in sources:
+        pathlib.Path(source.image).write_bytes(jpeg(8, 9, orientation=3))
+    build_data.convert("train", sources, _READER, str(tmp_path / "out"), 2)
+    assert caplog.text.count("is stored as it is, although EXIF turns it (orientation 3)") == 20
+    assert "train: 5 more such remarks" in caplog.text
+
+
+def test_masks_in_the_alpha_channel_are_reported(tmp_path, caplog):
+    sources = _folder_of(tmp_path, 3)
+    alpha = np.arange(72).reshape(8, 9)
+    for source, color_type, channels in zip(sources[:2], (4, 6), (1, 3), strict=True):
+        pixels = np.dstack([np.zeros((8, 9, channels), int), alpha])
+        pathlib.Path(source.label).write_bytes(png(pixels, 8, color_type))
+    pathlib.Path(sources[2].label).write_bytes(png(np.zeros((8, 9, 2), int), 8, 4))
+    build_data.convert("train", sources, _READER, str(tmp_path / "out"), 2)
+    assert "train: every pixel of 2 labels has one value, such as in that of 00" in caplog.text
+    assert "alpha channel varies" in caplog.text
+
+
+def _kill(task):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_process_is_one_error_that_names_memory_and_flag(tmp_path, monkeypatch):
+    monkeypatch.setattr(build_data, "_try_to_read", _kill)
+    message = "a process .* was killed, most likely because memory .*: set --num_processes below 2"
+    with pytest.raises(ChildProcessError, match=message):
+        build_data.convert("train", _folder_of(tmp_path, 4), _READER, str(tmp_path / "out"), 2, 2)
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_one_bad_file_is_the_error_and_nothing_is_written(tmp_path):

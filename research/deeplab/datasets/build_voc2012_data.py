@@ -13,7 +13,7 @@ from absl import flags, logging
 
 from deeplab import common
 from deeplab.cli import converter_flags, script
-from deeplab.datasets import descriptors, label_files, source_files
+from deeplab.datasets import descriptors, source_files
 
 _NUM_SHARDS = 4
 _DATA = "./VOCdevkit/VOC2012"
@@ -81,7 +81,7 @@ def main(argv: Sequence[str]) -> None:
     """Convert every list."""
     del argv
     # Imports TensorFlow, which takes seconds: not for --help.
-    from deeplab.datasets import build_data
+    from deeplab.datasets import build_data, label_files
 
     values = flags.FLAGS
     descriptor = descriptors.load(values.dataset)
@@ -100,7 +100,7 @@ def main(argv: Sequence[str]) -> None:
 
 def run() -> None:
     """Run the script."""
-    script.run(main, define_flags)
+    script.run(main, define_flags, cpu_only=True)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> None:
 
 def run() -> None:
     """Run the script."""
-    script.run(main, define_flags, required=("dataset_dir",))
+    script.run(main, define_flags, required=("dataset_dir",), cpu_only=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 import struct
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -110,7 +111,10 @@ def test_labels_that_teach_nothing_are_reported(check, tmp_path, capsys, label, 
         (_record(np.array([[0, 4, 4]]), name="b"), r"\(b\) has a label that .*0 to 3.* 4 \(2 pix"),
         (_record(np.zeros((2, 3), int), jpeg(3, 3), 3), "label that is 3x2 pixels .*image is 3x3"),
         (_record(np.zeros((2, 3), int), height=5), "has image/height 5; the image's is 2"),
-        (_record(np.zeros((2, 3), int), b"\xff\xd8\xff broken"), "has a broken image"),
+        (
+            _record(np.zeros((2, 3), int), b"\xff\xd8\xff broken"),
+            "has an image that is a broken JPEG file",
+        ),
         (b"\xff\xff", "is not a tf.train.Example"),
         (tf.train.Example().SerializeToString(), "has no image"),
     ],
@@ -150,3 +154,19 @@ def test_a_folder_without_shards_is_named(check, tmp_path):
     _DATASET.save(tmp_path / "roofs.json")
     with pytest.raises(ValueError, match="no shards .* in .*--dataset_dir"):
         check()
+
+
+def test_exif_and_dark_16_bit_images_are_mentioned(check, tmp_path, capsys):
+    dark = np.full((1, 8), 4095, np.uint16)
+    _write(
+        tmp_path,
+        val=[
+            _record(_FIRST, jpeg(1, 8, orientation=3), name="turned"),
+            _record(_FIRST, jpeg(1, 8, orientation=6, seed=1), name="fits as it is stored"),
+            _record(_FIRST, cv2.imencode(".png", dark)[1].tobytes(), name="dark"),
+        ],
+    )
+    check()
+    text = capsys.readouterr().out
+    assert "training ignores the EXIF orientation of 1 images (turned)" in text
+    assert "1 16-bit images are almost black" in text and "(dark)" in text

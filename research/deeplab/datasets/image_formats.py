@@ -1,7 +1,17 @@
-"""Formats of encoded images, told by the first bytes of a file."""
+"""Formats of encoded images: what their bytes tell before they are decoded."""
+
+import struct
+from collections.abc import Iterator
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
+_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_EXIF = b"Exif\0\0"
+# Tags of TIFF, and of EXIF, which is TIFF without pixels.
+_ORIENTATION, _EXTRA_SAMPLES = 274, 338
+_SHORT = 3
+# Kinds of a fourth band. Decoders multiply colors by the first one.
+_UNASSOCIATED_ALPHA, _ASSOCIATED_ALPHA = 2, 1
 
 
 def image_format(data: bytes) -> str | None:
@@ -9,3 +19,122 @@ def image_format(data: bytes) -> str | None:
     if data.startswith(_JPEG_SIGNATURE):
         return "jpeg"
     return "png" if data.startswith(PNG_SIGNATURE) else None
+
+
+def orientation(data: bytes) -> int:
+    """Return how a viewer turns an image: its EXIF orientation, 1 (not at all) to 8.
+
+    Args:
+        data: Content of an image file. JPEG, PNG, TIFF and WebP can have an orientation.
+    """
+    exif = data if data.startswith(_TIFF_SIGNATURES) else _exif(data)
+    entry = _tiff_entry(exif, _ORIENTATION)
+    return entry[1] if entry and 1 <= entry[1] <= 8 else 1
+
+
+def header_size(data: bytes) -> tuple[int, int] | None:
+    """Return the height and the width that a JPEG or PNG header states; None if there is none."""
+    if image_format(data) == "png":
+        if len(data) < 24:
+            return None
+        width, height = struct.unpack_from(">II", data, 16)
+        return height, width
+    for marker, content in _jpeg_segments(data):
+        # Start of frame, of any kind. The other markers in this range are tables.
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and len(content) >= 5:
+            height, width = struct.unpack_from(">HH", content, 1)
+            return height, width
+    return None
+
+
+def png_bit_depth(data: bytes) -> int:
+    """Return the number of bits per channel of a PNG file."""
+    return data[24] if len(data) > 24 else 8
+
+
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the type and the content of each whole chunk of a PNG file."""
+    position = len(PNG_SIGNATURE)
+    while position + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        yield kind, data[position + 8 : position + 8 + length]
+        position += 12 + length
+
+
+def as_stored(data: bytes) -> bytes:
+    """Return a file whose pixels decoders do not turn, nor multiply by a fourth band.
+
+    Args:
+        data: Content of a TIFF file; others are returned as they are.
+    """
+    if not data.startswith(_TIFF_SIGNATURES):
+        return data
+    changed = bytearray(data)
+    order = "<" if data.startswith(b"II") else ">"
+    for tag, values, replacement in (
+        (_ORIENTATION, range(2, 9), 1),
+        (_EXTRA_SAMPLES, (_UNASSOCIATED_ALPHA,), _ASSOCIATED_ALPHA),
+    ):
+        entry = _tiff_entry(data, tag)
+        if entry and entry[1] in values:
+            struct.pack_into(f"{order}H", changed, entry[0], replacement)
+    return bytes(changed)
+
+
+def _exif(data: bytes) -> bytes:
+    """Return the EXIF data of a JPEG, PNG or WebP file; b"" if there are none."""
+    if image_format(data) == "jpeg":
+        for marker, content in _jpeg_segments(data):
+            if marker == 0xE1 and content.startswith(_EXIF):
+                return content.removeprefix(_EXIF)
+    elif image_format(data) == "png":
+        for kind, content in png_chunks(data):
+            if kind == b"eXIf":
+                return content.removeprefix(_EXIF)
+    elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        position = 12
+        while position + 8 <= len(data):
+            kind, length = struct.unpack_from("<4sI", data, position)
+            if kind == b"EXIF":
+                return data[position + 8 : position + 8 + length].removeprefix(_EXIF)
+            position += 8 + length + length % 2
+    return b""
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the marker and the content of each segment of a JPEG file before its first scan."""
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF:  # A fill byte.
+            position += 1
+            continue
+        if marker in (0xD9, 0xDA):  # The end, or a scan.
+            return
+        length = int.from_bytes(data[position + 2 : position + 4])
+        yield marker, data[position + 4 : position + 2 + length]
+        position += 2 + max(length, 2)
+
+
+def _tiff_entry(data: bytes, tag: int) -> tuple[int, int] | None:
+    """Return the position and the value of a tag that holds short integers; None if missing."""
+    if not data.startswith(_TIFF_SIGNATURES):
+        return None
+    order = "<" if data.startswith(b"II") else ">"
+    try:
+        if b"+" in data[:4]:  # BigTIFF.
+            (start,) = struct.unpack_from(f"{order}Q", data, 8)
+            (count,) = struct.unpack_from(f"{order}Q", data, start)
+            first, size, value = start + 8, 20, 12
+        else:
+            (start,) = struct.unpack_from(f"{order}I", data, 4)
+            (count,) = struct.unpack_from(f"{order}H", data, start)
+            first, size, value = start + 2, 12, 8
+        for index in range(min(count, 4096)):
+            position = first + index * size
+            found, kind = struct.unpack_from(f"{order}HH", data, position)
+            if found == tag and kind == _SHORT:
+                return position + value, struct.unpack_from(f"{order}H", data, position + value)[0]
+    except struct.error:  # The file ends before.
+        pass
+    return None

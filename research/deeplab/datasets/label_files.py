@@ -3,17 +3,38 @@
 import dataclasses
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from deeplab.datasets import images
 from deeplab.datasets.descriptors import MAX_LABEL, DatasetDescriptor
-from deeplab.datasets.image_formats import PNG_SIGNATURE, image_format
+from deeplab.datasets.image_formats import (
+    PNG_SIGNATURE,
+    image_format,
+    png_bit_depth,
+    png_chunks,
+)
 
 _GRAY, _RGB, _PALETTE, _GRAY_ALPHA, _RGBA = 0, 2, 3, 4, 6
 # How many wrong values an error message lists.
 _LISTED = 8
+
+
+class _Values(NamedTuple):
+    """The label values of a PNG file.
+
+    Attributes:
+        indices: uint8 or uint16 [height, width].
+        plain: An 8-bit grayscale PNG file of them, if one is at hand.
+        only_alpha: Whether all values are equal, and an alpha channel is not.
+    """
+
+    indices: np.ndarray
+    plain: bytes | None
+    only_alpha: bool = False
 
 
 def read_indices(data: bytes) -> np.ndarray:
@@ -32,32 +53,33 @@ def read_indices(data: bytes) -> np.ndarray:
     Raises:
         ValueError: The data is not a whole PNG file, or has colors.
     """
-    return _read_indices(data)[0]
+    return _read_indices(data).indices
 
 
-def _read_indices(data: bytes) -> tuple[np.ndarray, bytes | None]:
-    """Return the result of `read_indices`, and an 8-bit grayscale file of it if one is at hand."""
+def _read_indices(data: bytes) -> _Values:
     if image_format(data) != "png":
         raise ValueError("is not a PNG file")
-    bit_depth, color_type = struct.unpack_from(">BB", data, 24) if len(data) > 25 else (0, _GRAY)
+    # Also of a file with a palette: the checksums of its chunks are verified here.
+    pixels = images.decode_values(data)
+    bit_depth, color_type = png_bit_depth(data), data[25]
     if color_type == _PALETTE:
         data = _without_palette(data)
-    pixels = decode(data, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
-    if pixels is None:
-        raise ValueError(f"is a broken PNG file ({len(data)} bytes)")
-    if pixels.ndim == 3:
-        if color_type != _GRAY_ALPHA and np.ptp(pixels[..., :3], axis=2).any():
-            kind = "RGBA" if color_type == _RGBA else "RGB"
-            raise ValueError(
-                f"is a color image ({kind}), not label values; build_custom_data converts colors"
-                " to labels (--colormap)"
-            )
-        pixels = np.ascontiguousarray(pixels[..., 0])
+        pixels = images.decode_values(data)
+    if color_type in (_RGB, _RGBA) and np.ptp(pixels[..., :3], axis=2).any():
+        kind = "RGBA" if color_type == _RGBA else "RGB"
+        raise ValueError(
+            f"is a color image ({kind}), not label values; build_custom_data converts colors"
+            " to labels (--colormap)"
+        )
+    indices = np.ascontiguousarray(pixels[..., 0])
     if bit_depth < 8:
         # Decoders scale the values of files with fewer bits to 0..255.
-        return pixels // (255 // (2**bit_depth - 1)), None
+        return _Values(indices // (255 // (2**bit_depth - 1)), None)
+    only_alpha = (
+        color_type in (_GRAY_ALPHA, _RGBA) and not np.ptp(indices) and np.ptp(pixels[..., -1]) > 0
+    )
     plain = bit_depth == 8 and color_type in (_GRAY, _PALETTE)
-    return pixels, data if plain else None
+    return _Values(indices, data if plain else None, bool(only_alpha))
 
 
 def as_gray(data: bytes) -> bytes:
@@ -66,20 +88,12 @@ def as_gray(data: bytes) -> bytes:
     Raises:
         ValueError: The data is not a whole PNG file, has colors, or values that need 16 bits.
     """
-    indices, plain = _read_indices(data)
+    indices, plain, _ = _read_indices(data)
     if plain is not None:
         return plain
     if indices.max(initial=0) > MAX_LABEL:
         raise ValueError(f"has values up to {indices.max()}; labels must be from 0 to {MAX_LABEL}")
     return encode(indices.astype(np.uint8))
-
-
-def decode(data: bytes, flags: int) -> np.ndarray | None:
-    """Return the result of `cv2.imdecode`; None if the data cannot be decoded."""
-    try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
-        return None
 
 
 def encode(indices: np.ndarray) -> bytes:
@@ -88,15 +102,6 @@ def encode(indices: np.ndarray) -> bytes:
     if not encoded:
         raise ValueError(f"cannot encode labels of shape {indices.shape} and type {indices.dtype}")
     return data.tobytes()
-
-
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the type and the content of each whole chunk of a PNG file."""
-    position = len(PNG_SIGNATURE)
-    while position + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, position)
-        yield kind, data[position + 8 : position + 8 + length]
-        position += 12 + length
 
 
 def _without_palette(data: bytes) -> bytes:
@@ -125,7 +130,7 @@ def _with_color_type(data: bytes, color_type: int, extra: Mapping[bytes, bytes])
         checksum = zlib.crc32(kind + content)
         parts.extend((struct.pack(">I", len(content)), kind, content, struct.pack(">I", checksum)))
 
-    for kind, content in _chunks(data):
+    for kind, content in png_chunks(data):
         if kind == b"IHDR":
             add(kind, content[:9] + bytes([color_type]) + content[10:])
             for name, value in extra.items():
@@ -143,11 +148,13 @@ class Label:
         data: Content of an 8-bit grayscale PNG file; that of the source if it is one.
         height: Height in pixels.
         width: Width in pixels.
+        only_alpha: Whether all pixels have one value, while an alpha channel of the file varies.
     """
 
     data: bytes
     height: int
     width: int
+    only_alpha: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,15 +188,16 @@ class LabelReader:
         with open(path, "rb") as file:
             data = file.read()
         try:
-            source, plain = (_read_indices(data)) if self.colors is None else self._by_color(data)
-            indices = self._mapped(source)
+            values = _read_indices(data) if self.colors is None else self._by_color(data)
+            indices = self._mapped(values.indices)
             self.check(indices)
         except ValueError as error:
             raise ValueError(f"label {path} {error}") from None
-        if plain is None or indices is not source:
+        plain = values.plain
+        if plain is None or indices is not values.indices:
             plain = encode(indices.astype(np.uint8))
         height, width = indices.shape
-        return Label(plain, height, width)
+        return Label(plain, height, width, values.only_alpha)
 
     def check(self, indices: np.ndarray) -> np.ndarray:
         """Count label values, and reject wrong ones.
@@ -223,12 +231,10 @@ class LabelReader:
             table[value] = replacement
         return table[indices]
 
-    def _by_color(self, data: bytes) -> tuple[np.ndarray, None]:
+    def _by_color(self, data: bytes) -> _Values:
         """Return the labels of a color image, which may have a palette."""
-        pixels = decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        if pixels is None:
-            raise ValueError(f"is a broken image ({len(data)} bytes)")
-        blue, green, red = (pixels[..., channel].astype(np.uint32) for channel in range(3))
+        pixels = images.decode(data).pixels.astype(np.uint32)
+        red, green, blue = (pixels[..., channel] for channel in range(3))
         codes, inverse, counts = np.unique(
             red << 16 | green << 8 | blue, return_inverse=True, return_counts=True
         )
@@ -243,7 +249,7 @@ class LabelReader:
                 f"has colors that --colormap does not list: {_listed(unknown)} (red, green, blue)"
             )
         labels = np.array([self.colors[color] for color in found], np.uint8)
-        return labels[inverse.reshape(pixels.shape[:2])], None
+        return _Values(labels[inverse.reshape(pixels.shape[:2])], None)
 
 
 def _listed(wrong: list[tuple[str, int]]) -> str:

@@ -150,3 +150,15 @@ def test_an_unknown_color_is_named_with_its_pixels(tmp_path):
     reader = label_files.LabelReader(_DATASET, colors={(0, 0, 0): 0})
     with pytest.raises(ValueError, match=r"label.png has colors.*\[1, 2, 3\] \(2 pixels\)"):
         reader.read(_label(tmp_path, png(pixels, 8, 2)))
+
+
+@pytest.mark.parametrize("palette", [None, bytes(768)])
+def test_a_damaged_label_is_refused_as_in_training(tmp_path, palette):
+    values = np.random.default_rng(0).integers(0, 3, (20, 30))
+    data = png(values, 8, 0 if palette is None else 3, palette)
+    assert label_files.LabelReader(_DATASET).read(_label(tmp_path, data)).height == 20
+    for position in range(data.index(b"IDAT") + 4, data.index(b"IEND") - 4, 7):
+        damaged = bytearray(data)
+        damaged[position] ^= 4
+        with pytest.raises(ValueError, match="label.png is a broken PNG file"):
+            label_files.LabelReader(_DATASET).read(_label(tmp_path, bytes(damaged)))

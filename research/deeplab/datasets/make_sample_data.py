@@ -18,7 +18,7 @@ from absl import flags, logging
 
 from deeplab import common
 from deeplab.cli import script
-from deeplab.datasets import descriptors, label_files
+from deeplab.datasets import descriptors
 from deeplab.utils import files, get_dataset_colormap
 from deeplab.utils.progress import Progress
 
@@ -165,6 +165,9 @@ def _ground(random: np.random.Generator, height: int, width: int) -> np.ndarray:
 def main(argv: Sequence[str]) -> None:
     """Draw the images and write lists and descriptor."""
     del argv
+    # Imports TensorFlow, which takes seconds: not for --help.
+    from deeplab.datasets import label_files
+
     values = flags.FLAGS
     sizes = {"train": values.num_train, "val": values.num_val}
     total = sum(sizes.values())
@@ -206,7 +209,7 @@ def main(argv: Sequence[str]) -> None:
 
 def run() -> None:
     """Run the script."""
-    script.run(main, define_flags, required=("output_dir",))
+    script.run(main, define_flags, required=("output_dir",), cpu_only=True)
 
 
 if __name__ == "__main__":

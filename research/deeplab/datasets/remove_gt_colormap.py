@@ -11,7 +11,6 @@ from absl import flags, logging
 
 from deeplab import common
 from deeplab.cli import script
-from deeplab.datasets import label_files
 from deeplab.utils import files
 from deeplab.utils.progress import Progress
 
@@ -39,6 +38,9 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 def main(argv: Sequence[str]) -> None:
     """Convert every file of the folder."""
     del argv
+    # Imports TensorFlow, which takes seconds: not for --help.
+    from deeplab.datasets import label_files
+
     values = flags.FLAGS
     pattern = f"*.{glob.escape(values.segmentation_format)}"
     paths = sorted(glob.glob(os.path.join(glob.escape(values.original_gt_folder), pattern)))
@@ -61,7 +63,7 @@ def main(argv: Sequence[str]) -> None:
 
 def run() -> None:
     """Run the script."""
-    script.run(main, define_flags)
+    script.run(main, define_flags, cpu_only=True)
 
 
 if __name__ == "__main__":

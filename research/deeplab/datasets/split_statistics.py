@@ -4,11 +4,10 @@ import collections
 import dataclasses
 import hashlib
 
-import cv2
 import numpy as np
 import tensorflow as tf
 
-from deeplab.datasets import label_files, shards
+from deeplab.datasets import images, label_files, shards
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.datasets.image_formats import image_format
 from deeplab.utils import reports
@@ -29,6 +28,9 @@ class SplitStatistics:
         images: int64 [256], number of images that contain each label value.
         pixels_where_seen: int64 [256], number of pixels of these images, without ignored ones.
         sizes: Number of images of each (height, width).
+        dark: Names of the 16-bit images that are almost black.
+        turned: Names of the images that EXIF turns, where the size of the label does not tell
+            whether it is that of the stored pixels.
         digests: Digest of each image to the image's name.
     """
 
@@ -42,6 +44,8 @@ class SplitStatistics:
     sizes: collections.Counter[tuple[int, int]] = dataclasses.field(
         default_factory=collections.Counter
     )
+    dark: list[str] = dataclasses.field(default_factory=list)
+    turned: list[str] = dataclasses.field(default_factory=list)
     digests: dict[bytes, str] = dataclasses.field(default_factory=dict)
 
     def add(self, record: bytes, descriptor: DatasetDescriptor, check_sizes: bool = True) -> str:
@@ -69,18 +73,24 @@ class SplitStatistics:
             return values[0] if values else b""
 
         name = of_bytes("image/filename").decode(errors="replace")
-        image = of_bytes("image/encoded")
-        size = _check_image(image, name)
+        encoded = of_bytes("image/encoded")
+        image = _decode_image(encoded, name)
+        size = image.pixels.shape[:2]
         for axis, length in (("height", size[0]), ("width", size[1])):
             told = list(features[f"image/{axis}"].int64_list.value)
             if check_sizes and told not in ([], [length]):
                 raise ValueError(f"({name}) has image/{axis} {told[0]}; the image's is {length}")
         self.num_images += 1
         self.sizes[size] += 1
-        self.digests[hashlib.sha1(image).digest()] = name
-        if data := of_bytes("image/segmentation/class/encoded"):
+        if image.remark():
+            self.dark.append(name)
+        self.digests[hashlib.sha1(encoded).digest()] = name
+        label = of_bytes("image/segmentation/class/encoded")
+        if image.orientation != 1 and not (label and image.orientation >= 5 and size != size[::-1]):
+            self.turned.append(name)
+        if label:
             try:
-                self._add_label(data, size, descriptor)
+                self._add_label(label, size, descriptor)
             except ValueError as error:
                 raise ValueError(f"({name}) has a label that {error}") from None
         return name
@@ -105,16 +115,16 @@ class SplitStatistics:
         self.pixels_where_seen[counts > 0] += counts.sum() - counts[descriptor.ignore_label]
 
 
-def _check_image(data: bytes, name: str) -> tuple[int, int]:
-    """Return the height and the width of an image; reject one that cannot be decoded."""
+def _decode_image(data: bytes, name: str) -> images.StoredImage:
+    """Return an image; reject one that cannot be decoded."""
     if not data:
         raise ValueError(f"({name or 'no name'}) has no image (feature image/encoded)")
     if image_format(data) is None:
         raise ValueError(f"({name}) has an image that is neither JPEG nor PNG")
-    pixels = label_files.decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if pixels is None:
-        raise ValueError(f"({name}) has a broken image ({len(data)} bytes)")
-    return pixels.shape[:2]
+    try:
+        return images.decode(data)
+    except ValueError as error:
+        raise ValueError(f"({name}) has an image that {error}") from None
 
 
 def class_weights(statistics: SplitStatistics, descriptor: DatasetDescriptor) -> np.ndarray | None:
@@ -156,6 +166,16 @@ def report(split: str, statistics: SplitStatistics, descriptor: DatasetDescripto
     expected = descriptor.split_size(split)
     if expected not in (None, statistics.num_images):
         lines.append(f"note: the descriptor says {expected} images")
+    if statistics.dark:
+        lines.append(
+            f"warning: {len(statistics.dark)} 16-bit images are almost black, as only the upper 8"
+            f" bits are used ({statistics.dark[0]}): scale their values to 0..65535"
+        )
+    if statistics.turned:
+        lines.append(
+            f"note: training ignores the EXIF orientation of {len(statistics.turned)} images"
+            f" ({statistics.turned[0]}): their labels must be those of the stored pixels"
+        )
     if statistics.num_labels:
         lines += ["", _class_table(statistics, descriptor), *_remarks(statistics, descriptor)]
     return "\n".join(lines)

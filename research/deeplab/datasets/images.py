@@ -1,0 +1,174 @@
+"""The reader of images: one rule for each format, for converters, checks and inference.
+
+JPEG and PNG, which records hold as they are, are decoded as in training: what training cannot
+decode is broken. Other formats are decoded by OpenCV. Pixels are those that are stored: EXIF
+orientation turns nothing here, and a fourth band is left out.
+"""
+
+import contextlib
+import dataclasses
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from deeplab.datasets import image_formats
+
+# TensorFlow's decoders of JPEG and PNG refuse an image of so many values (pixels x channels).
+MAX_VALUES = 2**29
+# The upper 8 bits of 16-bit images are used. Below this value they look black.
+_DARK = 2**14
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StoredImage:
+    """An image as it is stored in a file.
+
+    Args:
+        pixels: uint8 [height, width, 3], RGB.
+        orientation: EXIF orientation, 1 to 8; see `upright`.
+        dark_range: Smallest and largest value of a 16-bit image whose upper 8 bits are almost
+            black; None for other images.
+    """
+
+    pixels: np.ndarray
+    orientation: int = 1
+    dark_range: tuple[int, int] | None = None
+
+    def upright(self) -> np.ndarray:
+        """Return the pixels as viewers show them."""
+        return upright(self.pixels, self.orientation)
+
+    def remark(self) -> str:
+        """Return what is suspicious about the image; "" if nothing is."""
+        if self.dark_range is None:
+            return ""
+        low, high = self.dark_range
+        return (
+            f"has 16-bit values from {low} to {high}, but only the upper 8 bits are used, so that"
+            " it is almost black: scale its values to 0..65535, or convert it to 8 bits"
+        )
+
+
+def decode(data: bytes) -> StoredImage:
+    """Decode an image file.
+
+    Args:
+        data: Content of a JPEG or PNG file, or of another format that OpenCV reads.
+
+    Returns:
+        The image.
+
+    Raises:
+        ValueError: The file is broken, too large or not an image; the message is the end of a
+            sentence that begins with its name.
+    """
+    kind = image_formats.image_format(data)
+    if kind is not None:
+        pixels = _decode_with_tensorflow(data, kind)
+        values = _sixteen_bits(data) if kind == "png" else None
+    else:
+        pixels = _decode_with_opencv(data)
+        values = pixels if pixels.dtype == np.uint16 else None
+        if values is not None:
+            pixels = (pixels >> 8).astype(np.uint8)
+    return StoredImage(pixels, image_formats.orientation(data), _dark_range(values))
+
+
+def decode_values(data: bytes) -> np.ndarray:
+    """Decode a PNG file to its values, uint8 or uint16 [height, width, channels].
+
+    Raises:
+        ValueError: The file is broken or too large.
+    """
+    _check_size(data)
+    dtype = tf.uint16 if image_formats.png_bit_depth(data) == 16 else tf.uint8
+    try:
+        with tf.device("CPU"):
+            return tf.io.decode_png(data, dtype=dtype).numpy()
+    except (tf.errors.InvalidArgumentError, UnicodeDecodeError):
+        raise ValueError(f"is a broken PNG file ({len(data)} bytes)") from None
+
+
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn an image as its EXIF orientation says.
+
+    Args:
+        pixels: [height, width, ...].
+        orientation: 1 to 8: mirrored left to right (2), turned by 180 degrees (3), mirrored top to
+            bottom (4), transposed (5), turned by 90 degrees clockwise (6), transposed along the
+            other diagonal (7), turned by 90 degrees counterclockwise (8).
+    """
+    if orientation >= 5:
+        pixels = np.swapaxes(pixels, 0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def use_cpu_only() -> None:
+    """Keep TensorFlow from using GPUs in this process, if it has not begun to do so."""
+    with contextlib.suppress(RuntimeError):
+        tf.config.set_visible_devices([], "GPU")
+
+
+def _decode_with_tensorflow(data: bytes, kind: str) -> np.ndarray:
+    _check_size(data)
+    try:
+        with tf.device("CPU"):
+            # Despite its name this operation decodes PNG as well; the input pipeline uses it.
+            return tf.io.decode_jpeg(data, channels=3).numpy()
+    except (tf.errors.InvalidArgumentError, UnicodeDecodeError):
+        raise ValueError(
+            f"is a broken {kind.upper()} file, which TensorFlow cannot decode ({len(data)} bytes)"
+        ) from None
+
+
+def _check_size(data: bytes) -> None:
+    height, width = image_formats.header_size(data) or (0, 0)
+    _check_values(height, width)
+
+
+def _check_values(height: int, width: int) -> None:
+    if height * width * 3 >= MAX_VALUES:
+        raise ValueError(
+            f"is too large: {width}x{height} pixels (width x height); TensorFlow decodes at most"
+            f" {(MAX_VALUES - 1) // 3} pixels"
+        )
+
+
+def _decode_with_opencv(data: bytes) -> np.ndarray:
+    """Return uint8 or uint16 [height, width, 3], RGB."""
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        pixels = cv2.imdecode(np.frombuffer(image_formats.as_stored(data), np.uint8), flags)
+    except cv2.error as error:
+        if "CV_IO_MAX_IMAGE" in str(error):
+            raise ValueError(
+                "is too large: OpenCV decodes at most 2^30 pixels, and 2^20 per side"
+            ) from None
+        pixels = None
+    if pixels is None:
+        raise ValueError(f"is not an image that can be read ({len(data)} bytes)")
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise ValueError(
+            f"has values of the type {pixels.dtype}; images have 8 or 16 bits: convert it"
+        )
+    _check_values(*pixels.shape[:2])
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def _sixteen_bits(data: bytes) -> np.ndarray | None:
+    """Return the colors of a 16-bit PNG file; None for fewer bits."""
+    if image_formats.png_bit_depth(data) != 16:
+        return None
+    with tf.device("CPU"):
+        return tf.io.decode_png(data, channels=3, dtype=tf.uint16).numpy()
+
+
+def _dark_range(values: np.ndarray | None) -> tuple[int, int] | None:
+    if values is None or not values.size or values.max() >= _DARK:
+        return None
+    return int(values.min()), int(values.max())
