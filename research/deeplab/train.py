@@ -1,4 +1,4 @@
-r"""Trains a DeepLab network on TFRecords.
+r"""Train a DeepLab network on TFRecords.
 
 Example:
     python deeplab/train.py \
@@ -16,7 +16,7 @@ from deeplab import common
 from deeplab.cli import script, train_flags
 from deeplab.training import stop_signals
 
-# Flags of the official trainer's clusters that TensorFlow 2 does otherwise.
+# Official flags for clusters that have no effect; TensorFlow 2 works differently.
 _UNUSED_FLAGS = {
     **common.UNUSED_FLAGS,
     "startup_delay_steps": "hosts start together",
@@ -26,13 +26,13 @@ _UNUSED_FLAGS = {
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines the flags of this script (official `train.py`) and the shared ones."""
+    """Define the flags of this script (official `train.py`) and the shared ones."""
     common.define_flags(flag_values)
     train_flags.define_flags(common.definer("deeplab.train", flag_values))
 
 
 def main(argv: Sequence[str]) -> None:
-    """Trains."""
+    """Train as the flags say."""
     del argv
     values = flags.FLAGS
     common.log_unused_flags(values, _UNUSED_FLAGS)
@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """The console command."""
+    """Run the console command."""
     script.run(main, define_flags, required=("train_logdir", "dataset_dir"))
 
 

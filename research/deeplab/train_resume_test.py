@@ -144,7 +144,7 @@ def test_a_run_that_is_told_to_stop_saves_first(flags, whole, tmp_path):
         assert process.exitcode == code, log.read_text()
         step = int(_tensors(str(tmp_path))["global_step"])
         assert before + 2 <= step < _STEPS
-        assert f"stopped at step {step}; the same command goes on" in log.read_text()
+        assert f"stopped at step {step}; the same command resumes" in log.read_text()
         before = step
 
     process = processes.train(arguments, log)

@@ -1,11 +1,12 @@
-"""How layers that act differently as training goes on learn of it.
+"""Tells layers that behave differently during training that it begins.
 
-Such a layer offers a method
+Such a layer has a method
 
     begin_training(schedule: TrainingSchedule, name: str) -> dict[str, keras.Variable]
 
-which `begin_training` finds by walking the network. `name` is the layer's official name. The method
-returns the variables that the layer makes for training, by official name; most layers return none.
+which the function `begin_training` calls for each layer of a network. `name` is the layer's
+official name. The method returns the variables that the layer creates for training, by official
+name.
 """
 
 import dataclasses
@@ -23,15 +24,14 @@ def _at_the_start() -> tf.Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSchedule:
-    """What layers are told of a run.
+    """The facts about a run that layers need.
 
     Attributes:
-        progress: returns the share of the run's steps that are done, a float scalar; called in each
-            step.
-        is_rounding: returns whether quantizers round values in this step, a boolean scalar; called
+        progress: Returns the share of the steps that are done, a float scalar; called in each step.
+        is_rounding: Returns whether quantizers round values in this step, a boolean scalar; called
             in each step. None: they always do.
-        drop_path_keep_prob: probability that the last NAS cell keeps an operation at the end of
-            training.
+        drop_path_keep_prob: Probability with which the last NAS cell keeps an operation at the end
+            of training.
     """
 
     progress: Callable[[], tf.Tensor] = _at_the_start
@@ -49,15 +49,15 @@ class TrainingSchedule:
 def begin_training(
     network: keras.layers.Layer, schedule: TrainingSchedule | None = None
 ) -> dict[str, keras.Variable]:
-    """Call `begin_training` of every layer that has it, before a training step is compiled.
+    """Call `begin_training` of each layer that has it. Do it before a training step is compiled.
 
     Args:
-        network: the network, built.
-        schedule: what to tell the layers. None: the defaults.
+        network: The network, built.
+        schedule: The facts about the run. None: the defaults.
 
     Returns:
-        The variables that layers make for training, by official name. They are not the network's,
-        but part of the state of the run, as the slots of an optimizer are.
+        The variables that layers create for training, by official name. They do not belong to the
+        network but to the state of the run, like the slots of an optimizer.
     """
     schedule = schedule or TrainingSchedule()
     variables = {}

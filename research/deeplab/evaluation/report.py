@@ -72,22 +72,22 @@ def segmentation_remarks(
 
 
 def single_class_remark(
-    classes: Collection[int], class_names: Sequence[str] | None = None
+    classes: Collection[int],
+    class_names: Sequence[str] | None = None,
+    cause: str = "the network was not trained, or was trained for other images or classes",
 ) -> str | None:
     """Return a remark if only one class is predicted.
 
     Args:
         classes: The classes that are predicted.
         class_names: A name for each class.
+        cause: The end of the sentence, which says why, or why this is remarkable.
     """
     if len(classes) != 1:
         return None
     (only,) = classes
     name = f" ({class_names[only]})" if class_names else ""
-    return (
-        f"every pixel is predicted as class {only}{name}: the network was not trained, or"
-        " was trained for other images or classes"
-    )
+    return f"every pixel is predicted as class {only}{name}: {cause}"
 
 
 def segmentation_facts(

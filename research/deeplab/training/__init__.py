@@ -1,1 +1,1 @@
-"""Training: one run, its steps, its loop."""
+"""Training: the state of a run, its steps and its loop."""

@@ -1,8 +1,8 @@
 """The devices and hosts that train together, as a `tf.distribute` strategy.
 
-A *replica* is a device with a copy of the network. The replicas of a step share its batch, and all
-make the same update. One process serves the replicas of one host, its *clones* in the official
-flags; several hosts find each other by the environment variable TF_CONFIG:
+A *replica* is a device with a copy of the network. The replicas share the batch of a step, and all
+make the same update. One process runs the replicas of one host, which the official flags call
+*clones*. Several hosts find each other through the environment variable TF_CONFIG:
 
     {"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}
 """
@@ -22,20 +22,20 @@ from absl import logging
 from deeplab.training import stop_signals
 
 _TF_CONFIG = "TF_CONFIG"
-# What the answer to the last question may take from host to host.
+# Time for the last answer to reach the other hosts.
 _LAST_WORDS_SECS = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
 class _Cluster:
-    """The hosts that train together, and which of them this is; the first is the chief."""
+    """The hosts that train together, and the index of this host; the first is the chief."""
 
     hosts: tuple[str, ...]
     index: int
 
 
 def _cluster() -> _Cluster | None:
-    """What TF_CONFIG says; None where it names no other host."""
+    """Return the cluster of TF_CONFIG; None if it names no other host."""
     text = os.environ.get(_TF_CONFIG, "")
     if not text.strip():
         return None
@@ -45,21 +45,21 @@ def _cluster() -> _Cluster | None:
         chief, workers = tuple(cluster.get("chief", ())), tuple(cluster.get("worker", ()))
         kind, index = task.get("type", "worker"), int(task.get("index", 0))
     except (ValueError, AttributeError, TypeError) as error:
-        raise ValueError(f"{_TF_CONFIG} is {text!r}, which cannot be read: {error}") from None
+        raise ValueError(f"{_TF_CONFIG} is {text!r}, which cannot be parsed: {error}") from None
     hosts = chief + workers
     if len(hosts) < 2:
         return None
     if kind not in ("chief", "worker"):
         remedy = (
-            "run deeplab-eval by itself, without TF_CONFIG"
+            "run deeplab-eval without TF_CONFIG"
             if kind == "evaluator"
-            else ("every host is a worker and keeps the variables")
+            else "use worker for all hosts; each keeps the variables"
         )
-        raise ValueError(f"{_TF_CONFIG} makes this a task of type {kind!r}: {remedy}")
+        raise ValueError(f"{_TF_CONFIG} gives this task the type {kind!r}: {remedy}")
     number = len(chief) + index if kind == "worker" else index
     if not 0 <= index < len(chief if kind == "chief" else workers):
         raise ValueError(
-            f"{_TF_CONFIG} makes this {kind} {index}, but names"
+            f"{_TF_CONFIG} gives this {kind} the index {index}, but lists"
             f" {len(chief if kind == 'chief' else workers)} of them"
         )
     return _Cluster(hosts, number)
@@ -68,27 +68,26 @@ def _cluster() -> _Cluster | None:
 def make_strategy(
     num_clones: int = 1, *, clone_on_cpu: bool = False, num_replicas: int = 1, task: int = 0
 ) -> tf.distribute.Strategy:
-    """The strategy to train with; to be made before anything else of TensorFlow is used.
+    """Return the strategy to train with. Call it before anything else in TensorFlow.
 
-    Build network and trainer in its scope:
+    Args:
+        num_clones: Number of GPUs of this host to train on; 1 without a GPU: the CPU.
+        clone_on_cpu: Use parts of the CPU as clones, even if there are GPUs.
+        num_replicas: Number of hosts; 1: as many as TF_CONFIG lists.
+        task: Index of this host; 0: that of TF_CONFIG.
 
+    Returns:
+        TensorFlow's default strategy for a single replica, otherwise a synchronous strategy.
+
+    Raises:
+        ValueError: There are fewer GPUs than clones, TF_CONFIG cannot be parsed, or it contradicts
+            the arguments.
+
+    Example:
         strategy = make_strategy(num_clones=8)
         with strategy.scope():
             net = model.DeepLab(options)
             run = trainer.Trainer(net, train_options, ignore_label)
-
-    Args:
-        num_clones: number of GPUs of this host to train on; with one clone and no GPU the CPU does.
-        clone_on_cpu: the clones are parts of this host's CPU, whatever GPUs it has.
-        num_replicas: number of hosts; 1: as many as TF_CONFIG names.
-        task: number of this host, from 0; 0: what TF_CONFIG says.
-
-    Returns:
-        TensorFlow's default strategy for a single replica, else a synchronous one.
-
-    Raises:
-        ValueError: there are fewer GPUs than clones, TF_CONFIG cannot be read, or it names other
-            hosts than the arguments do.
     """
     if num_clones < 1:
         raise ValueError(f"--num_clones is {num_clones}; it must be at least 1")
@@ -96,10 +95,10 @@ def make_strategy(
     _check_cluster(cluster, num_replicas, task)
     devices = _devices(num_clones, clone_on_cpu, cluster)
     if cluster:
-        # TensorFlow would tell of each all-reduce of each layer.
+        # Otherwise TensorFlow logs each all-reduce of each layer.
         tf.get_logger().setLevel("WARNING")
         logging.info(
-            "host %d of %d (%s): waiting for all to start",
+            "host %d of %d (%s): waiting for the other hosts",
             *(cluster.index, len(cluster.hosts), cluster.hosts[cluster.index]),
         )
         with stop_signals.waiting():
@@ -113,28 +112,28 @@ def make_strategy(
 
 
 def _check_cluster(cluster: _Cluster | None, num_replicas: int, task: int) -> None:
-    """The official flags of a cluster and TF_CONFIG must agree."""
+    """Reject official cluster flags that contradict TF_CONFIG."""
     hosts = len(cluster.hosts) if cluster else 1
     if num_replicas not in (1, hosts):
         raise ValueError(
-            f"--num_replicas is {num_replicas}, but {_TF_CONFIG} names {hosts} hosts: it has to"
-            " name every host's address and port (g3doc/distributed.md shows how)"
+            f"--num_replicas is {num_replicas}, but {_TF_CONFIG} lists {hosts} hosts; it must list"
+            " the address and port of every host (see g3doc/distributed.md)"
         )
     index = cluster.index if cluster else 0
     if task not in (0, index):
         raise ValueError(
-            f"--task is {task}, but {_TF_CONFIG} makes this host number {index}: leave --task out"
+            f"--task is {task}, but {_TF_CONFIG} gives this host the index {index}; remove --task"
         )
 
 
 def _devices(num_clones: int, clone_on_cpu: bool, cluster: _Cluster | None) -> list[str]:
-    """The names of the devices to train on; hides other GPUs from TensorFlow."""
+    """Return the names of the devices to train on; hide other GPUs from TensorFlow."""
     gpus = tf.config.list_physical_devices("GPU")
     if clone_on_cpu:
         if num_clones > 1 and cluster:
             raise ValueError(
-                f"--num_clones is {num_clones} with --clone_on_cpu: a host's CPU is one replica"
-                " where several hosts train together"
+                f"--num_clones is {num_clones} with --clone_on_cpu, but if several hosts train"
+                " together, the CPU of a host is one replica; use --num_clones=1"
             )
         if gpus:
             tf.config.set_visible_devices([], "GPU")
@@ -145,8 +144,8 @@ def _devices(num_clones: int, clone_on_cpu: bool, cluster: _Cluster | None) -> l
         return [f"CPU:{index}" for index in range(num_clones)]
     if num_clones > max(len(gpus), 1):
         raise ValueError(
-            f"--num_clones is {num_clones}, but this host has {len(gpus)} GPUs that TensorFlow can"
-            " use (--clone_on_cpu makes the clones parts of the CPU, to try things out)"
+            f"--num_clones is {num_clones}, but TensorFlow can use {len(gpus)} GPUs of this host"
+            " (to try several clones without GPUs, use --clone_on_cpu)"
         )
     if len(gpus) > num_clones:
         tf.config.set_visible_devices(gpus[:num_clones], "GPU")
@@ -154,7 +153,7 @@ def _devices(num_clones: int, clone_on_cpu: bool, cluster: _Cluster | None) -> l
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process writes the checkpoints and logs: one of all hosts does."""
+    """Return whether this process is the one of all hosts that writes checkpoints and logs."""
     resolver = strategy.cluster_resolver
     if resolver is None or not resolver.task_type:
         return True
@@ -165,15 +164,15 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 def batches(
     strategy: tf.distribute.Strategy, training: Callable[..., tf.data.Dataset]
 ) -> Iterable[Mapping[str, tf.Tensor]]:
-    """The batches of a strategy's replicas: each replica's part of every step's samples.
+    """Return the batches of a strategy; each replica gets its part of the samples of a step.
 
     Args:
-        strategy: whose replicas.
-        training: makes the batches of one reader; called with the keywords `num_shards`, `shard`
+        strategy: The strategy.
+        training: Returns the batches of one host; called with the keywords `num_shards`, `shard`
             and `replicas_per_shard` of `data_generator.Dataset.training`.
 
     Returns:
-        What to iterate over; for a single replica, what `training` returns.
+        An iterable of batches; for a single replica, the result of `training`.
     """
     if strategy.num_replicas_in_sync == 1:
         return training()
@@ -185,7 +184,7 @@ def batches(
             shard=context.input_pipeline_id,
             replicas_per_shard=context.num_replicas_in_sync // readers,
         )
-        # Else the hosts ask each other before each step whether it is the last.
+        # Otherwise the hosts ask each other before each step whether the data ends.
         endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
         return dataset.apply(endless)
 
@@ -193,22 +192,22 @@ def batches(
 
 
 def local(strategy: tf.distribute.Strategy, values: tf.Tensor) -> tf.Tensor:
-    """One value of a batch, such as its labels: the samples of all this host's replicas."""
+    """Return a value of a batch, such as its labels, for all replicas of this host."""
     parts = strategy.experimental_local_results(values)
     return parts[0] if len(parts) == 1 else tf.concat(parts, axis=0)
 
 
 def mean(values: Any) -> Any:
-    """The mean over all replicas of the current strategy, as a constant: it has no gradient.
+    """Return the mean over all replicas of the current strategy, as a constant without gradient.
 
     Args:
-        values: nested float tensors, of the same shapes in each replica.
+        values: Nested float tensors, of the same shapes in each replica.
 
     Returns:
-        The same structure, the same numbers in each replica; the values themselves for a single
-        replica, and outside of a replica context, where they are those of all replicas already.
+        The same structure, with the same numbers in each replica. For a single replica and outside
+        of a replica context it is the values themselves.
     """
-    # All-reduces ask for the values' devices, which those of variables do not tell.
+    # An all-reduce needs the devices of its values, which those of variables do not have.
     values = tf.nest.map_structure(tf.stop_gradient, values)
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
@@ -217,11 +216,11 @@ def mean(values: Any) -> Any:
 
 
 def mean_over_hosts(strategy: tf.distribute.Strategy, value: float) -> float:
-    """The mean of a number that every host has; all hosts have to call it.
+    """Return the mean of the hosts' values; all hosts must call it.
 
     Args:
-        strategy: whose hosts.
-        value: this host's number.
+        strategy: The strategy of the hosts.
+        value: The value of this host.
     """
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return value
@@ -230,27 +229,27 @@ def mean_over_hosts(strategy: tf.distribute.Strategy, value: float) -> float:
 
 
 def is_same_on_all_hosts(strategy: tf.distribute.Strategy, value: float) -> bool:
-    """Whether every host has the same number; all hosts have to call it, and get one answer.
+    """Return whether all hosts have the same value; all must call it and get the same answer.
 
     Args:
-        strategy: whose hosts.
-        value: this host's number.
+        strategy: The strategy of the hosts.
+        value: The value of this host.
     """
     deviation = abs(value - mean_over_hosts(strategy, value))
     return mean_over_hosts(strategy, deviation) < 1e-6
 
 
 def leave_together(strategy: tf.distribute.Strategy) -> None:
-    """Waits for all hosts, each of which has to call it as the last thing that it does.
+    """Wait for all hosts; each must call it at its end.
 
-    One that left earlier could take with it what others still wait to hear from it.
+    A host that ends earlier may not have delivered messages that others wait for.
 
     Args:
-        strategy: whose hosts.
+        strategy: The strategy of the hosts.
     """
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return
-    # A host that is gone all the same has nothing to tell any more.
+    # If a host has ended nevertheless, there is nothing to wait for.
     with contextlib.suppress(tf.errors.OpError):
         mean_over_hosts(strategy, 0.0)
         time.sleep(_LAST_WORDS_SECS)

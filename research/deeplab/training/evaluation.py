@@ -1,4 +1,4 @@
-"""Evaluation inside training: the curve of the mean IoU, and the best checkpoint so far."""
+"""Evaluation during training: the curve of the mean IoU, and the best checkpoint so far."""
 
 import json
 import os
@@ -12,17 +12,21 @@ from deeplab.training import guards
 from deeplab.training.state import TrainState
 from deeplab.utils import checkpoint, checkpoint_integrity, reports
 
-# Folders within that of the run.
+# Subfolders of the folder of the run.
 LOGS = "eval"
 BEST = "best"
 
 
 class TrainingEvaluation:
-    """Evaluates a network every so many steps of its training, and at the last.
+    """Evaluates a network at regular steps of its training, and at the last step.
 
-    Results go to the folder `eval`, as those of `eval.py` do. The checkpoint of the highest mean
-    IoU so far is kept in the folder `best`, with its result in `eval.json`, by which a run that
-    was stopped knows what it has to surpass.
+    Results are written to the folder `eval`, as by `eval.py`. The checkpoint with the highest mean
+    IoU so far is kept in the folder `best`, with its result in `eval.json`. A resumed run reads
+    that result, to compare with it.
+
+    Args:
+        evaluator: Evaluates the network that is trained.
+        every: Number of steps between two evaluations.
 
     Example:
         evaluation = TrainingEvaluation(Evaluator(predictor, records), every=1000)
@@ -30,31 +34,25 @@ class TrainingEvaluation:
     """
 
     def __init__(self, evaluator: Evaluator, every: int):
-        """Puts the parts together.
-
-        Args:
-            evaluator: evaluates the network that is trained.
-            every: number of steps between two evaluations.
-        """
         self._evaluator = evaluator
         self._every = every
 
     def is_due(self, step: int, last: int) -> bool:
-        """Whether the network is to be evaluated after a step.
+        """Return whether an evaluation is due after a step.
 
         Args:
-            step: number of the step.
-            last: that of the last one.
+            step: Number of the step.
+            last: Number of the last step.
         """
         return step % self._every == 0 or step == last
 
     def is_missing(self, step: int, last: int, logdir: str) -> bool:
-        """Whether the evaluation after a step was due, but not ended.
+        """Return whether an evaluation was due after a step, but did not finish.
 
         Args:
-            step: number of the step.
-            last: that of the last one.
-            logdir: folder of the run.
+            step: Number of the step.
+            last: Number of the last step.
+            logdir: Folder of the run.
         """
         result = os.path.join(logdir, LOGS, f"eval-{step}.json")
         return self.is_due(step, last) and not tf.io.gfile.exists(result)
@@ -62,36 +60,37 @@ class TrainingEvaluation:
     def run(
         self, state: TrainState, logdir: str, path: str, should_stop: Callable[[], bool]
     ) -> None:
-        """Evaluates, reports, and keeps the network if it is the best so far.
+        """Evaluate, report the result, and keep the checkpoint if it is the best so far.
 
         Args:
-            state: the state of the run.
-            logdir: folder of the run.
-            path: the checkpoint with the same values.
-            should_stop: asked before each batch; if it says so, nothing is reported.
+            state: The state of the run.
+            logdir: Folder of the run.
+            path: The checkpoint with the same values, for the report.
+            should_stop: Called before each batch. If it returns true, evaluation ends without a
+                result.
 
         Raises:
-            ValueError: a record cannot be read, or a label is no class; the message names it.
+            ValueError: A record cannot be read, or a label is not a class; the message names it.
         """
         result = self._evaluator.evaluate(should_stop)
         if result is None:
             return
         step = state.step
         best = os.path.join(logdir, BEST)
-        with guards.going_on(f"the evaluation of step {step} could not be written"):
+        with guards.logged_errors(f"the evaluation of step {step} could not be written"):
             before = _best_miou(best)
             if before is None or result.mean_iou > before:
                 checkpoint_integrity.remove_leftovers(best)
-                # The result last: a kill in between makes it the best once more.
+                # The result comes last: after a kill in between, the evaluation is repeated.
                 state.save(best, max_to_keep=1)
                 facts = self._evaluator.facts(result, path, step)
                 reports.write_json(os.path.join(best, NEWEST_RESULT), facts)
-                logging.info("step %d is the best so far: it is kept in %s", step, best)
+                logging.info("step %d is the best so far; its checkpoint is kept in %s", step, best)
             self._evaluator.report(result, path, step, os.path.join(logdir, LOGS))
 
 
 def _best_miou(folder: str) -> float | None:
-    """The mean IoU of the best checkpoint so far; None: there is none."""
+    """Return the mean IoU of the best checkpoint so far; None if there is none."""
     path = os.path.join(folder, NEWEST_RESULT)
     if checkpoint.latest(folder) is None or not tf.io.gfile.exists(path):
         return None

@@ -1,4 +1,4 @@
-"""What keeps a training run from going on with nonsense, or from ending for no good reason."""
+"""Checks and warnings of training: numbers that are not finite, bad labels, poor options."""
 
 import contextlib
 import math
@@ -10,28 +10,29 @@ from absl import logging
 
 from deeplab.core import layers
 from deeplab.core.options import TrainOptions
+from deeplab.evaluation import report
 from deeplab.training import distribution
 from deeplab.training.step import TrainStep
 from deeplab.utils import checkpoint, error_text
 
-# What helps most often against numbers that are not finite.
+# The most common remedy for numbers that are not finite.
 REMEDY = "a smaller --base_learning_rate or a --slow_start_step may help"
-# Batch statistics of fewer images are too noisy (the official flag's own advice).
+# Batch statistics of fewer images are too noisy, says the help of the official flag.
 _FEWEST_IMAGES = 12
 
 
 class StepGuard:
     """Stops a run at the first step whose numbers are not finite, and names its images.
 
+    Args:
+        train_step: Makes the steps.
+        logdir: Folder of the checkpoints.
+
     Example:
         guard = StepGuard(train_step, "train_log")
         with guard.of_batch(batch, step, rate):
             losses = train_step(batch["image"], batch["label"])
             guard.check_finite(losses)
-
-    Args:
-        train_step: makes the steps.
-        logdir: folder of the checkpoints.
     """
 
     def __init__(self, train_step: TrainStep, logdir: str):
@@ -43,15 +44,15 @@ class StepGuard:
 
     @contextlib.contextmanager
     def of_batch(self, batch: Mapping[str, tf.Tensor], step: int, rate: float) -> Iterator[None]:
-        """Inside, errors of a step say whether the batch has a label that is no class.
+        """Look for bad labels in the batch if the step inside fails.
 
         Args:
-            batch: the batch of the step.
-            step: number of the step.
-            rate: its learning rate.
+            batch: The batch of the step.
+            step: Number of the step.
+            rate: Its learning rate.
 
         Raises:
-            ValueError: a label is neither a class nor the ignore label.
+            ValueError: A label is neither a class nor the ignore label.
         """
         self._step, self._rate = step, rate
         self._previous_names = self._names
@@ -61,7 +62,7 @@ class StepGuard:
         try:
             yield
         except (tf.errors.InvalidArgumentError, FloatingPointError):
-            # Some devices refuse a label that is no class, others make a NaN of it.
+            # For a label that is not a class, some devices raise an error, others return NaN.
             check_labels(
                 self._local(batch["label"]).numpy(),
                 self._names,
@@ -71,10 +72,10 @@ class StepGuard:
             raise
 
     def check_finite(self, values: Mapping[str, tf.Tensor]) -> None:
-        """Raise `FloatingPointError` if a loss of the batch is not finite; see the function.
+        """Reject losses of the batch that are not finite; see the function `check_finite`.
 
         Args:
-            values: what the step returned.
+            values: The result of the `TrainStep`.
         """
         check_finite(
             values,
@@ -102,36 +103,36 @@ def check_finite(
     previous_names: Sequence[str],
     logdir: str,
 ) -> None:
-    """Stops a run at the first loss that is not finite, or whose gradients float16 cannot hold.
+    """Reject losses that are not finite, and losses whose gradients always overflow float16.
 
     Args:
-        values: what `TrainStep` returns for the step.
-        step: its number.
-        rate: its learning rate.
-        image_names: the images of its batch.
-        previous_names: those of the step before.
-        logdir: folder of the checkpoints.
+        values: The result of a `TrainStep`.
+        step: Number of the step.
+        rate: Its learning rate.
+        image_names: Names of the images of its batch.
+        previous_names: Names of the images of the step before.
+        logdir: Folder of the checkpoints.
 
     Raises:
-        FloatingPointError: a loss is not finite, or updates are left out for good.
+        FloatingPointError: A loss is not finite, or the loss scale fell below 1.
     """
     if math.isfinite(float(values["total_loss"])):
         if float(values.get("loss_scale", 1.0)) < 1:
             images = f" (images {', '.join(previous_names)})" if previous_names else ""
             raise FloatingPointError(
-                f"the gradients of step {step - 1}{images} overflow float16 although its loss was"
-                " not scaled up; its update was left out, as were those before it"
-                " (--precision=mixed_bfloat16 or float32 can hold the gradients)"
+                f"the gradients of step {step - 1}{images} overflow float16 although the loss was"
+                " not scaled up; its update was skipped, like the updates before it"
+                " (use --precision=mixed_bfloat16 or float32)"
             )
         return
     bad = {name: float(value) for name, value in values.items() if not math.isfinite(value)}
     names, before = ", ".join(image_names), ", ".join(previous_names)
     cause = f"images {names}"
     if before:
-        cause += f"; or the step before has spoilt the weights, images {before}"
+        cause += f"; or the step before broke the weights, images {before}"
     # The weight decay does not depend on the images.
     if before and "total_regularization_loss" in bad:
-        cause = f"the weights were not finite since step {step - 1}, images {before}"
+        cause = f"the weights are not finite since step {step - 1}, images {before}"
     raise FloatingPointError(
         f"the loss is not finite at step {step}: {bad}, learning rate {rate:g}, {cause};"
         f" the newest checkpoint is {checkpoint.latest(logdir) or 'none'} ({REMEDY})"
@@ -141,33 +142,33 @@ def check_finite(
 def check_labels(
     labels: np.ndarray, image_names: Sequence[str], *, num_classes: int, ignore_label: int
 ) -> None:
-    """Finds a label that is no class, which a device may report as it likes.
+    """Reject labels that are not classes.
 
     Args:
-        labels: integers [B, H, W, 1].
-        image_names: of the images, B.
-        num_classes: number of classes.
-        ignore_label: label of the pixels that do not count.
+        labels: Integers [B, H, W, 1].
+        image_names: Names of the B images.
+        num_classes: Number of classes.
+        ignore_label: Label of the pixels that do not count.
 
     Raises:
-        ValueError: a label is neither a class nor the ignore label.
+        ValueError: A label is neither a class nor the ignore label.
     """
     for name, label in zip(image_names, labels, strict=True):
         outside = (label != ignore_label) & ((label < 0) | (label >= num_classes))
         if np.any(outside):
             raise ValueError(
-                f"image {name} has label {label[outside][0]}, which is none of the {num_classes}"
-                f" classes and not the ignore label {ignore_label}: is --dataset right?"
-                " (deeplab.datasets.check_data finds all such images)"
+                f"image {name} has label {label[outside][0]}, which is neither one of the"
+                f" {num_classes} classes nor the ignore label {ignore_label}; check --dataset"
+                " (python -m deeplab.datasets.check_data finds all such images)"
             )
 
 
 def warn_of_options(train_step: TrainStep, options: TrainOptions) -> None:
-    """Warn of options that make for bad results.
+    """Warn of options that usually give bad results.
 
     Args:
-        train_step: makes the steps.
-        options: how to train.
+        train_step: Makes the steps.
+        options: How to train.
     """
     net = train_step.state.net
     batch_norms = [layer for layer in layers.sublayers(net) if isinstance(layer, layers.BatchNorm)]
@@ -180,39 +181,39 @@ def warn_of_options(train_step: TrainStep, options: TrainOptions) -> None:
 
 
 def warn_of_few_images(images: int) -> None:
-    """Warns where batch norm is trained on the statistics of too few images.
+    """Warn if batch norm is trained on the statistics of too few images.
 
     Args:
-        images: those whose statistics are taken together.
+        images: Number of images whose statistics are taken together.
     """
     if images < _FEWEST_IMAGES:
         logging.warning(
-            "batch norm is trained with %d images at a time, which are too few for good"
-            " statistics: take at least %d (--train_batch_size), or --fine_tune_batch_norm=false",
+            "batch norm is trained with %d images at a time, too few for good statistics; use at"
+            " least %d (--train_batch_size), or --fine_tune_batch_norm=false",
             *(images, _FEWEST_IMAGES),
         )
 
 
 def warn_of_no_statistics() -> None:
-    """Warns where batch norm neither learns statistics nor has got any."""
+    """Warn that batch norm is frozen but has no statistics."""
     logging.warning(
-        "batch norm is frozen (--fine_tune_batch_norm=false), but there are no statistics yet: give"
-        " a --tf_initial_checkpoint that has them, or leave that flag out"
+        "batch norm is frozen (--fine_tune_batch_norm=false), but it has no statistics yet: set"
+        " --tf_initial_checkpoint to a checkpoint that has them, or remove that flag"
     )
 
 
 def warn_of_crop_size(crop_size: tuple[int, int], output_stride: int) -> None:
-    """Warns of a crop whose corners are not those of its features.
+    """Warn of a crop size for which the corners of image and features do not coincide.
 
     Args:
-        crop_size: height and width.
-        output_stride: the network's.
+        crop_size: (height, width).
+        output_stride: Output stride of the network.
     """
     better = [math.ceil((side - 1) / output_stride) * output_stride + 1 for side in crop_size]
     if tuple(crop_size) != tuple(better):
         logging.warning(
-            "--train_crop_size=%d,%d is not a multiple of the output stride plus one, so that the"
-            " corners of image and features lie apart: better is --train_crop_size=%d,%d",
+            "--train_crop_size=%d,%d is not a multiple of the output stride plus one, so the"
+            " corners of image and features do not coincide: better is --train_crop_size=%d,%d",
             *(*crop_size, *better),
         )
 
@@ -220,32 +221,32 @@ def warn_of_crop_size(crop_size: tuple[int, int], output_stride: int) -> None:
 def warn_of_one_class(
     predictions: np.ndarray, labels: np.ndarray, *, ignore_label: int, step: int
 ) -> None:
-    """Warns where a network predicts a single class for images that show several.
+    """Warn if a network predicts a single class for a batch whose labels have several.
 
     Args:
-        predictions: integers [B, H, W].
-        labels: integers [B, H, W, 1].
-        ignore_label: label of the pixels that do not count.
-        step: of training.
+        predictions: Integers [B, H, W].
+        labels: Integers [B, H, W, 1].
+        ignore_label: Label of the pixels that do not count.
+        step: Number of the step.
     """
     classes = np.unique(labels[labels != ignore_label])
-    only = predictions.flat[0]
-    if len(classes) > 1 and np.all(predictions == only):
-        logging.warning(
-            "step %d: evaluation would predict class %d for every pixel of this batch, whose labels"
-            " have %d classes; if that lasts, see 'My predictions are all black' in g3doc/faq.md",
-            *(step, only, len(classes)),
-        )
+    remark = report.single_class_remark(
+        np.unique(predictions),
+        cause=f"the labels of this batch have {len(classes)} classes (if this does not change soon,"
+        " see 'My predictions are all black' in g3doc/faq.md)",
+    )
+    if remark and len(classes) > 1:
+        logging.warning("step %d: %s", step, remark)
 
 
 @contextlib.contextmanager
-def going_on(complaint: str) -> Iterator[None]:
-    """Within it, a file that cannot be written is an error in the log and no more.
+def logged_errors(message: str) -> Iterator[None]:
+    """Log errors of files that cannot be written inside, instead of raising them.
 
     Args:
-        complaint: what to say, such as "the curves could not be written".
+        message: Start of the log line, such as "the curves could not be written".
     """
     try:
         yield
     except (OSError, tf.errors.OpError) as error:
-        logging.error("%s: %s; training goes on", complaint, error_text.one_line(error))
+        logging.error("%s: %s; training continues", message, error_text.one_line(error))

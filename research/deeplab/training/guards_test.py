@@ -23,8 +23,8 @@ def test_a_loss_that_is_not_finite_names_who_may_be_at_fault(tmp_path):
     loss, weights = {"total_loss": np.nan}, {"total_regularization_loss": np.inf}
     for values, previous, message in (
         (loss, [], "at step 8: .*, learning rate 0.1, images now; the newest checkpoint is none"),
-        (loss, ["before"], "images now; or the step before has spoilt the weights, images before;"),
-        (loss | weights, ["before"], "the weights were not finite since step 7, images before;"),
+        (loss, ["before"], "images now; or the step before broke the weights, images before;"),
+        (loss | weights, ["before"], "the weights are not finite since step 7, images before;"),
     ):
         with pytest.raises(FloatingPointError, match=message):
             guards.check_finite(values, previous_names=previous, **facts)
@@ -62,13 +62,13 @@ def test_one_class_for_everything_is_a_warning(caplog):
     guards.warn_of_one_class(single, np.where(labels == 0, 255, labels), ignore_label=255, step=7)
     assert not caplog.text
     guards.warn_of_one_class(single, labels, ignore_label=255, step=7)
-    assert "step 7: evaluation would predict class 3 for every pixel" in caplog.text
+    assert "step 7: every pixel is predicted as class 3: the labels of this batch" in caplog.text
     assert "have 2 classes" in caplog.text
 
 
 def test_what_cannot_be_written_stops_nothing(caplog):
-    with guards.going_on("the curves could not be written"):
+    with guards.logged_errors("the curves could not be written"):
         raise OSError("No space left on device")
-    assert "could not be written: No space left on device; training goes on" in caplog.text
-    with pytest.raises(ValueError, match="another"), guards.going_on("curves"):
+    assert "could not be written: No space left on device; training continues" in caplog.text
+    with pytest.raises(ValueError, match="another"), guards.logged_errors("curves"):
         raise ValueError("another error")

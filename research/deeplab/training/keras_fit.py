@@ -1,4 +1,4 @@
-"""`keras.Model.fit` with the steps of the official trainer."""
+"""`keras.Model.fit` with the training steps of `trainer.Trainer`."""
 
 import dataclasses
 from collections.abc import Mapping, MutableMapping, Sequence
@@ -17,13 +17,13 @@ from deeplab.training.step import TrainStep
 
 @keras.saving.register_keras_serializable(package="deeplab")
 class TrainableDeepLab(model.DeepLab):
-    """A DeepLab whose `fit` makes the updates of `trainer.Trainer`, by the same code.
+    """A DeepLab whose `fit` makes the updates of `trainer.Trainer`, with the same code.
 
-    What Keras' own step of a `DeepLab` leaves out is in: weight decay, the rates of biases and last
-    layers, the loss of each scale of an image pyramid, the ramp of hard example mining, drop path,
-    and a dropout that depends on seed and step alone. Whatever else Keras does with a model goes on
-    as ever: `evaluate`, `predict`, callbacks, strategies, and `.keras` files, which keep how the
-    network is trained and go on where they stopped.
+    Keras' own training step of a `DeepLab` has no weight decay, gradient multipliers, losses of the
+    scales of an image pyramid, ramp of hard example mining or drop path, and its dropout does not
+    depend on seed and step alone. Here `fit` has all of them. Everything else works as in every
+    Keras model: `evaluate`, `predict`, callbacks, strategies, and `.keras` files. A `.keras` file
+    stores how the network is trained, and `fit` resumes from it.
 
     Example:
         net = TrainableDeepLab(common.ModelOptions(num_classes=21))
@@ -38,26 +38,26 @@ class TrainableDeepLab(model.DeepLab):
         metrics: Sequence[keras.metrics.Metric] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Sets how the network is trained.
+        """Set how the network is trained.
 
         Args:
-            train_options: how. `fit` itself decides for how long and what it saves; let the product
-                of its epochs and steps be `training_number_of_steps`, at which the learning rate
-                ends, and let its batches have `train_batch_size` images.
-            ignore_label: label of the pixels that do not count.
-            metrics: of labels and merged logits, such as `keras_metrics.MeanIoU`.
+            train_options: How to train. The arguments of `fit` decide how long it trains and what
+                it saves. Epochs times steps should be `training_number_of_steps`, where the
+                learning rate ends, and batches should have `train_batch_size` images.
+            ignore_label: Label of the pixels that do not count.
+            metrics: Metrics of labels and merged logits, such as `keras_metrics.MeanIoU`.
             **kwargs: `run_eagerly` and `steps_per_execution` of `keras.Model.compile`.
 
         Raises:
-            ValueError: options that contradict each other or the network.
+            ValueError: The options contradict each other or the network.
         """
-        # XLA is what `TrainOptions.jit_compile` asks for; Keras would compile all of `fit` with it.
+        # `TrainOptions.jit_compile` compiles the step; Keras would compile all of `fit` with XLA.
         if kwargs.setdefault("jit_compile", False):
             raise ValueError("set TrainOptions(jit_compile=True) instead of compile's jit_compile")
         with self.distribute_strategy.scope():
             state = begin_run(self, train_options)
             self._step = TrainStep(state, train_options, ignore_label, observe=self._observe)
-        # What `evaluate` measures; `fit` has the step's own.
+        # For `evaluate`; `fit` uses the losses of the step.
         loss = losses.SegmentationLoss(
             ignore_label, train_options.label_weights or 1.0, train_options.upsample_logits
         )
@@ -75,10 +75,10 @@ class TrainableDeepLab(model.DeepLab):
         self.compute_metrics(None, labels, logits, None)
 
     def train_step(self, data: tuple[tf.Tensor, ...]) -> dict[str, Any]:
-        """Makes one update; called by `fit`.
+        """Make one update; called by `fit`.
 
         Args:
-            data: images [B, H, W, 3], RGB 0..255, and labels [B, H, W] or [B, H, W, 1].
+            data: Images [B, H, W, 3], RGB 0..255, and labels [B, H, W] or [B, H, W, 1].
         """
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
         if weights is not None:
@@ -88,18 +88,18 @@ class TrainableDeepLab(model.DeepLab):
         return self.get_metrics_result()
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> tf.Tensor:
-        """The loss in `evaluate`, with the weight decay that the loss in `fit` has, too."""
+        """Return the loss of `evaluate`; it includes the weight decay, as the loss of `fit`."""
         replicas = self.distribute_strategy.num_replicas_in_sync
         return super().compute_loss(*args, **kwargs) + self._step.regularization_loss() / replicas
 
     def save_own_variables(self, store: MutableMapping[str, np.ndarray]) -> None:
-        """Keeps the state of the step, too, that is not the optimizer's."""
+        """Save also the state that neither the network nor the optimizer holds."""
         super().save_own_variables(store)
         for index, variable in enumerate(self._step_state()):
             store[f"step_{index}"] = keras.ops.convert_to_numpy(variable)
 
     def load_own_variables(self, store: Mapping[str, np.ndarray]) -> None:
-        """Takes up what `save_own_variables` kept."""
+        """Load what `save_own_variables` saved."""
         super().load_own_variables(store)
         for index, variable in enumerate(self._step_state()):
             variable.assign(store[f"step_{index}"])
@@ -108,11 +108,11 @@ class TrainableDeepLab(model.DeepLab):
         return list(self._step.state.own_variables().values()) if self.compiled else []
 
     def get_compile_config(self) -> dict[str, Any]:
-        """The arguments of `compile`, for `.keras` files."""
+        """Return the arguments of `compile`, for `.keras` files."""
         return self._compile_arguments if self.compiled else {}
 
     def compile_from_config(self, config: Mapping[str, Any]) -> None:
-        """Compiles with what `get_compile_config` gave."""
+        """Compile with the arguments that `get_compile_config` returned."""
         arguments = keras.saving.deserialize_keras_object(config)
         options = TrainOptions(**arguments.pop("train_options"))
         self.compile(options, **arguments)

@@ -1,7 +1,7 @@
 """The learning-rate policies of the official trainer, as Keras schedules.
 
-Follows `get_model_learning_rate` of the official `utils/train_utils.py`. The policies themselves
-are Keras' own schedules, which compute what TensorFlow 1 did; what DeepLab adds is the slow start.
+Follows `get_model_learning_rate` of the official `utils/train_utils.py`. The policies are
+Keras schedules, which compute the same as TensorFlow 1. DeepLab adds the slow start.
 """
 
 from collections.abc import Sequence
@@ -29,40 +29,40 @@ def learning_rate_schedule(
     slow_start_learning_rate: float = 1e-4,
     slow_start_burnin_type: str = "none",
 ) -> keras.optimizers.schedules.LearningRateSchedule:
-    """The schedule that the flags of the same names describe.
+    """Return the schedule that the flags of the same names describe.
 
     Args:
-        learning_policy: one of `POLICIES`. With s the step after the slow start:
+        learning_policy: One of `POLICIES`. If s is the step after the slow start:
             `poly` is end + (base - end) (1 - s / decay_steps)^power, and end afterwards;
             `step` is base times factor^floor(s / decay_step);
             `cosine` is base (1 + cos(pi s / steps)) / 2, and 0 afterwards;
             `multi_steps` is the i-th rate up to and including the i-th boundary.
-        base_learning_rate: the rate that the policy starts from; unused by `multi_steps`.
-        training_number_of_steps: steps of the whole run, the slow start included.
-        learning_power: power of `poly`.
-        end_learning_rate: last rate of `poly`.
-        decay_steps: steps that `poly` takes; 0: all that follow the slow start.
-        learning_rate_decay_step: steps between two falls of `step`.
-        learning_rate_decay_factor: what `step` multiplies the rate by.
-        boundaries: rising steps, counted from the end of the slow start, of `multi_steps`.
-        boundary_learning_rates: rates of `multi_steps`, one more than boundaries.
-        slow_start_step: number of steps before the policy begins.
-        slow_start_learning_rate: the rate of these steps.
+        base_learning_rate: Rate that the policy starts from; unused by `multi_steps`.
+        training_number_of_steps: Steps of the whole run, including the slow start.
+        learning_power: Power of `poly`.
+        end_learning_rate: Last rate of `poly`.
+        decay_steps: Duration of `poly` in steps; 0: all steps after the slow start.
+        learning_rate_decay_step: Steps between two decays of `step`.
+        learning_rate_decay_factor: Factor of each decay of `step`.
+        boundaries: Increasing steps of `multi_steps`, counted from the end of the slow start.
+        boundary_learning_rates: Rates of `multi_steps`, one more than boundaries.
+        slow_start_step: Number of steps before the policy begins.
+        slow_start_learning_rate: Rate of these steps.
         slow_start_burnin_type: `none`, or `linear`: from that rate to the base rate.
 
     Returns:
-        A schedule: called with the number of updates made so far it gives a float32 scalar.
+        A schedule. It takes the number of updates made so far and returns a float32 scalar.
 
     Raises:
-        ValueError: an unknown policy or burn-in, boundaries that do not fit their rates, or that
-            the policy does not know.
+        ValueError: An unknown policy or burn-in type, boundaries that do not match their rates, or
+            boundaries for another policy than `multi_steps`.
     """
     if learning_policy != "multi_steps" and (boundaries or boundary_learning_rates):
         raise ValueError(
             "--boundaries and --boundary_learning_rates belong to --learning_policy=multi_steps,"
             f" but it is {learning_policy}"
         )
-    # At least one step: in a run that is all slow start the policy is never asked.
+    # At least one step: a run that is all slow start never uses the policy.
     steps = max(training_number_of_steps - slow_start_step, 1)
     schedules = keras.optimizers.schedules
     match learning_policy:
@@ -84,17 +84,17 @@ def learning_rate_schedule(
             steps = list(boundaries or ())
             if not steps or steps != sorted(set(steps)) or len(rates) != len(steps) + 1:
                 raise ValueError(
-                    "--learning_policy=multi_steps needs rising --boundaries and one more"
+                    "--learning_policy=multi_steps needs increasing --boundaries and one more"
                     f" --boundary_learning_rates, not {boundaries} and {boundary_learning_rates}"
                 )
             schedule = schedules.PiecewiseConstantDecay(steps, rates)
         case _:
             raise ValueError(
-                f"unknown learning policy {learning_policy!r}; there are {', '.join(POLICIES)}"
+                f"--learning_policy is {learning_policy!r}; it must be one of {', '.join(POLICIES)}"
             )
     if slow_start_burnin_type not in ("none", "linear"):
         raise ValueError(
-            f"unknown slow_start_burnin_type {slow_start_burnin_type!r}; there are none, linear"
+            f"--slow_start_burnin_type is {slow_start_burnin_type!r}; it must be none or linear"
         )
     if slow_start_step <= 0:
         return schedule
@@ -108,14 +108,14 @@ def learning_rate_schedule(
 
 @keras.saving.register_keras_serializable(package="deeplab")
 class SlowStart(keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule that begins after some steps at a rate of their own.
+    """A schedule that begins after a number of steps with a learning rate of their own.
 
     Args:
-        schedule: what follows; its step 0 is the first after the slow start.
-        steps: number of steps of the slow start.
-        learning_rate: their rate.
-        burn_in_to: rate that the slow start rises to, linearly; None: it stays.
-        name: name of the schedule.
+        schedule: The schedule after the slow start; its step 0 is the first step after it.
+        steps: Number of steps of the slow start.
+        learning_rate: Rate of the slow start.
+        burn_in_to: Rate that the slow start rises to linearly; None: it stays constant.
+        name: Name of the schedule.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class SlowStart(keras.optimizers.schedules.LearningRateSchedule):
         self.name = name
 
     def __call__(self, step: tf.Tensor | int) -> tf.Tensor:
-        """The rate of the update that follows `step` others."""
+        """Return the rate of the update after `step` updates."""
         step = tf.convert_to_tensor(step)
         slow = tf.constant(self.learning_rate, tf.float32)
         if self.burn_in_to is not None:
@@ -143,7 +143,7 @@ class SlowStart(keras.optimizers.schedules.LearningRateSchedule):
         return tf.where(step < self.steps, slow, after)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor."""
+        """Return the arguments of the constructor."""
         return {
             "schedule": keras.optimizers.schedules.serialize(self.schedule),
             "steps": self.steps,
@@ -154,6 +154,6 @@ class SlowStart(keras.optimizers.schedules.LearningRateSchedule):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "SlowStart":
-        """The schedule that `get_config` describes."""
+        """Return the schedule that `get_config` describes."""
         schedule = keras.optimizers.schedules.deserialize(config["schedule"])
         return cls(**(config | {"schedule": schedule}))

@@ -60,12 +60,18 @@ def test_a_run_that_is_all_slow_start_keeps_the_slow_rate():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"learning_policy": "linear"}, "unknown learning policy 'linear'; there are poly, step"),
+        (
+            {"learning_policy": "linear"},
+            "--learning_policy is 'linear'; it must be one of poly, step",
+        ),
         (
             {"boundaries": [10]},
             "--boundaries and --boundary_learning_rates belong to --learning_policy=multi_steps",
         ),
-        ({"slow_start_burnin_type": "exp"}, "unknown slow_start_burnin_type 'exp'"),
+        (
+            {"slow_start_burnin_type": "exp"},
+            "--slow_start_burnin_type is 'exp'; it must be none or linear",
+        ),
         (
             {"learning_policy": "multi_steps"},
             "one more --boundary_learning_rates, not None and None",

@@ -30,15 +30,15 @@ def train(
     is_chief: bool = True,
     evaluation: TrainingEvaluation | None = None,
 ) -> None:
-    """Train up to the last step, or to a signal to stop; see `Trainer.train`.
+    """Train until the last step, or until a signal to stop; see `Trainer.train`.
 
     Args:
-        train_step: makes the steps; its state is where the run starts from.
-        options: how to train.
-        batches: `image`, `label` and `image_name`, from the state's step on.
-        logdir: folder of the run.
-        is_chief: whether this host writes checkpoints and logs.
-        evaluation: evaluates on the way, after a checkpoint of the same step.
+        train_step: Makes the steps. The run starts from its state.
+        options: How to train.
+        batches: Batches of `image`, `label` and `image_name`, from the state's step on.
+        logdir: Folder of the run.
+        is_chief: Whether this host writes checkpoints and summaries.
+        evaluation: Evaluates during training, after a checkpoint of the same step.
     """
     state, last = train_step.state, options.training_number_of_steps
     first = state.step + 1
@@ -47,7 +47,7 @@ def train(
         if evaluation and first > 1 and evaluation.is_missing(state.step, last, logdir):
             _evaluate(evaluation, state, chief_logdir, checkpoint.latest(logdir), stop)
         if state.step >= last:
-            logging.info("nothing to do: step %d of %d is reached", state.step, last)
+            logging.info("nothing to do: the run is at step %d of %d", state.step, last)
             return
         if stop.is_asked():
             return
@@ -61,7 +61,7 @@ def train(
             state, chief_logdir, options.save_interval_secs, guard.describe_batch
         )
         summary_due = time.monotonic()
-        # It is held until the last step is saved: its threads may take seconds to end.
+        # Kept until the last step is saved, because its threads may take seconds to end.
         iterator = iter(batches)
         with profiler:
             for step, batch in enumerate(iterator, start=first):
@@ -71,7 +71,7 @@ def train(
                     guard.check_finite(losses)
                 progress.add(losses["total_loss"])
                 if step == first:
-                    progress.restart(step)  # It was compiled meanwhile.
+                    progress.restart(step)  # This step includes the compilation.
                 if step % options.log_steps == 0 or step in (1, last):
                     progress.log(step, rate)
                     summaries.losses(losses, rate, step)
@@ -97,11 +97,14 @@ def train(
 
 
 class _Stop:
-    """Whether to stop: this host, or all of them.
+    """Tells whether this host, or any host, has received a signal to stop.
 
     Args:
-        strategy: whose hosts.
-        signals: the signals that this host gets.
+        strategy: The strategy of the hosts.
+        signals: The signals of this host.
+
+    Attributes:
+        was_asked: Whether `is_asked` returned true the last time.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy, signals: StopSignals):
@@ -110,18 +113,18 @@ class _Stop:
         self.was_asked = False
 
     def is_received(self) -> bool:
-        """Whether this host was told to stop."""
+        """Return whether this host has received a signal."""
         return bool(self._signals.received)
 
     def is_asked(self) -> bool:
-        """Whether any host was told to stop; all have to ask at the same points of the loop."""
+        """Return whether any host has; all hosts must call it at the same points of the loop."""
         self.was_asked = distribution.mean_over_hosts(self._strategy, self.is_received()) > 0
         return self.was_asked
 
 
 @contextlib.contextmanager
 def _stopping(state: TrainState, strategy: tf.distribute.Strategy) -> Iterator[_Stop]:
-    """Inside, signals to stop are noted; at the end all hosts wait for each other.
+    """Catch signals to stop, and let all hosts leave together.
 
     Raises:
         KeyboardInterrupt: SIGINT was received.
@@ -131,7 +134,7 @@ def _stopping(state: TrainState, strategy: tf.distribute.Strategy) -> Iterator[_
         yield stop
         distribution.leave_together(strategy)
     if stop.was_asked or signals.received:
-        logging.info("stopped at step %d; the same command goes on from there", state.step)
+        logging.info("stopped at step %d; the same command resumes from there", state.step)
     signals.interrupt()
 
 
@@ -142,7 +145,7 @@ def _evaluate(
     path: str | None,
     stop: _Stop,
 ) -> None:
-    """Evaluate what was just saved, unless it could not be, or another host does it."""
+    """Evaluate the checkpoint, if there is one and this is the chief."""
     if logdir and path:
         evaluation.run(state, logdir, path, stop.is_received)
 
@@ -155,14 +158,14 @@ def _write_summaries(
     step: int,
     is_first: bool,
 ) -> None:
-    """Write histograms and, if asked for, images; the first time the graph, later warnings."""
+    """Write histograms, images if requested, and the graph once; check the predictions."""
     net, ignore_label = train_step.state.net, train_step.ignore_label
     summaries.histograms(train_step.state.network, step)
     if is_first:
         summaries.graph(train_step.graph(batch["image"], batch["label"]))
     if is_first and not options.save_summaries_images:
         return
-    # No more images than fit beside the training.
+    # Not more images than a device processes at a time.
     images, labels = (
         distribution.local(train_step.strategy, batch[name])[: train_step.parts.size]
         for name in ("image", "label")

@@ -109,7 +109,7 @@ def test_a_full_disk_costs_a_checkpoint_and_no_more(run, tmp_path, caplog, disk_
     run.train(_batches(step_2=look, step_4=look))
     assert "step 2 cannot be saved: " in caplog.text
     assert (
-        f"newest checkpoint is still {tmp_path / 'model.ckpt-1'}; training goes on" in caplog.text
+        f"newest checkpoint is still {tmp_path / 'model.ckpt-1'}; training continues" in caplog.text
     )
     assert kept[0] == kept[1] == ["model.ckpt-1.data-00000-of-00001", "model.ckpt-1.index"]
     assert run.step == _LAST
@@ -134,7 +134,7 @@ def test_weights_that_were_not_finite_before_name_the_step_before(run, tmp_path)
 
     with pytest.raises(
         FloatingPointError,
-        match=r"at step 3: .* the weights were not finite since step 2, images image2a, image2b",
+        match=r"at step 3: .* the weights are not finite since step 2, images image2a, image2b",
     ):
         run.train(_batches(step_3=spoil))
     assert checkpoint.latest(str(tmp_path)).endswith("model.ckpt-2")
@@ -164,7 +164,9 @@ def test_a_label_that_is_no_class_names_the_image(run):
             batch["label"] = tf.concat([batch["label"][:1], batch["label"][1:] + 70], axis=0)
             yield batch
 
-    with pytest.raises(ValueError, match="image image1b has label 7[0-2], which is none of the 3"):
+    with pytest.raises(
+        ValueError, match="image image1b has label 7[0-2], which is neither one of the 3"
+    ):
         run.train(batches())
 
 
@@ -297,7 +299,7 @@ def test_a_network_that_predicts_one_class_is_noticed(run, caplog):
         run.variables()["logits/semantic/biases"].assign([0.0, 100.0, 0.0])
 
     run.train(_batches(step_6=spoil))
-    assert "step 6: evaluation would predict class 1 for every pixel" in caplog.text
+    assert "step 6: every pixel is predicted as class 1" in caplog.text
 
 
 def test_a_network_without_batch_norm_is_not_warned_of(tmp_path, caplog):

@@ -1,4 +1,4 @@
-"""Loss scaling: keeps the small gradients of float16 from becoming zero."""
+"""Loss scaling: keeps small float16 gradients from becoming zero."""
 
 from collections.abc import Sequence
 
@@ -7,19 +7,21 @@ import tensorflow as tf
 
 from deeplab.training.optimizers import OfficialOptimizer
 
-# As Keras' `LossScaleOptimizer` has them.
+# As in Keras' `LossScaleOptimizer`.
 _FIRST = 2.0**15
 _STEPS_TO_DOUBLE = 2000
 
 
 class LossScale:
-    """A factor on the loss, as large as float16 bears.
+    """Dynamic loss scale for float16.
 
-    An update whose gradients overflow is left out, and halves the factor; so many updates without
-    one double it. A factor below 1 says that not even the gradients of the loss itself fit. Unlike
-    with Keras' `LossScaleOptimizer`, an update that is left out counts as a step, so that step k
-    always trains on the same images; and the checkpoints' names of the optimizer's state stay what
-    they are.
+    The loss is multiplied by a factor. If gradients overflow, the update is skipped and the factor
+    is halved; after 2000 updates without an overflow it is doubled. If the factor falls below 1,
+    not even the gradients of the unscaled loss fit into float16.
+
+    There are two differences from Keras' `LossScaleOptimizer`. A skipped update counts as a step,
+    so that step k always trains on the same images. And the optimizer's state keeps its official
+    names in checkpoints.
 
     Reference: Micikevicius et al., arXiv 1710.03740, section 3.2.
     """
@@ -42,11 +44,11 @@ class LossScale:
 
     @property
     def value(self) -> tf.Tensor:
-        """The factor, a float32 scalar."""
+        """The factor, float32 scalar."""
         return tf.convert_to_tensor(self._scale)
 
     def variables(self) -> dict[str, keras.Variable]:
-        """Its state by name in a checkpoint."""
+        """Return the state by its names in a checkpoint."""
         return {variable.name: variable for variable in (self._scale, self._good_steps)}
 
     def apply(
@@ -55,14 +57,14 @@ class LossScale:
         gradients: Sequence[tf.Tensor],
         variables: Sequence[keras.Variable],
     ) -> None:
-        """Applies gradients of a loss times the factor, unless one overflowed; moves the factor.
+        """Apply gradients of the scaled loss, unless one overflowed; adjust the factor.
 
-        To be called in a replica context.
+        Call it in a replica context.
 
         Args:
-            optimizer: sums them over the replicas, and counts the steps.
-            gradients: float32.
-            variables: theirs.
+            optimizer: The optimizer; it sums the gradients over the replicas.
+            gradients: The gradients of the scaled loss, float32.
+            variables: The variables that the gradients belong to.
         """
         context = tf.distribute.get_replica_context()
         overflows = [tf.reduce_any(~tf.math.is_finite(each)) for each in gradients]
@@ -79,17 +81,17 @@ class LossScale:
                     lambda own: optimizer.apply(own, variables), args=(gradients,)
                 )
 
-            def leave_out() -> None:
-                optimizer.leave_out(variables)
+            def skip() -> None:
+                optimizer.skip(variables)
 
-            # The replicas meet here, which they cannot do within a condition of their own.
+            # A replica cannot wait for the others inside a condition of its own.
             overflow = strategy.experimental_local_results(overflow)[0] > 0
-            tf.cond(overflow, leave_out, apply)
-            self._move(overflow)
+            tf.cond(overflow, skip, apply)
+            self._adjust(overflow)
 
         context.merge_call(update, args=(overflow, gradients))
 
-    def _move(self, overflow: tf.Tensor) -> None:
+    def _adjust(self, overflow: tf.Tensor) -> None:
         scale, good_steps = self.value, tf.convert_to_tensor(self._good_steps)
         good_steps = tf.where(overflow, 0, good_steps + 1)
         doubles = good_steps >= _STEPS_TO_DOUBLE

@@ -1,4 +1,4 @@
-"""The loss that DeepLab is trained with: softmax cross entropy over the labelled pixels, plus L2.
+"""The loss of DeepLab: softmax cross entropy over the labeled pixels, plus L2.
 
 Follows `add_softmax_cross_entropy_loss_for_each_scale` of the official `utils/train_utils.py`.
 """
@@ -25,33 +25,33 @@ def softmax_cross_entropy(
     step: tf.Tensor | int = 0,
     normalizer: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
 ) -> tf.Tensor:
-    """Weighted cross entropy, summed over the pixels of the batch and divided by their number.
+    """Return the weighted cross entropy, summed over the batch and divided by the pixel count.
 
-    The number is that of the pixels that are not ignored, whatever their weights. It is 0 where
-    there is none, and so is the loss then.
+    The pixel count is the number of pixels that are not ignored, whatever their weights. If all
+    pixels are ignored, the loss is 0.
 
     Args:
-        logits: float [batch, height, width, classes]; computed in float32 whatever its dtype.
-        labels: numbers [batch, height, width] or [batch, height, width, 1]. A label that is
+        logits: Float [batch, height, width, classes], of any dtype; the loss is float32.
+        labels: Numbers [batch, height, width] or [batch, height, width, 1]. A label that is
             neither a class nor `ignore_label` is an error on a CPU and gives NaN on a GPU.
-        ignore_label: label of the pixels that count for nothing.
-        label_weights: weight of every class, or one for all.
-        upsample_logits: resize the logits to the labels (bilinear), or the labels to the logits
-            (nearest); both with aligned corners.
-        top_k_percent_pixels: share, 0 to 1, of all pixels of the batch, ignored ones included,
-            that train: those of the largest weighted loss. Of these the ones whose loss is not
-            zero are counted. Called "hard example mining" in the flags.
-        hard_example_mining_step: step up to which that share falls from 1, linearly; 0: at once.
-        step: number of updates made so far; read only if `hard_example_mining_step` is set.
-        normalizer: gets the number of pixels, returns the one to divide by. Where a batch is
-            split in parts whose losses are averaged, it is the average number over the parts
-            (`distribution.mean`) that makes the parts add up to the whole.
+        ignore_label: Label of the pixels that do not count.
+        label_weights: Weight of each class, or one weight for all.
+        upsample_logits: Resize the logits to the labels (bilinear), or else the labels to the
+            logits (nearest); both with aligned corners.
+        top_k_percent_pixels: Share of pixels to train on, 0 to 1: those with the largest weighted
+            loss. It is a share of all pixels of the batch, including ignored ones. Then only
+            pixels whose loss is not zero are counted. The flags call it hard example mining.
+        hard_example_mining_step: Step up to which that share falls linearly from 1; 0: at once.
+        step: Number of updates made so far; used only if `hard_example_mining_step` is set.
+        normalizer: Takes the pixel count and returns the number to divide by. If a batch is split
+            into parts whose losses are averaged, dividing by the mean count of the parts
+            (`distribution.mean`) gives the loss of the whole batch.
 
     Returns:
         A float32 scalar.
 
     Raises:
-        ValueError: not one weight a class, or a share outside 0 to 1.
+        ValueError: The number of weights is not that of the classes, or the share is not in 0..1.
     """
     if not 0 <= top_k_percent_pixels <= 1:
         raise ValueError(f"top_k_percent_pixels must be in 0..1, not {top_k_percent_pixels}")
@@ -93,41 +93,40 @@ def softmax_cross_entropy(
 def count_labeled(
     labels: tf.Tensor, ignore_label: int, size: Sequence[Any] | None = None
 ) -> tf.Tensor:
-    """Return how many pixels count in the loss, a float32 scalar; hard example mining aside.
+    """Return how many pixels count in the loss without hard example mining, a float32 scalar.
 
     Args:
-        labels: integers [batch, height, width, 1].
-        ignore_label: label of the pixels that do not count.
-        size: (height, width) that the labels are resized to (`upsample_logits` off); None: they
-            are not.
+        labels: Integers [batch, height, width, 1].
+        ignore_label: Label of the pixels that do not count.
+        size: (height, width) that the labels are resized to, if `upsample_logits` is off.
     """
     return _count(_is_labeled(_resized(labels, size), ignore_label))
 
 
 def _resized(labels: tf.Tensor, size: Sequence[Any] | None) -> tf.Tensor:
-    """Return the labels as floats, resized to the nearest if there is a size."""
-    # Nearest resizing has no integer kernel on every device; float32 holds every label exactly.
+    """Return the labels as floats, resized with nearest neighbor if there is a size."""
+    # Not every device has an integer kernel for resizing; float32 holds every label exactly.
     labels = tf.cast(labels, tf.float32)
     return labels if size is None else utils.resize_nearest(labels, size)
 
 
 def _is_labeled(labels: tf.Tensor, ignore_label: int) -> tf.Tensor:
-    """Return which pixels count in the loss: booleans of the shape of the labels."""
+    """Return which pixels count in the loss, booleans of the shape of the labels."""
     return labels != ignore_label
 
 
 def _count(pixels: tf.Tensor) -> tf.Tensor:
-    """Return how many pixels are not zero or false, a float32 scalar."""
+    """Return how many values are not zero or false, a float32 scalar."""
     return tf.math.count_nonzero(pixels, dtype=tf.float32)
 
 
 def _hardest(losses: tf.Tensor, share: float, mining_step: int, step: tf.Tensor | int) -> tf.Tensor:
-    """The `share` of the losses that are largest, or the larger share due at `step`."""
+    """Return the largest losses: `share` of them, or the larger share at an early step."""
     ratio = tf.minimum(1.0, tf.cast(step, tf.float32) / mining_step) if mining_step else 1.0
     pixels = tf.size(losses)
     k = tf.cast((ratio * share + (1.0 - ratio)) * tf.cast(pixels, tf.float32), tf.int32)
-    # On a CPU sorting is faster than `top_k` for the many pixels of a batch, and XLA compiles no
-    # `top_k` whose k changes.
+    # On a CPU, sorting is faster than `top_k` for so many pixels. XLA cannot compile a `top_k` with
+    # a variable k.
     ordered = tf.sort(losses, direction="DESCENDING")
     return tf.where(tf.range(pixels) < k, ordered, 0.0)
 
@@ -135,15 +134,15 @@ def _hardest(losses: tf.Tensor, share: float, mining_step: int, step: tf.Tensor 
 def softmax_cross_entropy_for_each_scale(
     scales_to_logits: Mapping[str, tf.Tensor], labels: tf.Tensor, **options: Any
 ) -> dict[str, tf.Tensor]:
-    """The losses of the merged logits and of every scale of an image pyramid.
+    """Return the losses of the merged logits and of each scale of an image pyramid.
 
     Args:
-        scales_to_logits: name, e.g. `merged_logits` or `logits_0.50`, to logits.
-        labels: as for `softmax_cross_entropy`.
-        **options: the keywords of `softmax_cross_entropy`.
+        scales_to_logits: Names, such as `merged_logits` or `logits_0.50`, to logits.
+        labels: See `softmax_cross_entropy`.
+        **options: Keywords of `softmax_cross_entropy`.
 
     Returns:
-        Name to float32 scalar, in the order given; the sum of them is what is trained on.
+        Names to float32 scalars, in the given order. Training minimizes their sum.
     """
     return {
         name: softmax_cross_entropy(logits, labels, **options)
@@ -152,11 +151,11 @@ def softmax_cross_entropy_for_each_scale(
 
 
 def l2_loss(variables: Iterable[keras.Variable | tf.Variable], weight_decay: float) -> tf.Tensor:
-    """`weight_decay` times half the sum of squares of the variables, a float32 scalar.
+    """Return `weight_decay` times half the sum of squares of the variables, a float32 scalar.
 
     Args:
-        variables: those that are regularised; each counts once, however often it is used.
-        weight_decay: the factor, as in slim's `l2_regularizer`.
+        variables: The regularized variables. Each counts once, however often it is used.
+        weight_decay: The factor, as in slim's `l2_regularizer`.
     """
     terms = [
         weight_decay * tf.nn.l2_loss(tf.cast(tf.convert_to_tensor(variable), tf.float32))
@@ -167,19 +166,19 @@ def l2_loss(variables: Iterable[keras.Variable | tf.Variable], weight_decay: flo
 
 @keras.saving.register_keras_serializable(package="deeplab")
 class SegmentationLoss(keras.losses.Loss):
-    """`softmax_cross_entropy` as a Keras loss: `model.compile(loss=SegmentationLoss(255))`.
+    """`softmax_cross_entropy` as a Keras loss.
 
     Under a distribution strategy it is the loss of the whole batch, as on one device.
 
     Args:
-        ignore_label: see `softmax_cross_entropy`; so for all that follow.
-        label_weights: weight of every class, or one for all.
-        upsample_logits: resize the logits to the labels, or the labels to the logits.
-        top_k_percent_pixels: share of the pixels that train.
-        hard_example_mining_step: step at which that share is reached.
-        step: variable that counts the updates, `optimizer.iterations`; needed if and only if
-            `hard_example_mining_step` is set, and not saved with the model.
-        name: name of the loss.
+        ignore_label: See `softmax_cross_entropy`, for this and the next four.
+        label_weights: Weight of each class, or one weight for all.
+        upsample_logits: Resize the logits to the labels, or else the labels to the logits.
+        top_k_percent_pixels: Share of pixels to train on.
+        hard_example_mining_step: Step at which that share is reached.
+        step: Variable that counts the updates, `optimizer.iterations`. It is needed only if
+            `hard_example_mining_step` is set, and is not saved with the model.
+        name: Name of the loss.
 
     Example:
         model.compile(optimizer, loss=SegmentationLoss(ignore_label=255))
@@ -195,7 +194,7 @@ class SegmentationLoss(keras.losses.Loss):
         step: keras.Variable | tf.Variable | None = None,
         name: str = "segmentation_loss",
     ):
-        # float32 under every precision policy and whatever Keras' float type is.
+        # float32 whatever the precision policy and Keras' default float type are.
         super().__init__(name=name, dtype="float32")
         self.options = {
             "ignore_label": ignore_label,
@@ -209,17 +208,17 @@ class SegmentationLoss(keras.losses.Loss):
     def __call__(
         self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """The loss of logits `y_pred` for labels `y_true`, a float32 scalar.
+        """Return the loss of logits `y_pred` for labels `y_true`, a float32 scalar.
 
         Raises:
-            ValueError: a sample weight is given; pixels are weighed by their class.
+            ValueError: A sample weight is given; pixels are weighted by their class.
         """
         if sample_weight is not None:
             raise ValueError(f"{self.name} takes no sample_weight: set label_weights instead")
         return super().__call__(y_true, y_pred)
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """The same with shape [1]: Keras would not divide a scalar by the number of replicas."""
+        """Return it with shape [1]: Keras does not divide a scalar by the number of replicas."""
         if self.options["hard_example_mining_step"] and self.step is None:
             raise ValueError(
                 "hard_example_mining_step needs the number of updates: compile with "
@@ -232,5 +231,5 @@ class SegmentationLoss(keras.losses.Loss):
         return tf.reshape(loss, [1])
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor, `step` aside."""
+        """Return the arguments of the constructor, except `step`."""
         return {"name": self.name} | self.options

@@ -1,7 +1,7 @@
-"""The optimizers of the official trainer, and how it scales gradients.
+"""The optimizers of the official trainer, and its gradient multipliers.
 
-They make TensorFlow 1's updates with TensorFlow 1's own kernels, and know the names under which
-its checkpoints hold their state.
+The optimizers make the updates of TensorFlow 1 with the same kernels, and name their state as its
+checkpoints do.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,9 +16,9 @@ from deeplab.utils import checkpoint
 
 
 class OfficialOptimizer(keras.optimizers.Optimizer):
-    """What the optimizers share: slots under their official names.
+    """Base class of optimizers whose slots have official names.
 
-    Within `strategy.run`, `apply` sums the gradients over the replicas, as every Keras optimizer
+    Inside `strategy.run`, `apply` sums the gradients over the replicas, as every Keras optimizer
     does: divide the loss by their number for a mean. In a cross-replica context, it applies the
     gradients as they are.
     """
@@ -26,7 +26,7 @@ class OfficialOptimizer(keras.optimizers.Optimizer):
     _SLOTS: tuple[str, ...]
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Makes the slots, all zero; called by the first `apply`, or before to restore them."""
+        """Create the slots, all zero. The first `apply` does it; restoring needs it earlier."""
         if self.built:
             return
         super().build(variables)
@@ -39,18 +39,18 @@ class OfficialOptimizer(keras.optimizers.Optimizer):
     def official_variables(
         self, variables: Mapping[str, keras.Variable]
     ) -> dict[str, keras.Variable]:
-        """The optimizer's state, named as in the official checkpoints.
+        """Return the optimizer's state under the names of the official checkpoints.
 
         Args:
-            variables: official name to model variable. Those that the optimizer was not built
-                for, such as moving averages, have no slots and are passed over.
+            variables: Official names to model variables. Variables without slots, such as moving
+                averages, are skipped.
 
         Returns:
             `<name>/<slot>` to slot variable, and the scalars that belong to no variable. The
-            number of updates, `iterations`, is the checkpoint's `global_step` and not among them.
+            number of updates, `iterations`, is not included: it is `global_step`.
 
         Raises:
-            ValueError: the optimizer is not built.
+            ValueError: The optimizer is not built.
         """
         if not self.built:
             raise ValueError(f"{self.name} has no slots yet: call build(trainable_variables)")
@@ -60,10 +60,10 @@ class OfficialOptimizer(keras.optimizers.Optimizer):
     def official_averages(
         self, variables: Mapping[str, keras.Variable]
     ) -> dict[str, keras.Variable]:
-        """The moving averages of the variables that `use_ema` keeps; else there are none.
+        """Return the moving averages of the variables; empty without `use_ema`.
 
         Args:
-            variables: official name to model variable; see `official_variables`.
+            variables: Official names to model variables; see `official_variables`.
 
         Returns:
             `<name>/ExponentialMovingAverage` to the average.
@@ -72,11 +72,11 @@ class OfficialOptimizer(keras.optimizers.Optimizer):
             return {}
         return self._named(variables, {checkpoint.AVERAGE: self._model_variables_moving_average})
 
-    def leave_out(self, variables: Sequence[keras.Variable]) -> None:
-        """Counts a step without an update; what averages the weights sees them once more.
+    def skip(self, variables: Sequence[keras.Variable]) -> None:
+        """Count a step without an update of the variables; moving averages of them still move.
 
         Args:
-            variables: those that `apply` would update.
+            variables: The variables that `apply` would update.
         """
         self._update_model_variables_moving_average(variables)
         self.iterations.assign_add(1)
@@ -98,13 +98,13 @@ class OfficialOptimizer(keras.optimizers.Optimizer):
 class Momentum(OfficialOptimizer):
     """TensorFlow 1's `MomentumOptimizer`: `m = momentum m + g`, then `w -= rate m`.
 
-    Keras' SGD has the rate within the sum, and parts from this one as soon as the rate changes.
+    Keras' SGD multiplies by the rate inside the sum. It differs once the rate changes.
 
     Args:
-        learning_rate: a float or a schedule.
-        momentum: the share of the sum that stays at each step.
-        name: name of the optimizer.
-        **kwargs: what every Keras optimizer takes (`use_ema`, `clipnorm`, …), all off.
+        learning_rate: A float or a schedule.
+        momentum: Share of the sum that is kept at each step.
+        name: Name of the optimizer.
+        **kwargs: Arguments of every Keras optimizer, such as `use_ema` and `clipnorm`.
     """
 
     _SLOTS = ("Momentum",)
@@ -122,7 +122,7 @@ class Momentum(OfficialOptimizer):
     def update_step(
         self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
     ) -> None:
-        """Updates one variable."""
+        """Update one variable."""
         (momentum,) = self._slot_values(variable)
         tf.raw_ops.ResourceApplyMomentum(
             var=variable.handle,
@@ -133,7 +133,7 @@ class Momentum(OfficialOptimizer):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor."""
+        """Return the arguments of the constructor."""
         return super().get_config() | {"momentum": self.momentum}
 
 
@@ -142,16 +142,16 @@ class Adam(OfficialOptimizer):
     """TensorFlow 1's `AdamOptimizer`, which adds epsilon to the root of the uncorrected variance.
 
     `w -= rate sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon)` ("epsilon hat" in
-    Kingma and Ba, arXiv:1412.6980, section 2). The powers of the betas are state, as they are in
-    the official checkpoints.
+    Kingma and Ba, arXiv:1412.6980, section 2). The powers of the betas are variables, as in the
+    official checkpoints.
 
     Args:
-        learning_rate: a float or a schedule.
-        beta_1: decay of the mean of the gradients.
-        beta_2: decay of the mean of their squares.
-        epsilon: keeps the quotient finite.
-        name: name of the optimizer.
-        **kwargs: what every Keras optimizer takes (`use_ema`, `clipnorm`, …), all off.
+        learning_rate: A float or a schedule.
+        beta_1: Decay of the mean of the gradients.
+        beta_2: Decay of the mean of their squares.
+        epsilon: Keeps the quotient finite.
+        name: Name of the optimizer.
+        **kwargs: Arguments of every Keras optimizer, such as `use_ema` and `clipnorm`.
     """
 
     _SLOTS = ("Adam", "Adam_1")
@@ -171,7 +171,7 @@ class Adam(OfficialOptimizer):
         self.epsilon = epsilon
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Makes the slots and the powers of the betas."""
+        """Create the slots and the powers of the betas."""
         if self.built:
             return
         super().build(variables)
@@ -189,13 +189,13 @@ class Adam(OfficialOptimizer):
     def official_variables(
         self, variables: Mapping[str, keras.Variable]
     ) -> dict[str, keras.Variable]:
-        """The slots, and `beta1_power` and `beta2_power`; see the base class."""
+        """Return the slots, `beta1_power` and `beta2_power`; see the base class."""
         return super().official_variables(variables) | self._powers
 
     def update_step(
         self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
     ) -> None:
-        """Updates one variable."""
+        """Update one variable."""
         mean, square = self._slot_values(variable)
         powers = [tf.convert_to_tensor(power) for power in self._powers.values()]
         scalars = (*powers, learning_rate, self.beta_1, self.beta_2, self.epsilon)
@@ -214,14 +214,14 @@ class Adam(OfficialOptimizer):
     def _backend_update_step(
         self, grads: Sequence[tf.Tensor], trainable_variables: Sequence[Any], learning_rate: Any
     ) -> None:
-        # The powers move once an update, after all variables; with gradient accumulation that is
-        # not once a call of `apply`.
+        # The powers change once per update, after all variables; with Keras' gradient accumulation
+        # that is not once per call of `apply`.
         super()._backend_update_step(grads, trainable_variables, learning_rate)
         for power, beta in zip(self._powers.values(), (self.beta_1, self.beta_2), strict=True):
             power.assign(power * beta)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor."""
+        """Return the arguments of the constructor."""
         config = {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
         return super().get_config() | config
 
@@ -256,18 +256,19 @@ def from_options(options: TrainOptions) -> OfficialOptimizer:
 def gradient_multipliers(
     variable_names: Iterable[str], last_layers: Iterable[str], multiplier: float
 ) -> dict[str, float]:
-    """What the gradient of each variable, that of the weight decay included, is multiplied by.
+    """Return the factors that gradients are multiplied by, those of the weight decay included.
 
     Biases learn twice as fast as weights, and the last layers `multiplier` times as fast as the
     others. Follows the official `get_model_gradient_multipliers`.
 
     Args:
-        variable_names: official names.
-        last_layers: scopes; a variable belongs to one if its name holds the scope's anywhere.
-        multiplier: the factor for the last layers (`last_layer_gradient_multiplier`).
+        variable_names: Official names.
+        last_layers: Scopes of the last layers. A variable belongs to a scope if its name contains
+            the scope's name.
+        multiplier: Factor for the last layers (`last_layer_gradient_multiplier`).
 
     Returns:
-        Name to factor, for the biases and the variables of the last layers; 1 for all others.
+        Names to factors, for biases and for variables of the last layers. Others have factor 1.
     """
     last_layers = tuple(last_layers)
     factors = {}

@@ -1,4 +1,4 @@
-"""A profile of a few training steps, for TensorBoard."""
+"""Profiles a few training steps for TensorBoard."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,13 +8,18 @@ from absl import logging
 
 from deeplab.training import guards
 
-# Steps that are left out, in which graphs are traced and buffers fill, and steps that are profiled.
+# The first steps are skipped, in which graphs are traced and buffers are filled.
 _WARM_UP = 10
 _STEPS = 5
 
 
 class StepProfiler:
-    """Profiles the steps after the first ones of a run, once.
+    """Profiles a few steps of a run, once, after its first ones.
+
+    Args:
+        logdir: Folder for the profile, to be opened with TensorBoard; None: no profile.
+        first: Number of steps that were made before this run.
+        last: The last step. A run of few steps is profiled in its second half.
 
     Example:
         with StepProfiler("profile", first=0, last=600) as profiler:
@@ -24,29 +29,22 @@ class StepProfiler:
     """
 
     def __init__(self, logdir: str | None, first: int, last: int):
-        """Chooses the steps.
-
-        Args:
-            logdir: folder for the profile, which TensorBoard is to be given; None: no profile.
-            first: the steps that are done.
-            last: the last step. A run of a few steps is profiled in its second half.
-        """
         self._logdir = logdir
         self._begin = first + 1 + min(_WARM_UP, (last - first) // 2)
         self._end = min(self._begin + _STEPS - 1, last)
         self._running = False
 
     def __enter__(self) -> "StepProfiler":
-        """Nothing yet: the profile begins with its first step."""
+        """Return the profiler; the profile starts with its first step."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Writes what there is of a profile that was not ended."""
+        """Write a profile that has started but not ended."""
         self._stop()
 
     @contextlib.contextmanager
     def step(self, step: int) -> Iterator[None]:
-        """Goes around a training step."""
+        """Profile the training step inside, if it is one of those that are profiled."""
         if self._logdir is None or not self._begin <= step <= self._end:
             yield
             return
@@ -62,7 +60,7 @@ class StepProfiler:
         if not self._running:
             return
         self._running = False
-        with guards.going_on("the profile could not be written"):
+        with guards.logged_errors("the profile could not be written"):
             tf.profiler.experimental.stop()
             logging.info(
                 "wrote a profile of steps %d to %d into %s", self._begin, self._end, self._logdir

@@ -1,4 +1,4 @@
-"""Says how a training run goes."""
+"""Logs the progress of training."""
 
 import sys
 
@@ -10,19 +10,17 @@ from deeplab.utils.progress import Pace
 
 
 class TrainProgress:
-    """Says how far training is, how fast it goes and how long it will take.
+    """Logs step, loss, learning rate, speed and the time left.
 
-    On a terminal that is Keras' progress bar, elsewhere lines in the log.
+    On a terminal it shows a Keras progress bar; otherwise it writes log lines.
+
+    Args:
+        first: Number of steps that were made before this run.
+        last: The last step.
+        batch_size: Images per step.
     """
 
     def __init__(self, first: int, last: int, batch_size: int):
-        """Starts the clock.
-
-        Args:
-            first: the steps that are done.
-            last: the step at which training ends.
-            batch_size: images a step.
-        """
         self._first = first
         self._last = last
         self._batch_size = batch_size
@@ -31,21 +29,26 @@ class TrainProgress:
         self._bar = None
         if sys.stdout.isatty():
             names = ("step", "loss", "learning rate", "images/s")
-            # It counts the steps of this process, so that its estimate is right.
+            # It counts the steps of this process only, so that its estimate is right.
             self._bar = keras.utils.Progbar(last - first, stateful_metrics=names, unit_name="step")
 
     def restart(self, step: int) -> None:
-        """Leaves the time since the last line out of the speed; the step is done."""
+        """Leave the time up to now, after this step, out of the speed."""
         self._pace.mark(step * self._batch_size)
 
     def add(self, loss: tf.Tensor) -> None:
-        """Takes a step's loss, a scalar."""
+        """Add the loss of a step, a scalar."""
         self._loss.update_state(loss)
 
     def log(self, step: int, rate: float) -> None:
-        """Says it for a step; loss and speed are the means since the last time.
+        """Log the progress at a step.
 
-        Where no step was timed since, as after the first, nothing is said of speed and time left.
+        Loss and speed are means since the last call. Speed and time left are omitted if no step was
+        timed since then, as after the first step.
+
+        Args:
+            step: Number of the step.
+            rate: Its learning rate.
         """
         loss = float(self._loss.result())
         self._loss.reset_state()

@@ -26,14 +26,17 @@ def delayed() -> trainer.Trainer:
 def test_network_and_training_agree_on_it():
     with pytest.raises(ValueError, match="--quantize_delay_step is -1, but the network is quant"):
         _trainer(-1)
-    with pytest.raises(ValueError, match="is 0, but the network is not quantised"):
+    with pytest.raises(ValueError, match="is 0, but the network is not quantized"):
         _trainer(0, quantize=False)
 
 
 def test_several_devices_are_refused():
     devices = [tf.config.LogicalDevice("CPU:0", "CPU"), tf.config.LogicalDevice("CPU:1", "CPU")]
     strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
-    with strategy.scope(), pytest.raises(ValueError, match="one device, not on 2: give --num_clo"):
+    with (
+        strategy.scope(),
+        pytest.raises(ValueError, match="one device only, not on 2: use --num_clo"),
+    ):
         _trainer(0)
 
 

@@ -1,4 +1,4 @@
-"""The body of train.py: from flags to a trained network."""
+"""The body of train.py: trains as the flags say."""
 
 import functools
 
@@ -20,11 +20,11 @@ def run(values: flags.FlagValues) -> None:
     """Train as the flags of train.py say.
 
     Args:
-        values: the flags.
+        values: The flags of train.py.
 
     Raises:
-        ValueError: bad flags, records or checkpoints; see `Trainer`.
-        OSError: files cannot be found or written.
+        ValueError: A flag, a record or a checkpoint is wrong; see also `Trainer`.
+        OSError: A file cannot be found or written.
     """
     trainer, records, evaluation = prepare(values)
     with records.named_errors():
@@ -32,7 +32,7 @@ def run(values: flags.FlagValues) -> None:
             records.training, trainer.options.train_batch_size, start_step=trainer.step
         )
         batches = distribution.batches(trainer.strategy, training)
-        # Once nothing can be refused any more.
+        # Only now, after all checks: a run that is rejected leaves no folder.
         script.make_folder("train_logdir", values.train_logdir)
         trainer.train(batches, evaluation)
 
@@ -40,13 +40,13 @@ def run(values: flags.FlagValues) -> None:
 def prepare(
     values: flags.FlagValues,
 ) -> tuple[Trainer, data_generator.Dataset, TrainingEvaluation | None]:
-    """Do everything that comes before the first step.
+    """Check the flags, build the network, and open the run.
 
     Args:
-        values: the flags.
+        values: The flags of train.py.
 
     Returns:
-        The open trainer, what it trains on, and what it evaluates with (`--eval_every`).
+        The open trainer, the records to train on, and the evaluation for `--eval_every`, if any.
     """
     if values.eval_every < 0:
         raise ValueError(f"--eval_every is {values.eval_every}; it must be at least 0")
@@ -96,7 +96,7 @@ def prepare(
 def _evaluation(
     values: flags.FlagValues, net: model.DeepLab, descriptor: descriptors.DatasetDescriptor
 ) -> TrainingEvaluation:
-    """Return what evaluates the network on the way."""
+    """Return the evaluation for `--eval_every`."""
     options = net.options.replace(crop_size=values.eval_crop_size)
     records = data_generator.Dataset(
         descriptor,

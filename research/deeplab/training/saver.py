@@ -1,4 +1,4 @@
-"""When a run is saved, and what happens where it cannot be."""
+"""Saves checkpoints at intervals, and handles checkpoints that cannot be written."""
 
 import time
 from collections.abc import Callable
@@ -12,19 +12,19 @@ from deeplab.utils import checkpoint, error_text
 
 
 class CheckpointSaver:
-    """Saves a run from time to time.
+    """Saves checkpoints of a run at intervals.
 
-    A checkpoint that cannot be written is an error in the log, unless it is the last one.
+    If a checkpoint cannot be written, an error is logged and training continues.
 
     Args:
-        state: the state of the run.
-        logdir: folder of the checkpoints; None: nothing is saved, another host does it.
-        interval_secs: seconds between two checkpoints.
-        describe_batch: returns what the newest batch was, for messages.
+        state: The state of the run.
+        logdir: Folder of the checkpoints; None: nothing is saved, because another host does it.
+        interval_secs: Seconds between two checkpoints.
+        describe_batch: Returns a description of the newest batch, for messages.
 
     Attributes:
-        newest: prefix of the checkpoint that was written last; None before the first, and after an
-            attempt that failed.
+        newest: Prefix of the newest checkpoint; None before the first one, and after one that could
+            not be written.
     """
 
     def __init__(
@@ -43,18 +43,18 @@ class CheckpointSaver:
         self._postpone()
 
     def is_due(self) -> bool:
-        """Whether the interval is over."""
+        """Return whether the interval is over."""
         return time.monotonic() >= self._due
 
     def save(self, *, needed: bool = False) -> None:
-        """Save this step, if that is not done yet.
+        """Save the current step, unless it is saved already.
 
         Args:
-            needed: raise where it cannot be written, instead of logging an error.
+            needed: Raise an error if the checkpoint cannot be written, instead of logging it.
 
         Raises:
-            OSError: it cannot be written, but it is needed.
-            FloatingPointError: a variable is not finite.
+            OSError: The checkpoint is needed but cannot be written.
+            FloatingPointError: A variable is not finite.
         """
         if self._logdir and not self._is_saved():
             self.newest = self._save(needed)
@@ -80,9 +80,9 @@ class CheckpointSaver:
             )
             if needed:
                 raise OSError(
-                    f"{message}; mend that and give the same command to go on from there"
+                    f"{message}; fix this and run the same command again to resume from there"
                 ) from None
-            logging.error("%s; training goes on to the next save", message)
+            logging.error("%s; training continues until the next save", message)
             return None
         logging.info("saved %s", path)
         return path

@@ -2,32 +2,32 @@
 
 A run is its variables and its step. Everything else follows from them:
 
-- The n-th image of training and its augmentation are functions of (seed, n):
-  `data_generator.Dataset.training` starts at any step.
-- Dropout and drop path are functions of (seed, step): `TrainState.reseed` sets their random
+- The n-th training image and its augmentation are functions of (seed, n).
+  `data_generator.Dataset.training` can start at any step.
+- Dropout and drop path are functions of (seed, step). `TrainState.reseed` sets their random
   generators before each update.
-- The learning rate, hard example mining and drop path's share are functions of the step.
+- The learning rate, hard example mining, drop path's probability and the start of quantization are
+  functions of the step.
 
-So a checkpoint holds no position of an iterator and no random state. It holds, under the official
-names:
+So a checkpoint contains no iterator and no random generator. It contains, by official name:
 
-- the variables of the network, its quantizers' ranges included: `<variable>`;
+- the variables of the network, including the ranges of its quantizers: `<variable>`;
 - the number of updates: `global_step`;
 - the optimizer's slots: `<variable>/Momentum`, or `<variable>/Adam`, `<variable>/Adam_1`,
   `beta1_power` and `beta2_power`;
-- moving averages of the quantizers' ranges: `<quantizer>/<quantizer>/min/biased`, ...;
+- the state of the moving ranges of quantizers: `<quantizer>/<quantizer>/min/biased` and others;
 - the moving averages of the weights (`--ema_decay`): `<variable>/ExponentialMovingAverage`;
-- the scale of the loss (`--precision=mixed_float16`): `loss_scale`, `loss_scale_good_steps`;
-- the updates of a network that is quantized later (`--quantize_delay_step`):
+- the loss scale (`--precision=mixed_float16`): `loss_scale`, `loss_scale_good_steps`;
+- the number of updates of a network that is quantized later (`--quantize_delay_step`):
   `fake_quantization_step`.
 
-The last three are *extras*: a run may take them up at any step, see `TrainState.restore`. The sums
-of gradient accumulation are zero between steps and not saved.
+The last three are called *extras*: a run can begin with them at any step, see `TrainState.restore`.
+The sums of gradient accumulation are zero between steps and are not saved.
 
-To resume, `Trainer.open` finds the newest checkpoint that is whole (`checkpoint_integrity`), and
-`TrainState.restore` reads it. The training script asks for the batches from that step on. A run
-that was killed at any moment then ends with the same bits as one that never stopped, on the same
-machine, with the same options, and with operations that are deterministic.
+To resume a run, `Trainer.open` finds its newest intact checkpoint (`checkpoint_integrity`),
+`TrainState.restore` reads it, and the training script requests batches from that step on. A run
+that was killed at any moment then ends with the same bits as a run that was not, on the same
+machine, with the same options and deterministic operations.
 """
 
 import dataclasses
@@ -56,13 +56,13 @@ class TrainState:
     """Everything that training changes.
 
     Attributes:
-        net: the network.
-        optimizer: the optimizer, with its slots, the moving averages of the weights, and the step.
-        seed: seed of the run.
-        generators: the network's random generators, of dropout and drop path.
-        ranges: what the quantizers need to learn their ranges, by official name.
-        quantization_step: number of updates of a network that is quantized later; else None.
-        loss_scale: the scale of the loss, with float16; else None.
+        net: The network.
+        optimizer: The optimizer, with its slots, the moving averages of the weights, and the step.
+        seed: Seed of the run.
+        generators: The network's random generators, of dropout and drop path.
+        ranges: The variables with which quantizers learn their ranges, by official name.
+        quantization_step: Number of updates of a network that is quantized later; otherwise None.
+        loss_scale: The loss scale for float16; otherwise None.
     """
 
     net: model.DeepLab
@@ -83,7 +83,7 @@ class TrainState:
         """The learning rate of the next update."""
         return float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
 
-    # --- What a checkpoint holds ---
+    # --- The content of a checkpoint ---
 
     @functools.cached_property
     def network(self) -> dict[str, keras.Variable]:
@@ -91,19 +91,19 @@ class TrainState:
         return checkpoint.official_variables(self.net)
 
     def slots(self) -> dict[str, keras.Variable]:
-        """The optimizer's state; a run cannot resume without it."""
+        """Return the optimizer's state; a run cannot be resumed without it."""
         return self.optimizer.official_variables(self.network)
 
     def extras(self) -> dict[str, keras.Variable]:
-        """State that a run may begin with at any step."""
+        """Return the state that a run can begin with at any step."""
         return {**self.optimizer.official_averages(self.network), **self._scale_and_count()}
 
     def variables(self) -> dict[str, keras.Variable]:
-        """What a checkpoint holds besides the step, by name."""
+        """Return everything that a checkpoint contains besides the step, by name."""
         return {**self.network, **self.slots(), **self.ranges, **self.extras()}
 
     def own_variables(self) -> dict[str, keras.Variable]:
-        """State that neither the network nor the optimizer holds."""
+        """Return the state that neither the network nor the optimizer holds."""
         return {**self.ranges, **self._scale_and_count()}
 
     def _scale_and_count(self) -> dict[str, keras.Variable]:
@@ -118,13 +118,13 @@ class TrainState:
         """Write a checkpoint, and the network's options beside it; return its prefix.
 
         Args:
-            folder: folder of the checkpoints.
-            max_to_keep: how many checkpoints the folder keeps.
+            folder: Folder of the checkpoints.
+            max_to_keep: Number of checkpoints that the folder keeps.
 
         Raises:
-            FloatingPointError: a variable is not finite. Nothing is written.
-            OSError: the files cannot be written. Everything is as before.
-            tf.errors.OpError: likewise.
+            FloatingPointError: A variable is not finite. Nothing is written.
+            OSError: The files cannot be written. Everything is as before.
+            tf.errors.OpError: The same.
         """
         variables = self.variables()
         for name, variable in variables.items():
@@ -137,24 +137,25 @@ class TrainState:
         return checkpoint.save(folder, self.step, variables, max_to_keep)
 
     def restore(self, path: str) -> None:
-        """Take the values of a checkpoint, of this code or of the official one.
+        """Assign the values of a checkpoint, which may be an official one.
 
-        Extras that it lacks begin here: averages as the weights, the count of updates of a network
-        that is quantized later as the step, the scale of the loss as it is.
+        Extras that the checkpoint lacks begin here: moving averages with the weights, the number
+        of updates of a network that is quantized later with the step, and the loss scale with its
+        initial value.
 
         Args:
-            path: prefix of the checkpoint.
+            path: Prefix of the checkpoint.
 
         Raises:
-            ValueError: the checkpoint is of another network or optimizer, or damaged.
+            ValueError: The checkpoint has another network or optimizer, or is damaged.
         """
         reader = checkpoint.read(path)
         slots = self.slots()
         if not any(reader.has_tensor(name) for name in slots):
             raise ValueError(
-                f"{path} was not written with --optimizer={self.optimizer.name}: it lacks"
-                f" {next(iter(slots))} and its like; give the optimizer that it was trained with,"
-                " or name another --train_logdir"
+                f"{path} was not written with --optimizer={self.optimizer.name}: it has no"
+                f" {next(iter(slots))} and no other slots; use the optimizer of the run, or another"
+                " --train_logdir"
             )
         variables = self.variables()
         new = [name for name in self.extras() if not reader.has_tensor(name)]
@@ -180,8 +181,8 @@ class TrainState:
         """Make the random numbers of the next update a function of seed, step and part.
 
         Args:
-            step: number of updates made so far, int64 scalar.
-            part: number of the part of the batch, int64 scalar; see `BatchParts`.
+            step: Number of updates made so far, int64 scalar.
+            part: Number of the part of the batch, int64 scalar; see `BatchParts`.
         """
         for index, generator in enumerate(self.generators):
             state = tf.stack([self.seed + index + part * 2**32, step * 2**16])
@@ -189,17 +190,17 @@ class TrainState:
 
 
 def begin_run(net: model.DeepLab, options: TrainOptions) -> TrainState:
-    """Put a network into training mode, and make the state of a new run at step 0.
+    """Put a network into training mode, and return the state of a new run at step 0.
 
-    It sets what batch norms do in training, and calls the layers' `begin_training`. Call it in the
-    scope of the distribution strategy that the network was made in, before any step is compiled.
+    This sets how batch norm is trained, and calls `begin_training` of the layers that have it. Call
+    it in the scope of the network's distribution strategy, before a step is compiled.
 
     Args:
-        net: the network; its weights stay as they are.
-        options: how to train it.
+        net: The network. Its weights do not change.
+        options: How to train it.
 
     Raises:
-        ValueError: options that contradict each other, the network or the strategy.
+        ValueError: The options contradict each other, the network or the strategy.
     """
     parts = BatchParts.of(options)
     _check_quantization(net, options, parts)
@@ -241,13 +242,13 @@ def _check_quantization(net: model.DeepLab, options: TrainOptions, parts: BatchP
     if quantized != (delay >= 0):
         raise ValueError(
             f"--quantize_delay_step is {delay}, but the network is"
-            f" {'' if quantized else 'not '}quantised: give the step that its training began"
-            " with (--train_logdir goes on with the network that it holds)"
+            f" {'' if quantized else 'not '}quantized: use the value with which the run began"
+            " (a run in --train_logdir keeps its network)"
         )
     if quantized and parts.replicas > 1:
         raise ValueError(
-            f"--quantize_delay_step={delay} trains on one device, not on {parts.replicas}: give"
-            " --num_clones=1, on one host"
+            f"--quantize_delay_step={delay} can train on one device only, not on"
+            f" {parts.replicas}: use --num_clones=1 on one host"
         )
 
 
@@ -256,7 +257,7 @@ def _set_batch_norm(net: model.DeepLab, options: TrainOptions, parts: BatchParts
     layers.set_sync_batch_norm(net, parts.shares_statistics)
     if parts.shares_statistics or parts.averages_statistics:
         logging.info(
-            "batch norm takes the statistics of %d images, those of %s",
+            "batch norm uses the statistics of %d images, those of %s",
             parts.statistics_images,
             "all replicas" if parts.shares_statistics else "each replica (--nosync_batch_norm)",
         )

@@ -18,25 +18,25 @@ from deeplab.training.state import TrainState
 class TrainStep:
     """Makes one update of a network, as the official trainer does.
 
-    A step's batch is divided into *parts*, see `BatchParts`. The mean of the parts' losses is the
-    loss of the whole batch. So the update does not depend on the number of parts, rounding aside,
-    where batch norm is frozen, or synchronized and not accumulated. Hard example mining is the
-    exception: it picks the hardest pixels of each part by itself and averages over the parts, as
-    the official trainer does over its clones.
+    The batch of a step is divided into *parts*, see `BatchParts`. The mean of the parts' losses is
+    the loss of the whole batch. So the number of parts changes the update by rounding only, if
+    batch norm is frozen, or if it is synchronized and gradients are not accumulated. Hard example
+    mining is an exception: it selects the hardest pixels of each part and averages over the parts,
+    as the official trainer does over its clones.
 
     The loss is computed in float32 whatever the network's precision; with float16 it is scaled.
 
-    Make it in the scope of the distribution strategy that the state was made in.
+    Create the step in the same strategy scope as the state.
 
     Args:
-        state: what the updates change, from `state.begin_run`.
-        options: how to train; those that the state was made with.
-        ignore_label: label of the pixels that do not count.
-        observe: called with the labels and the merged logits that a loss is made of, in the
-            replica's graph; for metrics.
+        state: The state that the updates change, from `state.begin_run`.
+        options: How to train; the same options that the state was created with.
+        ignore_label: Label of the pixels that do not count.
+        observe: Called in the replica's graph with the labels and merged logits of each loss, for
+            metrics.
 
     Raises:
-        ValueError: options that contradict each other, the network or the strategy.
+        ValueError: The options contradict each other, the network or the strategy.
 
     Example:
         train_step = TrainStep(state.begin_run(net, options), options, ignore_label=255)
@@ -54,8 +54,8 @@ class TrainStep:
         classes = net.options.num_classes
         if options.label_weights and len(options.label_weights) != classes:
             raise ValueError(
-                f"--label_weights is given {len(options.label_weights)} times; give one for each of"
-                f" the {classes} classes"
+                f"--label_weights is given {len(options.label_weights)} times; it must be given"
+                f" once for each of the {classes} classes"
             )
         self.state = state
         self.options = options
@@ -66,7 +66,7 @@ class TrainStep:
         self._regularized = layers.regularized_variables(net)
         self._factors = _gradient_factors(state.network, net.trainable_weights, options)
         self._averaged = layers.moving_averages(net) if self.parts.averages_statistics else []
-        # The sums over the parts so far, each replica's own; zero between steps.
+        # Sums of the gradients of the parts so far, for each replica; zero between steps.
         self._sums = _sums(net.trainable_weights) if self.parts.per_replica > 1 else []
         if options.jit_compile:
             self._gradients = tf.function(self._gradients, jit_compile=True)
@@ -76,13 +76,13 @@ class TrainStep:
         """Make one update.
 
         Args:
-            images: [B, H, W, 3], RGB 0..255; with several replicas, each one's part of the batch.
+            images: [B, H, W, 3], RGB 0..255. With several replicas, the values of all replicas.
             labels: [B, H, W, 1].
 
         Returns:
-            The losses before the update, float32 scalars: `semantic_merged_logits` and, with an
-            image pyramid, `semantic_logits_<scale>`; `total_regularization_loss`; `total_loss`.
-            With float16 also `loss_scale`, the factor that the loss was multiplied by.
+            The losses before the update, float32 scalars: `semantic_merged_logits`;
+            `semantic_logits_<scale>` with an image pyramid; `total_regularization_loss`;
+            `total_loss`; and `loss_scale` with float16.
         """
         return self._in_parts(self._compiled_step, images, labels)
 
@@ -95,12 +95,12 @@ class TrainStep:
         part = () if self.parts.per_replica == 1 else (tf.constant(0),)
         return self._compiled_step.get_concrete_function(images, labels, *part).graph
 
-    # --- From the batch to the parts of a replica ---
+    # --- Dividing the batch ---
 
     def _in_parts(
         self, step: Callable[..., dict[str, tf.Tensor]], images: tf.Tensor, labels: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """Process one part of the images after the other; return the means of their losses."""
+        """Process the parts one after the other; return the means of their losses."""
         count = self.parts.per_replica
         if count == 1:
             return step(images, labels)
@@ -122,7 +122,7 @@ class TrainStep:
             lambda value: self.strategy.experimental_local_results(value)[0], values
         )
 
-    # --- What a replica does ---
+    # --- The computation of a replica ---
 
     def _replica_step(
         self,
@@ -131,7 +131,7 @@ class TrainStep:
         part: tf.Tensor | None = None,
         is_last: bool = True,
     ) -> dict[str, tf.Tensor]:
-        """Process a replica's images, or the given part of them; update after the last part."""
+        """Process the replica's images or one part of them; update after the last part."""
         step = tf.cast(tf.convert_to_tensor(self.state.optimizer.iterations), tf.int64)
         self.state.reseed(step, self._part_number(part))
         count = self._mean_count(labels)
@@ -150,7 +150,7 @@ class TrainStep:
         return distribution.mean(values)
 
     def _part_number(self, part: tf.Tensor | None) -> tf.Tensor:
-        """Return the part's number among those of all replicas, an int64 scalar."""
+        """Return the number of the part among the parts of all replicas, an int64 scalar."""
         number = tf.distribute.get_replica_context().replica_id_in_sync_group
         number = tf.cast(number, tf.int64) * self.parts.per_replica
         return number if part is None else number + tf.cast(part, tf.int64)
@@ -164,7 +164,7 @@ class TrainStep:
         tf.debugging.assert_equal(
             tf.shape(images)[0],
             whole,
-            f"a device's batch has to be {whole} images: train_batch_size is"
+            f"the batch of a device must have {whole} images: train_batch_size is"
             f" {self.options.train_batch_size} over all devices",
         )
         return tuple(
@@ -173,7 +173,7 @@ class TrainStep:
         )
 
     def _mean_count(self, labels: tf.Tensor) -> tf.Tensor | None:
-        """Return the mean number of labeled pixels over all parts; None: each part has its own."""
+        """Return the mean count of labeled pixels over all parts; None: use each part's own."""
         if self.parts.count == 1 or self.options.top_k_percent_pixels < 1:
             return None
         size = None
@@ -187,7 +187,7 @@ class TrainStep:
     ) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
         """Return the losses of a part, and the gradients of its share of the scaled loss."""
         scale, variables = self.state.loss_scale, self.state.net.trainable_weights
-        # XLA has operations of its own.
+        # XLA cannot compile the native operation.
         compiled = self.options.jit_compile
         dilation = contextlib.nullcontext() if compiled else depthwise.native_dilation()
         with dilation, tf.GradientTape() as tape:
@@ -215,8 +215,8 @@ class TrainStep:
         Args:
             images: [B, H, W, 3], RGB 0..255.
             labels: [B, H, W, 1].
-            step: number of updates made so far.
-            count: number that the sum over the pixels is divided by. None: how many there are.
+            step: Number of updates made so far.
+            count: Number to divide the sum over the pixels by. None: the number of pixels.
         """
         options = self.options
         merged, scales = self.state.net.multi_scale(images, training=True)
@@ -244,7 +244,7 @@ class TrainStep:
         return losses.l2_loss(self._regularized, self.options.weight_decay)
 
     def _update(self, gradients: list[tf.Tensor]) -> None:
-        """Update the weights, and make the replicas' moving averages of batch norm one."""
+        """Update the weights, and average the replicas' moving averages of batch norm."""
         state, variables = self.state, self.state.net.trainable_weights
         gradients = [
             gradient if factor == 1.0 else gradient * factor
@@ -280,7 +280,7 @@ def _gradient_factors(
 
 
 def _sums(variables: list[keras.Variable]) -> list[tf.Variable]:
-    """Return a zero for each variable, of its shape; each replica has its own."""
+    """Return a variable of zeros for each variable; its value differs between replicas."""
     return [
         tf.Variable(
             tf.zeros(variable.shape),

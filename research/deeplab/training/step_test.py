@@ -83,7 +83,7 @@ def test_a_batch_that_is_not_the_sum_of_its_parts_is_an_error():
     images, labels = (tf.repeat(each, 2, axis=0) for each in _batch())
     with pytest.raises(
         (ValueError, tf.errors.InvalidArgumentError),
-        match="has to be 4 images: train_batch_size is 4",
+        match="must have 4 images: train_batch_size is 4",
     ):
         step(images, labels)
 

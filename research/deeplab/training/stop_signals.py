@@ -1,4 +1,4 @@
-"""Ends a process in good order when it is told to end."""
+"""Handles signals that ask a process to stop."""
 
 import contextlib
 import signal
@@ -12,7 +12,7 @@ from absl import logging
 
 @contextlib.contextmanager
 def leaving() -> Iterator[None]:
-    """Within it SIGTERM ends the process at once, exit code 0: there is nothing to save."""
+    """Let SIGTERM end the process at once with exit code 0, because there is nothing to save."""
 
     def leave(number: int, frame: types.FrameType | None) -> None:
         del number, frame
@@ -25,7 +25,7 @@ def leaving() -> Iterator[None]:
 
 @contextlib.contextmanager
 def waiting() -> Iterator[None]:
-    """Within it SIGTERM is obeyed as ever: for a wait in which no handler of Python's runs."""
+    """Restore the default SIGTERM handler, for a wait during which Python handlers cannot run."""
     with _handling(signal.SIG_DFL):
         yield
 
@@ -43,18 +43,18 @@ def _handling(handler: Callable[..., None] | signal.Handlers) -> Iterator[None]:
 
 
 class StopSignals:
-    """Within it, the first SIGTERM or SIGINT (Ctrl-C) is noted, not obeyed; a second one is.
+    """Records the first SIGTERM or SIGINT (Ctrl-C); a second one has its usual effect.
 
-    Example:
-        with StopSignals() as stop:
-            while not stop.received:
-                ...
-        stop.interrupt()
-
-    In threads other than the main one signals cannot be handled, and nothing is noted.
+    Signals can be handled in the main thread only. In other threads nothing is recorded.
 
     Attributes:
-        received: the signal, as soon as there was one.
+        received: The signal that was received; None before.
+
+    Example:
+        with StopSignals() as signals:
+            while not signals.received:
+                ...
+        signals.interrupt()
     """
 
     def __init__(self):
@@ -62,32 +62,28 @@ class StopSignals:
         self._previous: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> "StopSignals":
-        """Begins to listen."""
+        """Install the handlers."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
-                self._previous[number] = signal.signal(number, self._note)
+                self._previous[number] = signal.signal(number, self._record)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leaves the signals to whoever had them before."""
+        """Restore the previous handlers."""
         while self._previous:
             number, handler = self._previous.popitem()
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def interrupt(self) -> None:
-        """Passes Ctrl-C on.
-
-        Raises:
-            KeyboardInterrupt: the signal was SIGINT.
-        """
+        """Raise `KeyboardInterrupt` if the signal was SIGINT."""
         if self.received == signal.SIGINT:
             raise KeyboardInterrupt
 
-    def _note(self, number: int, frame: types.FrameType | None) -> None:
+    def _record(self, number: int, frame: types.FrameType | None) -> None:
         del frame
         self.received = signal.Signals(number)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         logging.info(
-            "%s: this step is ended and saved first (once more: at once)", self.received.name
+            "%s: stopping after this step is saved (repeat it to stop at once)", self.received.name
         )

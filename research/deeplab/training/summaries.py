@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a training run, under the official names."""
+"""TensorBoard summaries of a training run, under the official names."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -10,39 +10,38 @@ from deeplab.training import guards
 
 
 class TrainSummaries:
-    """Writes a run's curves, histograms, images and graph into an event file.
+    """Writes curves, histograms, images and the graph of a run to an event file.
 
-    What cannot be written, because the disk is full, is an error in the log; training goes on.
+    If they cannot be written, for example because the disk is full, an error is logged and training
+    continues.
+
+    Args:
+        logdir: Folder for the event file; None: nothing is written.
     """
 
     def __init__(self, logdir: str | None):
-        """Makes the file.
-
-        Args:
-            logdir: its folder; None: nothing is written.
-        """
         self._writer = tf.summary.create_noop_writer()
         if logdir is None:
             return
-        with guards.going_on("no file for TensorBoard could be made"):
+        with guards.logged_errors("no event file for TensorBoard could be created"):
             self._writer = tf.summary.create_file_writer(logdir)
 
     @contextlib.contextmanager
     def _writing(self, step: int) -> Iterator[None]:
-        # What is written is flushed at the end, and cannot fail later than that.
+        # Everything is flushed at the end of the block, so that no error comes later.
         with (
-            guards.going_on("summaries for TensorBoard could not be written"),
+            guards.logged_errors("summaries for TensorBoard could not be written"),
             self._writer.as_default(step),
         ):
             yield
 
     def losses(self, values: Mapping[str, tf.Tensor], rate: float, step: int) -> None:
-        """The curves.
+        """Write the losses and the learning rate.
 
         Args:
-            values: what `TrainStep` returns for a step.
-            rate: its learning rate.
-            step: its number.
+            values: The result of a `TrainStep`.
+            rate: Learning rate of the step.
+            step: Number of the step.
         """
         with self._writing(step):
             tf.summary.scalar("learning_rate", rate)
@@ -51,7 +50,7 @@ class TrainSummaries:
                 tf.summary.scalar(name if own else f"losses/{name}", value)
 
     def histograms(self, variables: Mapping[str, keras.Variable], step: int) -> None:
-        """How the values of each variable are distributed."""
+        """Write a histogram of the values of each variable."""
         with self._writing(step):
             for name, variable in variables.items():
                 tf.summary.histogram(name, tf.convert_to_tensor(variable))
@@ -64,16 +63,16 @@ class TrainSummaries:
         num_classes: int,
         step: int,
     ) -> None:
-        """The first images of a batch.
+        """Write the first images of a batch.
 
         Args:
             images: [B, H, W, 3], RGB 0..255.
-            labels: integers [B, H, W, 1].
-            predictions: integers [B, H, W].
-            num_classes: number of classes.
-            step: of training.
+            labels: Integers [B, H, W, 1].
+            predictions: Integers [B, H, W].
+            num_classes: Number of classes.
+            step: Number of the step.
         """
-        # Label values spread over the grey levels, as the official summaries show them.
+        # Label values are spread over the gray levels, as in the official summaries.
         spread = max(1, 255 // num_classes)
         with self._writing(step):
             for name, picture in (
@@ -85,6 +84,6 @@ class TrainSummaries:
                 tf.summary.image(f"samples/{name}", picture, max_outputs=3)
 
     def graph(self, graph: tf.Graph) -> None:
-        """The operations of a step."""
+        """Write the operations of a step."""
         with self._writing(step=0):
             tf.summary.graph(graph)

@@ -40,4 +40,4 @@ def test_a_full_disk_is_said_and_stops_nothing(tmp_path, caplog):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "summaries for TensorBoard could not be written: " in caplog.text
-    assert "training goes on" in caplog.text
+    assert "training continues" in caplog.text

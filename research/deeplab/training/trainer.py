@@ -1,4 +1,4 @@
-"""The trainer: what Python programs use to train a network."""
+"""The trainer, with which Python programs train a network."""
 
 from collections.abc import Iterable, Mapping
 
@@ -19,12 +19,12 @@ from deeplab.utils import checkpoint, checkpoint_integrity
 class Trainer:
     """Trains a network as the official trainer does, and keeps its checkpoints.
 
-    Under a distribution strategy, make network and trainer in its scope.
+    With a distribution strategy, create network and trainer in its scope.
 
     Args:
-        net: the network. The trainer takes it over when the run begins.
-        options: how to train it.
-        ignore_label: label of the pixels that do not count.
+        net: The network. `open` puts it into training mode.
+        options: How to train it.
+        ignore_label: Label of the pixels that do not count.
 
     Example:
         trainer = Trainer(net, TrainOptions(training_number_of_steps=600), ignore_label=255)
@@ -38,15 +38,15 @@ class Trainer:
         self.ignore_label = ignore_label
         self.logdir: str | None = None
         self.strategy = tf.distribute.get_strategy()
-        # Whether this host is the one that writes checkpoints and logs.
+        # Whether this host writes checkpoints and summaries.
         self.is_chief = distribution.is_chief(self.strategy)
         self._train_step: TrainStep | None = None
 
     def begin(self) -> None:
-        """Put the network into training mode and make the optimizer; `open` does so, too.
+        """Put the network into training mode and create the optimizer; `open` does this, too.
 
         Raises:
-            ValueError: options that contradict each other, the network or the strategy.
+            ValueError: The options contradict each other, the network or the strategy.
         """
         if self._train_step is None:
             with self.strategy.scope():
@@ -55,9 +55,9 @@ class Trainer:
 
     @property
     def train_step(self) -> TrainStep:
-        """Makes one update: `trainer.train_step(images, labels)`."""
+        """The step, which makes one update: `trainer.train_step(images, labels)`."""
         if self._train_step is None:
-            raise RuntimeError("the run has not begun: call open(logdir), or begin()")
+            raise RuntimeError("the run has not begun: call open(logdir) or begin() first")
         return self._train_step
 
     @property
@@ -81,7 +81,7 @@ class Trainer:
         return self.state.learning_rate
 
     def variables(self) -> dict[str, keras.Variable]:
-        """Return what a checkpoint holds besides the step: network and optimizer."""
+        """Return everything that a checkpoint contains besides the step, by name."""
         return self.state.variables()
 
     def open(
@@ -90,17 +90,18 @@ class Trainer:
         initial_checkpoint: str | None = None,
         initialize_last_layer: bool = True,
     ) -> None:
-        """Resume the run in a folder from its newest whole checkpoint, or start a new one.
+        """Resume the run in a folder from its newest intact checkpoint, or start a new one.
 
         Args:
-            logdir: folder for checkpoints and logs; made when the first file is written.
-            initial_checkpoint: where a new run's weights come from. None: they are random.
-            initialize_last_layer: whether the last layers' weights come from there, too.
+            logdir: Folder for checkpoints and logs. It is created with the first file.
+            initial_checkpoint: Checkpoint with the initial weights of a new run. None: they are
+                random.
+            initialize_last_layer: Whether the weights of the last layers are loaded, too.
 
         Raises:
-            FileNotFoundError: the initial checkpoint is not there.
-            ValueError: options that contradict each other, a checkpoint that does not fit the
-                network, or a folder whose checkpoints are all damaged.
+            FileNotFoundError: The initial checkpoint does not exist.
+            ValueError: The options contradict each other, a checkpoint does not match the network,
+                or all checkpoints in the folder are damaged.
         """
         self.begin()
         self.logdir = logdir
@@ -108,9 +109,9 @@ class Trainer:
             checkpoint_integrity.remove_leftovers(logdir)
         if newest := checkpoint_integrity.newest_whole(logdir):
             self.state.restore(newest)
-            ignored = f"; --tf_initial_checkpoint={initial_checkpoint} is therefore ignored"
+            ignored = f"; --tf_initial_checkpoint={initial_checkpoint} is ignored"
             logging.info(
-                "going on from step %d of %s%s (for a new run, name another --train_logdir)",
+                "resuming from step %d of %s%s (for a new run, use another --train_logdir)",
                 self.step,
                 newest,
                 ignored if initial_checkpoint else "",
@@ -124,23 +125,23 @@ class Trainer:
             logging.info("starting from random weights: no --tf_initial_checkpoint")
         if not distribution.is_same_on_all_hosts(self.strategy, self.step):
             raise ValueError(
-                f"this host starts from step {self.step} of --train_logdir={logdir}, not all others"
-                " do: it has to be one folder that all hosts see"
+                f"this host starts at step {self.step} of --train_logdir={logdir}, but other hosts"
+                " do not: it must be a folder that all hosts share"
             )
 
     def save(self, folder: str | None = None, max_to_keep: int = 5) -> str:
         """Write a checkpoint, and the options beside it; return its prefix.
 
-        Of several hosts, only the chief is to call it.
+        With several hosts, call it on the chief only.
 
         Args:
-            folder: where to. None: the folder that was opened.
-            max_to_keep: how many checkpoints the folder keeps.
+            folder: Folder of the checkpoint. None: the folder that was opened.
+            max_to_keep: Number of checkpoints that the folder keeps.
 
         Raises:
-            FloatingPointError: a variable is not finite. Nothing is written.
-            OSError: the files cannot be written. Everything is as before.
-            tf.errors.OpError: likewise.
+            FloatingPointError: A variable is not finite. Nothing is written.
+            OSError: The files cannot be written. Everything is as before.
+            tf.errors.OpError: The same.
         """
         return self.state.save(folder or self.logdir, max_to_keep)
 
@@ -149,22 +150,21 @@ class Trainer:
         batches: Iterable[Mapping[str, tf.Tensor]],
         evaluation: TrainingEvaluation | None = None,
     ) -> None:
-        """Train up to the last step; log, save and evaluate on the way and at the end.
+        """Train until the last step; log, save and evaluate regularly and at the end.
 
-        SIGTERM ends it after the current step, which is saved; so does SIGINT (Ctrl-C). The same
-        call on a trainer that opens the same folder goes on from there.
+        SIGTERM and SIGINT (Ctrl-C) end training after the current step, which is saved. To resume,
+        open the same folder with a new trainer and call `train` again.
 
         Args:
-            batches: what to train on, from the current step on: `image`, `label` and
-                `image_name`.
-            evaluation: evaluates on the way, after a checkpoint of the same step.
+            batches: Batches of `image`, `label` and `image_name`, from the current step on.
+            evaluation: Evaluates during training, after a checkpoint of the same step.
 
         Raises:
-            FloatingPointError: the loss is not finite. The last checkpoint stays the newest.
-            ValueError: a label is neither a class nor the ignore label; the message names the
+            FloatingPointError: The loss is not finite. The last checkpoint stays the newest.
+            ValueError: A label is neither a class nor the ignore label; the message names the
                 image.
-            OSError: the last checkpoint could not be written. Any other one that cannot is an
-                error in the log.
+            OSError: The last checkpoint could not be written. Errors of earlier checkpoints are
+                logged.
             KeyboardInterrupt: SIGINT was received, and the step is saved.
         """
         loop.train(
