@@ -82,7 +82,7 @@ def test_a_run_that_is_all_slow_start_keeps_the_slow_rate():
                 "boundaries": [20, 10],
                 "boundary_learning_rates": [3.0, 2.0, 1.0],
             },
-            "needs rising --boundaries",
+            "needs increasing --boundaries",
         ),
     ],
 )
