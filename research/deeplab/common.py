@@ -49,7 +49,12 @@ def definer(module_name: str, flag_values: flags.FlagValues) -> Callable[..., No
 # Kinds of flags for the types of fields.
 _KINDS = {bool: "bool", int: "integer", float: "float", str: "string"}
 # Sequences in one flag, separated by commas; every other one is a flag that is repeated.
-_LISTS = frozenset({"image_pooling_crop_size", "image_pooling_stride", "decoder_output_stride"})
+_LISTS = frozenset(
+    {
+        *("image_pooling_crop_size", "image_pooling_stride", "decoder_output_stride"),
+        *("train_crop_size", "eval_crop_size"),
+    }
+)
 # Fields whose flags each script defines, because the meaning differs, or which have none.
 _OWN_OF_SCRIPTS = frozenset(
     {"output_stride", "atrous_rates", "num_classes", "crop_size", "quantize"}

@@ -1,6 +1,6 @@
 r"""Converts a frozen graph of `export_model.py` to TensorFlow Lite, and compares the two.
 
-A float graph becomes a float model; a graph that holds fake-quantisation operations becomes a model
+A float graph becomes a float model; a graph that holds fake-quantization operations becomes a model
 of 8-bit integers. The model takes images of the --crop_size that the graph was exported with.
 
 Example:
@@ -11,17 +11,17 @@ Example:
 
 from collections.abc import Sequence
 
-from absl import flags, logging
+from absl import flags
 
 from deeplab import common
 from deeplab.cli import script
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines the flags of this script (official `convert_to_tflite.py`)."""
+    """Define the flags of this script (official `convert_to_tflite.py`)."""
     define = common.definer("deeplab.convert_to_tflite", flag_values)
     define(
-        "string", "quantized_graph_def_path", None, "Path of the frozen graph, quantised or float."
+        "string", "quantized_graph_def_path", None, "Path of the frozen graph, quantized or float."
     )
     define("string", "output_tflite_path", None, "Path of the TensorFlow Lite model.")
     define(
@@ -47,7 +47,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Converts."""
+    """Convert."""
     del argv
     values = flags.FLAGS
     if not values.quantized_graph_def_path:
@@ -55,27 +55,20 @@ def main(argv: Sequence[str]) -> None:
             "--quantized_graph_def_path names no frozen graph; export_model writes one"
         )
 
-    from deeplab.datasets import image_files
     from deeplab.export import tflite
-    from deeplab.utils import files
 
-    path, output_tensor = values.quantized_graph_def_path, values.output_tensor_name
-    image = image_files.read(values.test_image_path) if values.test_image_path else None
-    graph_def = tflite.read_graph(path)
-    input_tensor = values.input_tensor_name or tflite.backbone_input(graph_def)
-    model = tflite.convert(graph_def, input_tensor, output_tensor, values.dynamic_range)
-    if image is not None:
-        share = tflite.agreement(graph_def, model, image, input_tensor, output_tensor)
-        print(f"{share:.2%} of the pixels have the same label as in {path}")
-    if values.output_tflite_path:
-        files.write_bytes(values.output_tflite_path, model)
-        logging.info("wrote %s (%d bytes)", values.output_tflite_path, len(model))
-    else:
-        logging.warning("the model is not kept: --output_tflite_path does not say where")
+    tflite.convert_file(
+        values.quantized_graph_def_path,
+        values.output_tflite_path,
+        values.input_tensor_name,
+        values.output_tensor_name,
+        test_image_path=values.test_image_path,
+        dynamic_range=values.dynamic_range,
+    )
 
 
 def run() -> None:
-    """The console command."""
+    """Run the console command."""
     script.run(main, define_flags)
 
 

@@ -11,18 +11,17 @@ The network is the one that was trained: flags that define it may be left out, u
 is an official one, which does not say what it holds.
 """
 
+import functools
 from collections.abc import Sequence
 
-from absl import flags, logging
+from absl import flags
 
 from deeplab import common
 from deeplab.cli import crf_flags, network_flags, script
 
-_UNUSED_FLAGS = network_flags.UNUSED_FLAGS
-
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines the flags of this script (official `export_model.py`) and the shared ones."""
+    """Define the flags of this script (official `export_model.py`) and the shared ones."""
     common.define_flags(flag_values)
     crf_flags.define_flags(flag_values)
     define = common.definer("deeplab.export_model", flag_values)
@@ -53,7 +52,12 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "Pad smaller images to this: give the flag twice, height then width. Default: that of"
         " training, where it is known.",
     )
-    define("multi_float", "inference_scales", [1.0], "Scale at which to see images; repeat it.")
+    define(
+        "multi_float",
+        "inference_scales",
+        [1.0],
+        "Scale at which the network sees the images; repeat it.",
+    )
     define(
         "bool",
         "save_inference_graph",
@@ -66,53 +70,33 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "dataset",
         None,
         "Name of the data set, or its JSON description: a SavedModel then holds the names and"
-        " colours of the classes.",
+        " colors of the classes.",
     )
 
 
 def main(argv: Sequence[str]) -> None:
-    """Exports."""
+    """Export."""
     del argv
     values = flags.FLAGS
-    common.log_unused_flags(values, _UNUSED_FLAGS)
+    common.log_unused_flags(values, network_flags.UNUSED_FLAGS)
     inference = network_flags.inference_options(values, "inference_scales")
+    asked = functools.partial(common.ModelOptions.from_flags, values)
 
-    from deeplab import model
-    from deeplab.datasets import descriptors
     from deeplab.export import exporter
-    from deeplab.utils import checkpoint
 
-    path = values.export_path
-    exporter.check_destination(path)
-    frozen = exporter.is_frozen_graph(path)
-    if values.save_inference_graph and not frozen:
-        raise ValueError(
-            f"--save_inference_graph goes with a frozen graph; --export_path={path} does not end in"
-            " .pb"
-        )
-    checkpoint.read(values.checkpoint_path)
-    options = common.ModelOptions.from_flags(
-        values, stored=checkpoint.load_options(values.checkpoint_path)
+    exporter.export_checkpoint(
+        values.checkpoint_path,
+        values.export_path,
+        asked,
+        inference,
+        use_ema=values.use_ema,
+        dataset=values.dataset,
+        graph_text=values.save_inference_graph,
     )
-    descriptor = descriptors.load(values.dataset) if values.dataset else None
-    if descriptor and descriptor.num_classes != options.num_classes:
-        raise ValueError(
-            f"--dataset={values.dataset} has {descriptor.num_classes} classes, the network"
-            f" {options.num_classes} (--num_classes)"
-        )
-    if inference.crf:
-        inference.crf.check_classes(options.num_classes)
-    net = model.DeepLab(options)
-    checkpoint.restore(net, values.checkpoint_path, averages=values.use_ema)
-    if frozen:
-        exporter.export_frozen_graph(net, path, inference, graph_text=values.save_inference_graph)
-    else:
-        exporter.export_saved_model(net, path, inference, descriptor=descriptor)
-    logging.info("exported %s to %s", values.checkpoint_path, path)
 
 
 def run() -> None:
-    """The console command."""
+    """Run the console command."""
     script.run(main, define_flags, required=("checkpoint_path", "export_path"))
 
 

@@ -8,12 +8,15 @@ Example:
 The page g3doc/model_info.md says what is counted.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 from absl import flags
 
 from deeplab import common
 from deeplab.cli import script
+from deeplab.core.options import ModelOptions
+from deeplab.datasets import descriptors
 
 _UNUSED_FLAGS = {
     **common.UNUSED_FLAGS,
@@ -25,13 +28,12 @@ _UNUSED_FLAGS = {
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines the flags of this script and the shared ones."""
+    """Define the flags of this script and the shared ones."""
     common.define_flags(flag_values)
     define = common.definer("deeplab.model_info", flag_values)
     define("list", "crop_size", ["513", "513"], "Height,width of the image.")
-    define("multi_integer", "atrous_rates", None, "Atrous rate of the ASPP; repeat it.")
-    define("integer", "output_stride", 16, "Ratio of image size to feature size.")
-    define("integer", "num_classes", 21, "Number of classes.")
+    for name in ("atrous_rates", "output_stride", "num_classes"):
+        common.define_option(define, ModelOptions, name)
     define(
         "string",
         "dataset",
@@ -49,72 +51,37 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Prints."""
+    """Print."""
     del argv
     values = flags.FLAGS
     common.log_unused_flags(values, _UNUSED_FLAGS)
+    asked = asked_options(values)
 
-    from deeplab import model
-    from deeplab.zoo import model_statistics, published_multiply_adds
+    from deeplab.zoo import model_report
 
-    options = _options(values)
-    net = model.DeepLab(options)
-    statistics = model_statistics.measure(net, options.crop_size)
-    height, width = options.crop_size
-    print(
-        f"{options.model_variant}, image {height}x{width}, output stride {options.output_stride},"
-        f" {options.num_classes} classes\n"
-    )
-    print(model_statistics.format_statistics(statistics, by_layer=values.by_layer))
-    total = statistics.total
-    print(f"\nA checkpoint also holds {total.moving_averages:,} moving averages of batch norms.")
-    published = published_multiply_adds.find(options)
-    if published is None:
-        return
-    line = f"Published are {published.multiply_adds} B multiply-adds ({published.source})"
-    if published.counts_operations:
-        print(f"{line}, which count every operation: see g3doc/model_info.md.")
-        return
-    ours, padded = (
-        f"{count / 1e9:.2f} B ({count / 1e9 / float(published.multiply_adds) - 1:+.1%})"
-        for count in (total.multiply_adds, total.padded_multiply_adds)
-    )
-    print(f"{line}; here they are {ours}, with the padding that was counted there {padded}.")
+    options = model_report.options(asked, values.checkpoint_dir, values.crop_size)
+    model_report.print_report(options, by_layer=values.by_layer)
 
 
-def _options(values: flags.FlagValues) -> common.ModelOptions:
-    """What to build.
+def asked_options(flag_values: flags.FlagValues) -> Callable[..., common.ModelOptions]:
+    """Return what gives the network's options for those that it was trained with (`stored`).
 
     Raises:
-        ValueError: flags that contradict each other or the checkpoint.
+        ValueError: The numbers of classes of two flags differ.
     """
-    from deeplab.datasets import descriptors
-    from deeplab.utils import checkpoint
-
-    stored = None
-    if values.checkpoint_dir:
-        stored = checkpoint.load_options(values.checkpoint_dir)
-        if stored is None:
-            raise ValueError(
-                f"--checkpoint_dir={values.checkpoint_dir} holds no {common.OPTIONS_FILE}, as is"
-                " so for official checkpoints: give the flags of its training in its place"
-            )
     fixed = {}
-    if values.dataset:
-        fixed["num_classes"] = descriptors.load(values.dataset).num_classes
-        if values["num_classes"].present and values.num_classes != fixed["num_classes"]:
+    if flag_values.dataset:
+        fixed["num_classes"] = descriptors.load(flag_values.dataset).num_classes
+        if flag_values["num_classes"].present and flag_values.num_classes != fixed["num_classes"]:
             raise ValueError(
-                f"--num_classes is {values.num_classes}, but --dataset={values.dataset} has"
-                f" {fixed['num_classes']} classes: leave one of the flags out"
+                f"--num_classes is {flag_values.num_classes}, but --dataset={flag_values.dataset}"
+                f" has {fixed['num_classes']} classes: leave one of the flags out"
             )
-    options = common.ModelOptions.from_flags(values, stored=stored, **fixed)
-    if options.crop_size is None:
-        options = options.replace(crop_size=values.crop_size)
-    return options
+    return functools.partial(common.ModelOptions.from_flags, flag_values, **fixed)
 
 
 def run() -> None:
-    """The console command."""
+    """Run the console command."""
     script.run(main, define_flags)
 
 

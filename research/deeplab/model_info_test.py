@@ -8,7 +8,12 @@ import pytest
 from deeplab import common, model, model_info
 from deeplab.core import dense_prediction_cell, feature_extractor
 from deeplab.testing import tiny
-from deeplab.zoo import model_statistics, published_checkpoints, published_multiply_adds
+from deeplab.zoo import (
+    model_report,
+    model_statistics,
+    published_checkpoints,
+    published_multiply_adds,
+)
 
 _PAGE = pathlib.Path(__file__).parent / "g3doc" / "model_info.md"
 
@@ -39,8 +44,14 @@ def _flags(row):
     return [f"--model_variant={row['network']}", *settings]
 
 
+def _asked(flags):
+    values = tiny.parse(model_info, flags)
+    asked = model_info.asked_options(values)
+    return model_report.options(asked, values.checkpoint_dir, values.crop_size)
+
+
 def _options(row):
-    return model_info._options(tiny.parse(model_info, _flags(row)))
+    return _asked(_flags(row))
 
 
 @functools.cache
@@ -139,7 +150,7 @@ def test_takes_the_options_of_a_checkpoint(capsys, tmp_path):
 
 
 def test_a_data_set_says_the_number_of_classes():
-    options = model_info._options(tiny.parse(model_info, ["--dataset=ade20k"]))
+    options = _asked(["--dataset=ade20k"])
     assert options.num_classes == 151
 
 

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import predict
+from deeplab.export import prediction
 from deeplab.testing import tiny
 
 NAMES = [
@@ -94,4 +95,4 @@ def test_summary_leaves_out_what_is_hardly_there():
     labels = np.zeros((20, 20), np.int32)
     labels[:2] = 3
     labels[5, 5] = 1
-    assert predict.summary(labels, tiny.DATASET) == "ground 89.8%, star 10.0%"
+    assert prediction.summary(labels, tiny.DATASET) == "ground 89.8%, star 10.0%"

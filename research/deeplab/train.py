@@ -8,6 +8,7 @@ Example:
         --tf_initial_checkpoint=xception/model.ckpt --train_logdir=train_log
 """
 
+import functools
 from collections.abc import Sequence
 
 from absl import flags
@@ -36,10 +37,16 @@ def main(argv: Sequence[str]) -> None:
     del argv
     values = flags.FLAGS
     common.log_unused_flags(values, _UNUSED_FLAGS)
+    asked = functools.partial(common.ModelOptions.from_flags, values)
     with stop_signals.leaving():
         from deeplab.training import run as training_run
 
-        training_run.run(values)
+        training_run.run(
+            train_flags.run_options(values),
+            train_flags.train_options(values),
+            train_flags.random_scale(values),
+            asked,
+        )
 
 
 def run() -> None:

@@ -149,7 +149,7 @@ def test_a_checkpoint_of_another_data_set_starts_a_run(data, tmp_path, caplog):
         ("--num_clones=99", "--num_clones is 99, but TensorFlow can use"),
         ("--num_replicas=2", "--num_replicas is 2, but TF_CONFIG lists 1 hosts"),
         ("--task=1", "--task is 1, but TF_CONFIG gives this host the index 0"),
-        ("--eval_every=-1", "--eval_every is -1; it must be at least 0"),
+        ("--eval_every=-1", "--eval_every is -1; it must be a whole number, at least 0"),
         ("--boundaries=2", "belong to --learning_policy=multi_steps, but it is poly"),
         ("--learning_policy=multi_steps", "needs increasing --boundaries and one more"),
         ("--drop_path_keep_prob=0", "--drop_path_keep_prob is 0.0; it must be .* above 0"),

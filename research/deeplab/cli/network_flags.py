@@ -1,12 +1,13 @@
 """The flags of scripts that use a trained network: eval, vis and, in part, export."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 
 from absl import flags
 
 from deeplab import common
 from deeplab.cli import crf_flags
-from deeplab.core.options import InferenceOptions, ModelOptions
+from deeplab.core.options import EvaluationOptions, InferenceOptions, ModelOptions
 
 UNUSED_FLAGS = {
     **common.UNUSED_FLAGS,
@@ -86,6 +87,32 @@ def check(flag_values: flags.FlagValues) -> None:
         )
 
 
+def evaluation_options(
+    flag_values: flags.FlagValues, script: str, max_number_flag: str
+) -> EvaluationOptions:
+    """Return which checkpoints and images the flags of eval or vis ask for.
+
+    Args:
+        flag_values: parsed flags.
+        script: what some flags begin with, "eval" or "vis".
+        max_number_flag: name of the flag with the number of checkpoints.
+
+    Raises:
+        ValueError: A value is out of range, or a flag of the CRF is given without `--crf`.
+    """
+    own = {name: f"{script}_{name}" for name in ("logdir", "split", "crop_size", "batch_size")}
+    own |= {"max_number": max_number_flag, "interval_secs": "eval_interval_secs"}
+    with _named(own):
+        return EvaluationOptions(
+            checkpoint_dir=flag_values.checkpoint_dir,
+            dataset=flag_values.dataset,
+            dataset_dir=flag_values.dataset_dir,
+            use_ema=flag_values.use_ema,
+            inference=inference_options(flag_values),
+            **{field: flag_values[flag].value for field, flag in own.items()},
+        )
+
+
 def inference_options(
     flag_values: flags.FlagValues, scales_flag: str = "eval_scales"
 ) -> InferenceOptions:
@@ -98,12 +125,21 @@ def inference_options(
     Raises:
         ValueError: A value is out of range, or a flag of the CRF is given without `--crf`.
     """
-    crf = crf_flags.from_flags(flag_values)
-    try:
+    with _named({"eval_scales": scales_flag}):
         return InferenceOptions(
             eval_scales=flag_values[scales_flag].value,
             add_flipped_images=flag_values.add_flipped_images,
-            crf=crf,
+            crf=crf_flags.from_flags(flag_values),
         )
+
+
+@contextlib.contextmanager
+def _named(flags_of_fields: Mapping[str, str]) -> Iterator[None]:
+    """Within it, an error about a field names the flag that its value comes from."""
+    try:
+        yield
     except ValueError as error:
-        raise ValueError(str(error).replace("--eval_scales", f"--{scales_flag}")) from None
+        message = str(error)
+        for field, flag in flags_of_fields.items():
+            message = message.replace(f"--{field} is", f"--{flag} is")
+        raise ValueError(message) from None

@@ -59,26 +59,6 @@ def _parse(argv: Sequence[str]) -> Sequence[str]:
         sys.exit(_fail(f"{error_text.one_line(error)} (--help lists the flags)"))
 
 
-def make_folder(flag: str, path: str) -> None:
-    """Makes the folder that a flag names, before long work is done for what goes there.
-
-    Args:
-        flag: the flag's name.
-        path: the folder, of any file system that TensorFlow knows.
-
-    Raises:
-        ValueError: it cannot be made.
-    """
-    import tensorflow as tf
-
-    try:
-        tf.io.gfile.makedirs(path)
-    except tf.errors.OpError as error:
-        raise ValueError(
-            f"--{flag}={path} cannot be a folder: {error_text.one_line(error)}"
-        ) from None
-
-
 def _main(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int | None:
     logging.use_absl_handler()
     if len(argv) > 1:

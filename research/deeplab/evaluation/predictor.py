@@ -1,52 +1,12 @@
-"""A trained network that predicts labels, from one checkpoint after the other."""
-
-from collections.abc import Sequence
+"""A network that predicts the labels of images."""
 
 import numpy as np
 import tensorflow as tf
-from absl import flags, logging
 
 from deeplab import common, model
 from deeplab.core import dense_crf, depthwise
 from deeplab.core.options import InferenceOptions
-from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.utils import checkpoint
-
-
-def trained_options(
-    flag_values: flags.FlagValues,
-    path: str,
-    descriptor: DatasetDescriptor,
-    crop_size: Sequence[int | str],
-) -> common.ModelOptions:
-    """The options of the network in a checkpoint, adjusted as a script's flags ask for.
-
-    Beside an official checkpoint there are no options; the flags alone then define the network.
-
-    Args:
-        flag_values: parsed flags.
-        path: prefix of the checkpoint.
-        descriptor: what `--dataset` names.
-        crop_size: (height, width) that images are padded to.
-
-    Returns:
-        The options.
-
-    Raises:
-        ValueError: a flag contradicts what the network was trained with.
-    """
-    stored = checkpoint.load_options(path)
-    if stored is None:
-        logging.info("no %s beside %s: the flags define the network", common.OPTIONS_FILE, path)
-    elif stored.num_classes != descriptor.num_classes:
-        raise ValueError(
-            f"{path} was trained for {stored.num_classes} classes, but"
-            f" --dataset={flag_values['dataset'].value} has {descriptor.num_classes}: name the data"
-            " set that it was trained on"
-        )
-    return common.ModelOptions.from_flags(
-        flag_values, stored=stored, num_classes=descriptor.num_classes, crop_size=crop_size
-    )
 
 
 class Predictor:

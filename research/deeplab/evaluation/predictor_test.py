@@ -1,24 +1,15 @@
-"""Predictions with trained networks, and the options that they are built with."""
-
-import logging
+"""Predictions with trained networks."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab import eval as eval_script
 from deeplab import model
 from deeplab.core import dense_crf
 from deeplab.core.options import CrfOptions, InferenceOptions
-from deeplab.datasets import descriptors
 from deeplab.evaluation import predictor
 from deeplab.testing import tiny
 from deeplab.utils import checkpoint
-
-
-def _options(path, *arguments, descriptor=tiny.DATASET):
-    flag_values = tiny.parse(eval_script, arguments)
-    return predictor.trained_options(flag_values, path, descriptor, flag_values.eval_crop_size)
 
 
 @pytest.fixture(scope="module")
@@ -34,37 +25,6 @@ def tiny_predictor():
 @pytest.fixture(scope="module")
 def path(net, tmp_path_factory):
     return tiny.save(net, tmp_path_factory.mktemp("train"), 7)
-
-
-def test_flags_left_out_take_the_trained_values(path):
-    assert _options(path) == tiny.OPTIONS.replace(crop_size=(513, 513))
-
-
-def test_flags_that_fit_the_trained_network_count(path):
-    options = _options(path, "--output_stride=16", "--eval_crop_size=65,97", "--image_pyramid=2")
-    expected = {"output_stride": 16, "crop_size": (65, 97), "image_pyramid": (2.0,)}
-    assert options == tiny.OPTIONS.replace(**expected)
-
-
-def test_a_flag_that_contradicts_the_trained_network_is_an_error(path):
-    with pytest.raises(ValueError, match=r"--depth_multiplier is 1\.0, .* trained with 0\.1"):
-        _options(path, "--depth_multiplier=1")
-
-
-def test_a_data_set_with_other_classes_is_an_error_that_names_the_flag(path):
-    pascal = descriptors.load("pascal_voc_seg")
-    with pytest.raises(
-        ValueError, match="trained for 4 classes, but --dataset=pascal_voc_seg has 21: name the"
-    ):
-        _options(path, descriptor=pascal)
-
-
-def test_without_stored_options_the_flags_define_the_network(net, tmp_path, caplog):
-    caplog.set_level(logging.INFO)
-    official = tiny.save(net, tmp_path, 7, with_options=False)
-    options = _options(official, *tiny.NETWORK_FLAGS, "--eval_crop_size=33,33")
-    assert options == tiny.OPTIONS
-    assert any("no model_options.json beside" in message for message in caplog.messages)
 
 
 @pytest.mark.parametrize("scales, flip", [((1.0,), False), ((0.5, 1.5), True)])

@@ -11,7 +11,7 @@ from absl import logging
 
 from deeplab import common, model
 from deeplab.core.options import InferenceOptions
-from deeplab.datasets.descriptors import DatasetDescriptor
+from deeplab.datasets import descriptors
 from deeplab.export import inference_graph, saved_model
 from deeplab.utils import checkpoint, files
 
@@ -84,6 +84,59 @@ def check_destination(path: str) -> None:
         )
 
 
+def export_checkpoint(
+    checkpoint_path: str,
+    export_path: str,
+    asked: Callable[..., common.ModelOptions],
+    inference: InferenceOptions = _DEFAULT,
+    *,
+    use_ema: bool = False,
+    dataset: str | None = None,
+    graph_text: bool = False,
+) -> None:
+    """Export the network of a checkpoint: a frozen graph, or a SavedModel.
+
+    Args:
+        checkpoint_path: prefix of the checkpoint, or the folder of the newest.
+        export_path: of the frozen graph, if it ends in `.pb`; else the folder of the SavedModel.
+        asked: gives the network's options for those that it was trained with (`stored`, None where
+            they are not known).
+        inference: how the network is applied.
+        use_ema: use the moving averages of the weights.
+        dataset: name of the data set, or its JSON description, for a SavedModel. None: unknown.
+        graph_text: see `export_frozen_graph`.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint.
+        ValueError: Options contradict each other or the checkpoint, or an export cannot replace
+            what is at the path.
+    """
+    check_destination(export_path)
+    frozen = is_frozen_graph(export_path)
+    if graph_text and not frozen:
+        raise ValueError(
+            f"--save_inference_graph goes with a frozen graph; --export_path={export_path} does not"
+            " end in .pb"
+        )
+    checkpoint.read(checkpoint_path)
+    options = asked(stored=checkpoint.load_options(checkpoint_path))
+    descriptor = descriptors.load(dataset) if dataset else None
+    if descriptor and descriptor.num_classes != options.num_classes:
+        raise ValueError(
+            f"--dataset={dataset} has {descriptor.num_classes} classes, the network"
+            f" {options.num_classes} (--num_classes)"
+        )
+    if inference.crf:
+        inference.crf.check_classes(options.num_classes)
+    net = model.DeepLab(options)
+    checkpoint.restore(net, checkpoint_path, averages=use_ema)
+    if frozen:
+        export_frozen_graph(net, export_path, inference, graph_text=graph_text)
+    else:
+        export_saved_model(net, export_path, inference, descriptor=descriptor)
+    logging.info("exported %s to %s", checkpoint_path, export_path)
+
+
 def export_frozen_graph(
     net: model.DeepLab,
     path: str,
@@ -133,7 +186,7 @@ def export_saved_model(
     net: model.DeepLab,
     path: str,
     inference: InferenceOptions = _DEFAULT,
-    descriptor: DatasetDescriptor | None = None,
+    descriptor: descriptors.DatasetDescriptor | None = None,
 ) -> None:
     """Writes a SavedModel with the signatures of `inference_graph.signatures`.
 

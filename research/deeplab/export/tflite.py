@@ -7,11 +7,51 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
+from deeplab.datasets import image_files
 from deeplab.export import inference_graph
+from deeplab.utils import files
 
 # A node of this name holds the preprocessed images of a MobileNet, and of every network here.
 _BACKBONE_INPUT = re.compile(r"([^/]+)/\1/input")
+
+
+def convert_file(
+    graph_path: str,
+    model_path: str | None,
+    input_tensor: str | None = None,
+    output_tensor: str = "ArgMax:0",
+    *,
+    test_image_path: str | None = None,
+    dynamic_range: bool = False,
+) -> None:
+    """Convert the file of a frozen graph to that of a TensorFlow Lite model.
+
+    Args:
+        graph_path: of the frozen graph.
+        model_path: of the model. None: it is not kept.
+        input_tensor: see `convert`. None: that of `backbone_input`.
+        output_tensor: see `convert`.
+        test_image_path: image on which to compare graph and model. None: they are not compared.
+        dynamic_range: see `convert`.
+
+    Raises:
+        FileNotFoundError: A file does not exist.
+        ValueError: The graph cannot be converted, or the image cannot be read.
+    """
+    image = image_files.read(test_image_path) if test_image_path else None
+    graph_def = read_graph(graph_path)
+    input_tensor = input_tensor or backbone_input(graph_def)
+    model = convert(graph_def, input_tensor, output_tensor, dynamic_range)
+    if image is not None:
+        share = agreement(graph_def, model, image, input_tensor, output_tensor)
+        print(f"{share:.2%} of the pixels have the same label as in {graph_path}")
+    if model_path:
+        files.write_bytes(model_path, model)
+        logging.info("wrote %s (%d bytes)", model_path, len(model))
+    else:
+        logging.warning("the model is not kept: --output_tflite_path is not set")
 
 
 def read_graph(path: str) -> tf.compat.v1.GraphDef:

@@ -1,109 +1,122 @@
-"""The body of train.py: trains as the flags say."""
+"""The body of train.py: trains as the options say."""
 
 import functools
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
-from absl import flags, logging
+from absl import logging
 
 from deeplab import common, model
-from deeplab.cli import script, train_flags
+from deeplab.core.options import RandomScale, RunOptions, TrainOptions
 from deeplab.datasets import data_generator, descriptors, first_records
 from deeplab.evaluation import evaluator, predictor
 from deeplab.training import distribution
 from deeplab.training.evaluation import TrainingEvaluation
 from deeplab.training.trainer import Trainer
-from deeplab.utils import checkpoint
+from deeplab.utils import checkpoint, folders
 
 
-def run(values: flags.FlagValues) -> None:
-    """Train as the flags of train.py say.
+def run(
+    options: RunOptions,
+    train_options: TrainOptions,
+    scales: RandomScale,
+    asked: Callable[..., common.ModelOptions],
+) -> None:
+    """Train a network.
 
     Args:
-        values: The flags of train.py.
+        options: What the run reads and writes, and its devices.
+        train_options: How the network is trained.
+        scales: The random scales of the images.
+        asked: Gives the network's options for those that it was trained with (`stored`, None for a
+            new run), `num_classes` and `crop_size`.
 
     Raises:
         ValueError: A flag, a record or a checkpoint is wrong; see also `Trainer`.
         OSError: A file cannot be found or written.
     """
-    trainer, records, evaluation = prepare(values)
+    trainer, records, evaluation = prepare(options, train_options, scales, asked)
     with records.named_errors():
         training = functools.partial(
             records.training, trainer.options.train_batch_size, start_step=trainer.step
         )
         batches = distribution.batches(trainer.strategy, training)
         # Only now, after all checks: a run that is rejected leaves no folder.
-        script.make_folder("train_logdir", values.train_logdir)
+        folders.make_folder("train_logdir", options.train_logdir)
         trainer.train(batches, evaluation)
 
 
 def prepare(
-    values: flags.FlagValues,
+    options: RunOptions,
+    train_options: TrainOptions,
+    scales: RandomScale,
+    asked: Callable[..., common.ModelOptions],
 ) -> tuple[Trainer, data_generator.Dataset, TrainingEvaluation | None]:
-    """Check the flags, build the network, and open the run.
+    """Check the options, build the network, and open the run.
 
     Args:
-        values: The flags of train.py.
+        options: What the run reads and writes, and its devices.
+        train_options: How the network is trained.
+        scales: The random scales of the images.
+        asked: Gives the network's options for those that it was trained with (`stored`, None for a
+            new run), `num_classes` and `crop_size`.
 
     Returns:
         The open trainer, the records to train on, and the evaluation for `--eval_every`, if any.
     """
-    if values.eval_every < 0:
-        raise ValueError(f"--eval_every is {values.eval_every}; it must be at least 0")
-    if values.deterministic_ops:
+    if options.deterministic_ops:
         tf.config.experimental.enable_op_determinism()
     strategy = distribution.make_strategy(
-        values.num_clones,
-        clone_on_cpu=values.clone_on_cpu,
-        num_replicas=values.num_replicas,
-        task=values.task,
+        options.num_clones,
+        clone_on_cpu=options.clone_on_cpu,
+        num_replicas=options.num_replicas,
+        task=options.task,
     )
-    descriptor = descriptors.load(values.dataset)
-    train_options = train_flags.train_options(values)
-    is_resumed = bool(checkpoint.names(values.train_logdir))
-    options = common.ModelOptions.from_flags(
-        values,
-        stored=checkpoint.load_options(values.train_logdir) if is_resumed else None,
+    descriptor = descriptors.load(options.dataset)
+    is_resumed = bool(checkpoint.names(options.train_logdir))
+    model_options = asked(
+        stored=checkpoint.load_options(options.train_logdir) if is_resumed else None,
         num_classes=descriptor.num_classes,
-        crop_size=values.train_crop_size,
+        crop_size=options.train_crop_size,
     )
     keras.utils.set_random_seed(train_options.seed)
     with strategy.scope():
-        net = model.DeepLab(options, dtype=values.precision)
+        net = model.DeepLab(model_options, dtype=options.precision)
         trainer = Trainer(net, train_options, descriptor.ignore_label)
         trainer.begin()
     records = data_generator.Dataset(
         descriptor,
-        values.train_split,
-        values.dataset_dir,
+        options.train_split,
+        options.dataset_dir,
         net.preprocessing(),
-        scales=train_flags.random_scale(values),
+        scales=scales,
         seed=train_options.seed,
     )
-    evaluation = _evaluation(values, net, descriptor) if values.eval_every else None
+    evaluation = _evaluation(options, net, descriptor) if options.eval_every else None
     first_records.check(records)
-    trainer.open(values.train_logdir, values.tf_initial_checkpoint, values.initialize_last_layer)
+    trainer.open(options.train_logdir, options.tf_initial_checkpoint, options.initialize_last_layer)
     logging.info(
         "training %s on %d images of %s/%s",
-        options.model_variant,
+        model_options.model_variant,
         len(records),
         descriptor.name,
-        values.train_split,
+        options.train_split,
     )
     return trainer, records, evaluation
 
 
 def _evaluation(
-    values: flags.FlagValues, net: model.DeepLab, descriptor: descriptors.DatasetDescriptor
+    options: RunOptions, net: model.DeepLab, descriptor: descriptors.DatasetDescriptor
 ) -> TrainingEvaluation:
     """Return the evaluation for `--eval_every`."""
-    options = net.options.replace(crop_size=values.eval_crop_size)
+    model_options = net.options.replace(crop_size=options.eval_crop_size)
     records = data_generator.Dataset(
         descriptor,
-        values.eval_split,
-        values.dataset_dir,
-        net.preprocessing(options.crop_size),
+        options.eval_split,
+        options.dataset_dir,
+        net.preprocessing(model_options.crop_size),
     )
     first_records.check(records)
-    network = predictor.Predictor(options, net=net)
-    return TrainingEvaluation(evaluator.Evaluator(network, records), values.eval_every)
+    network = predictor.Predictor(model_options, net=net)
+    return TrainingEvaluation(evaluator.Evaluator(network, records), options.eval_every)

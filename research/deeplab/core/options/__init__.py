@@ -5,9 +5,19 @@ there (`common.define_option`), and `fields.validate` checks them.
 """
 
 from deeplab.core.options.crf_options import CrfOptions
+from deeplab.core.options.evaluation_options import EvaluationOptions
 from deeplab.core.options.inference_options import InferenceOptions
 from deeplab.core.options.model_options import ModelOptions
 from deeplab.core.options.random_scale import RandomScale
+from deeplab.core.options.run_options import RunOptions
 from deeplab.core.options.train_options import TrainOptions
 
-__all__ = ["CrfOptions", "InferenceOptions", "ModelOptions", "RandomScale", "TrainOptions"]
+__all__ = [
+    "CrfOptions",
+    "EvaluationOptions",
+    "InferenceOptions",
+    "ModelOptions",
+    "RandomScale",
+    "RunOptions",
+    "TrainOptions",
+]

@@ -1,0 +1,44 @@
+"""What is evaluated or drawn: checkpoints and images."""
+
+import dataclasses
+
+from deeplab.core.options.fields import NonNegativeInt, PositiveInt, Size, validate
+from deeplab.core.options.inference_options import InferenceOptions
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluationOptions:
+    """Which checkpoints of a training are evaluated or drawn, on which images, and where to.
+
+    Args:
+        checkpoint_dir: folder whose newest checkpoint is used, then each newer one; or the prefix
+            of one checkpoint.
+        logdir: folder for the results.
+        dataset: name of the data set, or its JSON description.
+        dataset_dir: folder of the TFRecords. None: there are none.
+        split: the split.
+        crop_size: (height, width) that images are padded to.
+        batch_size: images at a time.
+        max_number: number of checkpoints to use. 0: keep watching for new ones.
+        interval_secs: minimum seconds between two checkpoints.
+        use_ema: use the moving averages of the weights.
+        inference: how the network is applied.
+
+    Raises:
+        ValueError: A value is out of range.
+    """
+
+    checkpoint_dir: str
+    logdir: str
+    dataset: str
+    dataset_dir: str | None
+    split: str
+    crop_size: Size
+    batch_size: PositiveInt = 1
+    max_number: NonNegativeInt = 0
+    interval_secs: NonNegativeInt = 0
+    use_ema: bool = False
+    inference: InferenceOptions = InferenceOptions()
+
+    def __post_init__(self):
+        validate(self)

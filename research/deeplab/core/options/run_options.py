@@ -1,0 +1,60 @@
+"""What a training run reads and writes, and the devices it uses."""
+
+import dataclasses
+from typing import Annotated, Literal
+
+from deeplab.core.options.fields import NonNegativeInt, Size, validate
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What a training run reads and writes, and the devices it uses.
+
+    Names and defaults are those of the official train flags.
+
+    Raises:
+        ValueError: A value is out of range; the message names the flag.
+    """
+
+    # --- The data ---
+    dataset: Annotated[
+        str, "Name of a data set (pascal_voc_seg, cityscapes, ade20k) or its JSON description."
+    ] = "pascal_voc_seg"
+    dataset_dir: Annotated[str | None, "Folder of the TFRecords."] = None
+    train_split: Annotated[str, "Split to train on."] = "train"
+    train_crop_size: Annotated[Size, "Height,width of the crops."] = (513, 513)
+
+    # --- The checkpoints ---
+    train_logdir: Annotated[str | None, "Folder for checkpoints and logs."] = None
+    tf_initial_checkpoint: Annotated[
+        str | None, "Checkpoint to start from; or, for VGG-16, a weights file of Keras' VGG16."
+    ] = None
+    initialize_last_layer: Annotated[
+        bool, "Also start the last layers from --tf_initial_checkpoint."
+    ] = True
+
+    # --- Evaluation during training ---
+    eval_every: Annotated[
+        NonNegativeInt,
+        "Evaluate every this many steps and after the last one, and keep the best checkpoint."
+        " 0: never.",
+    ] = 0
+    eval_split: Annotated[str, "Split to evaluate on with --eval_every."] = "val"
+    eval_crop_size: Annotated[Size, "Height,width that its images are padded to."] = (513, 513)
+
+    # --- Devices and precision ---
+    num_clones: Annotated[int, "Number of GPUs of this host to train on."] = 1
+    clone_on_cpu: Annotated[bool, "Train on the CPU, split into --num_clones devices."] = False
+    num_replicas: Annotated[int, "Number of hosts, whose addresses are in TF_CONFIG."] = 1
+    task: Annotated[int, "Number of this host. Default: as in TF_CONFIG."] = 0
+    precision: Annotated[
+        Literal["float32", "mixed_bfloat16", "mixed_float16"],
+        "Type that the network computes in. mixed_float16 scales the loss dynamically.",
+    ] = "float32"
+    deterministic_ops: Annotated[
+        bool,
+        "Use only operations whose results are the same in every run, also on a GPU; slower there.",
+    ] = False
+
+    def __post_init__(self):
+        validate(self)

@@ -1,0 +1,73 @@
+"""The checkpoints of a training, one after another: what evaluation and pictures share."""
+
+from collections.abc import Callable, Iterator
+
+from absl import logging
+
+from deeplab import common
+from deeplab.core.options import EvaluationOptions
+from deeplab.datasets.descriptors import DatasetDescriptor
+from deeplab.evaluation.predictor import Predictor
+from deeplab.utils import checkpoint, checkpoint_waiter
+
+# Gives the options of a network for those that it was trained with (`stored`, None where they are
+# not known), `num_classes` and `crop_size`: `ModelOptions.from_flags` but for the flags.
+AskedOptions = Callable[..., common.ModelOptions]
+
+
+def wait_for_network(
+    options: EvaluationOptions, descriptor: DatasetDescriptor, asked: AskedOptions
+) -> Predictor:
+    """Wait for the first checkpoint, and build its network; the values are still the initial ones.
+
+    Args:
+        options: which checkpoints, and how the network is applied.
+        descriptor: the data set that `options.dataset` names.
+        asked: gives the network's options.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint.
+        ValueError: A flag contradicts what the network was trained with.
+    """
+    path = checkpoint_waiter.wait(options.checkpoint_dir)
+    return Predictor(trained_options(path, options, descriptor, asked), options.inference)
+
+
+def restore_each(predictor: Predictor, options: EvaluationOptions) -> Iterator[tuple[str, int]]:
+    """Yield the prefix and the step of each checkpoint, once the predictor has its values.
+
+    Args:
+        predictor: of `wait_for_network`.
+        options: which checkpoints.
+    """
+    for path in checkpoint_waiter.new_checkpoints(
+        options.checkpoint_dir, options.interval_secs, options.max_number
+    ):
+        yield path, predictor.restore(path, averages=options.use_ema)
+
+
+def trained_options(
+    path: str, options: EvaluationOptions, descriptor: DatasetDescriptor, asked: AskedOptions
+) -> common.ModelOptions:
+    """Return the options of the network in a checkpoint, adjusted as asked.
+
+    There are none beside an official checkpoint; then what is asked for defines the network.
+
+    Args:
+        path: prefix of the checkpoint.
+        options: what is evaluated.
+        descriptor: the data set that `options.dataset` names.
+        asked: gives the network's options.
+
+    Raises:
+        ValueError: A flag contradicts what the network was trained with.
+    """
+    stored = checkpoint.load_options(path)
+    if stored is None:
+        logging.info("no %s beside %s: the flags define the network", common.OPTIONS_FILE, path)
+    elif stored.num_classes != descriptor.num_classes:
+        raise ValueError(
+            f"{path} was trained for {stored.num_classes} classes, but --dataset={options.dataset}"
+            f" has {descriptor.num_classes}: name the data set that it was trained on"
+        )
+    return asked(stored=stored, num_classes=descriptor.num_classes, crop_size=options.crop_size)

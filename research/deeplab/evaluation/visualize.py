@@ -1,0 +1,68 @@
+"""The body of vis.py: draws the predictions of the checkpoints of a training."""
+
+import functools
+from collections.abc import Iterator, Mapping
+
+import tensorflow as tf
+
+from deeplab.core.options import EvaluationOptions
+from deeplab.datasets import data_generator, descriptors, image_files, shards
+from deeplab.evaluation import checkpoints
+from deeplab.evaluation.visualizer import Visualizer
+from deeplab.utils import folders
+
+
+def visualize(
+    options: EvaluationOptions,
+    asked: checkpoints.AskedOptions,
+    images: str | None = None,
+    *,
+    colormap: str | None = None,
+    also_save_raw_predictions: bool = False,
+) -> None:
+    """Save pictures of the predictions of each checkpoint.
+
+    Args:
+        options: which checkpoints, on which images.
+        asked: gives the network's options.
+        images: plain images to use in place of TFRecords; see `image_files.find`.
+        colormap: see `Visualizer`.
+        also_save_raw_predictions: see `Visualizer`.
+
+    Raises:
+        FileNotFoundError: There are no images, or no such checkpoint.
+        ValueError: A flag contradicts what the network was trained with, or a file is damaged.
+    """
+    descriptor = descriptors.load(options.dataset)
+    # An error now is better than one after a long wait for a checkpoint.
+    if images:
+        paths = image_files.find(images)
+    else:
+        shards.find(options.dataset_dir, descriptor.split_names(options.split))
+    predictor = checkpoints.wait_for_network(options, descriptor, asked)
+    preprocessing = predictor.net.preprocessing()
+    if images:
+        source = image_files.ImageFiles(paths, preprocessing)
+        batches = source.evaluation
+    else:
+        source = data_generator.Dataset(
+            descriptor, options.split, options.dataset_dir, preprocessing
+        )
+        batches = functools.partial(_batches, source)
+    pictures = Visualizer(
+        predictor,
+        descriptor,
+        options.logdir,
+        colormap=colormap,
+        also_save_raw_predictions=also_save_raw_predictions,
+        name_by_image=bool(images),
+    )
+    folders.make_folder("vis_logdir", options.logdir)
+    for _ in checkpoints.restore_each(predictor, options):
+        pictures.run(batches(options.batch_size), len(source))
+
+
+def _batches(records: data_generator.Dataset, batch_size: int) -> Iterator[Mapping[str, tf.Tensor]]:
+    """Yield batches of records, with labels or without; an error due to a record names it."""
+    with records.named_errors(labels_required=False):
+        yield from records.evaluation(batch_size, labels_required=False)

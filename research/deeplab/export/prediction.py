@@ -1,0 +1,95 @@
+"""The body of predict.py: pictures of what a SavedModel predicts."""
+
+import os
+
+import numpy as np
+from absl import logging
+
+from deeplab.datasets import descriptors, image_files
+from deeplab.evaluation import report
+from deeplab.export import saved_model
+from deeplab.utils import save_annotation
+from deeplab.visualization import panels
+
+# A class with a smaller share of an image is not mentioned.
+_MIN_SHARE = 0.005
+
+
+def predict(export_path: str, images: str, output_dir: str, dataset: str | None = None) -> None:
+    """Predict the classes of images, and write pictures of them.
+
+    Args:
+        export_path: folder of the SavedModel.
+        images: see `image_files.find`.
+        output_dir: folder for the pictures.
+        dataset: name of the data set, or its JSON description. None: what was exported with the
+            network, if anything.
+
+    Raises:
+        FileNotFoundError: There is no such image or export.
+        ValueError: The data set has other classes than the network, or an image cannot be read.
+    """
+    descriptor = descriptors.load(dataset) if dataset else None
+    paths = image_files.find(images)
+    network = saved_model.SavedModel(export_path)
+    if descriptor and descriptor.num_classes != network.num_classes:
+        raise ValueError(
+            f"--dataset={dataset} has {descriptor.num_classes} classes, the network in"
+            f" {export_path} {network.num_classes}"
+        )
+    descriptor = (
+        descriptor
+        or network.descriptor
+        or descriptors.DatasetDescriptor("unknown", network.num_classes, ignore_label=255)
+    )
+    predicted = set()
+    for path in paths:
+        image = image_files.read(path)
+        labels = network.predict(image)
+        save_pictures(image, labels, descriptor, output_dir, image_files.base_name(path))
+        logging.info("%s: %s", path, summary(labels, descriptor))
+        predicted.update(np.unique(labels).tolist())
+    if remark := report.single_class_remark(predicted, descriptor.class_names):
+        logging.warning(remark)
+    logging.info("the pictures are in %s", output_dir)
+
+
+def save_pictures(
+    image: np.ndarray,
+    labels: np.ndarray,
+    descriptor: descriptors.DatasetDescriptor,
+    folder: str,
+    name: str,
+) -> None:
+    """Write the four pictures of one image.
+
+    Args:
+        image: uint8 [height, width, 3], RGB.
+        labels: integers [height, width].
+        descriptor: names and colors of the classes.
+        folder: where the files go; made if needed.
+        name: start of the files' names.
+    """
+    pictures = {
+        "labels": labels.astype(np.uint8),
+        **panels.pictures(
+            image, labels, descriptor.label_colors(), class_names=descriptor.class_names
+        ),
+    }
+    save_annotation.write_pngs(
+        {
+            os.path.join(folder, f"{name}_{title}.png"): picture
+            for title, picture in pictures.items()
+        }
+    )
+
+
+def summary(labels: np.ndarray, descriptor: descriptors.DatasetDescriptor) -> str:
+    """Return the classes in a prediction with their shares, the largest first."""
+    shares = np.bincount(labels.ravel(), minlength=descriptor.num_classes) / labels.size
+    names = descriptor.class_names or range(descriptor.num_classes)
+    return ", ".join(
+        f"{names[label]} {shares[label]:.1%}"
+        for label in np.argsort(-shares)
+        if shares[label] >= _MIN_SHARE
+    )

@@ -1,0 +1,68 @@
+"""The body of model_info.py: how large a network is, beside what was published."""
+
+from collections.abc import Callable, Sequence
+
+from deeplab import common, model
+from deeplab.utils import checkpoint
+from deeplab.zoo import model_statistics, published_multiply_adds
+
+
+def options(
+    asked: Callable[..., common.ModelOptions],
+    checkpoint_dir: str | None,
+    crop_size: Sequence[int | str],
+) -> common.ModelOptions:
+    """Return the options of the network to report on.
+
+    Args:
+        asked: gives the network's options for those that it was trained with (`stored`).
+        checkpoint_dir: a folder of checkpoints, or the prefix of one. None: there is none.
+        crop_size: (height, width) of the image where the options know none.
+
+    Raises:
+        ValueError: Flags contradict the checkpoint, or no options are stored beside it.
+    """
+    stored = None
+    if checkpoint_dir:
+        stored = checkpoint.load_options(checkpoint_dir)
+        if stored is None:
+            raise ValueError(
+                f"--checkpoint_dir={checkpoint_dir} holds no {common.OPTIONS_FILE}, as is so for"
+                " official checkpoints: give the flags of its training in its place"
+            )
+    found = asked(stored=stored)
+    return found.replace(crop_size=crop_size) if found.crop_size is None else found
+
+
+def print_report(options: common.ModelOptions, *, by_layer: bool = False) -> None:
+    """Print parameters, multiply-adds and output shapes of a network's parts.
+
+    Args:
+        options: of the network, with a crop size.
+        by_layer: also print every layer.
+
+    Raises:
+        ValueError: There is no such network.
+    """
+    net = model.DeepLab(options)
+    statistics = model_statistics.measure(net, options.crop_size)
+    height, width = options.crop_size
+    print(
+        f"{options.model_variant}, image {height}x{width}, output stride {options.output_stride},"
+        f" {options.num_classes} classes\n"
+    )
+    print(model_statistics.format_statistics(statistics, by_layer=by_layer))
+    total = statistics.total
+    print(f"\nA checkpoint also holds {total.moving_averages:,} moving averages of batch norms.")
+    published = published_multiply_adds.find(options)
+    if published is None:
+        return
+    line = f"Published are {published.multiply_adds} B multiply-adds ({published.source})"
+    if published.counts_operations:
+        print(f"{line}, which count every operation: see g3doc/model_info.md.")
+        return
+    ours, padded = (
+        f"{count / 1e9:.2f} B ({count / 1e9 / float(published.multiply_adds) - 1:+.1%})"
+        for count in (total.multiply_adds, total.padded_multiply_adds)
+    )
+    print(f"{line}; here they are {ours}, with the padding that was counted there {padded}.")
