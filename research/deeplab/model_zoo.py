@@ -1,12 +1,12 @@
-"""Lists the official published checkpoints, and downloads one with the commands that belong to it.
+"""Lists the official published checkpoints, or downloads one and prints its commands.
 
 Examples:
     python -m deeplab.model_zoo --list
     python -m deeplab.model_zoo --download=mobilenetv2_coco_voc_trainaug --output_dir=checkpoints
 
-A downloaded archive is verified and unpacked to <output_dir>/<name>; a second run finds it there.
-The commands printed have the settings of the published evaluation, those of recipes/<name>/; what
-they write goes to <output_dir>/<name>_results.
+A downloaded archive is verified and unpacked to <output_dir>/<name>. If this folder exists, nothing
+is downloaded. The printed commands have the settings of the published evaluation, as in
+recipes/<name>/, and write to <output_dir>/<name>_results.
 """
 
 import os
@@ -25,46 +25,46 @@ _DATASET_DIR = "${DATASET_DIR}"
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines the flags of this script."""
+    """Define the flags of this script."""
     define = common.definer("deeplab.model_zoo", flag_values)
-    define("bool", "list", False, "Print every published checkpoint.")
+    define("bool", "list", False, "Print all published checkpoints.")
     define(
         "string",
         "download",
         None,
-        "Name of the checkpoint to fetch, verify and unpack, and whose commands to print.",
+        "Name of the checkpoint to download, verify and unpack. Its commands are printed.",
     )
-    define("string", "output_dir", ".", "Folder in which a folder of that name is made.")
+    define("string", "output_dir", ".", "Folder in which a folder of that name is created.")
 
 
 def main(argv: Sequence[str]) -> None:
-    """Lists or downloads."""
+    """List or download."""
     del argv
     values = flags.FLAGS
     if values.list == bool(values.download):
-        raise ValueError("give --list or --download=NAME, one of them")
+        raise ValueError("give either --list or --download=NAME")
     if values.list:
         print(table())
         return
     checkpoint = published_checkpoints.get(values.download)
     folder = os.path.abspath(os.path.join(values.output_dir, checkpoint.name))
     if os.path.isdir(folder):
-        print(f"{checkpoint.name} is already in {folder}: it is not downloaded again")
+        print(f"{checkpoint.name} is already in {folder}, so it is not downloaded again")
     else:
         download.install(checkpoint.url, folder, checkpoint.size_limits, checkpoint.digest)
         print(f"{checkpoint.name} is in {folder}")
     prefixes = find_checkpoints(folder)
     if not prefixes:
         raise ValueError(
-            f"{folder} holds no checkpoint (*.index): move it away and run this again to have it"
-            " downloaded"
+            f"{folder} contains no checkpoint (*.index): move it away and run this again to"
+            " download it"
         )
     print(f"checkpoint: {', '.join(prefixes)}\n")
     print("\n\n".join(commands(checkpoint, f"{folder}_results", prefixes[0])))
 
 
 def table() -> str:
-    """Every published checkpoint, one line for each published evaluation."""
+    """Return a table with one line for each published evaluation of each checkpoint."""
     header = ("name", "backbone", "trained on", "evaluation", "mIoU", "MAdds", "size", "URL")
     rows = []
     for checkpoint in published_checkpoints.CHECKPOINTS:
@@ -85,7 +85,7 @@ def table() -> str:
 
 
 def evaluation_text(result: PublishedResult) -> str:
-    """The settings of an evaluation, such as "OS8, scales 0.5:0.25:1.75, flipped"."""
+    """Return the settings of an evaluation, such as "OS8, scales 0.5:0.25:1.75, flipped"."""
     scales = result.eval_scales
     text = f"OS{result.output_stride}"
     if len(scales) > 1:
@@ -94,31 +94,31 @@ def evaluation_text(result: PublishedResult) -> str:
 
 
 def miou_text(result: PublishedResult) -> str:
-    """A result, such as "75.32 val"."""
+    """Return a result, such as "75.32 val"."""
     return f"{result.miou} {'test' if result.on_test else 'val'}"
 
 
 def find_checkpoints(folder: str) -> list[str]:
-    """Prefixes of the checkpoints below a folder."""
+    """Return the prefixes of the checkpoints in a folder and its subfolders."""
     return sorted(
         str(path.with_suffix(""))
         for path in pathlib.Path(folder).rglob("*.index")
-        # Not what some archivers leave beside a file, `._<its name>`.
+        # Some archivers add a file `._<name>` for each file.
         if not path.name.startswith(".")
     )
 
 
 def commands(checkpoint: PublishedCheckpoint, results: str, prefix: str) -> list[str]:
-    """The shell commands that belong to a checkpoint, each with a remark before it.
+    """Return the shell commands of a checkpoint, each after a comment.
 
     Args:
-        checkpoint: the published one.
-        results: folder for what the commands write.
-        prefix: of the checkpoint's files.
+        checkpoint: the published checkpoint.
+        results: folder for the output of the commands.
+        prefix: prefix of the checkpoint.
 
     Returns:
-        Those of the published evaluations, of pictures and of an export; for a starting point,
-        that of a training that begins with it. The folder of the TFRecords is `${DATASET_DIR}`.
+        Commands for the published evaluations, for pictures and for an export. For a backbone to
+        start from, a command for training. The folder of the TFRecords is `${DATASET_DIR}`.
     """
     recipe = flag_files.RECIPES / checkpoint.recipe
 
@@ -152,7 +152,9 @@ def commands(checkpoint: PublishedCheckpoint, results: str, prefix: str) -> list
                 vis_logdir=inside("vis"),
             )
         )
-        remarks.append("# Export as a frozen graph (a path without .pb: as a SavedModel).")
+        remarks.append(
+            "# Export as a frozen graph (as a SavedModel if the path does not end in .pb)."
+        )
         texts.append(
             command(
                 "deeplab.export_model",
@@ -162,7 +164,7 @@ def commands(checkpoint: PublishedCheckpoint, results: str, prefix: str) -> list
             )
         )
     else:
-        remarks.append("# Train from it.")
+        remarks.append("# Train from this checkpoint.")
         texts.append(
             command(
                 "deeplab.train",
@@ -180,13 +182,13 @@ def _evaluation_remark(result: PublishedResult) -> str:
     if not result.on_test:
         return remark
     return (
-        f"{remark}\n# Only the benchmark's server has the labels of test: this is val, which was"
-        " trained on."
+        f"{remark}\n# The labels of test are available only on the benchmark's server. This"
+        " evaluates on val, which the network was trained on."
     )
 
 
 def run() -> None:
-    """The console command."""
+    """Run the console command."""
     script.run(main, define_flags)
 
 

@@ -111,8 +111,8 @@ def test_the_list_needs_no_tensorflow():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give --list or --download=NAME, one of them"),
-        (["--list", "--download=EdgeTPU-DeepLab"], "give --list or --download=NAME"),
+        ([], "give either --list or --download=NAME"),
+        (["--list", "--download=EdgeTPU-DeepLab"], "give either --list or --download=NAME"),
         (["--download=deeplab"], "^--download=deeplab is no published checkpoint; known are"),
     ],
 )
@@ -250,7 +250,7 @@ def test_a_checkpoint_is_downloaded_once(published, tmp_path, capsys):
     (pathlib.Path(results) / "train" / "model.ckpt-1.index").touch()
     tiny.run(model_zoo, *arguments)
     again = capsys.readouterr().out
-    assert f"is already in {folder}: it is not downloaded again" in again
+    assert f"is already in {folder}, so it is not downloaded again" in again
     assert again.partition("\n")[2] == first.partition("\n")[2]
     assert handler.requests == 1
 
@@ -266,7 +266,9 @@ def test_a_wrong_archive_leaves_nothing(published, tmp_path):
 def test_a_folder_without_a_checkpoint_is_an_error_that_says_what_to_do(published, tmp_path):
     checkpoint, _ = published
     (tmp_path / checkpoint.name).mkdir()
-    with pytest.raises(ValueError, match="holds no checkpoint .* move it away and run this again"):
+    with pytest.raises(
+        ValueError, match="contains no checkpoint .* move it away and run this again"
+    ):
         tiny.run(model_zoo, f"--download={checkpoint.name}", f"--output_dir={tmp_path}")
 
 
