@@ -1,4 +1,4 @@
-"""Runs of the training script that are killed, stopped and started again."""
+"""Runs of the training script that are killed, stopped and resumed."""
 
 import json
 import math
@@ -20,7 +20,7 @@ _EVAL_EVERY = 6
 
 @pytest.fixture(scope="module")
 def flags(tmp_path_factory) -> list[str]:
-    """Those of a run that saves after every step and takes a few seconds."""
+    """Return the flags of a run that saves after each step and takes a few seconds."""
     folder = tmp_path_factory.mktemp("data")
     for split, count in (("train", 5), ("val", 2)):
         samples = {}
@@ -46,7 +46,7 @@ def flags(tmp_path_factory) -> list[str]:
 
 @pytest.fixture(scope="module")
 def whole(flags, tmp_path_factory) -> pathlib.Path:
-    """The folder of a run that nothing happened to."""
+    """Return the folder of an uninterrupted run."""
     logdir = tmp_path_factory.mktemp("whole")
     process = processes.train([*flags, f"--train_logdir={logdir}"], logdir / "log")
     process.join()
@@ -60,7 +60,7 @@ def _tensors(prefix: str) -> dict[str, np.ndarray]:
 
 
 def _assert_same_bits(ours: pathlib.Path, theirs: pathlib.Path) -> None:
-    """Weights, momentum, batch norm averages and step of the newest checkpoints."""
+    """Compare everything in the newest checkpoints of two runs."""
     ours, theirs = _tensors(str(ours)), _tensors(str(theirs))
     assert set(ours) == set(theirs)
     assert ours["global_step"] == _STEPS
@@ -71,7 +71,7 @@ def _assert_same_bits(ours: pathlib.Path, theirs: pathlib.Path) -> None:
 
 
 def _wait_for_a_save(process, logdir: pathlib.Path, seconds: float = math.inf) -> None:
-    """Until the state file is another one, the time is over, or the process has ended."""
+    """Wait for a new state file, for a time, or until the process has ended."""
     state = logdir / "checkpoint"
     before = state.stat().st_mtime_ns if state.exists() else 0
     end = time.monotonic() + seconds
@@ -82,7 +82,7 @@ def _wait_for_a_save(process, logdir: pathlib.Path, seconds: float = math.inf) -
 
 
 def _wait_for_a_write(process, logdir: pathlib.Path) -> None:
-    """Until a checkpoint is half written; or six steps before the end, if none is seen so."""
+    """Wait for an unfinished checkpoint, or until six steps before the end."""
     late = f"{logdir}/model.ckpt-{_STEPS - 6}.index"
     while process.is_alive() and not os.path.exists(late):
         if any(".tempstate" in name for name in os.listdir(logdir)):
@@ -90,7 +90,7 @@ def _wait_for_a_write(process, logdir: pathlib.Path) -> None:
 
 
 def _wait_for_the_moment(kill: int, process, logdir: pathlib.Path) -> None:
-    """The first kill comes soon after a save, the second at any time, the third within a save."""
+    """Kill the run soon after a save, then at any time, then during a save."""
     if kill == 0:
         _wait_for_a_save(process, logdir)
         time.sleep(random.uniform(0, 0.1))
@@ -102,7 +102,7 @@ def _wait_for_the_moment(kill: int, process, logdir: pathlib.Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_ends_with_the_same_bits(flags, whole, tmp_path):
-    """At moments that differ each time; with evaluations, which the other run does not make."""
+    """The moments differ each time. The run also evaluates, which the other run does not."""
     log = tmp_path / "log"
     arguments = [*flags, f"--train_logdir={tmp_path}", f"--eval_every={_EVAL_EVERY}"]
     for kill in range(3):
@@ -112,7 +112,7 @@ def test_a_run_that_is_killed_ends_with_the_same_bits(flags, whole, tmp_path):
         process.join()
         assert process.exitcode == -signal.SIGKILL, f"kill {kill}: {log.read_text()}"
         if (newest := checkpoint.latest(str(tmp_path))) is not None:
-            _tensors(newest)  # It can be read, whenever the kill came.
+            _tensors(newest)  # It can be read after every kill.
     process = processes.train(arguments, log)
     process.join()
     assert process.exitcode == 0, log.read_text()

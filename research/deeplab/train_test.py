@@ -21,7 +21,7 @@ _RESEARCH = pathlib.Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Flags that name a tiny data set."""
+    """Return the flags of a tiny data set."""
     records = os.fspath(tmp_path_factory.mktemp("records"))
     for split, count in (("train", 5), ("val", 3)):
         samples = {}
@@ -54,7 +54,7 @@ def _tensors(logdir: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def test_two_steps_and_two_more_are_four(data, tmp_path):
-    """Weights, slots, order of the images, augmentation and dropout all go on."""
+    """Weights, slots, order of the images, augmentation and dropout are all resumed."""
     _train(data, tmp_path / "whole", "--training_number_of_steps=4", "--decay_steps=4")
     for steps in (2, 4):
         _train(data, tmp_path / "parts", f"--training_number_of_steps={steps}", "--decay_steps=4")
@@ -66,7 +66,7 @@ def test_two_steps_and_two_more_are_four(data, tmp_path):
 
 
 def test_training_evaluates_as_eval_does(data, tmp_path):
-    """The network as it is then, at another crop size, and the checkpoint that is kept as best."""
+    """The results equal those of eval.py at another crop size, and the best checkpoint is kept."""
     crop = "--eval_crop_size=49,65"
     _train(data, tmp_path, "--training_number_of_steps=3", "--eval_every=2", crop)
     for step in (2, 3):
@@ -123,7 +123,7 @@ def test_a_second_start_on_another_data_set_is_refused(data, tmp_path):
 
 
 def test_a_checkpoint_of_another_data_set_starts_a_run(data, tmp_path, caplog):
-    """Its logits do not fit; the message says how to leave them out, and that works."""
+    """Its logits do not match; the message names the flag that skips them, and the flag works."""
     source = tmp_path / "source"
     with tiny.shallow():
         tiny.save(tiny.network(tiny.OPTIONS.replace(num_classes=7)), source, 9)
@@ -197,7 +197,7 @@ def test_a_folder_that_cannot_be_made_is_one_error(data, tmp_path, logdir):
 def test_sigterm_before_the_first_step_ends_the_run_at_once(
     data, tmp_path, monkeypatch, place, name
 ):
-    """Whatever is being prepared; afterwards the process is as it was."""
+    """This holds at every stage of the preparation, and the handler is restored."""
     monkeypatch.setattr(place, name, lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(SystemExit) as ended:
         _train(data, tmp_path, "--training_number_of_steps=1")
@@ -216,7 +216,7 @@ def test_flags_of_old_clusters_say_what_does_their_work(data, tmp_path, caplog):
 
 
 def test_checkpoints_without_their_state_file_are_not_written_over(data, tmp_path):
-    """The trainer's own go on, whose state file a kill may have prevented; others are an error."""
+    """A kill may have prevented the state file: the trainer resumes its own, and rejects others."""
     _train(data, tmp_path, "--training_number_of_steps=1")
     (tmp_path / "checkpoint").unlink()
     before = {path.name: path.read_bytes() for path in tmp_path.glob("model.ckpt-1.*")}

@@ -1,4 +1,4 @@
-"""Runs the training script in processes of its own, to be killed and stopped by tests.
+"""Runs the training script in processes that tests can kill and stop.
 
 They are forked from a server that has imported TensorFlow, which saves each of them seconds.
 """
@@ -21,7 +21,7 @@ _CONTEXT.set_forkserver_preload(
 def train(
     arguments: Sequence[str], log: pathlib.Path, **environment: str
 ) -> multiprocessing.Process:
-    """Starts `deeplab-train` with some flags.
+    """Start `deeplab-train` with flags.
 
     Args:
         arguments: the flags.

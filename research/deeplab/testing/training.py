@@ -1,4 +1,4 @@
-"""The training of a small network, for tests of what training does."""
+"""Training of a small network, for tests."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ OPTIONS = common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8, num_cl
 
 
 def new(options: common.ModelOptions = OPTIONS, **changes) -> trainer.Trainer:
-    """The begun trainer of a shallow network with random weights that are the same every time.
+    """Return the begun trainer of a shallow network; its random weights are always the same.
 
     Args:
         options: the network's.
@@ -31,7 +31,7 @@ def new(options: common.ModelOptions = OPTIONS, **changes) -> trainer.Trainer:
 
 
 def batches(first: int, last: int) -> Iterator[dict[str, tf.Tensor]]:
-    """The batches of steps `first` to `last - 1`; each depends on its step alone."""
+    """Yield the batches of steps `first` to `last - 1`; each depends on its step only."""
     for step in range(first, last):
         random = np.random.default_rng(step)
         yield {
@@ -42,5 +42,5 @@ def batches(first: int, last: int) -> Iterator[dict[str, tf.Tensor]]:
 
 
 def values(run: trainer.Trainer) -> dict[str, np.ndarray]:
-    """What a checkpoint would hold besides the step."""
+    """Return the values of everything that a checkpoint contains besides the step."""
     return {name: variable.numpy() for name, variable in run.variables().items()}

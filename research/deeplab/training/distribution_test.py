@@ -1,4 +1,4 @@
-"""Several replicas and hosts take the steps of one device, and go on after a loss."""
+"""Several replicas and hosts make the steps of one device, and resume after a host is lost."""
 
 import json
 import multiprocessing
@@ -23,7 +23,7 @@ from deeplab.training.step import TrainStep
 from deeplab.utils import checkpoint
 
 _IGNORE_LABEL = 255
-# What a step is made with; each by one device and by two, to the number of steps.
+# Cases: the number of steps and the options; each is run on one device and on two.
 _CASES = {
     "frozen": (
         2,
@@ -42,7 +42,7 @@ _CASES = {
 
 
 def _batch() -> dict[str, np.ndarray]:
-    """Four images; those of the second half have fewer pixels to learn from."""
+    """Return four images; the last two have fewer labeled pixels."""
     random = np.random.default_rng(0)
     labels = random.integers(0, 3, (4, 33, 33, 1)).astype(np.int32)
     labels[2:, :20] = _IGNORE_LABEL
@@ -56,7 +56,7 @@ def _batches(num_shards: int = 1, shard: int = 0, replicas_per_shard: int = 1) -
 
 
 def _train(strategy: tf.distribute.Strategy, steps: int, **options) -> dict[str, np.ndarray]:
-    """Losses, gradients (what one step leaves in the momentum) and variables after some steps."""
+    """Return losses and variables after some steps; after one, the momentum is the gradient."""
     keras.utils.set_random_seed(1)
     with strategy.scope(), tiny.shallow():
         net = model.DeepLab(
@@ -81,7 +81,7 @@ def _train(strategy: tf.distribute.Strategy, steps: int, **options) -> dict[str,
 
 
 def _normalize(strategy: tf.distribute.Strategy) -> list[np.ndarray]:
-    """What a synchronised batch norm does: output, gradients and moving averages."""
+    """Return output, gradients and moving averages of a synchronized batch norm."""
     x, dy = np.random.default_rng(2).normal(3, 2, (2, 4, 5, 7, 6)).astype(np.float32)
     with strategy.scope():
         layer = layers.BatchNorm(layers.BatchNormOptions(decay=0.9, epsilon=1e-3))
@@ -117,7 +117,7 @@ def _normalize(strategy: tf.distribute.Strategy) -> list[np.ndarray]:
 
 
 def _normalize_constants(strategy: tf.distribute.Strategy) -> np.ndarray:
-    """What a synchronised batch norm makes of channels that have one value everywhere."""
+    """Return the output of a synchronized batch norm for channels that are constant."""
     with strategy.scope():
         layer = layers.BatchNorm(layers.BatchNormOptions(decay=0.9, epsilon=1e-5))
         layer.sync = True
@@ -128,7 +128,7 @@ def _normalize_constants(strategy: tf.distribute.Strategy) -> np.ndarray:
 
 
 def _mean(strategy: tf.distribute.Strategy) -> list[tuple[float, float]]:
-    """For each replica, whose own value is its number: the mean, and d(x * mean) / dx."""
+    """Return, for each replica with its index as value, the mean and d(x * mean) / dx."""
 
     def replica():
         context = tf.distribute.get_replica_context()
@@ -144,7 +144,7 @@ def _mean(strategy: tf.distribute.Strategy) -> list[tuple[float, float]]:
 
 
 def _one_and_two() -> dict:
-    """Runs in a process of its own, since devices are made before TensorFlow starts."""
+    """Run in a process of its own, because devices must be created before TensorFlow starts."""
     one, two = tf.distribute.get_strategy(), distribution.make_strategy(2, clone_on_cpu=True)
     strategies = {"one": one, "two": two}
     results = {
@@ -169,7 +169,7 @@ def trained():
 
 @pytest.mark.slow
 def test_two_replicas_take_the_step_of_one(trained):
-    """Losses and weights, with everything that scales gradients, each term once."""
+    """Losses and weights agree, with every option that scales gradients."""
     one, two = trained["frozen", "one"], trained["frozen", "two"]
     assert set(one) == set(two)
     for name, value in one.items():
@@ -178,7 +178,7 @@ def test_two_replicas_take_the_step_of_one(trained):
 
 
 @pytest.mark.slow
-def test_synchronised_batch_norm_is_that_of_the_whole_batch(trained):
+def test_synchronized_batch_norm_is_that_of_the_whole_batch(trained):
     names = ("output", "dx", "dgamma", "dbeta", "moving mean", "moving variance")
     for name, split, whole in zip(
         names, trained["layer", "two"], trained["layer", "one"], strict=True
@@ -187,14 +187,14 @@ def test_synchronised_batch_norm_is_that_of_the_whole_batch(trained):
 
 
 @pytest.mark.slow
-def test_synchronised_batch_norm_bears_channels_without_variance(trained):
-    """A difference of squares may come out below zero; its root is no number."""
+def test_synchronized_batch_norm_bears_channels_without_variance(trained):
+    """Rounding can make a difference of squares negative; its root is NaN."""
     assert np.isfinite(trained["constants", "two"]).all()
 
 
 @pytest.mark.slow
-def test_two_replicas_with_synchronised_batch_norm_take_the_step_of_one(trained):
-    """In a deep random network rounding grows: to 1e-4 of the gradient here."""
+def test_two_replicas_with_synchronized_batch_norm_take_the_step_of_one(trained):
+    """Rounding grows in a deep random network, here to 1e-4 of the gradient."""
     one, two = trained["sync", "one"], trained["sync", "two"]
     for name, value in one.items():
         if name.startswith("loss/"):
@@ -202,12 +202,12 @@ def test_two_replicas_with_synchronised_batch_norm_take_the_step_of_one(trained)
         elif name.endswith(("moving_mean", "moving_variance")):
             np.testing.assert_allclose(two[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
     assert _gradient_error(trained, "sync") < 1e-3
-    # Far from what replicas by themselves do.
+    # Without synchronization the error is far larger.
     assert _gradient_error(trained, "own") > 0.05
 
 
 def _gradient_error(trained, case: str) -> float:
-    """How far two replicas' gradient is from that of one device, as a share of its length."""
+    """Return the relative error of the gradient of two replicas."""
     one, two = trained[case, "one"], trained[case, "two"]
     names = [name for name in one if name.endswith("/Momentum")]
     difference = sum(np.sum((two[name] - one[name]) ** 2) for name in names)
@@ -216,7 +216,7 @@ def _gradient_error(trained, case: str) -> float:
 
 @pytest.mark.slow
 def test_replicas_by_themselves_average_their_moving_averages(trained):
-    """The mean over equal parts of a batch is that of the batch; `_train` compares the copies."""
+    """The mean over equal parts is the mean of the batch; `_train` compares the copies."""
     name = "MobilenetV2/Conv/BatchNorm/moving_mean"
     one, two = trained["own", "one"][name], trained["own", "two"][name]
     np.testing.assert_allclose(two, one, rtol=1e-5, atol=1e-6)
@@ -224,7 +224,7 @@ def test_replicas_by_themselves_average_their_moving_averages(trained):
 
 @pytest.mark.slow
 def test_a_mean_is_a_constant(trained):
-    """Of 0 and 1, and the gradient of x * mean is the mean."""
+    """The mean of 0 and 1 is 0.5, and so is the gradient of x * mean."""
     assert trained["mean", "one"] == [(0, 0)]
     assert trained["mean", "two"] == [(0.5, 0.5), (0.5, 0.5)]
 
@@ -275,10 +275,10 @@ def test_one_device_needs_no_strategy(monkeypatch, config):
 
 
 def test_all_hosts_find_that_one_of_them_is_elsewhere(monkeypatch):
-    """Also the one whose number is the mean of all."""
+    """This includes the host whose value is the mean of all."""
     steps = (5, 0, 10)
     for own in steps:
-        # As three hosts would compute it: of their numbers, then of their deviations.
+        # As three hosts would compute it: the mean of their values, then of their deviations.
         means = iter([5.0, sum(abs(step - 5.0) for step in steps) / 3])
         monkeypatch.setattr(distribution, "mean_over_hosts", lambda *_, means=means: next(means))
         assert not distribution.is_same_on_all_hosts(None, own)
@@ -309,7 +309,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 class _Hosts:
-    """Two processes that train together, each as a host of its own."""
+    """Two processes that train together as two hosts."""
 
     def __init__(self, data, logdir, *flags: str):
         workers = [f"127.0.0.1:{port}" for port in _free_ports(2)]
@@ -340,13 +340,13 @@ class _Hosts:
             process.join()
 
     def wait(self) -> list[int]:
-        """The processes' exit codes, once all have ended."""
+        """Wait for all processes; return their exit codes."""
         for process in self.processes:
             process.join(timeout=300)
         return [process.exitcode for process in self.processes]
 
     def wait_for_step(self, logdir, step: int) -> None:
-        """Waits until a checkpoint of this step or a later one is there."""
+        """Wait until there is a checkpoint of this step or a later one."""
         while not any(
             int(name.removeprefix("model.ckpt-")) >= step for name in checkpoint.names(str(logdir))
         ):
@@ -356,7 +356,7 @@ class _Hosts:
 
 @pytest.mark.slow
 def test_two_hosts_train_checkpoint_once_and_go_on_after_a_loss(data, tmp_path):
-    """Killed, then told to stop, then left alone: the bits of a run that was never stopped.
+    """A run that is killed, then stopped, then resumed ends with the bits of an uninterrupted one.
 
     The first host evaluates the parts on the way and at the end, while the other one waits.
     """
@@ -374,7 +374,7 @@ def test_two_hosts_train_checkpoint_once_and_go_on_after_a_loss(data, tmp_path):
         killed = [len(log.read_text()) for log in hosts.logs]
     with _Hosts(data, logdir, *flags) as hosts:
         hosts.wait_for_step(logdir, 8)
-        # To the host that writes nothing; both end after the same step.
+        # SIGTERM goes to the host that writes nothing; both end after the same step.
         hosts.processes[1].terminate()
         assert hosts.wait() == [0, 0]
         assert checkpoint.global_step(checkpoint.read(str(logdir))) < 16
@@ -393,8 +393,8 @@ def test_two_hosts_train_checkpoint_once_and_go_on_after_a_loss(data, tmp_path):
         "eval-12.json",
         "eval-16.json",
     }
-    # Only one of them writes.
+    # Only the chief writes.
     assert f"saved {logdir}" in chief
     assert f"saved {logdir}" not in other
-    # Nobody was missed but the host that was killed.
+    # The only host that was missed is the one that was killed.
     assert "have crashed" not in chief[killed[0] :] + other[killed[1] :]

@@ -1,4 +1,4 @@
-"""Evaluation inside training: what is kept, and when. What it counts is tested with train.py."""
+"""Evaluation during training: when it is due and what is kept; train_test covers the results."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from deeplab.utils import checkpoint, reports
 
 
 class _Evaluator:
-    """Finds the share of right pixels that it is told to find; None: there are no pixels."""
+    """Returns a result with a given number of right pixels out of 10; None: no pixels at all."""
 
     right: int | None = 0
 
@@ -35,7 +35,7 @@ class _Evaluator:
 
 
 class _State:
-    """The state of a run. It has one variable, which holds the step."""
+    """The state of a run with one variable, whose value is the step."""
 
     def __init__(self, logdir: pathlib.Path):
         self.logdir = str(logdir)
@@ -55,7 +55,7 @@ def trained(tmp_path) -> _State:
 
 
 def _go(trained, steps_to_right, stop=False):
-    """Evaluates at some steps, each time as a process of its own would."""
+    """Evaluate at some steps, each time as a new process would."""
     for step, right in steps_to_right.items():
         trained.step = step
         evaluator = _Evaluator()
@@ -65,7 +65,7 @@ def _go(trained, steps_to_right, stop=False):
 
 
 def _best(trained) -> int:
-    """The step of the best checkpoint, which is that of its result."""
+    """Return the step of the best checkpoint; it must be the step of its result."""
     folder = pathlib.Path(trained.logdir) / "best"
     facts = json.loads((folder / "eval.json").read_text())
     reader = checkpoint.read(str(folder))
@@ -87,7 +87,7 @@ def test_the_best_checkpoint_is_kept_across_restarts(trained):
 
 
 def test_a_result_that_is_no_number_is_surpassed(trained):
-    """As that of a split without a labelled pixel."""
+    """Such as the result of a split without labeled pixels."""
     _go(trained, {10: None})
     assert _best(trained) == 10
     _go(trained, {20: 1, 30: None})
@@ -97,7 +97,7 @@ def test_a_result_that_is_no_number_is_surpassed(trained):
 def test_a_kill_between_best_checkpoint_and_result_is_made_up_for(trained):
     _go(trained, {10: 5, 20: 6})
     folder = pathlib.Path(trained.logdir)
-    # The checkpoint is that of step 20 already, the results are not.
+    # The checkpoint is from step 20, but its result was not written.
     facts = json.loads((folder / "best/eval.json").read_text())
     reports.write_json(folder / "best/eval.json", {**facts, "step": 10, "miou": 0.25})
     (folder / "eval/eval-20.json").unlink()

@@ -1,4 +1,4 @@
-"""`fit` makes the trainer's steps, and goes on from `.keras` files as if never stopped."""
+"""`fit` makes the steps of the trainer, and resumes exactly from `.keras` files."""
 
 import dataclasses
 import multiprocessing
@@ -19,7 +19,7 @@ from deeplab.training import keras_fit, learning_rate, losses, optimizers, train
 from deeplab.utils import checkpoint
 
 _IGNORE_LABEL = 255
-# With dropout, and everything on that Keras' own step knows nothing of.
+# With dropout and every option that Keras' own step does not have.
 _NETWORK = common.ModelOptions(
     depth_multiplier=0.1, aspp_convs_filters=8, num_classes=3, image_pyramid=(0.5, 1.0)
 )
@@ -39,7 +39,7 @@ _TRAINING = TrainOptions(
 
 @pytest.fixture(scope="module", autouse=True)
 def _shallow():
-    """Most of the time goes into the graphs."""
+    """Use shallow networks, because most of the time is spent on graphs."""
     with tiny.shallow():
         yield
 
@@ -52,12 +52,12 @@ def _samples(count: int = 6) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _batches() -> tf.data.Dataset:
-    """Three batches of two samples."""
+    """Return three batches of two samples."""
     return tf.data.Dataset.from_tensor_slices(_samples()).batch(2)
 
 
 def _with_weights(net: model.DeepLab) -> model.DeepLab:
-    """The network, with weights through which everything learns, and dropout that is repeatable."""
+    """Give a network golden weights and a repeatable dropout."""
     golden.assign(checkpoint.official_variables(net))
     for generator in layers.seed_generators(net):
         generator.state.assign([3, 0])
@@ -65,14 +65,14 @@ def _with_weights(net: model.DeepLab) -> model.DeepLab:
 
 
 def _trainable() -> keras_fit.TrainableDeepLab:
-    """A network that is trained as the official trainer does; its weights are always the same."""
+    """Return a network that is trained as by the trainer; its weights are always the same."""
     net = _with_weights(keras_fit.TrainableDeepLab(_NETWORK))
     net.compile(_TRAINING, _IGNORE_LABEL, [keras_metrics.MeanIoU(3)])
     return net
 
 
 def _plain() -> model.DeepLab:
-    """A network that Keras trains by its own step."""
+    """Return a network that is trained with the step of Keras."""
     net = _with_weights(model.DeepLab(dataclasses.replace(_NETWORK, image_pyramid=None)))
     net.set_fine_tune_batch_norm(False)
     schedule = learning_rate.learning_rate_schedule(
@@ -87,13 +87,13 @@ def _plain() -> model.DeepLab:
 
 
 def _fit(net: keras.Model, batches: tf.data.Dataset, **options) -> dict[str, list[float]]:
-    """Trains, by default up to the third epoch, each of one batch; returns the curves."""
+    """Train, by default three epochs of one batch; return the curves."""
     options = {"epochs": 3, "steps_per_epoch": 1, "shuffle": False, "verbose": 0} | options
     return net.fit(batches, **options).history
 
 
 def _state(net: keras.Model) -> dict[str, np.ndarray]:
-    """The network, the optimizer's slots and the step."""
+    """Return the network's variables, the optimizer's slots and the step."""
     variables = checkpoint.official_variables(net)
     state = variables | net.optimizer.official_variables(variables)
     arrays = {name: variable.numpy() for name, variable in state.items()}
@@ -116,7 +116,7 @@ class _Interrupt(keras.callbacks.Callback):
 
 @dataclasses.dataclass
 class _Run:
-    """Three steps of `fit`: how the network is made, its curves, its last state, its files."""
+    """Three steps of `fit`: the network's function, the curves, the last state and the files."""
 
     make: Callable[[], keras.Model]
     curves: dict[str, list[float]]
@@ -139,7 +139,7 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.mark.slow
 @pytest.mark.parametrize("whole", [_trainable], ids=["trainable"], indirect=True)
 def test_fit_makes_the_trainers_steps(whole):
-    """To rounding: the graphs differ by the metric, and TensorFlow orders operations by graph."""
+    """Up to rounding: the metric changes the graph, and with it the order of operations."""
     run = trainer.Trainer(_with_weights(model.DeepLab(_NETWORK)), _TRAINING, _IGNORE_LABEL)
     before = {name: variable.numpy() for name, variable in run.variables().items()}
     for step, batch in enumerate(_batches()):
@@ -151,14 +151,14 @@ def test_fit_makes_the_trainers_steps(whole):
         after = variable.numpy()
         change = np.linalg.norm(after - before[name])
         difference = np.linalg.norm(whole.state[name] - after)
-        # A change below the resolution of the variable is rounding.
+        # A smaller change than the resolution of the variable is rounding.
         assert difference <= 1e-4 * change + 2e-7 * np.linalg.norm(after), name
         assert (change > 0) == (not name.endswith(("moving_mean", "moving_variance"))), name
 
 
 @pytest.mark.slow
 def test_a_file_of_the_second_step_goes_on_to_the_same_bits(whole):
-    """Weights, slots, learning rate and dropout; and the metric, whose curve goes on."""
+    """This includes weights, slots, learning rate, dropout and the curve of the metric."""
     net = keras.models.load_model(whole.folder / "1.keras")
     assert not net.fine_tune_batch_norm
     curves = _fit(net, _batches().skip(1), initial_epoch=1)
@@ -224,7 +224,7 @@ def test_xla_is_asked_for_by_the_options_of_training():
         ({"quantize": True}, {"quantize_delay_step": 2}, "float32"),
         ({}, {}, "mixed_float16"),
     ],
-    ids=["quantised", "float16"],
+    ids=["quantized", "float16"],
 )
 def test_a_file_keeps_the_state_that_is_not_the_optimizers(tmp_path, network, training, dtype):
     options = dataclasses.replace(_NETWORK, image_pyramid=None, **network)
@@ -250,10 +250,10 @@ def test_weights_of_samples_are_refused():
 
 @tiny.shallow()
 def _two_replicas() -> None:
-    """Runs in a process of its own, since devices are made before TensorFlow starts."""
+    """Run in a process of its own, because devices must be created before TensorFlow starts."""
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    # The hardest pixels are those of a replica; dropout differs from one to the other.
+    # Hard example mining and dropout differ between replicas.
     training = dataclasses.replace(_TRAINING, top_k_percent_pixels=1.0)
     network = dataclasses.replace(_NETWORK, image_pyramid=None)
     states, curves = [], []

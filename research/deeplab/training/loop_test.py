@@ -1,4 +1,4 @@
-"""What the loop around the training steps does when something happens."""
+"""The training loop: full disks, bad numbers, signals, evaluation and summaries."""
 
 import dataclasses
 import os
@@ -23,7 +23,7 @@ _LAST = 6
 
 @pytest.fixture(scope="module")
 def compiled() -> tuple[trainer.Trainer, dict[str, np.ndarray]]:
-    """A trainer that all tests share, and what its variables were."""
+    """Return a trainer that all tests share, and the initial values of its variables."""
     keras.utils.set_random_seed(1)
     with tiny.shallow():
         net = model.DeepLab(
@@ -39,7 +39,7 @@ def compiled() -> tuple[trainer.Trainer, dict[str, np.ndarray]]:
 
 @pytest.fixture
 def run(compiled, tmp_path) -> trainer.Trainer:
-    """The trainer at its start, with an empty folder, that saves after each step."""
+    """Return the trainer at step 0, with an empty folder; it saves after each step."""
     run, values = compiled
     for name, variable in run.variables().items():
         variable.assign(values[name])
@@ -58,7 +58,7 @@ def run(compiled, tmp_path) -> trainer.Trainer:
 
 
 def _batches(first: int = 0, **actions):
-    """The batches of the steps from `first` on; an action `step_3` comes before step 3."""
+    """Yield the batches of the steps after `first`; an action `step_3` is called before step 3."""
     for step in range(first + 1, _LAST + 1):
         if action := actions.get(f"step_{step}"):
             action()
@@ -83,7 +83,7 @@ def _events(folder: pathlib.Path) -> list[tf.compat.v1.Event]:
 
 @pytest.fixture
 def disk_full_at(monkeypatch):
-    """Makes the disk full for the checkpoints of some steps, and only for them."""
+    """Make the disk full for the checkpoints of some steps."""
     steps, real = set(), checkpoint.save
 
     def save(logdir, step, *arguments):
@@ -127,7 +127,7 @@ def test_a_last_checkpoint_that_cannot_be_saved_is_an_error(run, tmp_path, disk_
 
 
 def test_weights_that_were_not_finite_before_name_the_step_before(run, tmp_path):
-    """The batch at hand has no part in it."""
+    """The current batch is not the cause."""
 
     def spoil():
         run.variables()["logits/semantic/weights"].assign(np.full((1, 1, 8, 3), np.inf))
@@ -141,7 +141,7 @@ def test_weights_that_were_not_finite_before_name_the_step_before(run, tmp_path)
 
 
 def test_a_save_of_weights_that_are_not_finite_names_the_images(run, tmp_path, monkeypatch):
-    """The loss of the step was finite still, its update was not."""
+    """The loss of the step was finite, but its update was not."""
     save = TrainState.save
 
     def spoil_and_save(state, folder):
@@ -171,7 +171,7 @@ def test_a_label_that_is_no_class_names_the_image(run):
 
 
 def test_steps_leave_the_folder_of_checkpoints_alone(run, monkeypatch):
-    """It may lie on a remote file system."""
+    """The folder may be on a remote file system."""
     run.options = dataclasses.replace(run.options, save_interval_secs=600)
     for name in ("latest", "names", "read"):
         monkeypatch.setattr(checkpoint, name, None)
@@ -200,7 +200,7 @@ def test_an_interrupt_is_passed_on_after_the_save(run, tmp_path):
 
 
 def test_a_second_interrupt_stops_at_once(run, tmp_path, request):
-    # A process that a shell starts in the background ignores SIGINT.
+    # A background process of a shell ignores SIGINT.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     run.options = dataclasses.replace(run.options, save_interval_secs=600)
@@ -218,7 +218,7 @@ def test_a_second_interrupt_stops_at_once(run, tmp_path, request):
 
 
 class _Evaluation:
-    """Notes when it is called, and with what checkpoint."""
+    """Records the steps and checkpoints that it is called with."""
 
     def __init__(self, done: list, every: int = 2, stop_at: int | None = None):
         self.done, self.every, self.stop_at = done, every, stop_at
@@ -281,7 +281,7 @@ def test_a_profile_of_a_few_steps_can_be_read(run, tmp_path):
     (file,) = (tmp_path / "profile").glob("plugins/profile/*/*.xplane.pb")
     space = xplane_pb2.XSpace.FromString(file.read_bytes())
     names = {each.name for plane in space.planes for each in plane.event_metadata.values()}
-    # A step of few is profiled from the middle on.
+    # A run of few steps is profiled in its second half.
     assert any("train" in name for name in names)
     steps = {
         stat.int64_value or stat.uint64_value
@@ -326,7 +326,7 @@ def test_frozen_batch_norm_without_statistics_is_noticed(run, caplog):
 
 
 def test_one_host_makes_the_profile(run, tmp_path):
-    """Several would write into one file."""
+    """Otherwise several hosts would write the same file."""
     run.options = dataclasses.replace(run.options, profile_logdir=str(tmp_path / "profile"))
     run.is_chief = False
     run.train(_batches())

@@ -1,4 +1,4 @@
-"""Updates that are left out because float16 overflowed."""
+"""Updates that are skipped because float16 overflowed."""
 
 import keras
 import numpy as np
@@ -8,7 +8,7 @@ from deeplab.training import loss_scale, optimizers
 
 
 def test_averages_begin_with_the_weights_where_the_first_update_is_left_out():
-    """As it often is: the first scale is a high one."""
+    """This is common, because the first scale is high."""
     scale = loss_scale.LossScale()
     optimizer = optimizers.Momentum(1.0, momentum=0.0, use_ema=True, ema_momentum=0.75)
     weight = keras.Variable(8.0, name="weight")
@@ -28,7 +28,7 @@ def test_averages_begin_with_the_weights_where_the_first_update_is_left_out():
 
 
 def test_a_factor_below_one_says_that_nothing_can_be_applied():
-    """Each overflow halves it, from the first factor on down."""
+    """Each overflow halves the scale."""
     scale = loss_scale.LossScale()
     optimizer = optimizers.Momentum(1.0, momentum=0.0)
     weight = keras.Variable(8.0, name="weight")

@@ -30,7 +30,7 @@ def _options(case):
 
 
 def _with_gradients(case, step):
-    """Losses, their sum and its gradients, taken as a trainer takes them."""
+    """Return losses, their sum and its gradients, computed as by a trainer."""
     names = ["logits_merged", "logits_0.50"][: 1 + case["two_scales"]]
     logits = {name: tf.constant(_arrays()[name]) for name in names}
     with tf.GradientTape() as tape:

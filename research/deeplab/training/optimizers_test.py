@@ -34,7 +34,7 @@ def _schedule():
 
 
 def _train(optimizer, steps=5, jit_compile=False):
-    """The variables after some steps with gradients that are made up."""
+    """Return the variables after some steps with random gradients."""
     variables = _variables()
     optimizer.build(list(variables.values()))
 
@@ -48,7 +48,7 @@ def _train(optimizer, steps=5, jit_compile=False):
 
 
 def _train_with_tensorflow_1(kind, steps=5):
-    """Weights and state, by their names in a checkpoint, of TensorFlow 1's optimizer."""
+    """Return weights and state of TensorFlow 1's optimizer by their names in a checkpoint."""
     compat = tf.compat.v1
     with tf.Graph().as_default(), compat.Session() as session:
         variables = [
@@ -164,7 +164,7 @@ def test_keras_accumulates_gradients_into_one_update(kind):
     variables = _variables()
     for _ in range(2):
         optimizer.apply([tf.constant(value) for value in _values(1)], list(variables.values()))
-    # Keras asks the schedule at the number of calls, still within its first interval of two.
+    # Keras evaluates the schedule at the number of calls, within its first interval of two.
     for name, value in _train(_make(kind), steps=1).items():
         np.testing.assert_array_equal(variables[name], value)
     if kind == "Adam":
@@ -173,14 +173,14 @@ def test_keras_accumulates_gradients_into_one_update(kind):
 
 
 def _two_replicas(kind):
-    """Runs in a process of its own, since devices are made before TensorFlow starts."""
+    """Run in a process of its own, because devices must be created before TensorFlow starts."""
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
     images = np.random.default_rng(0).standard_normal([4, 9, 9, 3]).astype(np.float32)
     labels = np.random.default_rng(1).integers(0, 4, [4, 17, 17])
-    labels[2:, :12] = 255  # the second replica has fewer pixels to learn from
+    labels[2:, :12] = 255  # the second replica has fewer labeled pixels
     weights = {}
     for strategy in (two, tf.distribute.get_strategy()):
         keras.utils.set_random_seed(0)
@@ -208,7 +208,7 @@ MULTIPLIERS = golden.misc("gradient_multipliers_and_weight_decay")[0]
 
 
 def _names(name):
-    """All variables of the network where they are known, else those known to be trained."""
+    """Return all variables of the network if they are known, otherwise the trainable ones."""
     steps = golden.misc("train_steps")[0].get(f"{name}_ftbn0")
     if steps:
         return list(steps["var__l2_sum_deltal2__after_steps"]["1"])

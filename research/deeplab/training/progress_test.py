@@ -1,4 +1,4 @@
-"""What a training run says while it goes on."""
+"""The log lines and the progress bar of training."""
 
 import re
 import sys
@@ -11,7 +11,7 @@ from deeplab.training.progress import TrainProgress
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The time in seconds, which a test sets."""
+    """Return the time in seconds, which tests can set."""
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
@@ -28,7 +28,7 @@ def test_a_line_tells_speed_and_time_left(clock, caplog):
 
 
 def test_a_first_step_says_nothing_about_the_speed(clock, caplog):
-    """It was compiled meanwhile."""
+    """The first step includes the compilation."""
     with caplog.at_level("INFO", logger="absl"):
         progress = TrainProgress(first=0, last=300_000, batch_size=8)
         clock[0] = 100.0

@@ -1,4 +1,4 @@
-"""Quantised training: from its step on, with every bit kept, and to every script's end."""
+"""Quantized training: its start, its exact resume, and its use by every script."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def _trainer(quantize_delay_step: int, quantize: bool = True) -> trainer.Trainer
 
 @pytest.fixture(scope="module")
 def delayed() -> trainer.Trainer:
-    """A run whose third update is the first that rounds."""
+    """Return a run whose third update is the first that rounds."""
     return _trainer(3)
 
 
@@ -41,7 +41,7 @@ def test_several_devices_are_refused():
 
 
 def test_values_are_rounded_from_the_step_on(delayed):
-    """Ranges are learnt from the first update on."""
+    """Ranges are learned from the first update on."""
     (batch,) = training.batches(0, 1)
     counts = []
     for updates in range(4):
@@ -66,7 +66,7 @@ def test_a_checkpoint_without_the_count_of_updates_goes_on_at_its_step(delayed, 
 
 @pytest.mark.slow
 def test_a_resumed_run_ends_with_the_same_bits(delayed, tmp_path):
-    """It is interrupted before the update from which on values are rounded.
+    """It is interrupted before the first update that rounds.
 
     All that a checkpoint holds is lost, and what it does not hold is that of the end.
     """
@@ -99,7 +99,7 @@ def test_a_resumed_run_ends_with_the_same_bits(delayed, tmp_path):
 
 @pytest.mark.slow
 def test_from_a_float_checkpoint_to_integers(tmp_path, caplog):
-    """train, eval and export with the official flag, which only train needs; then TFLite."""
+    """Train, evaluate, export and convert; only train.py needs the official flag."""
     label = np.random.default_rng(0).integers(0, 4, (33, 33)).astype(np.uint8)
     samples = {f"image_{index}": (tiny.picture(33, 33, index), label) for index in range(2)}
     records = tiny.write_records(tmp_path / "records", samples)
@@ -144,7 +144,7 @@ def test_from_a_float_checkpoint_to_integers(tmp_path, caplog):
     assert given["dtype"] == np.uint8
 
 
-def test_a_float_checkpoint_is_no_quantised_one(tmp_path):
+def test_a_float_checkpoint_is_no_quantized_one(tmp_path):
     net = model.DeepLab(tiny.OPTIONS)
     path = tiny.save(net, tmp_path, 1, with_options=False)
     quantized = model.DeepLab(tiny.OPTIONS.replace(quantize=True))
@@ -154,7 +154,7 @@ def test_a_float_checkpoint_is_no_quantised_one(tmp_path):
         checkpoint.restore(quantized, path)
 
 
-def test_a_float_network_says_that_the_checkpoint_is_quantised(tmp_path, caplog):
+def test_a_float_network_says_that_the_checkpoint_is_quantized(tmp_path, caplog):
     quantized = model.DeepLab(tiny.OPTIONS.replace(quantize=True))
     path = tiny.save(quantized, tmp_path, 1, with_options=False)
     checkpoint.restore(model.DeepLab(tiny.OPTIONS), path)

@@ -1,4 +1,4 @@
-"""One update: in parts, in other precisions, and with averages of the weights."""
+"""One update: gradient accumulation, precisions, and moving averages of the weights."""
 
 import keras
 import numpy as np
@@ -19,7 +19,7 @@ _MODEL = common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8, num_cla
 
 
 def _batch() -> tuple[tf.Tensor, tf.Tensor]:
-    """Four images with different numbers of labelled pixels."""
+    """Return four images with different numbers of labeled pixels."""
     random = np.random.default_rng(0)
     labels = random.integers(0, 3, (4, 33, 33, 1))
     labels[2:, :20] = _IGNORE_LABEL
@@ -28,7 +28,7 @@ def _batch() -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _step(precision: str = "float32", dropout: bool = False, **options) -> TrainStep:
-    """The step of a network with golden weights and frozen batch norm."""
+    """Return the step of a network with golden weights and frozen batch norm."""
     keras.utils.set_random_seed(1)
     net = model.DeepLab(_MODEL, dtype=precision)
     golden.assign(checkpoint.official_variables(net))
@@ -42,7 +42,7 @@ def _step(precision: str = "float32", dropout: bool = False, **options) -> Train
 
 
 def _train(step: TrainStep, count: int = 2) -> list[dict[str, float]]:
-    """The losses of some updates."""
+    """Return the losses of some updates."""
     batch = _batch()
     return [{name: float(v) for name, v in step(*batch).items()} for _ in range(count)]
 
@@ -53,7 +53,7 @@ def _values(step: TrainStep) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def plain() -> tuple[list[dict[str, float]], dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """What two plain updates report and leave behind, and what the first alone does."""
+    """Return losses and values of two plain updates, and the values after the first."""
     step = _step(last_layer_gradient_multiplier=10.0)
     losses = _train(step, 1)
     first = _values(step)
@@ -70,7 +70,7 @@ def _assert_like(plain, losses, values, tolerance: float) -> None:
 
 @pytest.mark.slow
 def test_parts_make_the_update_of_the_whole(plain):
-    """With batch norm frozen, whatever the numbers of labelled pixels in the parts."""
+    """Batch norm is frozen, and the parts have different numbers of labeled pixels."""
     step = _step(last_layer_gradient_multiplier=10.0, gradient_accumulation_steps=4)
     losses = _train(step)
     _assert_like(plain, losses, _values(step), 1e-5)
@@ -78,7 +78,7 @@ def test_parts_make_the_update_of_the_whole(plain):
 
 
 def test_a_batch_that_is_not_the_sum_of_its_parts_is_an_error():
-    """Images beyond them would be left out."""
+    """Otherwise the remaining images would be ignored."""
     step = _step(gradient_accumulation_steps=2)
     images, labels = (tf.repeat(each, 2, axis=0) for each in _batch())
     with pytest.raises(
@@ -90,7 +90,7 @@ def test_a_batch_that_is_not_the_sum_of_its_parts_is_an_error():
 
 @pytest.mark.slow
 def test_small_labels_are_counted_at_the_size_of_the_logits():
-    """`upsample_logits` off: parts and whole divide by the pixels that are left."""
+    """Without `upsample_logits`, the loss is divided by the number of resized pixels."""
     losses = [
         _train(_step(upsample_logits=False, gradient_accumulation_steps=parts), 1)
         for parts in (1, 4)
@@ -100,7 +100,7 @@ def test_small_labels_are_counted_at_the_size_of_the_logits():
 
 @pytest.mark.slow
 def test_parts_drop_other_features():
-    """Dropout of one part is not that of the other, and repeats itself in a second run."""
+    """Dropout differs between parts, and is the same in a second run."""
     images, labels = _batch()
     same = tf.repeat(images[:1], 4, axis=0), tf.repeat(labels[:1], 4, axis=0)
     losses = []
@@ -120,13 +120,13 @@ def test_a_compiled_step_is_the_same(plain):
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_half_the_bits_come_near(plain, precision):
-    """The loss to the precision of the format; all variables and losses are float32.
+    """The loss has the precision of the format; all variables and losses are float32.
 
     Rounding opens and closes rectifiers of a random network, so that its gradient is not as near.
     """
     step = _step(precision, last_layer_gradient_multiplier=10.0)
     if precision == "mixed_float16":
-        # At the scale that it begins with, these gradients overflow and the update is left out.
+        # With the initial scale, these gradients overflow and the update is skipped.
         step.state.variables()["loss_scale"].assign(2.0**7)
     tolerance = {"mixed_bfloat16": 0.02, "mixed_float16": 0.003}[precision]
     (losses,) = _train(step, 1)
@@ -178,7 +178,7 @@ def test_averages_that_are_not_there_are_an_error(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_in_parts_with_averages_and_float16_goes_on_to_the_bit(tmp_path):
-    """All that these options add to the state is kept; a run may take them up on the way."""
+    """A checkpoint contains everything that these options add to the state."""
     options = {"gradient_accumulation_steps": 2, "ema_decay": 0.9, "fine_tune_batch_norm": True}
 
     def run(name: str, precision: str = "mixed_float16", **changes) -> trainer.Trainer:
@@ -223,7 +223,7 @@ def test_averages_that_begin_on_the_way_begin_with_the_weights(tmp_path):
 
 
 def _scaled_steps(gradients: list[float]) -> tuple[list[float], dict[str, float], int]:
-    """Where updates with these gradients, each times the scale, lead: weight, state, steps."""
+    """Return weights, state and step after updates with these gradients, each times the scale."""
     scale = loss_scale.LossScale()
     optimizer = optimizers.Momentum(1.0, momentum=0.0)
     weight = keras.Variable(0.0, name="weight")

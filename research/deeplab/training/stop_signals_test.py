@@ -1,4 +1,4 @@
-"""Signals that end a process: what becomes of them before and after."""
+"""Signals that end a process, and their handlers before and after."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Summaries of training; their names are tested with the trainer."""
+"""Summaries of training. Their names are tested with the trainer."""
 
 import resource
 
@@ -9,7 +9,7 @@ from deeplab.training.summaries import TrainSummaries
 
 
 def _curve(folder, tag: str = "total_loss") -> dict[int, float]:
-    """What was written at which step."""
+    """Return what was written at which step."""
     curve = {}
     for file in folder.glob("events.out.tfevents.*"):
         for record in tf.data.TFRecordDataset(str(file)):
@@ -21,7 +21,7 @@ def _curve(folder, tag: str = "total_loss") -> dict[int, float]:
 
 
 def test_curves_can_be_read_at_once(tmp_path):
-    """They are flushed, so that a kill costs none."""
+    """They are flushed, so a kill loses none."""
     summaries = TrainSummaries(str(tmp_path))
     values = {"total_loss": 0.5, "total_regularization_loss": 0.25, "loss_scale": 1024.0}
     summaries.losses({name: tf.constant(value) for name, value in values.items()}, 0.1, step=3)

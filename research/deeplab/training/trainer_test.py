@@ -1,4 +1,4 @@
-"""The trainer against the official one's steps, and its own promises."""
+"""The trainer: equal to the official steps, exact resume, checkpoints and logs."""
 
 import dataclasses
 import pathlib
@@ -20,7 +20,7 @@ _STEPS, _ARRAYS = golden.misc("train_steps")
 
 
 def _golden_trainer(settings: dict) -> trainer.Trainer:
-    """The trainer of a golden case, with the golden weights and without dropout."""
+    """Return the trainer of a golden case, with golden weights and without dropout."""
     known = {field.name for field in dataclasses.fields(common.ModelOptions)}
     options = {name: value for name, value in settings["flags"].items() if name in known}
     for name, key in (
@@ -41,7 +41,7 @@ def _golden_trainer(settings: dict) -> trainer.Trainer:
 
 
 def _golden_options(settings: dict) -> trainer.TrainOptions:
-    """How a golden case trains."""
+    """Return the training options of a golden case."""
     names = {
         "last_mult": "last_layer_gradient_multiplier",
         "logits_only": "last_layers_contain_logits_only",
@@ -69,7 +69,7 @@ def _golden_options(settings: dict) -> trainer.TrainOptions:
 
 
 def _golden_cases() -> list:
-    """One case of each kind by default, the others as slow ones."""
+    """Return the golden cases; all but one of each kind are slow tests."""
     fast = {
         "mobilenet_v2_ftbn1",
         "mobilenet_v2_ftbn0_last_mult_10.0_logits_only_True",
@@ -82,10 +82,10 @@ def _golden_cases() -> list:
 
 @pytest.mark.parametrize("case", _golden_cases())
 def test_steps_equal_the_official_ones(case):
-    """Losses, learning rates and the change of every variable.
+    """Compare losses, learning rates and the change of every variable.
 
     With batch norm trained, a random network is ill-conditioned: two builds of the official code
-    part by a percent after one step, and the third step has nothing to compare.
+    differ by a percent after one step, so the third step cannot be compared.
     """
     expected = _STEPS[case]
     settings = expected["settings"]
@@ -114,12 +114,12 @@ def test_steps_equal_the_official_ones(case):
 
 
 def _check_changes(case: str, variables: dict, before: dict, tolerance: float) -> None:
-    """The first step changed every variable as much as, and the stored ones as, the official."""
+    """Compare the first change of every variable: its norm, and its values if they are stored."""
     norms = _STEPS[case]["var__l2_sum_deltal2__after_steps"]["1"]
     assert set(norms) == set(variables)
     for name, (norm, _, change) in norms.items():
         after = variables[name].numpy()
-        # A change below the resolution of the variable is rounding.
+        # A smaller change than the resolution of the variable is rounding.
         resolution = 2e-7 * norm
         ours = np.linalg.norm(after - before[name])
         assert abs(ours - change) <= tolerance * change + resolution, name
@@ -177,7 +177,7 @@ def test_flags_give_the_official_learning_rates(small_network, case):
 
 @pytest.mark.slow
 def test_paths_are_dropped_the_more_the_longer_a_run_is():
-    """No path at the beginning; at the end another set of them each time."""
+    """No path is dropped at the beginning; at the end the dropped paths vary."""
     net = model.DeepLab(
         common.ModelOptions(
             model_variant="nas_pnasnet",
@@ -274,14 +274,14 @@ def test_the_curves_have_the_official_names(tmp_path: pathlib.Path):
 
 
 def test_an_official_run_goes_on(tmp_path: pathlib.Path):
-    """A TensorFlow 1 checkpoint with momentum is resumed at its step, and ours has its names."""
+    """A TensorFlow 1 checkpoint with momentum is resumed; the next one has the same names."""
     official = golden.shared("data/checkpoints/official_mnv2_momentum")
     for file in official.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     net = model.DeepLab(common.ModelOptions(depth_multiplier=0.35))
     options = trainer.TrainOptions(training_number_of_steps=4, train_batch_size=2)
     run = trainer.Trainer(net, options, training.IGNORE_LABEL)
-    # The official code cannot go on from one without slots either.
+    # The official code cannot resume without slots, either.
     shutil.copytree(golden.shared("golden/_misc/ckpt_mnv2_dm0.35_fill"), tmp_path / "no slots")
     with pytest.raises(ValueError, match="was not written with --optimizer=momentum: it has no"):
         run.open(str(tmp_path / "no slots"))
