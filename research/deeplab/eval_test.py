@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from deeplab import eval as eval_script
+from deeplab.evaluation import checkpoint_waiter
 from deeplab.testing import tiny
-from deeplab.utils import checkpoint_waiter
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,9 @@ from absl import logging
 from deeplab import common
 from deeplab.core.options import EvaluationOptions
 from deeplab.datasets.descriptors import DatasetDescriptor
+from deeplab.evaluation import checkpoint_waiter
 from deeplab.evaluation.predictor import Predictor
-from deeplab.utils import checkpoint, checkpoint_waiter
+from deeplab.utils import checkpoint
 
 # Gives the options of a network for those that it was trained with (`stored`, None where they are
 # not known), `num_classes` and `crop_size`: `ModelOptions.from_flags` but for the flags.

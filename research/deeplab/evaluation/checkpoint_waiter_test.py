@@ -7,7 +7,8 @@ import types
 
 import pytest
 
-from deeplab.utils import checkpoint, checkpoint_waiter
+from deeplab.evaluation import checkpoint_waiter
+from deeplab.utils import checkpoint
 
 
 class _Clock:
