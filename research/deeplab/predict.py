@@ -1,6 +1,6 @@
 r"""Predicts the classes of images with a SavedModel of `export_model.py`, and draws them.
 
-For each image it writes to --output_dir: <name>_labels.png (the labels themselves, in grey),
+For each image it writes to --output_dir: <name>_labels.png (the labels themselves, in gray),
 <name>_prediction.png (in the colors of the classes), <name>_overlay.png (these over the image) and
 <name>_panel.png (all of it side by side, with a legend).
 

@@ -1,4 +1,4 @@
-"""Runs a script: flags, help, and errors that are one line."""
+"""Runs a script: its flags, its help, and errors of one line."""
 
 import os
 import sys
@@ -18,19 +18,19 @@ def run(
     *,
     cpu_only: bool = False,
 ) -> None:
-    """Defines the flags, parses them, runs `main` and exits with its return value.
+    """Define the flags, parse them, run `main`, and exit with its return value.
 
-    A `ValueError`, `OSError` or `ArithmeticError` (what bad flags, files, records and losses
-    raise), or an error of a TensorFlow operation, ends the script with one line on standard error
-    and exit code 1; `--verbosity=1` shows where it was raised.
+    A `ValueError`, `OSError` or `ArithmeticError` (the errors of bad flags, files, records and
+    losses) or an error of a TensorFlow operation ends the script with one line on standard error
+    and exit code 1. `--verbosity=1` also shows where it was raised.
 
     Args:
-        main: takes the arguments that are no flags; returns an exit code or None.
+        main: takes the arguments that are not flags; returns an exit code or None.
         define_flags: defines the script's flags in `flags.FLAGS`.
         required: names of the flags that must be given.
         cpu_only: keep TensorFlow from using GPUs, whose memory other programs may need.
     """
-    # TensorFlow's remarks about its own build; its errors are still shown.
+    # Hide TensorFlow's notes about its own build, but not its errors.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     define_flags()
     for name in required:
@@ -52,7 +52,7 @@ def _on_cpu(main: Callable[[Sequence[str]], int | None]) -> Callable[[Sequence[s
 
 
 def _parse(argv: Sequence[str]) -> Sequence[str]:
-    """The arguments that are no flags; ends the script where one cannot be parsed."""
+    """Return the arguments that are not flags; end the script if a flag cannot be parsed."""
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
@@ -84,13 +84,13 @@ def _fail(error: Exception | str) -> int:
 
 
 def _raised_by_tensorflow(error: Exception) -> bool:
-    """Whether an operation failed; does not import TensorFlow for the answer."""
+    """Return whether an operation failed, without importing TensorFlow."""
     tensorflow = sys.modules.get("tensorflow")
     return tensorflow is not None and isinstance(error, tensorflow.errors.OpError)
 
 
 def _help(description: str) -> str:
-    """The script's description and its flags, without those of the flag library itself."""
+    """Return the script's description and its flags, without those of the flag library."""
     modules = flags.FLAGS.flags_by_module_dict()
     ours = [name for name in modules if not name.startswith("absl.")]
     # A script's own flags come first, then the shared ones.

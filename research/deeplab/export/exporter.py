@@ -1,4 +1,4 @@
-"""Writes exports: compared with the network, and put in place only when they are whole."""
+"""Writes exports. Each is compared with the network before it takes its place."""
 
 import contextlib
 import os
@@ -23,11 +23,11 @@ _OWN_FILES = {
     *(_SAVED_MODEL_FILE, "fingerprint.pb", "variables", "assets"),
     *(saved_model.DATASET_FILE, common.OPTIONS_FILE),
 }
-# An export may differ from the network by what another order of sums makes: so much in a
-# probability, and this share of the labels, where two classes are as likely.
+# Sums in another order change results a little: a probability by at most this much, and this share
+# of the labels, where two classes are equally likely.
 _PROBABILITY_TOLERANCE = 1e-3
 _LABEL_TOLERANCE = 1e-3
-# Side of the image they are compared on, where the network knows no crop size.
+# Side of the image to compare on, for a network without a crop size.
 _TEST_SIZE = 129
 
 _DEFAULT = InferenceOptions()
@@ -36,18 +36,18 @@ _Outputs = Mapping[str, np.ndarray]
 
 
 def is_frozen_graph(path: str) -> bool:
-    """Whether an export to this path is a frozen graph; else it is a SavedModel."""
+    """Return whether an export to this path is a frozen graph, not a SavedModel."""
     return path.endswith(".pb")
 
 
 def check_destination(path: str) -> None:
-    """Refuses a path whose present content an export may not replace.
+    """Reject a path whose content an export may not replace.
 
-    A frozen graph replaces a file, a SavedModel an earlier one with nothing of others in its
-    folder, or an empty folder.
+    A frozen graph may replace a file. A SavedModel may replace an empty folder, or an earlier
+    export whose folder holds nothing else.
 
     Raises:
-        ValueError: something else is there, or above it.
+        ValueError: Something else is at the path, or a parent of it is a file.
     """
     if not path:
         raise ValueError("--export_path is empty")
@@ -59,19 +59,19 @@ def check_destination(path: str) -> None:
     if is_frozen_graph(path):
         if os.path.isdir(path):
             raise ValueError(
-                f"--export_path={path} ends in .pb, so it is a file; there is a folder"
+                f"--export_path={path} ends in .pb, so it is a file, but a folder has that name"
             )
         return
-    advice = "choose another --export_path, or move that away"
+    advice = "choose another --export_path, or move that file or folder"
     if os.path.lexists(path) and not os.path.isdir(path):
         raise ValueError(
-            f"--export_path={path} is a file that is there, and a SavedModel is a folder (a frozen"
+            f"--export_path={path} is an existing file, but a SavedModel is a folder (a frozen"
             f" graph ends in .pb): {advice}"
         )
     present = set(os.listdir(path)) if os.path.isdir(path) else set()
     if present and _SAVED_MODEL_FILE not in present:
         raise ValueError(
-            f"--export_path={path} is there and is no earlier export, it holds {min(present)}:"
+            f"--export_path={path} exists and is no earlier export; it holds {min(present)}:"
             f" {advice}"
         )
     own = set(_OWN_FILES)
@@ -79,8 +79,8 @@ def check_destination(path: str) -> None:
         own.add(os.path.basename(options.dense_prediction_cell_json))
     if others := present - own:
         raise ValueError(
-            f"--export_path={path} holds {min(others)}, which is no part of the export there and"
-            f" would be lost: {advice}"
+            f"--export_path={path} holds {min(others)}, which does not belong to the earlier"
+            f" export and would be lost: {advice}"
         )
 
 
@@ -143,19 +143,19 @@ def export_frozen_graph(
     inference: InferenceOptions = _DEFAULT,
     graph_text: bool = False,
 ) -> None:
-    """Writes the official frozen graph; see `inference_graph.frozen`.
+    """Write the official frozen graph; see `inference_graph.frozen`.
 
     Args:
         net: the network.
-        path: of the file, which is replaced if it is there.
+        path: of the file; an existing one is replaced.
         inference: how the network is applied.
         graph_text: also write the graph without its weights, as text, to `inference_graph.pbtxt`
             in the same folder.
 
     Raises:
-        ValueError: the path is a folder, or what was written computes something else than the
-            network. Whatever was there is as it was.
-        OSError: the file cannot be written.
+        ValueError: The path is a folder, or the written graph computes something else than the
+            network. What was at the path is unchanged.
+        OSError: The file cannot be written.
     """
     check_destination(path)
     images = _test_images(net)
@@ -173,7 +173,7 @@ def export_frozen_graph(
 
 @contextlib.contextmanager
 def open_frozen_graph(path: str) -> Iterator[Callable[[np.ndarray], _Outputs]]:
-    """Gives a function from images, uint8 [1, H, W, 3], to the outputs of a frozen graph."""
+    """Yield a function from images, uint8 [1, H, W, 3], to the outputs of a frozen graph."""
     with open(path, "rb") as file:
         graph_def = tf.compat.v1.GraphDef.FromString(file.read())
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
@@ -188,7 +188,7 @@ def export_saved_model(
     inference: InferenceOptions = _DEFAULT,
     descriptor: descriptors.DatasetDescriptor | None = None,
 ) -> None:
-    """Writes a SavedModel with the signatures of `inference_graph.signatures`.
+    """Write a SavedModel with the signatures of `inference_graph.signatures`.
 
     Its folder also holds `model_options.json` and, if the data set is known, `dataset.json`.
 
@@ -196,12 +196,12 @@ def export_saved_model(
         net: the network.
         path: of the folder; an earlier export there is replaced, see `check_destination`.
         inference: how the network is applied.
-        descriptor: what the network was trained on.
+        descriptor: the data set that the network was trained on.
 
     Raises:
-        ValueError: something else is at that path, or what was written computes something else
-            than the network. Whatever was there is as it was.
-        OSError: the files cannot be written.
+        ValueError: Something else is at that path, or the written SavedModel computes something
+            else than the network. What was at the path is unchanged.
+        OSError: The files cannot be written.
     """
     check_destination(path)
     images = _test_images(net)
@@ -220,7 +220,7 @@ def export_saved_model(
 
 
 def _run_saved_model(path: str, images: np.ndarray) -> Iterator[tuple[str, _Outputs]]:
-    """What the signatures, by their names, make of one image."""
+    """Yield the name of each signature and its outputs for one image."""
     encoded = tf.io.encode_png(images[0])[tf.newaxis]
     loaded = tf.saved_model.load(path).signatures
     for name, value in (
@@ -239,18 +239,14 @@ def _run_saved_model(path: str, images: np.ndarray) -> Iterator[tuple[str, _Outp
 
 
 def _test_images(net: model.DeepLab) -> np.ndarray:
-    """One image of noise, uint8 [1, H, W, 3], that has to be padded."""
+    """Return one image of noise, uint8 [1, H, W, 3], that has to be padded."""
     height, width = net.options.crop_size or (_TEST_SIZE, _TEST_SIZE)
     noise = np.random.default_rng(0).integers(0, 256, (1, -(-3 * height // 4), width, 3))
     return noise.astype(np.uint8)
 
 
-def _expected(
-    net: model.DeepLab,
-    images: np.ndarray,
-    inference: InferenceOptions,
-) -> _Outputs:
-    """What the network itself makes of images."""
+def _expected(net: model.DeepLab, images: np.ndarray, inference: InferenceOptions) -> _Outputs:
+    """Return the outputs of the network itself."""
     outputs = inference_graph.predict(net, tf.constant(images), inference)
     expected = {name: tensor.numpy() for name, tensor in outputs.items()}
     if not np.isfinite(expected[inference_graph.PROBABILITIES]).all():
@@ -262,12 +258,13 @@ def _expected(
 
 
 def _compare(title: str, outputs: _Outputs, expected: _Outputs) -> None:
+    """Reject outputs that differ from those of the network."""
     for name, values in outputs.items():
         wanted = expected[name]
         if values.shape != wanted.shape:
             raise ValueError(
-                f"{title}: {name} has the shape {list(values.shape)}, in the network it has"
-                f" {list(wanted.shape)}; nothing was exported"
+                f"{title}: {name} has the shape {list(values.shape)}, but {list(wanted.shape)} in"
+                " the network; nothing was exported"
             )
         if name in (inference_graph.PROBABILITIES, inference_graph.RAW_PROBABILITIES):
             difference, tolerance = np.abs(values - wanted).max(), _PROBABILITY_TOLERANCE
@@ -282,7 +279,7 @@ def _compare(title: str, outputs: _Outputs, expected: _Outputs) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Leaves out what TensorFlow says while it saves: pages of names of its own making."""
+    """Hide what TensorFlow logs while it saves: pages of generated names."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:

@@ -204,8 +204,8 @@ class TestDestination:
     @pytest.mark.parametrize(
         ("files", "message"),
         [
-            (["weights.h5"], "is there and is no earlier export, it holds weights.h5"),
-            (["saved_model.pb", "assets.extra"], "holds assets.extra, which is no part of"),
+            (["weights.h5"], "exists and is no earlier export; it holds weights.h5"),
+            (["saved_model.pb", "assets.extra"], "holds assets.extra, which does not belong to"),
         ],
     )
     def test_what_is_not_ours_is_left_alone(self, net, tmp_path, files, message):
@@ -222,7 +222,7 @@ class TestDestination:
     def test_a_file_is_no_folder(self, net, tmp_path):
         path = tmp_path / "export"
         path.write_text("mine")
-        with pytest.raises(ValueError, match="is a file that is there"):
+        with pytest.raises(ValueError, match="is an existing file"):
             exporter.export_saved_model(net, str(path))
         with pytest.raises(ValueError, match="ends in .pb, so it is a file"):
             (tmp_path / "folder.pb").mkdir()

@@ -1,4 +1,4 @@
-"""Runs a SavedModel of `export_model.py`, with TensorFlow alone: no network is built for it."""
+"""Runs a SavedModel of `export_model.py` with TensorFlow alone; no network is built."""
 
 import os
 
@@ -7,38 +7,36 @@ import tensorflow as tf
 
 from deeplab.datasets import descriptors
 
-# What was known of the classes when the network was exported.
+# The description of the data set, if it was known at export.
 DATASET_FILE = "dataset.json"
 
 _LABELS, _PROBABILITIES = "SemanticPredictions", "SemanticProbabilities"
 
 
 class SavedModel:
-    """A network that was exported.
+    """An exported network.
 
     Example:
         network = SavedModel("export/1")
         labels = network.predict(image)
 
+    Args:
+        path: its folder.
+
     Attributes:
         num_classes: the number of classes.
-        descriptor: the data set that was exported with it; None where there is none.
+        descriptor: the data set that was exported with it, or None.
+
+    Raises:
+        FileNotFoundError: There is no SavedModel.
+        ValueError: `export_model.py` did not write it.
     """
 
     def __init__(self, path: str):
-        """Loads it.
-
-        Args:
-            path: its folder.
-
-        Raises:
-            FileNotFoundError: there is no SavedModel.
-            ValueError: it is none of `export_model.py`.
-        """
         if not tf.saved_model.contains_saved_model(path):
             raise FileNotFoundError(
-                f"--export_path={path} is no SavedModel: a folder that holds saved_model.pb, as"
-                " export_model writes it where its --export_path does not end in .pb"
+                f"--export_path={path} is no SavedModel, which is a folder with saved_model.pb;"
+                " export_model writes one if its --export_path does not end in .pb"
             )
         loaded = tf.saved_model.load(path)
         self._signature = loaded.signatures.get("serving_default")
@@ -51,10 +49,10 @@ class SavedModel:
         self.num_classes = outputs[_PROBABILITIES].shape[-1]
         file = os.path.join(path, DATASET_FILE)
         self.descriptor = descriptors.load(file) if os.path.exists(file) else None
-        # The signature's variables live as long as what was loaded does.
+        # The signature's variables live as long as the loaded object does.
         self._loaded = loaded
 
     def predict(self, image: np.ndarray) -> np.ndarray:
-        """The labels, int32 [height, width], of an image, uint8 [height, width, 3], RGB."""
+        """Return the labels, int32 [height, width], of an image, uint8 [height, width, 3], RGB."""
         outputs = self._signature(ImageTensor=tf.constant(image)[tf.newaxis])
         return outputs[_LABELS][0].numpy()

@@ -1,4 +1,4 @@
-"""Converts frozen graphs to TensorFlow Lite, and compares the two."""
+"""Converts frozen graphs to TensorFlow Lite, and compares both."""
 
 import re
 import warnings
@@ -13,7 +13,8 @@ from deeplab.datasets import image_files
 from deeplab.export import inference_graph
 from deeplab.utils import files
 
-# A node of this name holds the preprocessed images of a MobileNet, and of every network here.
+# The node with the preprocessed images has this name, in official MobileNets and in every network
+# here.
 _BACKBONE_INPUT = re.compile(r"([^/]+)/\1/input")
 
 
@@ -55,11 +56,11 @@ def convert_file(
 
 
 def read_graph(path: str) -> tf.compat.v1.GraphDef:
-    """Reads a frozen graph.
+    """Read a frozen graph.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no frozen graph.
+        FileNotFoundError: There is no such file.
+        ValueError: It is no frozen graph.
     """
     if tf.io.gfile.isdir(path):
         raise ValueError(f"{path} is a folder; a frozen graph is a file (--export_path=....pb)")
@@ -76,30 +77,29 @@ def read_graph(path: str) -> tf.compat.v1.GraphDef:
 
 
 def backbone_input(graph_def: tf.compat.v1.GraphDef) -> str:
-    """The tensor that holds the preprocessed images, such as `MobilenetV2/MobilenetV2/input:0`.
+    """Return the tensor with the preprocessed images, such as `MobilenetV2/MobilenetV2/input:0`.
 
     Raises:
-        ValueError: none has such a name, or several have, as where an image is seen at several
-            scales.
+        ValueError: No tensor has such a name, or several have, because the graph uses several
+            scales or flips.
     """
     names = [node.name for node in graph_def.node]
     found = [name for name in names if _BACKBONE_INPUT.fullmatch(name)]
     if not found:
         raise ValueError(
-            "the graph has no backbone input of a known name (<scope>/<scope>/input): name the"
-            f" preprocessed images with --input_tensor_name, or all of it with"
-            f" {inference_graph.INPUT}:0"
+            "the graph has no tensor <scope>/<scope>/input: give the one with the preprocessed"
+            f" images as --input_tensor_name, or {inference_graph.INPUT}:0 for the whole graph"
         )
     if f"{found[0]}_1" in names:
         raise ValueError(
-            f"the graph looks at an image several times ({found[0]}, {found[0]}_1, ...): export it"
-            " with one scale and no flips"
+            f"the graph uses an image several times ({found[0]}, {found[0]}_1, ...): export it with"
+            " one scale and no flips"
         )
     return f"{found[0]}:0"
 
 
 def is_quantized(graph_def: tf.compat.v1.GraphDef) -> bool:
-    """Whether the graph was trained for integers: it holds fake-quantisation operations."""
+    """Return whether the graph simulates 8-bit inference: it has fake-quantization operations."""
     return any(node.op.startswith("FakeQuantWithMinMax") for node in graph_def.node)
 
 
@@ -109,29 +109,29 @@ def convert(
     output_tensor: str = "ArgMax:0",
     dynamic_range: bool = False,
 ) -> bytes:
-    """Converts a part of a frozen graph, for images of the crop size.
+    """Convert a part of a frozen graph, for images of the crop size.
 
-    A quantised graph becomes a model of 8-bit integers with the ranges of its training, which
-    takes the pixels themselves, uint8.
-    Any other becomes a model of floats, which takes what the graph has at its input.
+    A quantized graph becomes a model of 8-bit integers with the ranges of training, which takes
+    pixels, uint8. Any other graph becomes a model of floats, which takes the values of the input
+    tensor.
 
     Args:
         graph_def: the graph, ours or official.
-        input_tensor: name of the tensor that the model takes, see `backbone_input`; the graph's
-            own input is one, too.
-        output_tensor: name of the tensor that it gives.
+        input_tensor: name of the model's input; see `backbone_input`. The graph's own input is
+            possible, too.
+        output_tensor: name of the model's output.
         dynamic_range: store the weights of a float graph as 8-bit integers.
 
     Returns:
         The TensorFlow Lite model.
 
     Raises:
-        ValueError: there is no such tensor, its size is not known, or TensorFlow Lite cannot do
-            what the graph does.
+        ValueError: There is no such tensor, its size is unknown, or TensorFlow Lite lacks an
+            operation of the graph.
     """
     quantized = is_quantized(graph_def)
     if quantized and dynamic_range:
-        raise ValueError("--dynamic_range is for float graphs; this one is quantised already")
+        raise ValueError("--dynamic_range is for float graphs; this one is quantized already")
     dtype, shape = _input_spec(graph_def, input_tensor)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         given = tf.compat.v1.placeholder(dtype, shape, input_tensor.split(":")[0])
@@ -152,25 +152,26 @@ def convert(
 
 
 def _input_spec(graph_def: tf.compat.v1.GraphDef, input_tensor: str) -> tuple[tf.DType, list[int]]:
-    """Type and shape of the tensor for images of the crop size."""
+    """Return type and shape of the tensor for images of the crop size."""
     whole = input_tensor.split(":")[0] == inference_graph.INPUT
     preprocessed = backbone_input(graph_def) if whole else input_tensor
-    # Either the graph knows it, or the smallest image shows it, which is padded to the crop size.
+    # If the graph does not know the shape, an image of one pixel shows it: it is padded to the crop
+    # size.
     for size in (None, (1, 1)):
         with tf.Graph().as_default():
             (tensor,) = _import(graph_def, size, {}, [preprocessed])
         if tensor.shape.is_fully_defined():
             return tf.uint8 if whole else tensor.dtype, tensor.shape.as_list()
     raise ValueError(
-        f"the size of {preprocessed} is not known, it is {tensor.shape}: is it what follows the"
-        " preprocessing (--input_tensor_name)?"
+        f"the shape of {preprocessed} is {tensor.shape}, so its size is unknown: give the tensor"
+        " after the preprocessing as --input_tensor_name"
     )
 
 
 def _input_statistics(
     graph_def: tf.compat.v1.GraphDef, input_tensor: str, size: Sequence[int]
 ) -> tuple[float, float]:
-    """Mean and deviation that take pixels, 0..255, to what the graph has at its input."""
+    """Return the mean and deviation that map pixels, 0..255, to the values of the input tensor."""
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         tf.compat.v1.import_graph_def(graph_def, name="")
         black, white = (
@@ -179,8 +180,8 @@ def _input_statistics(
         )
     if max(np.ptp(black), np.ptp(white)) > 1e-3:
         raise ValueError(
-            f"{input_tensor} has another scale for each colour, as where a mean pixel is"
-            " subtracted; a model of integers takes one: --model_variant has to be one whose input"
+            f"{input_tensor} has another scale for each color, because a mean pixel is"
+            " subtracted; a model of integers needs a single one: use a --model_variant whose input"
             " is -1 to 1"
         )
     deviation = 255.0 / float(white.mean() - black.mean())
@@ -193,9 +194,9 @@ def _import(
     inputs: dict[str, tf.Tensor],
     outputs: list[str],
 ) -> list[tf.Tensor]:
-    """Adds a graph to the current one; gives the tensors asked for.
+    """Add a graph to the current one, and return some of its tensors.
 
-    With a size, the images are a constant, so that every size that follows from theirs is known.
+    With a size, the images are a constant, so that every size that depends on theirs is known.
     """
     names = {node.name for node in graph_def.node}
     for tensor in [*inputs, *outputs]:
@@ -218,17 +219,17 @@ def agreement(
     input_tensor: str,
     output_tensor: str = "ArgMax:0",
 ) -> float:
-    """The share of the outputs, labels as a rule, in which a graph and its conversion agree.
+    """Return the share of the outputs in which a graph and its conversion agree.
 
     Args:
         graph_def: the graph.
-        tflite_model: what `convert` made of it.
-        image: uint8 [height, width, 3], RGB; it is resized to what the model takes.
+        tflite_model: the result of `convert`.
+        image: uint8 [height, width, 3], RGB; it is resized to the input of the model.
         input_tensor: as for `convert`.
         output_tensor: as for `convert`.
     """
     with warnings.catch_warnings():
-        # It is to move to a package of its own, which not every machine has.
+        # Its replacement is a package of its own, which is not required here.
         warnings.filterwarnings("ignore", message=".*tf.lite.Interpreter is deprecated")
         interpreter = tf.lite.Interpreter(model_content=tflite_model)
     interpreter.allocate_tensors()
