@@ -1,4 +1,4 @@
-"""The page of the architecture names files, functions and fields that exist."""
+"""Tests that the page of the architecture names files, functions and fields that exist."""
 
 import ast
 import functools
@@ -9,25 +9,25 @@ import tomllib
 _PACKAGE = pathlib.Path(__file__).resolve().parent
 _PAGE = _PACKAGE / "g3doc/architecture.md"
 _TEXT = _PAGE.read_text(encoding="utf-8")
-# Code spans that are no Python of a linked file.
+# Code spans that are not Python names of a linked file.
 _OTHERS = {"core", "datasets", "visualization", "weights", "model_options.json"}
 
 
 def _paragraphs() -> list[str]:
-    """The page's paragraphs, with each row of a table and each item of a list by itself."""
+    """Return the paragraphs of the page; a row of a table or an item of a list is one, too."""
     text = re.sub(r"^```.*?^```$", "", _TEXT, flags=re.MULTILINE | re.DOTALL)
     return re.split(r"\n\n|\n(?=\d+\. |\| )", text)
 
 
 def _linked(paragraph: str) -> list[pathlib.Path]:
-    """The modules that a paragraph links to."""
+    """Return the modules that a paragraph links to."""
     links = re.findall(r"\]\(([^)#]+\.py)\)", paragraph)
     return [(_PAGE.parent / link).resolve() for link in links]
 
 
 @functools.cache
 def _names(path: pathlib.Path) -> frozenset[str]:
-    """What a module defines or imports: functions, classes, fields, arguments and constants."""
+    """Return the names that a module defines or imports, fields and arguments included."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
@@ -42,7 +42,7 @@ def _names(path: pathlib.Path) -> frozenset[str]:
 
 
 def _spans(paragraph: str) -> list[str]:
-    """The code spans of a paragraph that may be Python."""
+    """Return the code spans of a paragraph that may be Python names."""
     return re.findall(r"`([A-Za-z_][\w.]*)`", paragraph)
 
 

@@ -1,4 +1,4 @@
-"""The demo notebook: its commands and links are right, and it labels photographs."""
+"""Tests of the demo notebook: its commands, its links, and a run."""
 
 import importlib
 import json
@@ -21,7 +21,7 @@ _CELLS = json.loads(_NOTEBOOK.read_text(encoding="utf-8"))["cells"]
 
 
 def _commands() -> dict[str, list[str]]:
-    """The arguments of each command in the code, by its module."""
+    """Return the arguments of each command in the code, by module."""
     (cell,) = [cell for cell in _CELLS if notebook.code(cell).startswith("!")]
     lines = notebook.code(cell).replace("\\\n", " ").splitlines()
     words = [shlex.split(line.removeprefix("!")) for line in lines]
@@ -48,13 +48,13 @@ def test_the_links_lead_somewhere():
 
 
 def test_the_notebook_is_without_outputs():
-    """They would be photographs that belong to others."""
+    """Outputs would show photographs of other owners."""
     assert not [cell for cell in _CELLS if cell.get("outputs") or cell.get("execution_count")]
 
 
 @pytest.mark.slow
 def test_the_notebook_labels_photographs(tmp_path, monkeypatch):
-    """With published weights and photographs where they are at hand."""
+    """Published weights and photographs are used if they are available."""
     (prefix,) = [
         word.partition("=")[2]
         for word in _commands()["deeplab.export_model"]

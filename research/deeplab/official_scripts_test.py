@@ -1,4 +1,4 @@
-"""The official shell scripts: what they call exists and takes the flags that it is given."""
+"""Tests of the official shell scripts: the commands that they run, and their flags."""
 
 import importlib
 import json
@@ -17,7 +17,7 @@ from deeplab.utils import checkpoint
 from deeplab.zoo import flag_files
 
 _PACKAGE = pathlib.Path(__file__).resolve().parent
-# Takes the place of Python: writes down its arguments, and makes what a download would.
+# Replaces Python: records its arguments, and makes the files of a download.
 _RECORDER = """#!{python}
 import json, os, pathlib, sys
 with open({log!r}, "a") as file:
@@ -39,7 +39,7 @@ _SCRIPTS = (
 
 @pytest.fixture
 def package(tmp_path) -> pathlib.Path:
-    """A copy of the scripts, so that what they write does not go into the checkout."""
+    """Copy the scripts, so that they do not write into the checkout."""
     folder = tmp_path / "research" / "deeplab"
     for script in _SCRIPTS:
         (folder / script).parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def package(tmp_path) -> pathlib.Path:
 
 
 def _record(script: pathlib.Path) -> list[tuple[str, dict[str, str]]]:
-    """Run a script where it lies; return each module that it calls, and its flags."""
+    """Run a script in its folder; return each module that it runs, and the flags."""
     programs = script.parent / "programs"
     programs.mkdir()
     log = programs / "log"
@@ -138,7 +138,7 @@ def test_the_local_tests_have_the_official_settings_and_folders(
 
 @pytest.mark.slow
 def test_the_local_test_of_mobilenetv2_runs(package, tmp_path):
-    """From an archive and a checkpoint that are there already; one step of ten."""
+    """One step of training, from an archive and a checkpoint that need no download."""
     data = package / "datasets/pascal_voc_seg"
     voc = tmp_path / "voc"
     samples = [tiny.picture(40, 50, seed) for seed in range(4)]

@@ -1,4 +1,4 @@
-"""The files of the repository that tools read say the same as `setup.py` and `.ci/run`."""
+"""Tests that the files which tools read agree with `setup.py` and `.ci/run`."""
 
 import ast
 import functools
@@ -20,7 +20,7 @@ def _yaml(name: str) -> dict:
 
 @functools.cache
 def _required() -> dict[str, requirements.SpecifierSet]:
-    """The versions of each package, and of Python, that setup.py accepts."""
+    """Return the versions of Python and of each package that setup.py accepts."""
     found = {}
     for node in ast.walk(ast.parse((_ROOT / "setup.py").read_text(encoding="utf-8"))):
         if isinstance(node, ast.keyword) and node.arg == "python_requires":

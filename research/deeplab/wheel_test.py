@@ -1,4 +1,4 @@
-"""The wheel: what it holds, which of its parts import which, and that its commands start.
+"""Tests of the wheel: its contents, the order of its imports, and its commands.
 
 `pyproject.toml` has the order of the imports. It is checked here, on what users install.
 """
@@ -21,13 +21,13 @@ import pytest
 _PACKAGE = pathlib.Path(__file__).resolve().parent
 _ROOT = _PACKAGE.parents[1]
 _TEST = re.compile(r"testing/.*|(.*/)?(conftest|\w+_test)\.py")
-# Runs the backend that pip would run, without its downloads.
+# Runs the backend that pip runs, without downloads.
 _BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> pathlib.Path:
-    """The wheel of a copy of the checkout, so that no build folder is left in it."""
+    """Build the wheel in a copy of the checkout, so that no build folder is left behind."""
     source = tmp_path_factory.mktemp("source")
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(_ROOT / name, source)
@@ -48,7 +48,7 @@ def wheel(tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture(scope="module")
 def tree(wheel, tmp_path_factory) -> pathlib.Path:
-    """A folder with what the wheel installs."""
+    """Unpack the wheel; return the folder."""
     folder = tmp_path_factory.mktemp("tree")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder)
@@ -57,7 +57,7 @@ def tree(wheel, tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture(scope="module")
 def nodes(tree) -> dict[pathlib.Path, list[ast.AST]]:
-    """Every module of the wheel, parsed, as one list of nodes."""
+    """Parse every module of the wheel; return its nodes."""
     return {
         path: list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
         for path in sorted((tree / "deeplab").rglob("*.py"))
@@ -80,7 +80,7 @@ def _files(folder: pathlib.Path, pattern: str = "*") -> set[str]:
 
 
 def _modules(package: pathlib.Path) -> list[pathlib.Path]:
-    """The modules of a package that are no tests."""
+    """Return the modules of a package without its tests."""
     return [
         path
         for path in sorted(package.rglob("*.py"))
@@ -89,7 +89,7 @@ def _modules(package: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _name(node: ast.AST) -> str:
-    """The name that an expression reads, without the object that it belongs to."""
+    """Return the name that an expression reads, without the object that it belongs to."""
     return getattr(node, "id", getattr(node, "attr", ""))
 
 
@@ -123,7 +123,7 @@ def test_the_wheel_imports_nothing_of_this_project_that_it_does_not_hold(tree, n
 
 
 def test_imports_follow_the_order_of_the_folders(tree):
-    """In functions and behind TYPE_CHECKING, too; and no file imports itself in a circle."""
+    """Imports in functions and behind TYPE_CHECKING count; no files import each other."""
     command = "from importlinter.cli import lint_imports_command; lint_imports_command()"
     done = _run(tree, tree, "-c", command, "--no-cache", "--no-logo", str(_ROOT / "pyproject.toml"))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -175,7 +175,7 @@ def test_a_library_does_not_import_flags(tree, nodes, folder):
 
 
 def _commands(tree: pathlib.Path) -> dict[str, tuple[pathlib.Path, str]]:
-    """The installed commands: file of the script, and the Python that starts it."""
+    """Return the file of each installed command, and the Python that starts it."""
     (path,) = tree.glob("deeplab-*.dist-info/entry_points.txt")
     entries = configparser.ConfigParser()
     entries.read(path)
@@ -188,7 +188,7 @@ def _commands(tree: pathlib.Path) -> dict[str, tuple[pathlib.Path, str]]:
 
 
 def test_every_command_of_the_wheel_gives_help_from_any_folder(tree, tmp_path):
-    """Its own description, without TensorFlow, which takes seconds to import."""
+    """It prints its own description, and does not import TensorFlow, which takes seconds."""
     check = "\nimport atexit, sys; atexit.register(lambda: print('tensorflow' in sys.modules))\n"
     commands = _commands(tree)
     assert {f"deeplab-{name}" for name in ("train", "eval", "vis", "export-model")} <= set(commands)
@@ -214,7 +214,7 @@ def test_the_wheel_finds_its_recipes(tree, tmp_path):
 
 @pytest.mark.slow
 def test_the_demo_runs_from_the_wheel(tree, tmp_path):
-    """With its recipes, in a folder of its own; two steps of training."""
+    """Two steps of training, in an empty folder, with the recipes of the wheel."""
     programs = tmp_path / "bin"
     programs.mkdir()
     for name, (_, start) in _commands(tree).items():

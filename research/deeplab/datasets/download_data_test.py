@@ -1,4 +1,4 @@
-"""Data sets from the web: whole or not there; the official scripts that download and convert."""
+"""Tests of downloads, and of the official scripts that download and convert data sets."""
 
 import functools
 import http.server
@@ -53,7 +53,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def web(tmp_path, monkeypatch):
-    """A folder and the address of a server that has its files."""
+    """Serve a folder; return it and its address."""
     monkeypatch.setenv("no_proxy", "*")
     folder = tmp_path / "web"
     folder.mkdir()
@@ -154,7 +154,7 @@ def _run(script: str, folder: pathlib.Path, **environment: str) -> subprocess.Co
 
 
 def _voc() -> bytes:
-    """An archive in the layout of VOC, of two images for each list."""
+    """Return an archive in the layout of VOC, with two images for each list."""
     files, palette = {}, bytes(range(256)) * 3
     root = "VOCdevkit/VOC2012"
     label = np.array([[0, 15], [255, 20]])
