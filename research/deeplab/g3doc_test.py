@@ -52,6 +52,8 @@ _STATUSES = {"same", "changed", "no effect", "not yet", "ours"}
 _FLAGS_OF_OTHERS = {
     *("flagfile", "help", "helpfull", "verbosity"),
     *("slow", "durations"),
+    # The first words of pip's `--no-deps` and `--wheel-dir`.
+    *("no", "wheel"),
     *("model_name", "model_base_path", "port", "rest_api_port", "dir", "all", "logdir"),
     # Slurm's.
     *("nodes", "ntasks", "gpus", "cpus", "time", "requeue", "signal", "kill"),
