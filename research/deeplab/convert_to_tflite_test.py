@@ -189,9 +189,7 @@ class TestErrors:
         with tf.Graph().as_default() as other:
             tf.constant(0.0, name="ArgMax")
         path = write(tmp_path / "other.pb", other.as_graph_def())
-        with pytest.raises(
-            ValueError, match="no tensor <scope>/<scope>/input.*--input_tensor"
-        ):
+        with pytest.raises(ValueError, match="no tensor <scope>/<scope>/input.*--input_tensor"):
             convert(path)
 
     def test_several_scales(self, net):

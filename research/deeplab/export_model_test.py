@@ -118,8 +118,14 @@ class TestErrors:
                 ["--crop_size=0", "--crop_size=65"],
                 "must be height,width: two whole numbers, each at least 1",
             ),
-            (["--crf", "--crf_pos_sxy=0"], "--crf_pos_sxy is 0.0; it must be above 0"),
-            (["--inference_scales=0"], "--inference_scales is .0.0.; every scale must be above 0"),
+            (
+                ["--crf", "--crf_pos_sxy=0"],
+                "--crf_pos_sxy is 0.0; it must be a finite number, above 0",
+            ),
+            (
+                ["--inference_scales=0"],
+                "--inference_scales is .0.0.; it must be a list of finite numbers, each above",
+            ),
             (["--save_inference_graph"], "--save_inference_graph goes with a frozen graph"),
             (["--dataset=cityscapes"], "--dataset=cityscapes has 19 classes, the network 4"),
             (["--dataset=camvid"], "unknown data set 'camvid'"),

@@ -13,21 +13,21 @@ from deeplab.core.options import InferenceOptions
 INPUT = "ImageTensor"
 PREDICTIONS = "SemanticPredictions"
 PROBABILITIES = "SemanticProbabilities"
-# Before they are cropped and resized to the image.
+# The same before they are cropped and resized to the image.
 RAW_PREDICTIONS = "RawSemanticPredictions"
 RAW_PROBABILITIES = "RawSemanticProbabilities"
 OUTPUTS = (PREDICTIONS, PROBABILITIES, RAW_PREDICTIONS, RAW_PROBABILITIES)
-# Signatures of a SavedModel: from images; from files; from files to files.
+# Signatures of a SavedModel: from images, from files, and from files to files.
 SERVING_IMAGES = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 SERVING_BYTES = "serving_bytes"
 SERVING_PNG = "serving_png"
-# Inputs and outputs of the last two. TensorFlow Serving's REST interface sends a tensor whose name
-# ends in _bytes in base64.
+# Inputs and outputs of the last two. The REST interface of TensorFlow Serving expects base64 for a
+# tensor whose name ends in _bytes.
 IMAGE_BYTES = "image_bytes"
 IMAGE_SIZE = "ImageSize"
 LABEL_PNG = "label_png_bytes"
 
-# The labels on the grid where the network finds them; what TFLite models have as output.
+# The labels on the grid of the logits; the output of TFLite models.
 _ARG_MAX = "ArgMax"
 
 
@@ -41,10 +41,11 @@ def predict(
     images: tf.Tensor,
     inference: InferenceOptions = _DEFAULT,
 ) -> dict[str, tf.Tensor]:
-    """Labels and probabilities of images of any size.
+    """Return labels and probabilities of images of any size.
 
-    Images are resized where the network's options say so, padded below and right to the crop size
-    with the mean pixel, and the results are cropped and resized back. Larger ones keep their size.
+    The images are resized if the network's options ask for it, and padded below and right to the
+    crop size with the mean pixel; larger ones keep their size. The results are cropped and resized
+    back.
 
     Args:
         net: the network.
@@ -52,10 +53,10 @@ def predict(
         inference: how the network is applied.
 
     Returns:
-        `SemanticPredictions`, labels int32 [B, H, W]; `SemanticProbabilities`, float32
-        [B, H, W, num_classes]; and both for the resized and padded images, as the network finds
-        them, before the CRF, the labels float32: `RawSemanticPredictions`,
-        `RawSemanticProbabilities`.
+        SemanticPredictions: labels, int32 [B, H, W].
+        SemanticProbabilities: float32 [B, H, W, num_classes].
+        RawSemanticPredictions: labels of the resized and padded images, before the CRF, float32.
+        RawSemanticProbabilities: their probabilities, before the CRF.
 
     Reference: official `export_model.py`. Probabilities of several scales sum to one here.
     """
@@ -88,28 +89,28 @@ def predict(
 
 
 def signatures(net: model.DeepLab, inference: InferenceOptions = _DEFAULT) -> dict[str, _Function]:
-    """The signatures of a SavedModel.
+    """Return the signatures of a SavedModel.
 
     Args:
         net: the network.
         inference: how the network is applied.
 
     Returns:
-        Functions of one tensor that return tensors by their names:
-        `serving_default`: `ImageTensor`, uint8 [B, H, W, 3] -> what `predict` returns.
-        `serving_bytes`: `image_bytes`, string [B], the bytes of JPEG or PNG files of any sizes ->
-            `ImageSize` int32 [B, 2], their heights and widths, and `SemanticPredictions` and
-            `SemanticProbabilities` as above, [B, H, W] with the largest height and width among
-            them. Outside of an image labels are -1 and probabilities 0.
-        `serving_png`: `image_bytes` -> `label_png_bytes`, string [B], the labels of each image as
-            the bytes of a grey PNG file of its size.
+        Functions of one tensor that return a dict of tensors:
+        serving_default: `ImageTensor`, uint8 [B, H, W, 3] -> the outputs of `predict`.
+        serving_bytes: `image_bytes`, string [B], the bytes of JPEG or PNG files of any sizes ->
+            `ImageSize`, int32 [B, 2], their heights and widths, and `SemanticPredictions` and
+            `SemanticProbabilities` with the largest height and width of the batch. Outside of an
+            image labels are -1 and probabilities 0.
+        serving_png: `image_bytes` -> `label_png_bytes`, string [B], the labels of each image as
+            the bytes of a gray PNG file of its size.
     """
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, INPUT)])
     def serving_default(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return predict(net, images, inference)
 
-    # Each image goes through the network alone: what comes out does not depend on the others.
+    # Each image goes through the network alone, so its results do not depend on the others.
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, IMAGE_BYTES)])
     def serving_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         sizes = tf.map_fn(
@@ -120,7 +121,7 @@ def signatures(net: model.DeepLab, inference: InferenceOptions = _DEFAULT) -> di
         largest = tf.reduce_max(sizes, axis=0)
 
         def one(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            # Decoded again: that is little work beside the network's, and holds one image only.
+            # Decoded again: this costs little beside the network, and keeps only one image.
             image = _decode(data)
             outputs = serving_default(image[tf.newaxis])
             below, right = tf.unstack(largest - tf.shape(image)[:2])
@@ -164,11 +165,11 @@ def signatures(net: model.DeepLab, inference: InferenceOptions = _DEFAULT) -> di
 def frozen(
     net: model.DeepLab, inference: InferenceOptions = _DEFAULT
 ) -> tuple[tf.compat.v1.GraphDef, tf.compat.v1.GraphDef]:
-    """The official frozen graph.
+    """Return the official frozen graph.
 
-    Its tensors are `ImageTensor:0`, uint8 [1, H, W, 3]; those that `predict` returns, by the same
-    names; `ArgMax:0`, the labels on the grid where they were found, int64; and the preprocessed
-    image `<scope>/<scope>/input:0`, such as `MobilenetV2/MobilenetV2/input:0`.
+    Its tensors are `ImageTensor:0`, uint8 [1, H, W, 3]; the outputs of `predict`, by their names;
+    `ArgMax:0`, the labels on the grid of the logits, int64; and the preprocessed image
+    `<scope>/<scope>/input:0`, such as `MobilenetV2/MobilenetV2/input:0`.
 
     Args:
         net: the network.
@@ -191,10 +192,10 @@ def frozen(
 
 
 def _portable(function: _Function) -> _Function:
-    """Refuses a graph that runs on some machines only; returns the function.
+    """Return the function; reject a graph that does not run on every machine.
 
-    Not every CPU kernel of depthwise convolution knows atrous rates (oneDNN's does); what
-    `tf.nn.depthwise_conv2d` makes of them, a plain convolution of spread-out pixels, runs anywhere.
+    Not every CPU kernel of depthwise convolution supports atrous rates (oneDNN's does).
+    `tf.nn.depthwise_conv2d` moves pixels apart for a plain convolution, which runs everywhere.
     """
     for node in function.get_concrete_function().graph.as_graph_def().node:
         dilations = node.attr["dilations"].list.i
@@ -204,7 +205,7 @@ def _portable(function: _Function) -> _Function:
 
 
 def _official(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
-    """The graph that the official outputs need; its arg-max is of the official type, int64."""
+    """Keep what the official outputs need; give the arg-max its official type, int64."""
     nodes = {node.name: node for node in graph_def.node}
     needed, open_names = set(), list(OUTPUTS)
     while open_names:
@@ -225,7 +226,7 @@ def _official(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
 
 
 def _decode(data: tf.Tensor) -> tf.Tensor:
-    """The image in the bytes of a JPEG or PNG file, uint8 [height, width, 3], RGB."""
+    """Return the image in the bytes of a JPEG or PNG file, uint8 [height, width, 3], RGB."""
     image = tf.io.decode_image(data, channels=3, expand_animations=False)
     return tf.ensure_shape(image, (None, None, 3))
 
