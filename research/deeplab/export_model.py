@@ -56,7 +56,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "multi_float",
         "inference_scales",
         [1.0],
-        "Scale at which the network sees the images; repeat it.",
+        "Scale at which the network sees the images.",
     )
     define(
         "bool",

@@ -26,7 +26,7 @@ def define_network_flags(define: Callable[..., None], output_stride: int = 16) -
         define,
         ModelOptions,
         "atrous_rates",
-        help_text="Atrous rate of a branch of the ASPP; repeat it. Default: those of training.",
+        help_text="Atrous rate of a branch of the ASPP. Default: those of training.",
     )
     common.define_option(
         define,

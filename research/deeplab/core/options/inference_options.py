@@ -19,7 +19,7 @@ class InferenceOptions:
     """
 
     eval_scales: Annotated[
-        tuple[PositiveFloat, ...], "Scale at which the network sees the images; repeat it."
+        tuple[PositiveFloat, ...], "Scale at which the network sees the images."
     ] = (1.0,)
     add_flipped_images: Annotated[bool, "Also predict images flipped left to right."] = False
     crf: Annotated[CrfOptions | None, "Refine predictions with a dense CRF."] = None

@@ -91,7 +91,7 @@ class ModelOptions:
     # --- The head: ASPP (v3, section 3.3), or a dense prediction cell (arXiv 1809.04184) ---
     # None: no 3x3 branches.
     atrous_rates: Annotated[
-        tuple[PositiveInt, ...] | None, "Atrous rate of a branch of the ASPP; repeat it."
+        tuple[PositiveInt, ...] | None, "Atrous rate of a branch of the ASPP."
     ] = None
     add_image_level_feature: Annotated[bool, "Add the image-level feature to the head."] = True
     image_pooling_crop_size: Annotated[
@@ -152,7 +152,7 @@ class ModelOptions:
     # None: only scale 1.
     image_pyramid: Annotated[
         tuple[PositiveFloat, ...] | None,
-        "Scale at which the network sees the image; repeat it for several.",
+        "Scale at which the network sees the image.",
     ] = None
     merge_method: Annotated[
         Literal["max", "avg"], "How the logits of the scales of --image_pyramid are merged."

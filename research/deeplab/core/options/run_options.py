@@ -40,7 +40,7 @@ class RunOptions:
         " 0: never.",
     ] = 0
     eval_split: Annotated[str, "Split to evaluate on with --eval_every."] = "val"
-    eval_crop_size: Annotated[Size, "Height,width that its images are padded to."] = (513, 513)
+    eval_crop_size: Annotated[Size, "Height,width of the images of --eval_every."] = (513, 513)
 
     # --- Devices and precision ---
     num_clones: Annotated[int, "Number of GPUs of this host to train on."] = 1

@@ -51,12 +51,11 @@ class TrainOptions:
     boundaries: Annotated[
         tuple[int, ...] | None,
         "Step up to which a learning rate is kept, counted after the slow start (policy"
-        " multi_steps); repeat it.",
+        " multi_steps).",
     ] = None
     boundary_learning_rates: Annotated[
         tuple[float, ...] | None,
-        "Learning rate up to each boundary, and one more after the last (policy multi_steps);"
-        " repeat it.",
+        "Learning rate up to each boundary, and one more after the last (policy multi_steps).",
     ] = None
     end_learning_rate: Annotated[
         NonNegativeFloat, "Learning rate at the end of the decay (policy poly)."
@@ -72,7 +71,7 @@ class TrainOptions:
     weight_decay: Annotated[NonNegativeFloat, "Weight decay (L2) of convolution weights."] = 4e-5
     label_weights: Annotated[
         tuple[float, ...] | None,
-        "Weight of a class in the loss; repeat it, one for each class. Default: all 1.",
+        "Weight of a class in the loss, one for each class. Default: all 1.",
     ] = None
     upsample_logits: Annotated[
         bool, "Compute the loss on upsampled logits; if false, on downsampled labels."
