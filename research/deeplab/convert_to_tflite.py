@@ -1,7 +1,7 @@
 r"""Converts a frozen graph of `export_model.py` to TensorFlow Lite, and compares the two.
 
-A float graph becomes a float model; a graph that holds fake-quantization operations becomes a model
-of 8-bit integers. The model takes images of the --crop_size that the graph was exported with.
+A float graph becomes a float model. A graph with fake-quantization operations becomes a model of
+8-bit integers. The model takes images of the --crop_size that the graph was exported with.
 
 Example:
     python deeplab/convert_to_tflite.py \
@@ -20,22 +20,20 @@ from deeplab.cli import script
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Define the flags of this script (official `convert_to_tflite.py`)."""
     define = common.definer("deeplab.convert_to_tflite", flag_values)
-    define(
-        "string", "quantized_graph_def_path", None, "Path of the frozen graph, quantized or float."
-    )
-    define("string", "output_tflite_path", None, "Path of the TensorFlow Lite model.")
+    define("string", "quantized_graph_def_path", None, "Frozen graph, quantized or float.")
+    define("string", "output_tflite_path", None, "File to write the TensorFlow Lite model to.")
     define(
         "string",
         "input_tensor_name",
         None,
-        "Tensor that the model takes. Default: the backbone's input, such as"
+        "Input tensor of the model. Default: the backbone's input, such as"
         " MobilenetV2/MobilenetV2/input:0.",
     )
     define(
         "string",
         "output_tensor_name",
         "ArgMax:0",
-        "Tensor that the model gives. Default: the labels, where the network finds them.",
+        "Output tensor of the model. Default: the predicted labels.",
     )
     define(
         "string",
@@ -52,7 +50,7 @@ def main(argv: Sequence[str]) -> None:
     values = flags.FLAGS
     if not values.quantized_graph_def_path:
         raise ValueError(
-            "--quantized_graph_def_path names no frozen graph; export_model writes one"
+            "--quantized_graph_def_path must be given: a frozen graph, as export_model writes it"
         )
 
     from deeplab.export import tflite

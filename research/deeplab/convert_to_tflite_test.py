@@ -115,7 +115,7 @@ class TestQuantized:
     def test_is_all_integers_and_agrees(self, quantized_graph, photo, tmp_path, capsys):
         path = tmp_path / "model.tflite"
         convert(quantized_graph, f"--output_tflite_path={path}", f"--test_image_path={photo}")
-        # Classes are close in a random network: half a grey level changes a tenth of its labels.
+        # Classes are close in a random network: half a gray level changes a tenth of its labels.
         assert agreement(capsys) > 80
         given, result, operations = details(path)
         assert not {name for name in operations if "Flex" in name}
@@ -166,7 +166,7 @@ def test_a_model_that_is_not_kept_is_said(quantized_graph, caplog):
 
 class TestErrors:
     def test_no_graph(self, tmp_path):
-        with pytest.raises(ValueError, match="--quantized_graph_def_path names no frozen graph"):
+        with pytest.raises(ValueError, match="--quantized_graph_def_path must be given"):
             tiny.run(convert_to_tflite)
         with pytest.raises(FileNotFoundError, match=f"no frozen graph {tmp_path}/no.pb"):
             convert(tmp_path / "no.pb")

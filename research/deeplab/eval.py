@@ -1,7 +1,8 @@
-r"""Evaluates a DeepLab network on TFRecords, now or whenever training writes a checkpoint.
+r"""Evaluates the checkpoints of a DeepLab network on TFRecords.
 
-Prints a table of each class's intersection over union, and writes TensorBoard scalars,
-eval-<step>.json and eval.json (the newest) to --eval_logdir.
+Prints a table with the intersection over union of each class, and writes TensorBoard scalars,
+eval-<step>.json and eval.json (the newest result) to --eval_logdir. If --checkpoint_dir is a
+folder, it is watched for newer checkpoints.
 
 Example:
     python deeplab/eval.py \
@@ -9,8 +10,8 @@ Example:
         --eval_crop_size=513,513 --checkpoint_dir=train_log --eval_logdir=eval_log \
         --max_number_of_evaluations=1
 
-The network is the one that was trained: flags that define it may be left out, unless the checkpoint
-is an official one, which does not say what it holds.
+The options of the network are read from model_options.json beside the checkpoint. Official
+checkpoints have no such file; give the flags of the network for them.
 """
 
 import functools
@@ -29,13 +30,13 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     define = common.definer("deeplab.eval", flag_values)
     network_flags.define_flags(define)
     define("string", "eval_logdir", None, "Folder for TensorBoard logs and JSON files.")
-    define("integer", "eval_batch_size", 1, "Images at a time.")
+    define("integer", "eval_batch_size", 1, "Images per batch.")
     define("list", "eval_crop_size", ["513", "513"], "Height,width that images are padded to.")
     define(
         "integer",
         "max_number_of_evaluations",
         0,
-        "Number of checkpoints to evaluate. 0: keep watching for new checkpoints.",
+        "Stop after this many checkpoints. 0: keep watching for new checkpoints.",
     )
     define("string", "eval_split", "val", "Split to evaluate on.")
     crf_flags.define_search_flags(define)

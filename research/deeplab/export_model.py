@@ -1,14 +1,14 @@
-r"""Exports a trained DeepLab network: a SavedModel, or the official frozen graph.
+r"""Exports a trained DeepLab network as a SavedModel or as the official frozen graph.
 
-A --export_path that ends in .pb becomes a frozen graph, any other the folder of a SavedModel. Both
-take images of any size, and need none of this project's code to run.
+If --export_path ends in .pb, a frozen graph is written; otherwise, the folder of a SavedModel. Both
+take images of any size and run with TensorFlow alone.
 
 Example:
     python deeplab/export_model.py \
         --checkpoint_path=train_log/model.ckpt-30000 --export_path=export/1
 
-The network is the one that was trained: flags that define it may be left out, unless the checkpoint
-is an official one, which does not say what it holds.
+The options of the network are read from model_options.json beside the checkpoint. Official
+checkpoints have no such file; give the flags of the network for them.
 """
 
 import functools
@@ -30,14 +30,14 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "string",
         "checkpoint_path",
         None,
-        "Checkpoint, such as train_log/model.ckpt-30000, or the folder of the newest.",
+        "Checkpoint, such as train_log/model.ckpt-30000, or a folder, for its newest checkpoint.",
     )
     define(
         "string",
         "export_path",
         None,
-        "Path of the frozen graph, if it ends in .pb; else the folder of the SavedModel. An earlier"
-        " export there is replaced.",
+        "Frozen graph if it ends in .pb, otherwise folder of the SavedModel. An earlier export"
+        " there is replaced.",
     )
     define(
         "integer",
@@ -69,8 +69,8 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "string",
         "dataset",
         None,
-        "Name of the data set, or its JSON description: a SavedModel then holds the names and"
-        " colors of the classes.",
+        "Name of the dataset, or its JSON descriptor. A SavedModel then stores the names and colors"
+        " of the classes.",
     )
 
 

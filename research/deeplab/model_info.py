@@ -1,11 +1,11 @@
-r"""Prints how large a network is: parameters, multiply-adds and output shapes of its parts.
+r"""Prints the parameters, multiply-adds and output shapes of the parts of a network.
 
 Example:
     python -m deeplab.model_info \
         --model_variant=xception_65 --crop_size=513,513 --output_stride=16 \
         --atrous_rates=6 --atrous_rates=12 --atrous_rates=18 --decoder_output_stride=4
 
-The page g3doc/model_info.md says what is counted.
+g3doc/model_info.md describes what is counted.
 """
 
 import functools
@@ -20,7 +20,7 @@ from deeplab.datasets import descriptors
 
 _UNUSED_FLAGS = {
     **common.UNUSED_FLAGS,
-    "label_weights": "weights of classes count in the loss of training only",
+    "label_weights": "class weights are used only in the loss of training",
     "min_resize_value": "images are taken to have the size of --crop_size",
     "max_resize_value": "images are taken to have the size of --crop_size",
     "resize_factor": "images are taken to have the size of --crop_size",
@@ -38,20 +38,21 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "string",
         "dataset",
         None,
-        "Name of a data set (pascal_voc_seg, cityscapes, ade20k) or its JSON description, in place"
-        " of --num_classes.",
+        "Name of a dataset (pascal_voc_seg, cityscapes, ade20k) or its JSON descriptor, instead of"
+        " --num_classes.",
     )
     define(
         "string",
         "checkpoint_dir",
         None,
-        "Folder of checkpoints, or one of them: flags that are left out are those of its training.",
+        "Folder of checkpoints, or one checkpoint. Flags that are not given are those of its"
+        " training.",
     )
     define("bool", "by_layer", False, "Also print every layer.")
 
 
 def main(argv: Sequence[str]) -> None:
-    """Print."""
+    """Print the report."""
     del argv
     values = flags.FLAGS
     common.log_unused_flags(values, _UNUSED_FLAGS)

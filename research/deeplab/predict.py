@@ -1,8 +1,8 @@
-r"""Predicts the classes of images with a SavedModel of `export_model.py`, and draws them.
+r"""Predicts the classes of images with a SavedModel of `export_model.py`, and saves pictures.
 
-For each image it writes to --output_dir: <name>_labels.png (the labels themselves, in gray),
-<name>_prediction.png (in the colors of the classes), <name>_overlay.png (these over the image) and
-<name>_panel.png (all of it side by side, with a legend).
+For each image, it writes these files to --output_dir: <name>_labels.png (the labels in grayscale),
+<name>_prediction.png (the labels in the colors of the classes), <name>_overlay.png (these colors
+over the image) and <name>_panel.png (all of them side by side, with a legend).
 
 Example:
     python deeplab/predict.py \
@@ -26,15 +26,15 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "images",
         None,
         "Images: a folder, a pattern such as 'photos/*.jpg', paths separated by commas, or a .txt"
-        " file with one path a line.",
+        " file with one path per line.",
     )
     define("string", "output_dir", None, "Folder for the pictures.")
     define(
         "string",
         "dataset",
         None,
-        "Name of the data set, or its JSON description, for the names and colors of the classes."
-        " Default: what was exported with the network, if anything.",
+        "Name of the dataset, or its JSON descriptor, that defines names and colors of the classes."
+        " Default: the one stored in the export.",
     )
 
 

@@ -1,7 +1,8 @@
-r"""Saves pictures of a DeepLab network's predictions: for TFRecords or for plain images.
+r"""Saves pictures of the predictions of a DeepLab network, for TFRecords or for image files.
 
-For each image --vis_logdir gets, in segmentation_results/, the image, the colored prediction, an
-overlay of both, and a panel of all of them with the label, where there is one, and a legend.
+For each image, it writes the image, the prediction in colors, an overlay of both, and a panel of
+all of them with a legend to segmentation_results/ in --vis_logdir. The panel also shows the label,
+if there is one.
 
 Examples:
     python deeplab/vis.py \
@@ -11,8 +12,8 @@ Examples:
         --dataset=pascal_voc_seg --images='photos/*.jpg' \
         --checkpoint_dir=train_log/model.ckpt-30000 --vis_logdir=vis_log
 
-The network is the one that was trained: flags that define it may be left out, unless the checkpoint
-is an official one, which does not say what it holds.
+The options of the network are read from model_options.json beside the checkpoint. Official
+checkpoints have no such file; give the flags of the network for them.
 """
 
 import functools
@@ -31,41 +32,43 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     define = common.definer("deeplab.vis", flag_values)
     network_flags.define_flags(define)
     define("string", "vis_logdir", None, "Folder for the pictures.")
-    define("integer", "vis_batch_size", 1, "Images at a time.")
+    define("integer", "vis_batch_size", 1, "Images per batch.")
     define("list", "vis_crop_size", ["513", "513"], "Height,width that images are padded to.")
     define(
         "integer",
         "max_number_of_iterations",
         0,
-        "Number of checkpoints to draw; each one's pictures replace the earlier ones. 0: keep"
-        " watching for new checkpoints.",
+        "Stop after this many checkpoints; the pictures of each replace those of the one before."
+        " 0: keep watching for new checkpoints.",
     )
-    define("string", "vis_split", "val", "Split to draw.")
+    define("string", "vis_split", "val", "Split to visualize.")
     define(
         "string",
         "images",
         None,
-        "Images to draw in place of TFRecords: a folder, a pattern such as 'photos/*.jpg', paths"
-        " separated by commas, or a .txt file with one path a line.",
+        "Image files to visualize instead of TFRecords: a folder, a pattern such as 'photos/*.jpg',"
+        " paths separated by commas, or a .txt file with one path per line.",
     )
     define(
         "enum",
         "colormap_type",
         "pascal",
-        "Colors of the classes. Default: those of the data set.",
+        "Official colormap to use. Default: the colors of the dataset.",
         enum_values=["pascal", "cityscapes", "ade20k"],
     )
-    define("bool", "also_save_raw_predictions", False, "Also save the predicted labels as PNG.")
+    define(
+        "bool", "also_save_raw_predictions", False, "Also save the predicted labels as PNG files."
+    )
 
 
 def main(argv: Sequence[str]) -> None:
-    """Save the pictures."""
+    """Save pictures."""
     del argv
     values = flags.FLAGS
     network_flags.check(values)
     options = network_flags.evaluation_options(values, "vis", "max_number_of_iterations")
     if bool(values.images) == bool(values.dataset_dir):
-        raise ValueError("give either --dataset_dir (TFRecords) or --images (plain images)")
+        raise ValueError("give either --dataset_dir (TFRecords) or --images (image files)")
     asked = functools.partial(common.ModelOptions.from_flags, values)
 
     from deeplab.evaluation import visualize
