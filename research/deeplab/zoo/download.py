@@ -13,6 +13,7 @@ import urllib.request
 import zipfile
 import zlib
 from collections.abc import Mapping
+from typing import Any
 
 from absl import logging
 
@@ -23,6 +24,11 @@ _TIMEOUT_SECS = 60.0
 _ATTEMPTS = 4
 _PAUSE_SECS = 2.0
 _PROGRESS_SECS = 10.0
+_SCHEMES = ("http://", "https://")
+# Checkpoints and photographs can hardly be compressed: an archive that unpacks to more than this
+# many bytes, plus so many times its size, is not one of them.
+_MIN_UNPACKED_BYTES = 64 * 2**20
+_MAX_RATIO = 20
 
 
 def install(
@@ -71,6 +77,8 @@ def fetch(url: str, path: str, size_limits: tuple[int, int | None] = (0, None)) 
         OSError: The file cannot be downloaded; the message says why, and names the URL.
         ValueError: The file has another size.
     """
+    if not url.lower().startswith(_SCHEMES):
+        raise ValueError(f"{url} cannot be downloaded: it begins with neither http:// nor https://")
     transfer, problem = _Transfer(url, path, size_limits), ""
     for attempt in range(_ATTEMPTS):
         if attempt:
@@ -88,7 +96,23 @@ def fetch(url: str, path: str, size_limits: tuple[int, int | None] = (0, None)) 
             problem = str(error.reason)
         except (ConnectionError, TimeoutError, http.client.HTTPException) as error:
             problem = str(error) or type(error).__name__
+        except OSError as error:
+            raise OSError(f"{url} cannot be saved to {path}: {error.strerror or error}") from None
     raise OSError(f"{url} cannot be downloaded: {problem}")
+
+
+class _WebRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to http and https only."""
+
+    def redirect_request(self, *arguments: Any) -> urllib.request.Request | None:
+        url = arguments[-1]
+        if not url.lower().startswith(_SCHEMES):
+            raise urllib.error.URLError(f"redirected to {url}, which is neither http nor https")
+        return super().redirect_request(*arguments)
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    return urllib.request.build_opener(_WebRedirects)
 
 
 class _Transfer:
@@ -114,7 +138,7 @@ class _Transfer:
         if self.received and self._version:
             request.add_header("Range", f"bytes={self.received}-")
             request.add_header("If-Range", self._version)
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECS) as response:
+        with _opener().open(request, timeout=_TIMEOUT_SECS) as response:
             self._read_headers(response.status, response.headers)
             with open(self.path, "ab" if self.received else "wb") as file:
                 said = time.monotonic()
@@ -196,14 +220,15 @@ def unpack(archive: str, folder: str, name: str | None = None) -> None:
         raise OSError("this Python cannot unpack archives safely: use 3.11.4 or later")
     os.makedirs(folder, exist_ok=True)
     name = name or os.path.basename(archive)
+    check = _MemberCheck(_MIN_UNPACKED_BYTES + _MAX_RATIO * os.path.getsize(archive))
     try:
         if name.endswith(".zip"):
-            _unpack_zip(archive, folder)
+            _unpack_zip(archive, folder, check)
         elif name.endswith(".tar"):
             with tarfile.open(archive, mode="r:") as tar:
-                tar.extractall(folder, filter=_plain_and_inside)
+                tar.extractall(folder, filter=check.tar_member)
         else:
-            _unpack_tar_gz(archive, folder)
+            _unpack_tar_gz(archive, folder, check)
     except _UnsafeError as error:
         raise ValueError(f"{name} is not unpacked: {error}") from None
     except (
@@ -212,24 +237,22 @@ def unpack(archive: str, folder: str, name: str | None = None) -> None:
         *(RuntimeError, NotImplementedError),
     ) as error:
         raise ValueError(f"{name} is damaged: {error}") from None
+    except OSError as error:
+        raise OSError(f"{name} cannot be unpacked to {folder}: {error.strerror or error}") from None
 
 
-def _unpack_tar_gz(archive: str, folder: str) -> None:
+def _unpack_tar_gz(archive: str, folder: str, check: "_MemberCheck") -> None:
     with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
-        tar.extractall(folder, filter=_plain_and_inside)
+        tar.extractall(folder, filter=check.tar_member)
         # The checksum is at the end, which the tar reader does not read.
-        while stream.read(_CHUNK):
-            pass
+        while chunk := stream.read(_CHUNK):
+            check.count(len(chunk))
 
 
-def _unpack_zip(archive: str, folder: str) -> None:
+def _unpack_zip(archive: str, folder: str, check: "_MemberCheck") -> None:
     with zipfile.ZipFile(archive) as members:
         for member in members.infolist():
-            _check_inside(member.filename)
-            # The upper half holds the mode of a file that Unix packed.
-            kind = stat.S_IFMT(member.external_attr >> 16)
-            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise _UnsafeError(f"{member.filename} is a link or a device")
+            check.zip_member(member)
             # This compares checksums, too.
             members.extract(member, folder)
 
@@ -238,15 +261,46 @@ class _UnsafeError(Exception):
     """Raised for a member of an archive that is not unpacked."""
 
 
-def _plain_and_inside(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
-    """Reject all but files and folders inside, then apply tarfile's own filter for data."""
-    _check_inside(member.name)
-    if not (member.isreg() or member.isdir()):
-        raise _UnsafeError(f"{member.name} is a link or a device")
-    try:
-        return tarfile.data_filter(member, folder)
-    except tarfile.FilterError as error:
-        raise _UnsafeError(str(error)) from None
+class _MemberCheck:
+    """Rejects all members of an archive but files and folders inside, of a reasonable size.
+
+    Args:
+        max_bytes: Largest size of all files together.
+    """
+
+    def __init__(self, max_bytes: int):
+        self._max_bytes = max_bytes
+        self._num_bytes = 0
+
+    def tar_member(self, member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
+        """Check a member of a tar archive, then apply tarfile's own filter for data."""
+        _check_inside(member.name)
+        if not (member.isreg() or member.isdir()):
+            raise _UnsafeError(f"{member.name} is a link or a device")
+        if member.issparse():
+            raise _UnsafeError(f"{member.name} is a sparse file")
+        self.count(member.size)
+        try:
+            return tarfile.data_filter(member, folder)
+        except tarfile.FilterError as error:
+            raise _UnsafeError(str(error)) from None
+
+    def zip_member(self, member: zipfile.ZipInfo) -> None:
+        """Check a member of a zip archive."""
+        _check_inside(member.filename)
+        # The upper half holds the mode of a file that Unix packed.
+        kind = stat.S_IFMT(member.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise _UnsafeError(f"{member.filename} is a link or a device")
+        self.count(member.file_size)
+
+    def count(self, num_bytes: int) -> None:
+        """Count unpacked bytes."""
+        self._num_bytes += num_bytes
+        if self._num_bytes > self._max_bytes:
+            raise _UnsafeError(
+                f"it holds more than {self._max_bytes} bytes, which is far more than its own size"
+            )
 
 
 def _check_inside(name: str) -> None:

@@ -1,5 +1,6 @@
 """Downloads: whole or not there, verified, nothing outside the folder."""
 
+import errno
 import gzip
 import hashlib
 import http.server
@@ -187,6 +188,83 @@ def test_nothing_leaves_the_folder(server, tmp_path, members, message):
         download.install(server.url, below / "zoo")
     assert not os.listdir(below)
     assert os.listdir(tmp_path) == ["below"]
+
+
+def _sparse(name: str, size: int) -> bytes:
+    """An archive with a GNU sparse file of that size, of which no byte is stored."""
+    header = tarfile.TarInfo(name).tobuf(tarfile.GNU_FORMAT)
+    fields = bytearray(header)
+    fields[156:157] = tarfile.GNUTYPE_SPARSE
+    fields[386:410] = b"%011o\0%011o\0" % (size, 0)
+    fields[483:495] = b"%011o\0" % size
+    fields[148:156] = b" " * 8
+    fields[148:156] = b"%06o\0 " % sum(fields)
+    return gzip.compress(bytes(fields) + bytes(1024), mtime=0)
+
+
+def test_a_sparse_file_is_refused(server, tmp_path):
+    server.content = _sparse("model/hole", 2**33)
+    with pytest.raises(ValueError, match=f"^{server.url} is not unpacked: .*hole is a sparse file"):
+        download.install(server.url, tmp_path / "zoo")
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["in a file", "behind the files"])
+def test_an_archive_that_unpacks_to_far_more_than_its_size_is_refused(
+    server, tmp_path, monkeypatch, place
+):
+    monkeypatch.setattr(download, "_MIN_UNPACKED_BYTES", 2**20)
+    zeros = bytes(2**23)
+    if place == "in a file":
+        server.content = _archive([_file("model/zeros", zeros)])
+    else:
+        server.content = gzip.compress(gzip.decompress(_GOOD) + zeros, mtime=0)
+    with pytest.raises(ValueError, match=f"^{server.url} is not unpacked: it holds more than"):
+        download.install(server.url, tmp_path / "zoo")
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("target", ["file:///etc/hostname", "ftp://127.0.0.1/model.tar.gz"])
+def test_redirects_lead_to_the_web_only(server, tmp_path, target):
+    def redirect(handler: _Handler) -> None:
+        handler.send_response(302)
+        handler.send_header("Location", target)
+        handler.end_headers()
+
+    server.faults = [redirect] * 10
+    message = f"^{server.url} cannot be downloaded: .*(redirected|[Rr]edirection)"
+    with pytest.raises(OSError, match=message):
+        download.install(server.url, tmp_path / "zoo")
+    assert not os.listdir(tmp_path)
+
+
+def test_a_redirect_within_the_web_is_followed(server, tmp_path):
+    def redirect(handler: _Handler) -> None:
+        handler.send_response(302)
+        handler.send_header("Location", f"{server.url}?elsewhere")
+        handler.end_headers()
+
+    server.faults = [redirect]
+    download.install(server.url, tmp_path / "zoo")
+    _check_installed(tmp_path / "zoo")
+
+
+@pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://host/a.tar.gz", "a.tar.gz"])
+def test_another_scheme_is_refused(tmp_path, url):
+    with pytest.raises(ValueError, match=f"^{url} cannot be downloaded: it begins with neither"):
+        download.install(url, tmp_path / "zoo")
+    assert not os.listdir(tmp_path)
+
+
+def test_a_full_disk_names_the_archive_and_leaves_nothing(server, tmp_path, monkeypatch):
+    def full(*_) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tarfile.TarFile, "makefile", full)
+    message = f"^{server.url} cannot be unpacked to {tmp_path}/.*: No space left on device"
+    with pytest.raises(OSError, match=message):
+        download.install(server.url, tmp_path / "zoo")
+    assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize(
