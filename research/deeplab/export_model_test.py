@@ -99,7 +99,7 @@ class TestOptions:
         else:
             loaded = tf.saved_model.load(str(path))
             outputs = loaded.signatures["serving_default"](ImageTensor=tf.constant(image))
-            predicted = saved_model.SavedModel(str(path)).predict(image[0])
+            predicted = saved_model.ExportedNetwork(str(path)).predict(image[0])
             np.testing.assert_array_equal(predicted, outputs["SemanticPredictions"][0])
         np.testing.assert_allclose(outputs["SemanticProbabilities"], expected, atol=1e-3)
         refined = np.asarray(outputs["SemanticPredictions"])

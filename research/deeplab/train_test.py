@@ -186,7 +186,7 @@ def test_what_cannot_be_done_is_one_error(data, tmp_path, flag, message):
 @pytest.mark.parametrize("logdir", ["file", "file/run"])
 def test_a_folder_that_cannot_be_made_is_one_error(data, tmp_path, logdir):
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(ValueError, match=f"--train_logdir=.*{logdir} cannot be a folder"):
+    with pytest.raises(ValueError, match=f"--train_logdir=.*{logdir} cannot be written"):
         _train(data, tmp_path / logdir, "--training_number_of_steps=1")
     assert (tmp_path / "file").read_text() == "no folder"
 

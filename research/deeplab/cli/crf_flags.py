@@ -108,5 +108,5 @@ def _read_matrix(path: str) -> list[list[float]]:
     try:
         with open(path, "rb") as file:
             return np.lib.format.read_array(file, allow_pickle=False).tolist()
-    except (ValueError, OSError):
+    except Exception:  # NumPy raises almost everything for a damaged header.
         raise ValueError(f"{flag} is no .npy file of numbers, as numpy.save writes it") from None

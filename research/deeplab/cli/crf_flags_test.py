@@ -86,3 +86,16 @@ def test_an_archive_is_no_matrix(tmp_path):
     np.savez(tmp_path / "matrix.npz", np.eye(3))
     with pytest.raises(ValueError, match="matrix.npz is no .npy file of numbers"):
         _options("--crf", f"--crf_compatibility={tmp_path / 'matrix.npz'}")
+
+
+@pytest.mark.parametrize("cut", [0, 1, 9, 40, 100, 130])
+def test_a_damaged_matrix_is_one_line(tmp_path, cut):
+    path = tmp_path / "matrix.npy"
+    np.save(path, np.eye(3))
+    data = path.read_bytes()
+    for damaged in (data[:cut], data[:cut] + b"\xff\x00{(" + data[cut + 4 :]):
+        path.write_bytes(damaged)
+        try:
+            _options("--crf", f"--crf_compatibility={path}")
+        except ValueError as error:
+            assert str(path) in str(error)

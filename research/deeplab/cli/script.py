@@ -1,7 +1,10 @@
-"""Runs a script: its flags, its help, and errors of one line."""
+"""Runs a script: its flags, its help, signals, and errors of one line."""
 
 import os
+import re
+import signal
 import sys
+import types
 from collections.abc import Callable, Iterable, Sequence
 
 from absl import app, flags, logging
@@ -9,6 +12,11 @@ from absl import app, flags, logging
 from deeplab.utils import error_text
 
 _HELP = frozenset({"-h", "-help", "--help", "-helpshort", "--helpshort"})
+# Exit codes of a process that a signal ends, as shells report them.
+_INTERRUPTED = 128 + signal.SIGINT
+_TERMINATED = 128 + signal.SIGTERM
+# What bad flags, files, records and losses raise.
+_EXPECTED = ValueError | OSError | ArithmeticError
 
 
 def run(
@@ -18,27 +26,30 @@ def run(
     *,
     cpu_only: bool = False,
 ) -> None:
-    """Define the flags, parse them, run `main`, and exit with its return value.
+    """Define the flags, parse them, run `main` and exit with its return value.
 
-    A `ValueError`, `OSError` or `ArithmeticError` (the errors of bad flags, files, records and
-    losses) or an error of a TensorFlow operation ends the script with one line on standard error
-    and exit code 1. `--verbosity=1` also shows where it was raised.
+    An exception ends the script with one line on standard error and exit code 1; `--verbosity=1`
+    shows its traceback. SIGTERM ends it, too, after temporary files are removed.
 
     Args:
-        main: takes the arguments that are not flags; returns an exit code or None.
-        define_flags: defines the script's flags in `flags.FLAGS`.
-        required: names of the flags that must be given.
-        cpu_only: keep TensorFlow from using GPUs, whose memory other programs may need.
+        main: Takes the arguments that are no flags; returns an exit code or None.
+        define_flags: Defines the script's flags in `flags.FLAGS`.
+        required: Names of the flags that must be given.
+        cpu_only: Keep TensorFlow from using GPUs, whose memory other programs may need.
     """
     # Hide TensorFlow's notes about its own build, but not its errors.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # File names may hold bytes that are no text.
+    sys.stdout.reconfigure(errors="backslashreplace")
+    interrupts = _Interrupts()
     define_flags()
     for name in required:
         flags.register_validator(name, bool, message="it must be given, and not be empty")
     if _HELP.intersection(sys.argv[1:]):
         print(_help(sys.modules[main.__module__].__doc__ or ""))
         sys.exit(0)
-    app.run(lambda argv: _main(_on_cpu(main) if cpu_only else main, argv), flags_parser=_parse)
+    called = _on_cpu(main) if cpu_only else main
+    app.run(lambda argv: _main(called, argv, interrupts), flags_parser=_parse)
 
 
 def _on_cpu(main: Callable[[Sequence[str]], int | None]) -> Callable[[Sequence[str]], int | None]:
@@ -51,40 +62,104 @@ def _on_cpu(main: Callable[[Sequence[str]], int | None]) -> Callable[[Sequence[s
     return on_cpu
 
 
+class _Interrupts:
+    """Turns SIGTERM into an exit that removes temporary files, and notes Ctrl-C.
+
+    Attributes:
+        received: Whether there was a Ctrl-C. During an import it may arrive as another exception.
+    """
+
+    def __init__(self):
+        self.received = False
+        # A process in the background may have been started to ignore signals.
+        if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, self._terminate)
+        if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._interrupt)
+
+    def _terminate(self, number: int, frame: types.FrameType | None) -> None:
+        del number, frame
+        # A second one ends it at once.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        sys.exit(_TERMINATED)
+
+    def _interrupt(self, number: int, frame: types.FrameType | None) -> None:
+        self.received = True
+        signal.default_int_handler(number, frame)
+
+
 def _parse(argv: Sequence[str]) -> Sequence[str]:
-    """Return the arguments that are not flags; end the script if a flag cannot be parsed."""
+    """Return the arguments that are no flags; end the script if one cannot be parsed."""
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
         sys.exit(_fail(f"{error_text.one_line(error)} (--help lists the flags)"))
+    except (ValueError, OSError) as error:
+        files_given = " ".join(word for word in argv if word.lstrip("-").startswith("flagfile"))
+        sys.exit(_fail(f"{files_given} cannot be read: {error_text.one_line(error)}"))
 
 
-def _main(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int | None:
+def _main(
+    main: Callable[[Sequence[str]], int | None], argv: Sequence[str], interrupts: _Interrupts
+) -> int | None:
     logging.use_absl_handler()
     if len(argv) > 1:
         return _fail(f"unexpected argument {argv[1]!r}: every option is a flag, --name=value")
     try:
         return main(argv)
-    except (ValueError, OSError, ArithmeticError) as error:
-        return _fail(error)
     except KeyboardInterrupt:
         _fail("interrupted")
-        return 130
+        return _INTERRUPTED
     except Exception as error:
-        if not _raised_by_tensorflow(error):
-            raise
+        if interrupts.received:
+            _fail("interrupted")
+            return _INTERRUPTED
         return _fail(error)
 
 
 def _fail(error: Exception | str) -> int:
+    """Print the error as one line; return the exit code."""
     if isinstance(error, Exception) and flags.FLAGS.verbosity > 0:
         logging.exception("the script failed")
-    print(f"error: {error_text.one_line(error)}", file=sys.stderr)
+    print(f"error: {_message(error)}", file=sys.stderr)
     return 1
 
 
+def _message(error: Exception | str) -> str:
+    message = error_text.one_line(error)
+    if isinstance(error, UnicodeError) and isinstance(error.object, str):
+        return f"{error.object!a} is no name in UTF-8, so TensorFlow cannot use it: rename it"
+    if isinstance(error, OSError):
+        return message + _flag_of(message)
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {message}"
+    if isinstance(error, _EXPECTED | str) or _raised_by_tensorflow(error):
+        return message
+    return (
+        f"{type(error).__name__}: {message} (this is a fault of the program: please report it, with"
+        " the traceback that --verbosity=1 shows)"
+    )
+
+
+def _flag_of(message: str) -> str:
+    """Return the flag whose path an error is about, such as " (--vis_logdir)"; "" without one."""
+    if "--" in message:
+        return ""
+    paths = {}
+    for name in flags.FLAGS:
+        value = flags.FLAGS[name].value
+        # The value, as a path or the beginning of one; a word such as "val" is none.
+        if (
+            isinstance(value, str)
+            and (os.sep in value or (len(value) > 2 and os.path.lexists(value)))
+            and re.search(rf"(^|['\"\s]){re.escape(value)}($|['\"\s:/])", message)
+        ):
+            paths[name] = value
+    return f" (--{max(paths, key=lambda name: len(paths[name]))})" if paths else ""
+
+
 def _raised_by_tensorflow(error: Exception) -> bool:
-    """Return whether an operation failed, without importing TensorFlow."""
+    """Return whether an operation failed; do not import TensorFlow for the answer."""
     tensorflow = sys.modules.get("tensorflow")
     return tensorflow is not None and isinstance(error, tensorflow.errors.OpError)
 

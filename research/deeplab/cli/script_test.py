@@ -7,9 +7,11 @@ import sys
 import pytest
 
 _SCRIPT = '''"""Says hello."""
+import signal
 from absl import flags
 from deeplab import common
 from deeplab.cli import script
+from deeplab.utils import files
 
 def define_flags(flag_values=flags.FLAGS):
     common.define_flags(flag_values)
@@ -25,6 +27,20 @@ def main(argv):
     if flags.FLAGS.name == "operation":
         import tensorflow as tf
         tf.io.decode_png(b"no image")
+    if flags.FLAGS.name.startswith("/"):
+        open(flags.FLAGS.name + "/file")
+    if flags.FLAGS.name.startswith("not_utf8"):
+        flags.FLAGS.name.encode()
+    if flags.FLAGS.name == "interrupted_import":
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("initialization failed")
+    if flags.FLAGS.name.startswith("terminated:"):
+        with files.replacing_folder(flags.FLAGS.name.removeprefix("terminated:")):
+            print("terminating", flush=True)
+            signal.raise_signal(signal.SIGTERM)
+            print("still there")
     if flags.FLAGS.name in errors:
         raise errors[flags.FLAGS.name]
     print("hello", flags.FLAGS.name)
@@ -40,7 +56,7 @@ def run(tmp_path: pathlib.Path):
     file.write_text(_SCRIPT)
     root = pathlib.Path(__file__).resolve().parents[2]
 
-    def call(*arguments: str) -> subprocess.CompletedProcess:
+    def call(*arguments: str | bytes) -> subprocess.CompletedProcess:
         return subprocess.run(
             [sys.executable, str(file), *arguments],
             capture_output=True,
@@ -101,10 +117,54 @@ def test_an_interrupt_is_one_line(run):
     assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
 
 
-def test_a_mistake_in_the_program_keeps_its_traceback(run):
+def test_a_mistake_in_the_program_is_one_line_that_asks_for_a_report(run):
     done = run("--name=bug")
     assert done.returncode == 1
+    assert done.stderr == (
+        "error: KeyError: 'a bug' (this is a fault of the program: please report it, with the"
+        " traceback that --verbosity=1 shows)\n"
+    )
+    done = run("--name=bug", "--verbosity=1")
+    assert "Traceback" in done.stderr
     assert "KeyError: 'a bug'" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: KeyError: 'a bug' (")
+
+
+def test_an_interrupt_that_arrives_as_another_exception_is_one_line(run):
+    done = run("--name=interrupted_import")
+    assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
+
+
+def test_sigterm_removes_temporary_files(run, tmp_path):
+    done = run(f"--name=terminated:{tmp_path / 'export'}")
+    assert (done.returncode, done.stdout) == (143, "terminating\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["hello.py"]
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00\x81", b"--name=\x80\n"])
+def test_a_binary_flag_file_is_one_line(run, tmp_path, content):
+    path = tmp_path / "flags.txt"
+    path.write_bytes(content)
+    done = run(f"--flagfile={path}")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: --flagfile={path} cannot be read: ")
+
+
+def test_a_name_that_is_no_text_is_one_line(run):
+    done = run(b"--name=not_utf8:\xff")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: 'not_utf8:\\udcff' is no name in UTF-8, so TensorFlow cannot use it: rename it\n"
+    )
+
+
+def test_an_error_of_a_file_names_its_flag(run, tmp_path):
+    done = run(f"--name={tmp_path}/missing")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: [Errno 2] No such file or directory: '{tmp_path}/missing/file' (--name)\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from deeplab.core import aspp, layers, utils
+from deeplab.core import aspp, json_text, layers, utils
 
 SCOPE = "meta_architecture"
 _FILTERS = 256
@@ -93,11 +93,8 @@ def read(path: str) -> tuple[Branch, ...]:
         ValueError: it does not describe a cell; the message names the branch and the field.
     """
     path = find(path)
-    with tf.io.gfile.GFile(path) as stream:
-        try:
-            branches = json.loads(stream.read())
-        except ValueError as error:
-            raise ValueError(f"{path} is not JSON: {error}") from None
+    with tf.io.gfile.GFile(path, "rb") as stream:
+        branches = json_text.parse(stream.read(), path)
     if not isinstance(branches, list) or not branches:
         raise ValueError(f"{path} holds {_quote(branches)}; a cell is a list of branches")
     return tuple(_Fields(path, index, fields).branch() for index, fields in enumerate(branches))

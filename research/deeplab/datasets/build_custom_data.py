@@ -11,7 +11,6 @@ a/b.jpg is a/b.png in --label_folder. Classes are given by --class_names, --num_
 """
 
 import dataclasses
-import json
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from absl import flags, logging
 from deeplab import common
 from deeplab.cli import converter_flags, script
 from deeplab.datasets import descriptors, patterns, source_files
+from deeplab.utils import files
 
 _IGNORE = "ignore"
 
@@ -123,11 +123,7 @@ def read_colors(path: str, ignore_label: int) -> Colors:
         ValueError: The file is malformed, or two classes have the same color.
         OSError: The file cannot be read.
     """
-    with open(path, encoding="utf-8") as file:
-        try:
-            entries = json.load(file)
-        except ValueError as error:
-            raise ValueError(f"{path} is not JSON: {error}") from None
+    entries = files.read_json(path)
     named = isinstance(entries, dict)
     if not named and not isinstance(entries, list):
         raise ValueError(f"{path} holds {entries!r}; it must be an object or a list of colors")

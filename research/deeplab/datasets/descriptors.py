@@ -245,15 +245,11 @@ def load(name_or_path: str) -> DatasetDescriptor:
 
 
 def _read(path: str) -> DatasetDescriptor:
-    if not os.path.exists(path):
+    if not files.exists(path):
         raise FileNotFoundError(
             f"data set descriptor {path} not found (working directory: {os.getcwd()})"
         )
-    try:
-        with open(path, encoding="utf-8") as file:
-            values = json.load(file)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
+    values = files.read_json(path)
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds a {type(values).__name__}, not a JSON object")
     known = [field.name for field in dataclasses.fields(DatasetDescriptor)]

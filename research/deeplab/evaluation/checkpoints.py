@@ -8,7 +8,7 @@ from deeplab import common
 from deeplab.core.options import EvaluationOptions
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.evaluation import checkpoint_waiter
-from deeplab.evaluation.predictor import Predictor
+from deeplab.evaluation.predictor import NetworkPredictor
 from deeplab.utils import checkpoint
 
 # Gives the options of a network for those that it was trained with (`stored`, None where they are
@@ -18,7 +18,7 @@ AskedOptions = Callable[..., common.ModelOptions]
 
 def wait_for_network(
     options: EvaluationOptions, descriptor: DatasetDescriptor, asked: AskedOptions
-) -> Predictor:
+) -> NetworkPredictor:
     """Wait for the first checkpoint, and build its network; the values are still the initial ones.
 
     Args:
@@ -31,10 +31,12 @@ def wait_for_network(
         ValueError: A flag contradicts what the network was trained with.
     """
     path = checkpoint_waiter.wait(options.checkpoint_dir)
-    return Predictor(trained_options(path, options, descriptor, asked), options.inference)
+    return NetworkPredictor(trained_options(path, options, descriptor, asked), options.inference)
 
 
-def restore_each(predictor: Predictor, options: EvaluationOptions) -> Iterator[tuple[str, int]]:
+def restore_each(
+    predictor: NetworkPredictor, options: EvaluationOptions
+) -> Iterator[tuple[str, int]]:
     """Yield the prefix and the step of each checkpoint, once the predictor has its values.
 
     Args:

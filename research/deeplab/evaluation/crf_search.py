@@ -1,7 +1,7 @@
-"""Finds the parameters of a dense CRF by trying them on a part of a data set.
+"""Searches for the parameters of a dense CRF on a part of a data set.
 
-The bilateral kernel's weight and standard deviations are what depends on the network and the data;
-DeepLab v1 (arXiv 1412.7062, section 5.1) and v2 cross-validate them on 100 images, coarse to fine.
+Weight and standard deviations of the bilateral kernel depend on the network and the data. DeepLab
+v1 (arXiv 1412.7062, section 5.1) and v2 cross-validate them on 100 images, coarse to fine.
 """
 
 import dataclasses
@@ -17,23 +17,32 @@ from deeplab.core import dense_crf
 from deeplab.core.options import CrfOptions
 from deeplab.core.options.crf_options import SEARCHED
 from deeplab.datasets.data_generator import Dataset
-from deeplab.evaluation.predictor import Predictor
+from deeplab.evaluation.predictor import NetworkPredictor
 from deeplab.evaluation.segmentation import SegmentationMetrics
 from deeplab.utils import reports
 from deeplab.utils.progress import Progress
 
-# The file with the newest result, in the folder of the logs.
+# Name of the file with the newest result.
 NEWEST_SEARCH = "crf_search.json"
 
-# A place in the grid: an index for each parameter.
+# A place in the grid: an index of each parameter.
 _Place = tuple[int, ...]
 
 
 class CrfSearch:
-    """A search over a grid of parameters.
+    """Searches a grid of parameters.
 
-    It begins with the ends and the middle of each list of values, goes on around the best with
-    ever smaller steps, and ends where no neighbour in the grid is better.
+    The search starts with the ends and the middle of each list of values, continues around the
+    best place with smaller and smaller steps, and ends when no neighbor in the grid is better.
+
+    Args:
+        predictor: The network, with a CRF that has all other parameters.
+        records: The images with their labels.
+        grid: The values of each of `SEARCHED`.
+        num_images: Number of images to try them on, evenly spread over the records.
+
+    Raises:
+        ValueError: A list of values is empty, or has a value that is out of range.
 
     Example:
         search = CrfSearch(predictor, records, {"bi_w": [5, 10], ...}, num_images=100)
@@ -42,22 +51,11 @@ class CrfSearch:
 
     def __init__(
         self,
-        predictor: Predictor,
+        predictor: NetworkPredictor,
         records: Dataset,
         grid: Mapping[str, Sequence[float]],
         num_images: int,
     ):
-        """Puts the parts together.
-
-        Args:
-            predictor: the network, with a CRF that has all other parameters.
-            records: the images with their labels.
-            grid: the values of each of `crf_options.SEARCHED`.
-            num_images: images to try them on, evenly spread over the records.
-
-        Raises:
-            ValueError: a list of values is empty, or there is a value that no CRF can have.
-        """
         if num_images < 1:
             raise ValueError(f"--crf_search_images is {num_images}; it must be at least 1")
         self._predictor = predictor
@@ -75,10 +73,10 @@ class CrfSearch:
                     raise ValueError(message) from None
 
     def run(self) -> "CrfSearchResult":
-        """Searches.
+        """Search the grid.
 
         Raises:
-            ValueError: a record cannot be read, or a label is no class; the message names it.
+            ValueError: A record cannot be read, or a label is no class. The message names it.
         """
         unrefined = SegmentationMetrics(*self._classes())
         sizes = [len(values) for values in self._grid.values()]
@@ -95,14 +93,14 @@ class CrfSearch:
         )
 
     def report(self, result: "CrfSearchResult", path: str, step: int, eval_logdir: str) -> None:
-        """Prints what was tried, the best first, and its flags; writes it as JSON.
+        """Print the tried parameters, the best first, and flags for the best; write them as JSON.
 
         Args:
-            result: what `run` returned.
-            path: the checkpoint.
-            step: its step.
-            eval_logdir: folder of `crf_search-<step>.json`, and of `crf_search.json`, which is the
-                same for the newest result.
+            result: What `run` returned.
+            path: The checkpoint.
+            step: Step of the checkpoint.
+            eval_logdir: Folder of `crf_search-<step>.json`, and of `crf_search.json`, which holds
+                the newest result.
         """
         print(
             f"{path} (step {step}), {result.num_images} images, mIoU without a CRF"
@@ -139,7 +137,7 @@ class CrfSearch:
     def _score(
         self, candidates: Sequence[CrfOptions], unrefined: SegmentationMetrics
     ) -> list[float]:
-        """The mIoU of each CRF; the network itself sees each image once."""
+        """Return the mIoU of each CRF; the network is applied once to each image."""
         metrics = [SegmentationMetrics(*self._classes()) for _ in candidates]
         progress = Progress(f"tried {len(candidates)} CRFs on", self._num_images)
         with self._records.named_errors():
@@ -153,21 +151,21 @@ class CrfSearch:
         return [metric.result().mean_iou for metric in metrics]
 
     def _samples(self) -> Iterator[tuple[tf.Tensor, np.ndarray, tf.Tensor, list[str]]]:
-        """Image, label, size and name, each in a batch of one."""
+        """Yield image, label, size and name, each in a batch of one."""
         step = len(self._records) // self._num_images
         for batch in self._records.evaluation(1).shard(step, 0).take(self._num_images):
-            names = [name.decode() for name in batch["image_name"].numpy()]
+            names = [name.decode(errors="backslashreplace") for name in batch["image_name"].numpy()]
             yield batch["image"], batch["label"][..., 0].numpy(), batch["original_size"], names
 
 
 @dataclasses.dataclass(frozen=True)
 class CrfSearchResult:
-    """What a search found.
+    """Result of a search.
 
     Attributes:
-        scores: what was tried, with its mIoU, in that order.
-        unrefined: mIoU without a CRF.
-        num_images: the number of images.
+        scores: The tried parameters with their mIoU, in the order of the search.
+        unrefined: The mIoU without a CRF.
+        num_images: Number of images.
     """
 
     scores: Sequence[tuple[CrfOptions, float]]
@@ -175,16 +173,16 @@ class CrfSearchResult:
     num_images: int
 
     def ranking(self) -> list[tuple[CrfOptions, float]]:
-        """What was tried, the best first."""
+        """Return the tried parameters with their mIoU, the best first."""
         return sorted(self.scores, key=lambda each: -each[1])
 
     def flags(self) -> str:
-        """The best as flags."""
+        """Return the best parameters as flags."""
         best = self.ranking()[0][0]
         return " ".join(["--crf", *(f"--crf_{name}={getattr(best, name):g}" for name in SEARCHED)])
 
     def table(self) -> str:
-        """What was tried as a table, the best first."""
+        """Return a table of the tried parameters, the best first."""
         rows = [
             (*(f"{getattr(options, name):g}" for name in SEARCHED), reports.percent(miou))
             for options, miou in self.ranking()
@@ -195,14 +193,14 @@ class CrfSearchResult:
 def search(
     sizes: Sequence[int], score: Callable[[Sequence[_Place]], Sequence[float]]
 ) -> dict[_Place, float]:
-    """Looks for the best place in a grid, coarse to fine.
+    """Search for the best place in a grid, coarse to fine.
 
     Args:
-        sizes: of the grid.
-        score: gives the scores of several places, each an index for each axis.
+        sizes: Sizes of the grid.
+        score: Returns the scores of places; a place has an index for each axis.
 
     Returns:
-        The score of every place that was looked at; of those around the best none is missing.
+        The scores of all places that were tried. These include all neighbors of the best.
     """
     scores: dict[_Place, float] = {}
     places = set(itertools.product(*({0, (size - 1) // 2, size - 1} for size in sizes)))

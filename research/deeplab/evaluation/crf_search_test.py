@@ -53,7 +53,9 @@ _GRID = {"bi_w": [1.0, 8.0], "bi_sxy": [10.0], "bi_srgb": [5.0, 20.0]}
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    network = predictor.Predictor(tiny.OPTIONS, InferenceOptions(crf=CrfOptions(iterations=2)))
+    network = predictor.NetworkPredictor(
+        tiny.OPTIONS, InferenceOptions(crf=CrfOptions(iterations=2))
+    )
     path = tiny.save(tiny.network(), tmp_path_factory.mktemp("train"), 7)
     network.restore(path)
     return network, path

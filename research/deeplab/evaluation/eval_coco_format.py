@@ -8,7 +8,6 @@ import collections
 import concurrent.futures
 import copy
 import functools
-import json
 import multiprocessing
 import os
 from collections.abc import Iterable, Sequence
@@ -21,11 +20,16 @@ from absl import flags
 from deeplab import common
 from deeplab.cli import script
 from deeplab.evaluation import base_metric, panoptic_quality, parsing_covering
-from deeplab.utils import reports
+from deeplab.utils import files, reports
 from deeplab.utils.progress import Progress
 
 # Id of the pixels that belong to no segment.
 _VOID = 0
+
+# Fields and types of the entries that are used.
+_ANNOTATION = {"image_id": int | str, "file_name": str, "segments_info": list}
+_SEGMENT = {"id": int, "category_id": int}
+_CATEGORY = {"id": int, "isthing": int}
 
 _UNUSED_FLAGS = {
     "max_instances_per_category": "the number of instances is not limited",
@@ -172,32 +176,40 @@ def _read_ids(path: str) -> np.ndarray:
 
 
 def _read_json(path: str) -> dict[str, Any]:
-    with open(path, encoding="utf-8") as file:
-        try:
-            content = json.load(file)
-        except ValueError as error:
-            raise ValueError(f"{path} is no JSON file: {error}") from None
-    if not isinstance(content, dict) or "annotations" not in content:
-        raise ValueError(f"{path} has no list of annotations")
-    for annotation in content["annotations"]:
-        _check_keys(path, "annotation", annotation, ("image_id", "file_name", "segments_info"))
+    content = files.read_json(path)
+    for annotation in _entries(path, content, "annotations"):
+        _check_fields(path, "annotation", annotation, _ANNOTATION)
         for segment in annotation["segments_info"]:
-            _check_keys(path, "segment", segment, ("id", "category_id"))
+            _check_fields(path, "segment", segment, _SEGMENT)
     return content
 
 
-def _check_keys(path: str, kind: str, entry: dict[str, Any], keys: Iterable[str]) -> None:
-    if missing := [key for key in keys if key not in entry]:
-        raise ValueError(f"{path}: {kind} without {', '.join(missing)}: {str(entry)[:100]}")
+def _entries(path: str, content: Any, name: str) -> list[Any]:
+    """Return a list of the file."""
+    if not isinstance(content, dict) or not isinstance(content.get(name), list):
+        raise ValueError(f"{path} has no list of {name}")
+    return content[name]
+
+
+def _check_fields(path: str, kind: str, entry: Any, types: dict[str, type]) -> None:
+    shown = str(entry)[:100]
+    if not isinstance(entry, dict):
+        raise ValueError(f"{path}: {kind} is no object: {shown}")
+    if missing := [name for name in types if name not in entry]:
+        raise ValueError(f"{path}: {kind} without {', '.join(missing)}: {shown}")
+    for name, kinds in types.items():
+        if not isinstance(entry[name], kinds):
+            raise ValueError(
+                f"{path}: {kind} with the {name} {str(entry[name])[:40]!r}, which has the wrong"
+                f" type: {shown}"
+            )
 
 
 def _is_thing(truth: dict[str, Any], num_categories: int, path: str) -> np.ndarray:
     """Return which categories are things: bool [num_categories]."""
-    if "categories" not in truth:
-        raise ValueError(f"{path} has no list of categories")
     is_thing = np.zeros(num_categories, bool)
-    for category in truth["categories"]:
-        _check_keys(path, "category", category, ("id", "isthing"))
+    for category in _entries(path, truth, "categories"):
+        _check_fields(path, "category", category, _CATEGORY)
         if not 0 <= category["id"] < num_categories:
             raise ValueError(
                 f"{path} has a category {category['id']}, but --num_categories is {num_categories}"

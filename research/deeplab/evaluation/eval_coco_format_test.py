@@ -220,10 +220,47 @@ class TestBadInput:
         self._change(example[0], change)
         self._fails(example, message)
 
+    @pytest.mark.parametrize("value", [None, [], {}, "x", 1.5, [[]], [None]])
+    @pytest.mark.parametrize(
+        "keys",
+        [
+            (),
+            ("annotations",),
+            ("annotations", 0),
+            ("annotations", 0, "image_id"),
+            ("annotations", 0, "file_name"),
+            ("annotations", 0, "segments_info"),
+            ("annotations", 0, "segments_info", 0),
+            ("annotations", 0, "segments_info", 0, "id"),
+            ("annotations", 0, "segments_info", 0, "category_id"),
+            ("categories",),
+            ("categories", 0),
+            ("categories", 0, "id"),
+            ("categories", 0, "isthing"),
+        ],
+    )
+    def test_a_value_of_another_type_names_the_file(self, example, keys, value):
+        with open(example[0]) as file:
+            content = json.load(file)
+        holder = {"": content}
+        entry, last = holder, ""
+        for key in keys:
+            entry, last = entry[last], key
+        entry[last] = value
+        with open(example[0], "w") as file:
+            json.dump(holder[""], file)
+        try:
+            eval_coco_format.eval_coco_format(*example)
+        except (ValueError, FileNotFoundError) as error:
+            assert "gt" in str(error) or "pred" in str(error)
+        else:
+            # These are possible: no annotation or segment, another name.
+            assert value in ([], "x")
+
     def test_no_json(self, example):
         with open(example[0], "w") as file:
             file.write("{")
-        self._fails(example, "gt.json is no JSON file")
+        self._fails(example, "gt.json is not JSON")
 
 
 class TestScript:

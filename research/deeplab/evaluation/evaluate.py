@@ -7,7 +7,7 @@ from deeplab.datasets import data_generator, descriptors, shards
 from deeplab.evaluation import checkpoints
 from deeplab.evaluation.crf_search import CrfSearch
 from deeplab.evaluation.evaluator import Evaluator
-from deeplab.utils import folders
+from deeplab.utils import files
 
 
 def evaluate(
@@ -38,7 +38,7 @@ def evaluate(
     if crf_grid:
         search = CrfSearch(predictor, records, crf_grid, crf_images)
     evaluator = Evaluator(predictor, records, options.batch_size)
-    folders.make_folder("eval_logdir", options.logdir)
+    files.make_folder("eval_logdir", options.logdir)
     for path, step in checkpoints.restore_each(predictor, options):
         if crf_grid:
             search.report(search.run(), path, step, options.logdir)

@@ -1,4 +1,4 @@
-"""Evaluates a network on a data set, and reports the result."""
+"""Evaluates a network on a data set and reports the result."""
 
 import dataclasses
 import os
@@ -10,19 +10,27 @@ from absl import logging
 
 from deeplab.datasets.data_generator import Dataset
 from deeplab.evaluation import report
-from deeplab.evaluation.predictor import Predictor
+from deeplab.evaluation.predictor import NetworkPredictor
 from deeplab.evaluation.segmentation import SegmentationMetrics, SegmentationResult
 from deeplab.utils import reports
 from deeplab.utils.progress import Progress
 
-# The file with the newest result, in the folder of the logs.
+# Name of the file with the newest result.
 NEWEST_RESULT = "eval.json"
 
 
 class Evaluator:
-    """Compares a network's predictions with the labels of a data set, as the official eval does.
+    """Compares predictions with the labels of a data set (official `eval.py`).
 
-    Images are padded to the crop size; predictions in the padding do not count.
+    Images are padded to the crop size; predictions in the padding are not counted.
+
+    Args:
+        predictor: The network.
+        records: The images with their labels.
+        batch_size: Number of images per batch.
+
+    Raises:
+        ValueError: The batch size is below 1.
 
     Example:
         evaluator = Evaluator(predictor, records, batch_size=1)
@@ -31,35 +39,25 @@ class Evaluator:
             evaluator.report(evaluator.evaluate(), path, step, "eval_log")
     """
 
-    def __init__(self, predictor: Predictor, records: Dataset, batch_size: int = 1):
-        """Puts the parts together.
-
-        Args:
-            predictor: the network.
-            records: the images with their labels.
-            batch_size: images at a time.
-
-        Raises:
-            ValueError: the batch size is below 1.
-        """
+    def __init__(self, predictor: NetworkPredictor, records: Dataset, batch_size: int = 1):
         if batch_size < 1:
             raise ValueError(f"--eval_batch_size is {batch_size}; it must be at least 1")
         self._predictor = predictor
         self._records = records
         self._batch_size = batch_size
-        self._said_larger = False
+        self._logged_larger = False
 
     def evaluate(self, should_stop: Callable[[], bool] | None = None) -> SegmentationResult | None:
-        """Predicts every image and counts.
+        """Predict all images and count.
 
         Args:
-            should_stop: asked before each batch whether to give up.
+            should_stop: Called before each batch; evaluation stops if it returns True.
 
         Returns:
-            What was counted; None if it was given up.
+            The metrics; None if evaluation was stopped.
 
         Raises:
-            ValueError: a record cannot be read, or a label is no class; the message names it.
+            ValueError: A record cannot be read, or a label is no class. The message names it.
         """
         descriptor = self._records.descriptor
         metrics = SegmentationMetrics(descriptor.num_classes, descriptor.ignore_label)
@@ -68,8 +66,10 @@ class Evaluator:
             for batch in self._records.evaluation(self._batch_size):
                 if should_stop and should_stop():
                     return None
-                names = [name.decode() for name in batch["image_name"].numpy()]
-                self._say_if_larger(batch["original_size"], names)
+                names = [
+                    name.decode(errors="backslashreplace") for name in batch["image_name"].numpy()
+                ]
+                self._log_if_larger(batch["original_size"], names)
                 labels = tf.squeeze(batch["label"], axis=-1).numpy()
                 predictions = self._predictor(batch["image"], batch["original_size"])
                 metrics.update(labels, predictions, names)
@@ -77,14 +77,14 @@ class Evaluator:
         return metrics.result()
 
     def report(self, result: SegmentationResult, path: str, step: int, eval_logdir: str) -> None:
-        """Prints the result as a table, and writes it for TensorBoard and as JSON.
+        """Print the result as a table, and write it for TensorBoard and as JSON.
 
         Args:
-            result: what `evaluate` returned.
-            path: the checkpoint that was evaluated.
-            step: its step.
-            eval_logdir: folder of the event file, of `eval-<step>.json`, and of `eval.json`, which
-                is the same for the newest result.
+            result: What `evaluate` returned.
+            path: The evaluated checkpoint.
+            step: Step of the checkpoint.
+            eval_logdir: Folder of the event file, of `eval-<step>.json`, and of `eval.json`, which
+                holds the newest result.
         """
         names = self._records.descriptor.class_names
         facts = self.facts(result, path, step)
@@ -104,7 +104,7 @@ class Evaluator:
         logging.info("wrote %s", os.path.join(eval_logdir, f"eval-{step}.json"))
 
     def facts(self, result: SegmentationResult, path: str, step: int) -> dict[str, Any]:
-        """What was evaluated, how, and the result, as plain values; see `report`."""
+        """Return what was evaluated, how, and the result as plain values; see `report`."""
         options, inference = self._predictor.options, self._predictor.inference
         names = self._records.descriptor.class_names
         return {
@@ -120,14 +120,14 @@ class Evaluator:
             **report.segmentation_facts(result, names),
         }
 
-    def _say_if_larger(self, sizes: tf.Tensor, names: list[str]) -> None:
-        """Says once that images may be larger than the crop, where the official eval fails."""
+    def _log_if_larger(self, sizes: tf.Tensor, names: list[str]) -> None:
+        """Log once that an image is larger than the crop size, where the official eval fails."""
         crop_size = self._predictor.options.crop_size
-        if self._said_larger or crop_size is None:
+        if self._logged_larger or crop_size is None:
             return
         for name, (height, width) in zip(names, sizes.numpy(), strict=True):
             if height > crop_size[0] or width > crop_size[1]:
-                self._said_larger = True
+                self._logged_larger = True
                 logging.info(
                     "%s is %dx%d pixels (height x width), larger than --eval_crop_size=%d,%d: such"
                     " images are evaluated whole",

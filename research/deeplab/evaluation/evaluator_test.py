@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from deeplab.core.options import CrfOptions, InferenceOptions
 from deeplab.datasets.data_generator import Dataset
 from deeplab.evaluation import evaluator, predictor, segmentation
 from deeplab.input_preprocess import Preprocessing
@@ -17,7 +18,7 @@ _SIZES = ((20, 30), (33, 33), (31, 12), (25, 33), (33, 21))
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    network = predictor.Predictor(tiny.OPTIONS)
+    network = predictor.NetworkPredictor(tiny.OPTIONS)
     network.restore(tiny.save(tiny.network(), tmp_path_factory.mktemp("train"), 7))
     return network
 
@@ -93,6 +94,24 @@ def test_images_larger_than_the_crop_are_evaluated_whole_and_told_once(trained, 
     assert message.startswith(
         "large is 50x41 pixels (height x width), larger than --eval_crop_size=33,33"
     )
+
+
+@pytest.mark.parametrize("crf", [None, CrfOptions(iterations=1)], ids=["network", "crf"])
+def test_the_result_does_not_depend_on_the_batch_size(trained, tmp_path, crf):
+    """Images larger than the crop size are not padded to the size of their neighbors."""
+    network = predictor.NetworkPredictor(tiny.OPTIONS, InferenceOptions(crf=crf), net=trained.net)
+    random = np.random.default_rng(0)
+    sizes = ((20, 20), (50, 41), (33, 60), (20, 33), (60, 33), (50, 41))
+    samples = {
+        f"{index}": (tiny.picture(*size, index), random.integers(0, 4, size).astype(np.uint8))
+        for index, size in enumerate(sizes)
+    }
+    records = _records(tmp_path, samples)
+    alone = evaluator.Evaluator(network, records, 1).evaluate().confusion_matrix
+    assert (alone.sum(axis=0) > 0).sum() > 1
+    for batch_size in (2, 3, 6):
+        matrix = evaluator.Evaluator(network, records, batch_size).evaluate().confusion_matrix
+        assert np.abs(matrix - alone).sum() <= 2e-5 * alone.sum()
 
 
 def test_progress_is_logged(trained, tmp_path, caplog):

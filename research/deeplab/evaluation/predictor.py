@@ -1,5 +1,7 @@
 """A network that predicts the labels of images."""
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
@@ -9,27 +11,28 @@ from deeplab.core.options import InferenceOptions
 from deeplab.utils import checkpoint
 
 
-class Predictor:
-    """Predicts the labels of images.
-
-    Example:
-        inference = InferenceOptions(eval_scales=(0.5, 1.0), add_flipped_images=True)
-        predictor = Predictor(options, inference)
-        step = predictor.restore("train_log/model.ckpt-30000")
-        labels = predictor(images)
+class NetworkPredictor:
+    """Predicts the labels of images with a network that is built here or being trained.
 
     The network and its graph are built once, for images of every size.
 
+    Example:
+        inference = InferenceOptions(eval_scales=(0.5, 1.0), add_flipped_images=True)
+        predictor = NetworkPredictor(options, inference)
+        step = predictor.restore("train_log/model.ckpt-30000")
+        labels = predictor(images)
+
     Args:
-        options: of the network.
-        inference: how the network is applied.
-        net: the network, where it is being trained; its values are taken as they are at each call.
-            None: it is built.
+        options: Options of the network.
+        inference: Scales, flips and CRF of the prediction.
+        net: A network that is being trained; each call uses its current values. None: a network
+            is built.
 
     Attributes:
-        net: the network.
-        options: of the network, except for what may differ from one use to another (`crop_size`).
-        inference: how the network is applied.
+        net: The network.
+        options: Options of the network; those that may vary between uses (`crop_size`) are the
+            given ones.
+        inference: Scales, flips and CRF of the prediction.
 
     Raises:
         ValueError: There is no such network, or its classes are not those of the CRF.
@@ -51,47 +54,76 @@ class Predictor:
         self._with_probabilities = tf.function(self._predict, signature)
 
     def restore(self, path: str, *, averages: bool = False) -> int:
-        """Takes the values of a checkpoint.
+        """Load the values of a checkpoint.
 
         Args:
-            path: its prefix.
-            averages: take the moving averages of the weights; see `checkpoint.restore`.
+            path: Prefix of the checkpoint.
+            averages: Load the moving averages of the weights; see `checkpoint.restore`.
 
         Returns:
-            The step at which it was written; 0 where it does not say.
+            The step of the checkpoint; 0 if it holds none.
 
         Raises:
-            FileNotFoundError: there is no such checkpoint.
-            ValueError: it is that of another network, or holds no averages.
+            FileNotFoundError: There is no such checkpoint.
+            ValueError: It is the checkpoint of another network, or holds no moving averages.
         """
         return checkpoint.restore(self.net, path, averages=averages)
 
     def __call__(self, images: tf.Tensor, sizes: tf.Tensor | None = None) -> np.ndarray:
-        """The labels of images, refined where there is a CRF.
+        """Predict the labels of images, with a CRF the refined ones.
 
         Args:
             images: [B, H, W, 3], RGB 0..255.
-            sizes: heights and widths of the images, int [B, 2], where they are padded below and
-                to the right. With a CRF labels in the padding are 0.
+            sizes: Heights and widths, int [B, 2], of images that are padded at the bottom and on
+                the right. An image is then seen with the padding that it has in a batch of its own,
+                so its labels do not depend on its batch. Labels in the padding may be 0.
 
         Returns:
             int32 [B, H, W].
         """
         if self.inference.crf:
             return self.before_and_after_crf(images, sizes)[1]
-        return self._graph(tf.cast(images, tf.float32)).numpy()
+        (labels,) = self._by_size(images, sizes, lambda images, _: (self._graph(images),))
+        return labels
 
     def probabilities(self, images: tf.Tensor) -> tf.Tensor:
-        """The network's own: images [B, H, W, 3], RGB 0..255 -> float32 [B, H, W, classes]."""
+        """Predict probabilities without a CRF, float32 [B, H, W, classes]."""
         return self._with_probabilities(tf.cast(images, tf.float32))[1]
 
     def before_and_after_crf(
         self, images: tf.Tensor, sizes: tf.Tensor | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The network's own labels and the refined ones; as `__call__`, there has to be a CRF."""
-        labels, probabilities = self._with_probabilities(tf.cast(images, tf.float32))
-        refined = dense_crf.refine(images, probabilities, self.inference.crf, sizes)
-        return labels.numpy(), tf.argmax(refined, axis=-1, output_type=tf.int32).numpy()
+        """Predict the labels before and after the CRF, which is required; see `__call__`."""
+
+        def predict(images: tf.Tensor, sizes: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+            labels, probabilities = self._with_probabilities(images)
+            refined = dense_crf.refine(images, probabilities, self.inference.crf, sizes)
+            return labels, tf.argmax(refined, axis=-1, output_type=tf.int32)
+
+        return self._by_size(images, sizes, predict)
+
+    def _by_size(
+        self,
+        images: tf.Tensor,
+        sizes: tf.Tensor | None,
+        predict: Callable[[tf.Tensor, tf.Tensor | None], tuple[tf.Tensor, ...]],
+    ) -> tuple[np.ndarray, ...]:
+        """Call `predict` for images of one padded size at a time; join the labels in order."""
+        images = tf.cast(images, tf.float32)
+        if sizes is None:
+            return tuple(labels.numpy() for labels in predict(images, None))
+        sizes = np.asarray(sizes)
+        padded = np.maximum(sizes, self.options.crop_size or 0)
+        padded = np.minimum(padded, images.shape[1:3])
+        outputs: tuple[np.ndarray, ...] = ()
+        for height, width in np.unique(padded, axis=0):
+            (members,) = np.nonzero((padded == (height, width)).all(axis=1))
+            part = tf.gather(images, members)[:, :height, :width]
+            results = predict(part, tf.constant(sizes[members]))
+            outputs = outputs or tuple(np.zeros(images.shape[:3], np.int32) for _ in results)
+            for output, labels in zip(outputs, results, strict=True):
+                output[members, :height, :width] = labels.numpy()
+        return outputs
 
     def _predict(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with depthwise.native_dilation():

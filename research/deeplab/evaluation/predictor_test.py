@@ -19,7 +19,7 @@ def net():
 
 @pytest.fixture(scope="module")
 def tiny_predictor():
-    return predictor.Predictor(tiny.OPTIONS)
+    return predictor.NetworkPredictor(tiny.OPTIONS)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def path(net, tmp_path_factory):
 
 @pytest.mark.parametrize("scales, flip", [((1.0,), False), ((0.5, 1.5), True)])
 def test_predictions_are_those_of_the_model(net, path, scales, flip):
-    tested = predictor.Predictor(
+    tested = predictor.NetworkPredictor(
         tiny.OPTIONS, InferenceOptions(eval_scales=scales, add_flipped_images=flip)
     )
     tested.restore(path)
@@ -98,7 +98,7 @@ def test_scales_are_above_zero(scales):
 
 def test_with_a_crf_it_refines_the_networks_probabilities(net, path):
     crf = CrfOptions(iterations=2)
-    tested = predictor.Predictor(tiny.OPTIONS, InferenceOptions(crf=crf))
+    tested = predictor.NetworkPredictor(tiny.OPTIONS, InferenceOptions(crf=crf))
     tested.restore(path)
     images = np.stack([tiny.picture(33, 33, seed) for seed in range(2)])
     sizes = np.array([(33, 33), (20, 30)])
@@ -119,4 +119,4 @@ def test_with_a_crf_it_refines_the_networks_probabilities(net, path):
 def test_a_crf_is_one_of_the_networks_classes():
     crf = CrfOptions(compatibility=np.eye(3).tolist())
     with pytest.raises(ValueError, match="compatibility is a 3x3 matrix, but there are 4 classes"):
-        predictor.Predictor(tiny.OPTIONS, InferenceOptions(crf=crf))
+        predictor.NetworkPredictor(tiny.OPTIONS, InferenceOptions(crf=crf))

@@ -9,7 +9,7 @@ from deeplab.core.options import EvaluationOptions
 from deeplab.datasets import data_generator, descriptors, image_files, shards
 from deeplab.evaluation import checkpoints
 from deeplab.evaluation.visualizer import Visualizer
-from deeplab.utils import folders
+from deeplab.utils import files
 
 
 def visualize(
@@ -57,7 +57,7 @@ def visualize(
         also_save_raw_predictions=also_save_raw_predictions,
         name_by_image=bool(images),
     )
-    folders.make_folder("vis_logdir", options.logdir)
+    files.make_folder("vis_logdir", options.logdir)
     for _ in checkpoints.restore_each(predictor, options):
         pictures.run(batches(options.batch_size), len(source))
 

@@ -11,46 +11,56 @@ from absl import logging
 from deeplab.core import utils
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.evaluation import report
-from deeplab.evaluation.predictor import Predictor
+from deeplab.evaluation.predictor import NetworkPredictor
 from deeplab.utils import get_dataset_colormap, save_annotation
 from deeplab.utils.progress import Progress
 from deeplab.visualization import panels
 
-# Folders of the results, as official.
+# Official names of the folders with results.
 RESULTS = "segmentation_results"
 RAW_RESULTS = "raw_segmentation_results"
 
 
 @dataclasses.dataclass(frozen=True)
 class _Sample:
-    """An image and what belongs to it, all of the image's own size."""
+    """An image and its labels, all of the size of the image."""
 
     name: str
     # uint8 [height, width, 3].
     image: np.ndarray
     # int32 [height, width].
     prediction: np.ndarray
-    # The same, or None where the image is not labelled.
+    # The same; None: the image has no label.
     label: np.ndarray | None
-    # The prediction before the dense CRF; None where there is none.
+    # The prediction before the dense CRF; None: there is no CRF.
     unrefined: np.ndarray | None
 
 
 class Visualizer:
-    """Saves, for each image, the image, the coloured prediction, an overlay and a panel.
+    """Saves pictures of the predictions for each image (official `vis.py`).
 
-    The files are `segmentation_results/<stem>_image.png`, `_prediction.png`, `_overlay.png` (the
-    prediction laid over the image) and `_panel.png` (image, label, prediction and overlay side by
-    side, with a legend; with a dense CRF also the overlay before it), and, if asked for,
-    `raw_segmentation_results/<image name>.png`, which holds the predicted labels themselves. The
-    stem is the image's number, from 000000.
+    The files are `segmentation_results/<stem>_image.png`, `_prediction.png` (in colors),
+    `_overlay.png` (prediction over image) and `_panel.png` (image, label, prediction and overlay
+    side by side, with a legend; with a dense CRF also the overlay before it). The stem is the
+    number of the image, from 000000. On request, `raw_segmentation_results/<image name>.png` holds
+    the predicted labels themselves. Overlay and panel are not in the official code.
 
-    Reference: official `vis.py`, for all but overlay and panel.
+    Args:
+        predictor: The network.
+        descriptor: Names and colors of the classes, and the labels that an evaluation server
+            expects in raw predictions.
+        vis_logdir: Where the folders of results are made.
+        colormap: Name of an official color map. None: the colors of the data set.
+        also_save_raw_predictions: Also save the predicted labels.
+        name_by_image: The stem is the name of the image instead of its number.
+
+    Raises:
+        ValueError: The color map is unknown or has too few colors.
     """
 
     def __init__(
         self,
-        predictor: Predictor,
+        predictor: NetworkPredictor,
         descriptor: DatasetDescriptor,
         vis_logdir: str,
         *,
@@ -58,20 +68,6 @@ class Visualizer:
         also_save_raw_predictions: bool = False,
         name_by_image: bool = False,
     ):
-        """Chooses what to save.
-
-        Args:
-            predictor: the network.
-            descriptor: names and colours of the classes, and the labels that an evaluation server
-                wants in raw predictions.
-            vis_logdir: where the folders of results are made.
-            colormap: name of an official colour map. None: the data set's colours.
-            also_save_raw_predictions: save the predicted labels, too.
-            name_by_image: the stem is the image's name in place of its number.
-
-        Raises:
-            ValueError: the colour map is unknown or has too few colours.
-        """
         self._predictor = predictor
         self._descriptor = descriptor
         self._results = os.path.join(vis_logdir, RESULTS)
@@ -82,23 +78,24 @@ class Visualizer:
             self._colors = get_dataset_colormap.create_label_colormap(colormap)
         if len(self._colors) < descriptor.num_classes:
             raise ValueError(
-                f"--colormap_type={colormap} has {len(self._colors)} colours for the"
+                f"--colormap_type={colormap} has {len(self._colors)} colors for the"
                 f" {descriptor.num_classes} classes of {descriptor.name}; leave the flag out"
             )
         self._also_save_raw_predictions = also_save_raw_predictions
         self._name_by_image = name_by_image
 
     def run(self, batches: Iterable[Mapping[str, tf.Tensor]], total: int) -> None:
-        """Predicts and saves.
+        """Predict all images and save the pictures.
 
         Args:
-            batches: what `data_generator.Dataset.evaluation` gives; `label` may be missing.
-            total: the number of images.
+            batches: Batches of `data_generator.Dataset.evaluation`; `label` may be missing.
+            total: Number of images.
 
         Raises:
-            ValueError: an image cannot be read, or a label has no colour; the message names it.
+            ValueError: An image cannot be read, or a label has no color. The message names it.
+            OSError: A picture cannot be written.
         """
-        progress = Progress("visualised", total)
+        progress = Progress("visualized", total)
         names: set[str] = set()
         predicted: set[int] = set()
         for number, sample in enumerate(self._samples(batches)):
@@ -118,7 +115,7 @@ class Visualizer:
         logging.info("the pictures are in %s", self._results)
 
     def _samples(self, batches: Iterable[Mapping[str, tf.Tensor]]) -> Iterator[_Sample]:
-        """Takes batches apart, and takes padding and resizing back."""
+        """Yield single images, without padding and in their original size."""
         resized = self._predictor.net.options.min_resize_value is not None
         for batch in batches:
             if self._predictor.inference.crf:
@@ -126,7 +123,7 @@ class Visualizer:
                     batch["image"], batch["original_size"]
                 )
             else:
-                predictions = self._predictor(batch["image"])
+                predictions = self._predictor(batch["image"], batch["original_size"])
                 unrefined = [None] * len(predictions)
             batch = {key: value.numpy() for key, value in batch.items()}
             labels = batch["label"][..., 0] if "label" in batch else [None] * len(predictions)
@@ -141,7 +138,9 @@ class Visualizer:
                 prediction, label, before = maps
                 if label is not None and (label == self._descriptor.ignore_label).all():
                     label = None
-                name = os.path.basename(batch["image_name"][index].decode())
+                name = os.path.basename(
+                    batch["image_name"][index].decode(errors="backslashreplace")
+                )
                 yield _Sample(name, image.astype(np.uint8), prediction, label, before)
 
     def _save(self, sample: _Sample, stem: str) -> None:
@@ -165,7 +164,7 @@ class Visualizer:
         )
 
     def _save_raw(self, sample: _Sample, names: set[str]) -> None:
-        """Saves the labels, as an evaluation server wants them; `names` are those saved before."""
+        """Save the labels as an evaluation server expects them; `names` are the saved ones."""
         if sample.name in names:
             logging.warning(
                 "several images are called %s: only the last one's raw prediction is kept",
@@ -174,7 +173,7 @@ class Visualizer:
         names.add(sample.name)
         labels = sample.prediction
         if self._descriptor.train_id_to_eval_id is not None:
-            # One for each class: a network predicts nothing else, the ignore label neither.
+            # One entry per class: a network never predicts the ignore label.
             labels = np.array(self._descriptor.train_id_to_eval_id)[labels]
         save_annotation.save_annotation(labels, self._raw_results, sample.name, add_colormap=False)
 

@@ -51,6 +51,13 @@ def check_destination(path: str) -> None:
     """
     if not path:
         raise ValueError("--export_path is empty")
+    if files.is_remote(path):
+        if tf.io.gfile.exists(path) and not is_frozen_graph(path):
+            raise ValueError(
+                f"--export_path={path} is there already, and a folder in this file system cannot be"
+                " replaced in one step: choose another --export_path"
+            )
+        return
     above = os.path.dirname(os.path.abspath(path))
     while not os.path.lexists(above):
         above = os.path.dirname(above)
@@ -222,7 +229,8 @@ def export_saved_model(
 def _run_saved_model(path: str, images: np.ndarray) -> Iterator[tuple[str, _Outputs]]:
     """Yield the name of each signature and its outputs for one image."""
     encoded = tf.io.encode_png(images[0])[tf.newaxis]
-    loaded = tf.saved_model.load(path).signatures
+    with files.without_wildcards(path) as plain:
+        loaded = tf.saved_model.load(plain).signatures
     for name, value in (
         (inference_graph.SERVING_IMAGES, tf.constant(images)),
         (inference_graph.SERVING_BYTES, encoded),
@@ -247,7 +255,7 @@ def _test_images(net: model.DeepLab) -> np.ndarray:
 
 def _expected(net: model.DeepLab, images: np.ndarray, inference: InferenceOptions) -> _Outputs:
     """Return the outputs of the network itself."""
-    outputs = inference_graph.predict(net, tf.constant(images), inference)
+    outputs = inference_graph.predict_outputs(net, tf.constant(images), inference)
     expected = {name: tensor.numpy() for name, tensor in outputs.items()}
     if not np.isfinite(expected[inference_graph.PROBABILITIES]).all():
         raise ValueError(

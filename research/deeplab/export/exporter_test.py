@@ -74,7 +74,7 @@ def earlier(tmp_path) -> pathlib.Path:
 
 
 def predict(net: model.DeepLab, images: np.ndarray) -> Mapping[str, np.ndarray]:
-    outputs = inference_graph.predict(net, tf.constant(images))
+    outputs = inference_graph.predict_outputs(net, tf.constant(images))
     return {name: tensor.numpy() for name, tensor in outputs.items()}
 
 

@@ -36,7 +36,7 @@ _DEFAULT = InferenceOptions()
 _Function = tf.types.experimental.PolymorphicFunction
 
 
-def predict(
+def predict_outputs(
     net: model.DeepLab,
     images: tf.Tensor,
     inference: InferenceOptions = _DEFAULT,
@@ -108,7 +108,7 @@ def signatures(net: model.DeepLab, inference: InferenceOptions = _DEFAULT) -> di
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, INPUT)])
     def serving_default(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return predict(net, images, inference)
+        return predict_outputs(net, images, inference)
 
     # Each image goes through the network alone, so its results do not depend on the others.
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, IMAGE_BYTES)])
@@ -181,7 +181,7 @@ def frozen(
 
     @tf.function(input_signature=[tf.TensorSpec((1, None, None, 3), tf.uint8, INPUT)])
     def function(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return predict(net, images, inference)
+        return predict_outputs(net, images, inference)
 
     concrete = _portable(function).get_concrete_function()
     constant = convert_to_constants.convert_variables_to_constants_v2(concrete)

@@ -143,9 +143,11 @@ class TestOfficialGraph:
 class TestPredict:
     def test_batches_are_images_on_their_own(self):
         images = np.concatenate([ARRAYS["image/100x80"], ARRAYS["image/100x80"][:, ::-1]])
-        outputs = inference_graph.predict(network(), tf.constant(images))
+        outputs = inference_graph.predict_outputs(network(), tf.constant(images))
         for index in range(2):
-            alone = inference_graph.predict(network(), tf.constant(images[index : index + 1]))
+            alone = inference_graph.predict_outputs(
+                network(), tf.constant(images[index : index + 1])
+            )
             for name, values in alone.items():
                 np.testing.assert_allclose(outputs[name][index], values[0], atol=1e-5)
 
@@ -153,7 +155,7 @@ class TestPredict:
         image = ARRAYS["image/65x65"]
         inference = InferenceOptions(add_flipped_images=True)
         seen, mirrored = (
-            inference_graph.predict(network(), tf.constant(pixels), inference)
+            inference_graph.predict_outputs(network(), tf.constant(pixels), inference)
             for pixels in (image, np.ascontiguousarray(image[:, :, ::-1]))
         )
         for name in inference_graph.OUTPUTS:
@@ -162,5 +164,5 @@ class TestPredict:
     def test_leaves_the_network_as_it_was(self):
         net = network()
         preprocess = net.preprocess
-        inference_graph.predict(net, tf.constant(ARRAYS["image/65x65"]))
+        inference_graph.predict_outputs(net, tf.constant(ARRAYS["image/65x65"]))
         assert net.preprocess is preprocess

@@ -31,7 +31,7 @@ def predict(export_path: str, images: str, output_dir: str, dataset: str | None 
     """
     descriptor = descriptors.load(dataset) if dataset else None
     paths = image_files.find(images)
-    network = saved_model.SavedModel(export_path)
+    network = saved_model.ExportedNetwork(export_path)
     if descriptor and descriptor.num_classes != network.num_classes:
         raise ValueError(
             f"--dataset={dataset} has {descriptor.num_classes} classes, the network in"

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from deeplab.datasets import descriptors
+from deeplab.utils import files
 
 # The description of the data set, if it was known at export.
 DATASET_FILE = "dataset.json"
@@ -13,11 +14,11 @@ DATASET_FILE = "dataset.json"
 _LABELS, _PROBABILITIES = "SemanticPredictions", "SemanticProbabilities"
 
 
-class SavedModel:
+class ExportedNetwork:
     """An exported network.
 
     Example:
-        network = SavedModel("export/1")
+        network = ExportedNetwork("export/1")
         labels = network.predict(image)
 
     Args:
@@ -38,7 +39,8 @@ class SavedModel:
                 f"--export_path={path} is no SavedModel, which is a folder with saved_model.pb;"
                 " export_model writes one if its --export_path does not end in .pb"
             )
-        loaded = tf.saved_model.load(path)
+        with files.without_wildcards(path) as plain:
+            loaded = tf.saved_model.load(plain)
         self._signature = loaded.signatures.get("serving_default")
         outputs = self._signature.structured_outputs if self._signature else {}
         if not {_LABELS, _PROBABILITIES} <= set(outputs):
@@ -48,7 +50,7 @@ class SavedModel:
             )
         self.num_classes = outputs[_PROBABILITIES].shape[-1]
         file = os.path.join(path, DATASET_FILE)
-        self.descriptor = descriptors.load(file) if os.path.exists(file) else None
+        self.descriptor = descriptors.load(file) if files.exists(file) else None
         # The signature's variables live as long as the loaded object does.
         self._loaded = loaded
 

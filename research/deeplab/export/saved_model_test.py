@@ -24,7 +24,7 @@ class TestSavedModel:
         net = tiny.network()
         path = str(tmp_path / "export")
         exporter.export_saved_model(net, path, descriptor=tiny.DATASET)
-        network = saved_model.SavedModel(path)
+        network = saved_model.ExportedNetwork(path)
         assert network.num_classes == 4
         assert network.descriptor == tiny.DATASET
         for size in ((33, 33), (40, 50)):
@@ -37,10 +37,10 @@ class TestSavedModel:
 
     def test_there_is_none(self, tmp_path):
         with pytest.raises(FileNotFoundError, match=f"--export_path={tmp_path} is no SavedModel"):
-            saved_model.SavedModel(str(tmp_path))
+            saved_model.ExportedNetwork(str(tmp_path))
 
     @pytest.mark.parametrize("signatures", [{"other": another}, {"serving_default": another}])
     def test_one_of_others(self, tmp_path, signatures):
         path = write(tmp_path / "export", **signatures)
         with pytest.raises(ValueError, match="no SemanticPredictions.*export_model did not write"):
-            saved_model.SavedModel(path)
+            saved_model.ExportedNetwork(path)

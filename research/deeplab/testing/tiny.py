@@ -90,7 +90,7 @@ def save(
 ) -> str:
     """Writes a checkpoint of the network, as the trainer does, and returns its prefix."""
     folder = os.fspath(folder)
-    os.makedirs(folder, exist_ok=True)
+    tf.io.gfile.makedirs(folder)
     if with_options:
         checkpoint.save_options(folder, net.options)
     return checkpoint.save(folder, step, checkpoint.official_variables(net))

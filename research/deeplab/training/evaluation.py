@@ -1,6 +1,5 @@
 """Evaluation during training: the curve of the mean IoU, and the best checkpoint so far."""
 
-import json
 import os
 from collections.abc import Callable
 
@@ -10,7 +9,7 @@ from absl import logging
 from deeplab.evaluation.evaluator import NEWEST_RESULT, Evaluator
 from deeplab.training import guards
 from deeplab.training.state import TrainState
-from deeplab.utils import checkpoint, checkpoint_integrity, reports
+from deeplab.utils import checkpoint, checkpoint_integrity, files, reports
 
 # Subfolders of the folder of the run.
 LOGS = "eval"
@@ -94,5 +93,10 @@ def _best_miou(folder: str) -> float | None:
     path = os.path.join(folder, NEWEST_RESULT)
     if checkpoint.latest(folder) is None or not tf.io.gfile.exists(path):
         return None
-    with tf.io.gfile.GFile(path) as stream:
-        return json.load(stream)["miou"]
+    try:
+        return float(files.read_json(path)["miou"])
+    except (ValueError, TypeError, KeyError):
+        raise OSError(
+            f"{path} is damaged, so the best mean IoU is unknown; remove it to keep the next best"
+            " checkpoint"
+        ) from None

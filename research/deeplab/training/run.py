@@ -14,7 +14,7 @@ from deeplab.evaluation import evaluator, predictor
 from deeplab.training import distribution
 from deeplab.training.evaluation import TrainingEvaluation
 from deeplab.training.trainer import Trainer
-from deeplab.utils import checkpoint, folders
+from deeplab.utils import checkpoint, files
 
 
 def run(
@@ -43,7 +43,7 @@ def run(
         )
         batches = distribution.batches(trainer.strategy, training)
         # Only now, after all checks: a run that is rejected leaves no folder.
-        folders.make_folder("train_logdir", options.train_logdir)
+        files.make_folder("train_logdir", options.train_logdir)
         trainer.train(batches, evaluation)
 
 
@@ -118,5 +118,5 @@ def _evaluation(
         net.preprocessing(model_options.crop_size),
     )
     first_records.check(records)
-    network = predictor.Predictor(model_options, net=net)
+    network = predictor.NetworkPredictor(model_options, net=net)
     return TrainingEvaluation(evaluator.Evaluator(network, records), options.eval_every)

@@ -40,6 +40,7 @@ class CheckpointSaver:
         self._interval_secs = interval_secs
         self._describe_batch = describe_batch
         self._due = 0.0
+        self._failures = 0
         self._postpone()
 
     def is_due(self) -> bool:
@@ -82,7 +83,14 @@ class CheckpointSaver:
                 raise OSError(
                     f"{message}; fix this and run the same command again to resume from there"
                 ) from None
+            self._failures += 1
+            if self._failures > 1:
+                message += (
+                    f"; {self._failures} saves in a row have failed: all training since then is"
+                    " lost if the run ends before a save succeeds"
+                )
             logging.error("%s; training continues until the next save", message)
             return None
+        self._failures = 0
         logging.info("saved %s", path)
         return path

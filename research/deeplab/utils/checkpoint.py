@@ -7,6 +7,7 @@ in `model_options.json`, with a copy of its dense prediction cell if it has one.
 
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -101,9 +102,30 @@ def read(path: str) -> Reader:
             " (give the name without .index or .data-*)"
         )
     try:
-        return tf.train.load_checkpoint(prefix)
+        if files.has_wildcards(prefix):
+            return _LiteralReader(prefix)
+        return tf.compat.v1.train.NewCheckpointReader(prefix)
     except (RuntimeError, tf.errors.OpError) as error:
         raise ValueError(f"{prefix} cannot be read: {error_text.one_line(error)}") from None
+
+
+class _LiteralReader:
+    """Reads a checkpoint whose path has wildcards, which TensorFlow takes for a pattern.
+
+    Reads it through links in a temporary folder, whose path has none.
+    """
+
+    def __init__(self, prefix: str):
+        if files.is_remote(prefix):
+            raise ValueError(f"{prefix} has a wildcard; in a remote path it cannot be read")
+        self._folder = tempfile.TemporaryDirectory()
+        link = os.path.join(self._folder.name, "checkpoint")
+        for file in files_of(prefix):
+            os.symlink(os.path.abspath(file), link + file.removeprefix(prefix))
+        self._reader = tf.compat.v1.train.NewCheckpointReader(link)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reader, name)
 
 
 def restore(net: keras.Model, path: str, *, averages: bool = False) -> int:
@@ -430,11 +452,10 @@ def load_options(path: str) -> common.ModelOptions | None:
     file = os.path.join(folder, common.OPTIONS_FILE)
     if not tf.io.gfile.exists(file):
         return None
-    with tf.io.gfile.GFile(file) as stream:
-        try:
-            options = common.ModelOptions.from_json(stream.read())
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{file}: {error}") from None
+    try:
+        options = common.ModelOptions.from_json(files.read_bytes(file))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{file}: {error}") from None
     if cell := options.dense_prediction_cell_json:
         options = options.replace(dense_prediction_cell_json=os.path.join(folder, cell))
     return options

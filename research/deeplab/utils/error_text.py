@@ -3,7 +3,13 @@
 import re
 
 # Beginnings of the lines that TensorFlow puts before the message of an operation.
-_AROUND_AN_ERROR = ("Graph execution error", "Detected at node", "<stack traces", "File ", "Node: ")
+_AROUND_AN_ERROR = (
+    "Graph execution error",
+    "Detected at node",
+    "<stack traces",
+    'File "',
+    "Node: ",
+)
 
 
 def one_line(error: Exception | str) -> str:

@@ -18,6 +18,9 @@ from typing import Any
 
 from absl import logging
 
+from deeplab.core import json_text
+from deeplab.utils import error_text
+
 # `.<name>.<host>.<pid>.<random>.tmp`, and what TensorFlow appends to the prefix of a checkpoint.
 _TEMPORARY = re.compile(
     r"\.(?P<name>.+)\.(?P<host>[^.]+)\.(?P<pid>\d+)\.[0-9a-f]{16}\.(tmp|old)(\.(index|data-).*)?"
@@ -32,6 +35,9 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
+# A full disk or quota, a file beyond the allowed size, and a disk that fails.
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
 # Temporary paths that this process still uses.
 _in_use: set[str] = set()
 
@@ -39,6 +45,11 @@ _in_use: set[str] = set()
 def is_remote(path: str | os.PathLike[str]) -> bool:
     """Return whether a path names a file system, as `gs://bucket/folder` does."""
     return _SCHEME.match(os.fspath(path)) is not None
+
+
+def has_wildcards(path: str | os.PathLike[str]) -> bool:
+    """Return whether functions that take patterns would not take a path literally."""
+    return re.search(r"[*?[\]\\]", os.fspath(path)) is not None
 
 
 def _gfile() -> Any:
@@ -50,6 +61,80 @@ def _gfile() -> Any:
 
 def _host() -> str:
     return socket.gethostname().replace(".", "-")
+
+
+def exists(path: str | os.PathLike[str]) -> bool:
+    """Return whether there is a file or folder at a path."""
+    return _gfile().exists(os.fspath(path)) if is_remote(path) else os.path.exists(path)
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    if not is_remote(path):
+        with open(path, "rb") as file:
+            return file.read()
+    try:
+        with _gfile().GFile(os.fspath(path), "rb") as file:
+            return file.read()
+    except Exception as error:
+        raise OSError(f"{path} cannot be read: {error_text.one_line(error)}") from None
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Return the content of a JSON file.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: The file is not JSON, or is nested too deeply.
+    """
+    return json_text.parse(read_bytes(path), os.fspath(path))
+
+
+def make_folder(flag: str, path: str) -> None:
+    """Make the folder that a flag names, before long work is done for its files.
+
+    Args:
+        flag: Name of the flag.
+        path: The folder, of any file system that TensorFlow knows.
+
+    Raises:
+        ValueError: The folder cannot be made, or files cannot be written in it.
+    """
+    try:
+        if is_remote(path):
+            _gfile().makedirs(path)
+            with temporary_name(os.path.join(path, "check")) as temporary:
+                with _gfile().GFile(temporary, "w") as file:
+                    file.write("-")
+                _gfile().remove(temporary)
+        else:
+            os.makedirs(path, exist_ok=True)
+            check = os.path.join(path, "check")
+            with temporary_file(check) as temporary, open(temporary, "wb") as file:
+                file.write(b"-")
+    except Exception as error:  # Of the operating system or of TensorFlow.
+        raise ValueError(
+            f"--{flag}={path} cannot be written: {error_text.one_line(error)}"
+        ) from None
+
+
+@contextlib.contextmanager
+def without_wildcards(path: str) -> Iterator[str]:
+    """Yield a path of a local folder or file that TensorFlow does not take for a pattern.
+
+    Where `path` has wildcards, that is a link to it in a temporary folder.
+    """
+    if is_remote(path) or not has_wildcards(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = os.path.join(folder, "link")
+        os.symlink(os.path.abspath(path), link)
+        yield link
 
 
 @contextlib.contextmanager
@@ -118,10 +203,16 @@ def replacing_all(paths: Sequence[str | os.PathLike[str]]) -> Iterator[list[str]
                 os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
                 temporary = stack.enter_context(temporary_file(path))
             temporaries.append(temporary)
-        yield temporaries
-        for temporary in temporaries:
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
+        try:
+            yield temporaries
+            for temporary in temporaries:
+                with open(temporary, "rb") as file:
+                    os.fsync(file.fileno())
+        except OSError as error:
+            if error.errno not in _NO_SPACE:
+                raise
+            where = paths[0] if len(paths) == 1 else os.path.dirname(paths[0]) or "."
+            raise OSError(f"{where} cannot be written: {error.strerror}") from None
         for temporary, path in zip(temporaries, paths, strict=True):
             if is_remote(path):
                 _copy_to_remote(temporary, path)

@@ -291,3 +291,24 @@ class TestRemote:
         ):
             raise AssertionError
         assert tf.io.gfile.listdir(path) == ["content"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_found_first(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(ValueError, match=f"--train_logdir={tmp_path} cannot be written: .*denied"):
+        files.make_folder("train_logdir", str(tmp_path))
+
+
+@pytest.mark.parametrize("path", ["file", "file/folder", "/proc/folder"])
+def test_a_folder_that_cannot_be_made_is_found_first(tmp_path, path):
+    (tmp_path / "file").touch()
+    folder = tmp_path / path
+    with pytest.raises(ValueError, match=f"^--train_logdir={folder} cannot be written: "):
+        files.make_folder("train_logdir", str(folder))
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_folder_that_is_made_is_empty(tmp_path):
+    files.make_folder("train_logdir", str(tmp_path / "a" / "b"))
+    assert os.listdir(tmp_path / "a" / "b") == []

@@ -59,10 +59,11 @@ class KerasVGG16:
                 self._read(file)
         except FileNotFoundError:
             raise FileNotFoundError(f"no file at {path}") from None
-        except (OSError, KeyError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} is no weights file of Keras: {error}") from None
         except ValueError as error:
             raise ValueError(f"{path} holds no VGG16 of Keras: {error}") from None
+        except Exception as error:
+            # The readers of zip and HDF5 raise almost everything for damaged or foreign files.
+            raise ValueError(f"{path} is no weights file of Keras: {error}") from None
 
     def _read(self, file: h5py.File) -> None:
         datasets: dict[str, list[h5py.Dataset]] = {}

@@ -1,5 +1,7 @@
 """Keras' own VGG16 files: every form gives the network that Keras has."""
 
+import zipfile
+
 import h5py
 import keras
 import numpy as np
@@ -134,3 +136,26 @@ def test_another_network_is_refused(theirs, tmp_path):
     other = model.DeepLab(common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8))
     with pytest.raises(ValueError, match="has none of the network's variables.*--model_variant"):
         checkpoint.initialize(other, path)
+
+
+def test_damaged_and_foreign_files_are_one_line(tmp_path):
+    foreign = tmp_path / "foreign.h5"
+    with h5py.File(foreign, "w") as file:
+        file.create_group("conv2d")["kernel"] = ["text", "more text"]
+    archive = tmp_path / "damaged.keras"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("model.weights.h5", foreign.read_bytes())
+    data = bytearray(archive.read_bytes())
+    data[60:90] = bytes(30)
+    archive.write_bytes(data)
+    other = tmp_path / "other.keras"
+    with zipfile.ZipFile(other, "w") as file:
+        file.writestr("data.pkl", b"a state dict of another library")
+    whole = tmp_path / "whole.h5"
+    with h5py.File(whole, "w") as file:
+        file.create_group("conv2d")["kernel"] = np.zeros((3, 3, 3, 64), np.float32)
+    truncated = tmp_path / "truncated.h5"
+    truncated.write_bytes(whole.read_bytes()[:-1000])
+    for path in (foreign, archive, other, truncated):
+        with pytest.raises(ValueError, match=f"^{path} (is no weights file|holds no VGG16) of Ker"):
+            keras_vgg16.KerasVGG16(str(path))

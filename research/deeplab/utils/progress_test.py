@@ -34,8 +34,8 @@ def test_speed_and_time_left_without_the_slow_first_images(clock, caplog):
 
 def test_hours_are_told(clock, caplog):
     caplog.set_level(logging.INFO)
-    run = progress.Progress("visualised", 10_001)
+    run = progress.Progress("visualized", 10_001)
     run.advance()
     clock.now = 3600.0
     run.advance(1000)
-    assert caplog.messages == ["visualised 1001 of 10001 images, 0.3 images/s, 9:00:00 left"]
+    assert caplog.messages == ["visualized 1001 of 10001 images, 0.3 images/s, 9:00:00 left"]

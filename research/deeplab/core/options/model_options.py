@@ -4,6 +4,7 @@ import dataclasses
 import json
 from typing import Annotated, Any, Literal
 
+from deeplab.core import json_text
 from deeplab.core.options.fields import PositiveFloat, PositiveInt, Range, Size, validate
 
 # Fields in which a trained network may differ from its training. Every other one is part of what
@@ -208,13 +209,13 @@ class ModelOptions:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> "ModelOptions":
+    def from_json(cls, text: str | bytes) -> "ModelOptions":
         """Read what `to_json` wrote.
 
         Raises:
             ValueError: The text is no JSON object, or has an unknown field.
         """
-        values = json.loads(text)
+        values = json_text.parse(text, "the file of options")
         if not isinstance(values, dict):
             raise ValueError(f"model options are a JSON object, not {type(values).__name__}")
         known = {field.name for field in dataclasses.fields(cls)}
