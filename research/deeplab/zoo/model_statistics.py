@@ -1,8 +1,7 @@
-"""How large a network is: parameters, multiply-adds and output shapes, by layer and part.
+"""Measures the size of a network: parameters, multiply-adds and output shapes.
 
-The multiply-adds are those of the convolutions, one image at a time, which is how they are counted
-in the papers; resizing, pooling, activations and the batch norms, which inference folds into the
-convolutions, are left out.
+Only the multiply-adds of the convolutions are counted, for one image, as in the papers. Resizing,
+pooling, activations and batch norms, which inference folds into the convolutions, are left out.
 """
 
 import contextlib
@@ -25,15 +24,15 @@ Shape = tuple[int, ...]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """Numbers of a layer, a part or the network.
+    """Size of a layer, a part or the network.
 
     Attributes:
-        name: of the part, or the official one of the layer's weight.
-        parameters: numbers that are trained.
-        moving_averages: numbers that a checkpoint holds beside them.
-        multiply_adds: of one image.
-        padded_multiply_adds: the same where dilated convolutions go through space-to-batch, which
-            also convolves the padding that makes the features' size a multiple of the rate.
+        name: Name of the part, or official name of the layer's weights.
+        parameters: Number of trained values.
+        moving_averages: Number of other values in a checkpoint.
+        multiply_adds: Multiply-adds for one image.
+        padded_multiply_adds: Multiply-adds with space-to-batch for dilated convolutions, which
+            pads the features to a multiple of the rate.
         output_shapes: [1, height, width, channels] for each scale of the image pyramid.
     """
 
@@ -47,12 +46,12 @@ class Statistics:
 
 @dataclasses.dataclass(frozen=True)
 class ModelStatistics:
-    """What `measure` finds.
+    """Sizes of a network and its layers, from `measure`.
 
     Attributes:
-        layers: each part's layers, in the order in which their variables are stored; a layer is a
-            convolution with all that belongs to it, or a normalisation that belongs to none.
-        output_shapes: of each part, as `Statistics` has them.
+        layers: Layers of each part, in the order of their variables. A layer is a convolution with
+            its bias and batch norm, or a batch norm without a convolution.
+        output_shapes: Output shapes of each part; see `Statistics`.
     """
 
     layers: dict[str, tuple[Statistics, ...]]
@@ -60,14 +59,14 @@ class ModelStatistics:
 
     @property
     def parts(self) -> list[Statistics]:
-        """The parts that the network has."""
+        """Return the sizes of the parts that the network has."""
         return [
             _sum(part, layers, self.output_shapes[part]) for part, layers in self.layers.items()
         ]
 
     @property
     def total(self) -> Statistics:
-        """The whole network."""
+        """Return the size of the whole network."""
         parts = self.parts
         return _sum("total", parts, parts[-1].output_shapes)
 
@@ -81,10 +80,10 @@ def _sum(name: str, parts: Sequence[Statistics], output_shapes: tuple[Shape, ...
 
 
 def measure(net: model.DeepLab, image_size: tuple[int, int]) -> ModelStatistics:
-    """Measures a network without running it: it is traced, and its layers note their shapes.
+    """Measure a network. It is traced but not run, and its layers record their shapes.
 
     Args:
-        net: the network.
+        net: The network.
         image_size: (height, width) of the images.
     """
     part_layers = {
@@ -106,7 +105,7 @@ def measure(net: model.DeepLab, image_size: tuple[int, int]) -> ModelStatistics:
                 shapes[id(layer)] = stack.enter_context(_noting_shapes(layer, "call"))
         for layer in convolutions:
             shapes[id(layer)] = stack.enter_context(_noting_shapes(layer, "convolve"))
-        # A function of its own: tracing the network itself would leave the trace behind in it.
+        # The trace belongs to a function of its own, so it does not stay in the network.
         tf.function(lambda images: net(images)).get_concrete_function(
             tf.TensorSpec((1, *image_size, 3))
         )
@@ -130,13 +129,13 @@ def measure(net: model.DeepLab, image_size: tuple[int, int]) -> ModelStatistics:
 
 @contextlib.contextmanager
 def _noting_shapes(layer: keras.layers.Layer, method: str) -> Iterator[list[Shape]]:
-    """Gives a list that gets the shape of what the layer's method returns in each call."""
+    """Yield a list that receives the output shape of each call of the layer's method."""
     original = getattr(layer, method)
     shapes: list[Shape] = []
 
     def noting(*args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)
-        # A backbone returns its end points as well.
+        # A backbone also returns its end points.
         output = result[0] if isinstance(result, tuple) else result
         shapes.append(tuple(output.shape))
         return result
@@ -154,13 +153,13 @@ def _layer_statistics(
     names: dict[int, str],
     shapes: dict[int, list[Shape]],
 ) -> Iterator[Statistics]:
-    """The statistics of each layer of a part.
+    """Yield the size of each layer of a part.
 
     Args:
-        part: its layer.
-        owners: the convolution that a variable belongs to, by the variable's id.
-        names: official name of a variable, by its id.
-        shapes: output shapes of a convolution, by its id.
+        part: Layer of the part.
+        owners: The convolution that a variable belongs to, by the id of the variable.
+        names: Official name of a variable, by its id.
+        shapes: Output shapes of a convolution, by its id.
     """
     groups: dict[int | str, list[keras.Variable]] = {}
     for variable in part.weights:
@@ -192,7 +191,7 @@ def _layer_statistics(
 def _padded_size(
     convolution: layers.Conv2D | layers.DepthwiseConv2D, output_size: Shape
 ) -> list[int]:
-    """The size that a convolution's output has before space-to-batch's padding is cut off."""
+    """Return the size of a convolution's output before the padding of space-to-batch is cut."""
     padded = []
     for side, kernel, rate in zip(
         output_size, convolution.kernel_size, convolution.rate, strict=True
@@ -203,7 +202,7 @@ def _padded_size(
 
 
 def format_statistics(statistics: ModelStatistics, *, by_layer: bool = False) -> str:
-    """A table with a row for each part, or each layer of it, and one for the whole network."""
+    """Return a table with a row for each part, or also for each layer, and for the network."""
     rows = []
     for part in statistics.parts:
         if by_layer:
