@@ -1,7 +1,6 @@
 """DeepLab: backbone -> head -> decoder -> logits, at one or several scales; and predictions."""
 
-import contextlib
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 import keras
@@ -112,8 +111,9 @@ class DeepLab(keras.Model):
         super().__init__(name=name, autocast=False, **kwargs)
         self.options = options
         self.fine_tune_batch_norm = True
-        with _precision(self.dtype_policy), quantization.quantized(options.quantize):
+        with quantization.quantized(options.quantize):
             self._add_parts(options)
+        layers.set_precision(self, self.dtype_policy)
         with tf.init_scope():
             channels = self(tf.zeros((1, 33, 33, 3))).shape[-1]
         if channels != options.num_classes:
@@ -126,6 +126,8 @@ class DeepLab(keras.Model):
         """Backbone, heads, decoder and logits."""
         spec = feature_extractor.get_backbone(options.model_variant)
         spec.check(options)
+        # The official MobileNets call the preprocessed images `<scope>/<scope>/input`.
+        self.input_scope = f"{spec.scope}/{spec.scope}/"
         self.preprocess = spec.preprocess
         self.mean_pixel = spec.mean_pixel
         self.backbone = spec.build(options)
@@ -199,14 +201,18 @@ class DeepLab(keras.Model):
             head: which one, where each scale of the pyramid has its own.
 
         Returns:
-            The backbone's end points by their names, and `features` (the backbone's output),
-            `head` (that of ASPP or cell) and `logits` [B, h, w, num_classes], the last as the
-            network makes them, at its logits' stride.
+            The backbone's end points by their names; `preprocessed`, the backbone's input, which
+            is called `<scope>/<scope>/input` in a graph; `features`, its output; `head`, the output
+            of the ASPP or the cell; and `logits` [B, h, w, num_classes] at the logits' stride.
         """
         size = utils.size(images)
-        x = self.preprocess(tf.cast(images, tf.float32))
-        x, end_points = self.backbone(tf.cast(x, self.compute_dtype), training=training)
-        outputs = {**end_points, "features": x}
+        # The slash at its end makes the scope the whole name, whatever scope this is called in.
+        with tf.name_scope(self.input_scope):
+            preprocessed = tf.identity(self.preprocess(tf.cast(images, tf.float32)), "input")
+        x, end_points = self.backbone(
+            tf.cast(preprocessed, self.compute_dtype), training=training
+        )
+        outputs = {**end_points, "preprocessed": preprocessed, "features": x}
         if self.heads:
             x = self.heads[head](x, training=training, scale=scale)
         outputs["head"] = x
@@ -290,17 +296,6 @@ class DeepLab(keras.Model):
         """Takes up what `save_own_variables` kept."""
         for index, generator in enumerate(layers.seed_generators(self)):
             generator.state.assign(store[f"seed_generator_{index}"])
-
-
-@contextlib.contextmanager
-def _precision(policy: keras.dtype_policies.DTypePolicy) -> Iterator[None]:
-    """Makes a precision policy that of every layer created inside."""
-    previous = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(previous)
 
 
 def _heads(options: common.ModelOptions) -> list[keras.layers.Layer]:

@@ -7,12 +7,12 @@ with a dot groups others without being an official scope.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
 
-from deeplab.core import depthwise, quantization, scopes
+from deeplab.core import depthwise, keras_internals, quantization, scopes
 
 Activation = Callable[[tf.Tensor], tf.Tensor]
 
@@ -372,9 +372,15 @@ def apply(layers: list[keras.layers.Layer], x: tf.Tensor, training: bool = False
     return x
 
 
-def sublayers(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
-    """The layer and everything inside it."""
-    return iter(layer._flatten_layers())
+def sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """Return the layer and every layer inside it."""
+    return keras_internals.sublayers(layer)
+
+
+def set_precision(network: keras.layers.Layer, policy: keras.dtype_policies.DTypePolicy) -> None:
+    """Give every layer of a network a precision policy, before its variables are made."""
+    for layer in sublayers(network):
+        layer.dtype_policy = policy
 
 
 def seed_generators(network: keras.layers.Layer) -> list[keras.random.SeedGenerator]:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from deeplab.core import scopes
+from deeplab.core import keras_internals, scopes
 
 
 def _at_the_start() -> tf.Tensor:
@@ -61,7 +61,7 @@ def begin_training(
     """
     schedule = schedule or TrainingSchedule()
     variables = {}
-    for layer in network._flatten_layers():
+    for layer in keras_internals.sublayers(network):
         if hasattr(layer, "begin_training"):
             name = scopes.official_name(layer.path, network.name)
             variables |= layer.begin_training(schedule, name)

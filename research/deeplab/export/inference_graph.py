@@ -1,13 +1,10 @@
 """The graph of an export: from images as they are to the official outputs, under official names."""
 
-import contextlib
-from collections.abc import Iterator
 
 import tensorflow as tf
-from tensorflow.python.framework import convert_to_constants
 
 from deeplab import input_preprocess, model
-from deeplab.core import dense_crf, feature_extractor, utils
+from deeplab.core import dense_crf, keras_internals, utils
 from deeplab.core.options import InferenceOptions
 
 INPUT = "ImageTensor"
@@ -66,10 +63,9 @@ def predict_outputs(
         images, None, net.preprocessing()
     )
     resized_size = tf.shape(resized)[1:3]
-    with _named_backbone_input(net):
-        labels, probabilities = model.predict_labels(
-            net, padded, inference.eval_scales, inference.add_flipped_images
-        )
+    labels, probabilities = model.predict_labels(
+        net, padded, inference.eval_scales, inference.add_flipped_images
+    )
     raw_labels = tf.identity(tf.cast(labels, tf.float32), RAW_PREDICTIONS)
     raw_probabilities = tf.identity(probabilities, RAW_PROBABILITIES)
     labels = labels[:, : resized_size[0], : resized_size[1]]
@@ -184,10 +180,8 @@ def frozen(
         return predict_outputs(net, images, inference)
 
     concrete = _portable(function).get_concrete_function()
-    constant = convert_to_constants.convert_variables_to_constants_v2(concrete)
-    with_weights, without = (
-        _official(graph.as_graph_def(add_shapes=True)) for graph in (constant.graph, concrete.graph)
-    )
+    graphs = keras_internals.frozen(concrete), concrete.graph
+    with_weights, without = (_official(graph.as_graph_def(add_shapes=True)) for graph in graphs)
     return with_weights, without
 
 
@@ -229,21 +223,3 @@ def _decode(data: tf.Tensor) -> tf.Tensor:
     """Return the image in the bytes of a JPEG or PNG file, uint8 [height, width, 3], RGB."""
     image = tf.io.decode_image(data, channels=3, expand_animations=False)
     return tf.ensure_shape(image, (None, None, 3))
-
-
-@contextlib.contextmanager
-def _named_backbone_input(net: model.DeepLab) -> Iterator[None]:
-    """Names the preprocessed images as the official MobileNets do, `<scope>/<scope>/input`."""
-    scope = feature_extractor.get_backbone(net.options.model_variant).scope
-    preprocess = net.preprocess
-
-    def named(images: tf.Tensor) -> tf.Tensor:
-        # The slash at the end makes it the whole name, whatever scope this is called in.
-        with tf.name_scope(f"{scope}/{scope}/"):
-            return tf.identity(preprocess(images), "input")
-
-    net.preprocess = named
-    try:
-        yield
-    finally:
-        net.preprocess = preprocess

@@ -10,12 +10,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from deeplab.core import keras_internals
 from deeplab.core.options import TrainOptions
 from deeplab.training import learning_rate
 from deeplab.utils import checkpoint
 
 
-class OfficialOptimizer(keras.optimizers.Optimizer):
+class OfficialOptimizer(keras_internals.Optimizer):
     """Base class of optimizers whose slots have official names.
 
     Inside `strategy.run`, `apply` sums the gradients over the replicas, as every Keras optimizer
@@ -33,7 +34,7 @@ class OfficialOptimizer(keras.optimizers.Optimizer):
         self._slots = self.add_optimizer_variables(variables, list(self._SLOTS))
 
     def _slot_values(self, variable: tf.Variable) -> list[tf.Variable]:
-        index = self._get_variable_index(variable)
+        index = self.index(variable)
         return [slots[index].value for slots in self._slots]
 
     def official_variables(
@@ -70,7 +71,7 @@ class OfficialOptimizer(keras.optimizers.Optimizer):
         """
         if not self.use_ema:
             return {}
-        return self._named(variables, {checkpoint.AVERAGE: self._model_variables_moving_average})
+        return self._named(variables, {checkpoint.AVERAGE: self.averages})
 
     def skip(self, variables: Sequence[keras.Variable]) -> None:
         """Count a step without an update of the variables; moving averages of them still move.
@@ -78,7 +79,7 @@ class OfficialOptimizer(keras.optimizers.Optimizer):
         Args:
             variables: The variables that `apply` would update.
         """
-        self._update_model_variables_moving_average(variables)
+        self.update_averages(variables)
         self.iterations.assign_add(1)
 
     def _named(
@@ -86,10 +87,11 @@ class OfficialOptimizer(keras.optimizers.Optimizer):
         variables: Mapping[str, keras.Variable],
         kinds: Mapping[str, Sequence[keras.Variable]],
     ) -> dict[str, keras.Variable]:
+        indices = {name: self.index(variable) for name, variable in variables.items()}
         return {
-            f"{name}/{kind}": slots[self._trainable_variables_indices[self._var_key(variable)]]
-            for name, variable in variables.items()
-            if self._var_key(variable) in self._trainable_variables_indices
+            f"{name}/{kind}": slots[index]
+            for name, index in indices.items()
+            if index is not None
             for kind, slots in kinds.items()
         }
 
@@ -211,12 +213,8 @@ class Adam(OfficialOptimizer):
             },
         )
 
-    def _backend_update_step(
-        self, grads: Sequence[tf.Tensor], trainable_variables: Sequence[Any], learning_rate: Any
-    ) -> None:
-        # The powers change once per update, after all variables; with Keras' gradient accumulation
-        # that is not once per call of `apply`.
-        super()._backend_update_step(grads, trainable_variables, learning_rate)
+    def finish_update(self) -> None:
+        """Change the powers of the betas, once per update."""
         for power, beta in zip(self._powers.values(), (self.beta_1, self.beta_2), strict=True):
             power.assign(power * beta)
 

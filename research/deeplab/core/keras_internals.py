@@ -1,0 +1,71 @@
+"""Everything that touches private parts of Keras or TensorFlow, and why each is needed.
+
+A new release may move any of these. Nothing else in the package reaches below the public surface.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow.python.framework import convert_to_constants
+
+
+def sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """Return the layer and every layer inside it.
+
+    Keras lists the layers of a model in public (`Model.layers`), but not those inside a layer. The
+    order is fixed by the order in which layers are assigned to attributes; dropout's random numbers
+    and the sum of the weight decay depend on it.
+    """
+    return layer._flatten_layers()
+
+
+def children(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """Return the layers that a layer holds directly, in the order of assignment.
+
+    There is no public list of them; `sublayers` does not tell which layer holds which.
+    """
+    return list(layer._layers)
+
+
+def frozen(function: Any) -> tf.Graph:
+    """Return a concrete function's graph with its variables as constants.
+
+    Official exports are frozen graphs. TensorFlow 2 has no public function that makes one.
+    """
+    return convert_to_constants.convert_variables_to_constants_v2(function).graph
+
+
+class Optimizer(keras.optimizers.Optimizer):
+    """A Keras optimizer whose state can be named and whose updates can be followed."""
+
+    def index(self, variable: keras.Variable | tf.Variable) -> int | None:
+        """Return a variable's position among those that the optimizer was built for.
+
+        The slots are lists in that order; their owner is not public. Return None for a variable
+        that has no slots.
+        """
+        return self._trainable_variables_indices.get(self._var_key(variable))
+
+    @property
+    def averages(self) -> Sequence[keras.Variable]:
+        """The moving averages that `use_ema` keeps; Keras only copies them over the weights."""
+        return self._model_variables_moving_average
+
+    def update_averages(self, variables: Sequence[keras.Variable]) -> None:
+        """Move the averages of `use_ema` without an update, which Keras does only within one."""
+        self._update_model_variables_moving_average(variables)
+
+    def finish_update(self) -> None:
+        """Hook: called once after each update of all variables.
+
+        With gradient accumulation that is not once a call of `apply`, and no public method is
+        called at that moment.
+        """
+
+    def _backend_update_step(
+        self, grads: Sequence[tf.Tensor], trainable_variables: Sequence[Any], learning_rate: Any
+    ) -> None:
+        super()._backend_update_step(grads, trainable_variables, learning_rate)
+        self.finish_update()
