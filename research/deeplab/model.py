@@ -15,6 +15,7 @@ from deeplab.core import (
     feature_extractor,
     layers,
     quantization,
+    quantization_tables,
     utils,
 )
 from deeplab.input_preprocess import Preprocessing
@@ -111,9 +112,14 @@ class DeepLab(keras.Model):
         super().__init__(name=name, autocast=False, **kwargs)
         self.options = options
         self.fine_tune_batch_norm = True
-        with quantization.quantized(options.quantize):
-            self._add_parts(options)
+        spec = feature_extractor.get_backbone(options.model_variant)
+        spec.check(options)
+        self._add_parts(options, spec)
         layers.set_precision(self, self.dtype_policy)
+        if options.quantize:
+            quantization.attach(
+                self, (*spec.quantizers(options), *quantization_tables.heads(options))
+            )
         with tf.init_scope():
             channels = self(tf.zeros((1, 33, 33, 3))).shape[-1]
         if channels != options.num_classes:
@@ -122,10 +128,8 @@ class DeepLab(keras.Model):
                 f" there are {options.num_classes} classes: set --decoder_filters to that"
             )
 
-    def _add_parts(self, options: common.ModelOptions) -> None:
-        """Backbone, heads, decoder and logits."""
-        spec = feature_extractor.get_backbone(options.model_variant)
-        spec.check(options)
+    def _add_parts(self, options: common.ModelOptions, spec: feature_extractor.Backbone) -> None:
+        """Make backbone, heads, decoder and logits."""
         # The official MobileNets call the preprocessed images `<scope>/<scope>/input`.
         self.input_scope = f"{spec.scope}/{spec.scope}/"
         self.preprocess = spec.preprocess
@@ -209,9 +213,7 @@ class DeepLab(keras.Model):
         # The slash at its end makes the scope the whole name, whatever scope this is called in.
         with tf.name_scope(self.input_scope):
             preprocessed = tf.identity(self.preprocess(tf.cast(images, tf.float32)), "input")
-        x, end_points = self.backbone(
-            tf.cast(preprocessed, self.compute_dtype), training=training
-        )
+        x, end_points = self.backbone(tf.cast(preprocessed, self.compute_dtype), training=training)
         outputs = {**end_points, "preprocessed": preprocessed, "features": x}
         if self.heads:
             x = self.heads[head](x, training=training, scale=scale)

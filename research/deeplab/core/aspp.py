@@ -1,18 +1,74 @@
 """Atrous spatial pyramid pooling with the image-level feature (arXiv 1706.05587, section 3.3)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
-from deeplab.core import layers, quantization, utils
+from deeplab.core import layers, utils
 
 # Batch norm of everything after the backbone.
 HEAD_BATCH_NORM = layers.BatchNormOptions(decay=0.9997, epsilon=1e-5)
 _KEEP_PROBABILITY = 0.9
 
 
-class ImagePooling(layers.Conv2D):
-    """The image-level feature: the mean over windows of the features, and a 1x1 convolution."""
+class WindowPooling(layers.Container):
+    """The mean over windows of the features and a 1x1 convolution, resized to the features' size.
+
+    A subclass has `pool(features, scale)`, the means.
+
+    Args:
+        filters: channels of the output.
+        name: the official scope.
+        **kwargs: of `layers.Conv2D`.
+    """
+
+    def __init__(self, filters: int, *, name: str, **kwargs: Any):
+        super().__init__(name=name)
+        self.conv = layers.Conv2D(filters, 1, name=".conv", **kwargs)
+
+    def call(self, features: tf.Tensor, training: bool = False, scale: float = 1.0) -> tf.Tensor:
+        """[B, h, w, C] -> [B, h, w, filters]; `scale` is that of the image in a pyramid."""
+        size = utils.size(features)
+        y = self.conv(self.pool(features, scale), training=training)
+        return utils.resize_bilinear(y, size)
+
+
+def window_size(
+    crop_size: Sequence[int],
+    size: Sequence[int | tf.Tensor],
+    scale: float,
+    factors: Sequence[float],
+) -> list[int | tf.Tensor]:
+    """Return the (height, width) of windows in feature pixels.
+
+    Args:
+        crop_size: (height, width) in image pixels that the windows cover, or are a share of.
+        size: (height, width) of the features: a larger window is cut to it where it is known.
+        scale: of the image in a pyramid.
+        factors: ratio of a window's height and width in features to those of the crop.
+    """
+    window = []
+    for crop, known, factor in zip(crop_size, size, factors, strict=True):
+        scaled = utils.scale_dimension(crop, scale) if scale != 1.0 else crop
+        side = utils.scale_dimension(scaled, factor)
+        window.append(side if tf.is_tensor(known) else min(side, known))
+    return window
+
+
+class ImagePooling(WindowPooling):
+    """The image-level feature: the mean over windows of the features, and a 1x1 convolution.
+
+    Args:
+        filters: channels of the output.
+        crop_size: (height, width) of the windows in image pixels; None: the whole image.
+        stride: (height, width) between windows in feature pixels.
+        output_stride: ratio of image size to feature size.
+        gate: activation where the feature gates the others (squeeze-and-excitation); None: batch
+            norm and ReLU, the feature is a branch of its own.
+        whole_at_full_scale: pool the whole image at scale 1 all the same. The official code does
+            where it does not know the size of the images.
+    """
 
     def __init__(
         self,
@@ -20,24 +76,11 @@ class ImagePooling(layers.Conv2D):
         crop_size: tuple[int, int] | None,
         stride: tuple[int, int],
         output_stride: int,
-        gate: layers.Activation | None,
+        gate: layers.ActivationKind | None,
         whole_at_full_scale: bool = False,
     ):
-        """Sets the layer up.
-
-        Args:
-            filters: channels of the output.
-            crop_size: (height, width) of the windows in image pixels; None: the whole image.
-            stride: (height, width) between windows in feature pixels.
-            output_stride: ratio of image size to feature size.
-            gate: activation where the feature gates the others (squeeze-and-excitation); None:
-                batch norm and ReLU, the feature is a branch of its own.
-            whole_at_full_scale: pool the whole image at scale 1 all the same. The official code
-                does where it does not know the size of the images.
-        """
         super().__init__(
             filters,
-            1,
             batch_norm=None if gate else HEAD_BATCH_NORM,
             use_bias=gate is not None,
             activation=gate or tf.nn.relu,
@@ -48,30 +91,13 @@ class ImagePooling(layers.Conv2D):
         self.output_stride = output_stride
         self.whole_at_full_scale = whole_at_full_scale
 
-    def call(self, features: tf.Tensor, training: bool = False, scale: float = 1.0) -> tf.Tensor:
-        """[B, h, w, C] -> [B, h, w, filters]; `scale` is that of the image in a pyramid."""
-        size = utils.size(features)
+    def pool(self, features: tf.Tensor, scale: float) -> tf.Tensor:
+        """Return the means of the windows [B, rows, columns, C]."""
         if self.crop_size is None or (self.whole_at_full_scale and scale == 1.0):
-            pooled = tf.reduce_mean(features, axis=(1, 2), keepdims=True)
-        else:
-            pooled = self._pool_windows(features, scale)
-        return utils.resize_bilinear(super().call(pooled, training=training), size)
-
-    def _pool_windows(self, features: tf.Tensor, scale: float) -> tf.Tensor:
-        window = [
-            utils.scale_dimension(
-                utils.scale_dimension(side, scale) if scale != 1.0 else side,
-                1.0 / self.output_stride,
-            )
-            for side in self.crop_size
-        ]
-        # A window larger than the image is the image.
+            return tf.reduce_mean(features, axis=(1, 2), keepdims=True)
         size = utils.size(features)
-        window = [
-            side if tf.is_tensor(known) else min(side, known)
-            for side, known in zip(window, size, strict=True)
-        ]
-        # Where that size is not known yet, zeros fill the window and are left out of the mean.
+        window = window_size(self.crop_size, size, scale, (1.0 / self.output_stride,) * 2)
+        # Where the size is not known yet, zeros fill the window and are left out of the mean.
         missing = [
             tf.maximum(side - known, 0) if tf.is_tensor(known) else 0
             for side, known in zip(window, size, strict=True)
@@ -131,7 +157,7 @@ class ASPP(layers.Container):
         if image_level_feature:
             gate = None
             if squeeze_and_excitation:
-                gate = layers.q_sigmoid if q_sigmoid else tf.nn.sigmoid
+                gate = layers.QSigmoid if q_sigmoid else tf.nn.sigmoid
             self.image_pooling = ImagePooling(
                 filters,
                 image_pooling_crop_size,
@@ -151,15 +177,8 @@ class ASPP(layers.Container):
         self.concat_projection = self.dropout = None
         if concat_projection:
             self.concat_projection = layers.Conv2D(filters, 1, name="concat_projection", **common)
-            self.dropout = quantization.Dropout(
-                1.0 - _KEEP_PROBABILITY, "concat_projection_dropout"
-            )
-
-        # The official code rounds the gated features where they are no concatenation.
-        self.quantizer = None
-        if self.squeeze_and_excitation and concat_projection:
-            # The second product of the official graph outside of all scopes, after preprocessing.
-            self.quantizer = quantization.quantizer(quantization.PRODUCT, "mul_1")
+            self.dropout = layers.Dropout(1.0 - _KEEP_PROBABILITY)
+        self.gate = layers.Multiply() if self.squeeze_and_excitation else None
 
     def call(self, features: tf.Tensor, training: bool = False, scale: float = 1.0) -> tf.Tensor:
         """Features [B, h, w, C] -> [B, h, w, filters] (more without the projection).
@@ -178,6 +197,4 @@ class ASPP(layers.Container):
         if self.concat_projection:
             y = self.concat_projection(y, training=training)
             y = self.dropout(y, training=training)
-        if self.squeeze_and_excitation:
-            y = y * image_feature
-        return self.quantizer(y, training=training) if self.quantizer else y
+        return self.gate(y, image_feature) if self.gate else y

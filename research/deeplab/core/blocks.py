@@ -3,14 +3,14 @@
 import keras
 import tensorflow as tf
 
-from deeplab.core import layers, quantization
+from deeplab.core import layers
 
 
 class _Pointwise(layers.Conv2D):
     """A 1x1 convolution whose weight the official code calls `pointwise_weights`."""
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Makes the variables for `input_shape` [B, H, W, C]."""
+        """Make the variables for `input_shape` [B, H, W, C]."""
         self.add_variables("pointwise_weights", (1, 1, input_shape[-1], self.filters), self.filters)
 
 
@@ -18,7 +18,14 @@ class SeparableConv2D(keras.layers.Layer):
     """A depthwise and a pointwise convolution with nothing in between, both weights regularised.
 
     Official `slim.separable_conv2d`. Variables: `depthwise_weights`, `pointwise_weights`,
-    `BatchNorm/...`. What a quantised one rounds between the two lies in `separable_conv2d`.
+    `BatchNorm/...`.
+
+    Args:
+        filters: channels of the output.
+        kernel_size: of the depthwise convolution.
+        name: the official scope.
+
+    The other arguments are those of `layers.Conv2D`.
     """
 
     def __init__(
@@ -31,12 +38,10 @@ class SeparableConv2D(keras.layers.Layer):
         symmetric_padding: bool = False,
         batch_norm: layers.BatchNormOptions | None = None,
         batch_norm_name: str = "BatchNorm",
-        activation: layers.Activation | None = None,
+        activation: layers.ActivationKind | None = None,
         initializer: keras.initializers.Initializer,
-        quantizer: str | None = quantization.ACTIVATION,
         name: str,
     ):
-        """Sets the layer up; the arguments are those of `layers.Conv2D`."""
         super().__init__(name=name)
         self.depthwise = layers.DepthwiseConv2D(
             kernel_size,
@@ -45,7 +50,6 @@ class SeparableConv2D(keras.layers.Layer):
             symmetric_padding=symmetric_padding,
             initializer=initializer,
             regularized=True,
-            quantizer_scope="separable_conv2d",
             name=".depthwise",
         )
         self.pointwise = _Pointwise(
@@ -55,13 +59,12 @@ class SeparableConv2D(keras.layers.Layer):
             batch_norm_name=batch_norm_name,
             activation=activation,
             initializer=initializer,
-            quantizer=quantizer,
             name=".pointwise",
         )
         self.filters = filters
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Makes the variables for `input_shape` [B, H, W, C]."""
+        """Make the variables for `input_shape` [B, H, W, C]."""
         self.depthwise.build(input_shape)
         self.pointwise.build(input_shape)
 
@@ -71,10 +74,15 @@ class SeparableConv2D(keras.layers.Layer):
 
 
 class SqueezeExcite(layers.Container):
-    """Gates each channel by what the means of all channels say (arXiv 1709.01507).
+    """Gates each channel by a function of the means of all channels (arXiv 1709.01507).
 
     Official `squeeze_excite` of slim's MobileNetV3 (arXiv 1905.02244, section 5.3). Variables:
     `Conv/...` and `Conv_1/...`, weights and biases each, without batch norm.
+
+    Args:
+        squeezed: channels between the two convolutions.
+        channels: of the input.
+        initializer: of the weights.
     """
 
     def __init__(
@@ -83,13 +91,6 @@ class SqueezeExcite(layers.Container):
         channels: int,
         initializer: keras.initializers.Initializer,
     ):
-        """Sets the layer up.
-
-        Args:
-            squeezed: channels between the two convolutions.
-            channels: of the input.
-            initializer: of the weights.
-        """
         super().__init__(name="squeeze_excite")
         self.squeeze = layers.Conv2D(
             squeezed,
@@ -103,14 +104,14 @@ class SqueezeExcite(layers.Container):
             channels,
             1,
             use_bias=True,
-            activation=layers.q_sigmoid,
+            activation=layers.QSigmoid,
             initializer=initializer,
             name="Conv_1",
         )
-        self.quantizer = quantization.quantizer(quantization.PRODUCT, "mul")
+        self.gate = layers.Multiply()
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """[B, H, W, C] -> [B, H, W, C]; the means are those of the whole map."""
         means = tf.reduce_mean(x, axis=(1, 2), keepdims=True)
         gates = layers.apply([self.squeeze, self.excite], means, training)
-        return self.quantizer(x * gates, training=training)
+        return self.gate(x, gates)

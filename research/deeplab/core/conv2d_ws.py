@@ -24,7 +24,7 @@ class StandardizedConv2D(layers.Conv2D):
         filters: int,
         kernel_size: int,
         *,
-        activation: layers.Activation | None = None,
+        activation: layers.ActivationKind | None = None,
         **kwargs,
     ):
         """Sets the layer up.
@@ -36,7 +36,7 @@ class StandardizedConv2D(layers.Conv2D):
             **kwargs: see `layers.Conv2D`.
         """
         super().__init__(filters, kernel_size, **kwargs)
-        self.last_activation = activation
+        self.last_activation = layers.activation_layer(activation)
         self.group_norm = keras.layers.GroupNormalization(
             min(_GROUPS, filters), epsilon=_GROUP_NORM_EPSILON, name="GroupNorm"
         )

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from deeplab.core import aspp, layers, quantization, utils
+from deeplab.core import aspp, layers, utils
 
 _PROJECTED_FILTERS = 48
 
@@ -49,10 +49,7 @@ class DecoderStage(layers.Container):
             **common,
         )
         if sum_merge:
-            # Officially named after what comes before the sum: an activation or not.
-            operation = f"add{suffix}" if output_is_logits else ""
-            name = quantization.SUM if output_is_logits else f"{quantization.AFTER_SUM}{suffix}"
-            self.quantizer = quantization.quantizer(name, operation)
+            self.add = layers.Add()
         separable_conv = separable_conv and not output_is_logits
         if separable_conv:
             names = ["decoder_split_sep_conv0"] if sum_merge else ["decoder_conv0", "decoder_conv1"]
@@ -66,7 +63,10 @@ class DecoderStage(layers.Container):
             name = f"decoder_conv0{suffix}"
             self.convs = [layers.Conv2D(filters, kernel_size, name=name, **common)]
         else:
-            self.convs = [_Repeat(filters, f"decoder_conv0{suffix}", common)]
+            # Official `slim.repeat`.
+            name = f"decoder_conv0{suffix}"
+            convs = [layers.Conv2D(filters, 3, name=f"{name}_{i}", **common) for i in (1, 2)]
+            self.convs = [layers.Scope(name, *convs)]
 
     def call(
         self, features: tf.Tensor, low_level: tf.Tensor, *, size: Sequence, training: bool = False
@@ -75,21 +75,8 @@ class DecoderStage(layers.Container):
         features = utils.resize_bilinear(features, size)
         low_level = utils.resize_bilinear(self.projection(low_level, training=training), size)
         if self.sum_merge:
-            y = layers.apply(self.convs, features, training) + low_level
-            return self.quantizer(y, training=training)
+            return self.add(layers.apply(self.convs, features, training), low_level)
         return layers.apply(self.convs, tf.concat((features, low_level), axis=-1), training)
-
-
-class _Repeat(layers.Container):
-    """Two 3x3 convolutions, `<name>_1` and `<name>_2` in a scope of their own (`slim.repeat`)."""
-
-    def __init__(self, filters: int, name: str, common: Mapping):
-        super().__init__(name=name)
-        self.convs = [layers.Conv2D(filters, 3, name=f"{name}_{i}", **common) for i in (1, 2)]
-
-    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """[B, H, W, C] -> [B, H, W, filters]."""
-        return layers.apply(self.convs, x, training)
 
 
 class Decoder(layers.Container):

@@ -33,7 +33,7 @@ _SHIPPED = pathlib.Path(__file__).resolve().parents[1] / "recipes"
 
 
 @dataclasses.dataclass(frozen=True)
-class Convolution:
+class ConvolutionBranch:
     """A branch that convolves.
 
     Attributes:
@@ -48,7 +48,7 @@ class Convolution:
 
 
 @dataclasses.dataclass(frozen=True)
-class Pooling:
+class PoolingBranch:
     """A branch that pools over windows.
 
     Attributes:
@@ -60,7 +60,7 @@ class Pooling:
     grid_size: tuple[int, int]
 
 
-Branch = Convolution | Pooling
+Branch = ConvolutionBranch | PoolingBranch
 
 
 def find(path: str) -> str:
@@ -124,7 +124,7 @@ class _Fields:
             raise self._error("input", f"-1 (the features){earlier}")
         source = None if source < 0 else source
         if op == "pyramid_pooling":
-            return Pooling(source, self._pair("grid_size", "two positive integers"))
+            return PoolingBranch(source, self._pair("grid_size", "two positive integers"))
         if op != "conv":
             raise self._error("op", '"conv" or "pyramid_pooling"')
         kernel = self.fields.get("kernel")
@@ -133,8 +133,8 @@ class _Fields:
         else:
             kernel = self._pair("kernel", "a positive integer or two of them")
         if kernel == (1, 1):
-            return Convolution(source, kernel)
-        return Convolution(source, kernel, self._pair("rate", "two positive integers"))
+            return ConvolutionBranch(source, kernel)
+        return ConvolutionBranch(source, kernel, self._pair("rate", "two positive integers"))
 
     def _pair(self, field: str, wanted: str) -> tuple[int, int]:
         pair = self.fields.get(field)
@@ -157,8 +157,16 @@ def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-class PyramidPooling(layers.Conv2D):
-    """Means over windows of the features and a 1x1 convolution, resized to the features' size."""
+class PyramidPooling(aspp.WindowPooling):
+    """Means over windows of the features and a 1x1 convolution, resized to the features' size.
+
+    Args:
+        filters: channels of the output.
+        grid_size: (rows, columns) of windows that would cover the image side by side.
+        output_stride: ratio of image size to feature size.
+        crop_size: (height, width) in image pixels of what the grid divides; None: the image.
+        **kwargs: of `layers.Conv2D`.
+    """
 
     def __init__(
         self,
@@ -166,38 +174,30 @@ class PyramidPooling(layers.Conv2D):
         grid_size: tuple[int, int],
         output_stride: int,
         crop_size: tuple[int, int] | None,
-        **kwargs,
+        **kwargs: Any,
     ):
-        """Sets the layer up.
-
-        Args:
-            filters: channels of the output.
-            grid_size: (rows, columns) of windows that would cover the image side by side.
-            output_stride: ratio of image size to feature size.
-            crop_size: (height, width) in image pixels of what the grid divides; None: the image.
-            **kwargs: of `layers.Conv2D`.
-        """
-        super().__init__(filters, 1, **kwargs)
+        super().__init__(filters, **kwargs)
         self.grid_size = grid_size
         self.output_stride = output_stride
         self.crop_size = crop_size
 
-    def call(self, x: tf.Tensor, training: bool = False, scale: float = 1.0) -> tf.Tensor:
-        """[B, h, w, C] -> [B, h, w, filters]; `scale` is that of the image in a pyramid."""
-        size = utils.size(x)
-        pooled = _window_means(x, [self._window(axis, size[axis], scale) for axis in (0, 1)])
-        return utils.resize_bilinear(super().call(pooled, training=training), size)
-
-    def _window(self, axis: int, side: int | tf.Tensor, scale: float) -> int | tf.Tensor:
-        """Size of the windows along an axis on which the features have `side` pixels."""
+    def pool(self, features: tf.Tensor, scale: float) -> tf.Tensor:
+        """Return the means of the windows [B, rows, columns, C]."""
+        size = utils.size(features)
         if self.crop_size is None:
-            return utils.scale_dimension(side, 1.0 / self.grid_size[axis])
-        crop = self.crop_size[axis]
-        if scale != 1.0:
-            crop = utils.scale_dimension(crop, scale)
-        window = utils.scale_dimension(crop, 1.0 / (self.output_stride * self.grid_size[axis]))
-        # A window larger than the image is the image.
-        return tf.minimum(window, side) if tf.is_tensor(side) else min(window, side)
+            window = [
+                utils.scale_dimension(side, 1.0 / count)
+                for side, count in zip(size, self.grid_size, strict=True)
+            ]
+        else:
+            factors = [1.0 / (self.output_stride * count) for count in self.grid_size]
+            window = aspp.window_size(self.crop_size, size, scale, factors)
+            # Where the size is not known yet either, a larger window is the image.
+            window = [
+                tf.minimum(side, known) if tf.is_tensor(known) else side
+                for side, known in zip(window, size, strict=True)
+            ]
+        return _window_means(features, window)
 
 
 def _window_means(x: tf.Tensor, window: Sequence[int | tf.Tensor]) -> tf.Tensor:
@@ -261,7 +261,7 @@ class DensePredictionCell(layers.Container):
         for index, branch in enumerate(self.branches):
             name = f"branch{index}"
             match branch:
-                case Pooling(grid_size=grid_size):
+                case PoolingBranch(grid_size=grid_size):
                     parts = [
                         PyramidPooling(
                             _FILTERS,
@@ -272,9 +272,9 @@ class DensePredictionCell(layers.Container):
                             **common,
                         )
                     ]
-                case Convolution(kernel=(1, 1)):
+                case ConvolutionBranch(kernel=(1, 1)):
                     parts = [layers.Conv2D(_FILTERS, 1, name=name, **common)]
-                case Convolution(kernel=kernel, rate=rate):
+                case ConvolutionBranch(kernel=kernel, rate=rate):
                     parts = layers.split_separable_conv2d(
                         _FILTERS,
                         kernel_size=kernel,
@@ -297,7 +297,7 @@ class DensePredictionCell(layers.Container):
         outputs = []
         for branch, parts in zip(self.branches, self.parts, strict=True):
             x = features if branch.input is None else outputs[branch.input]
-            if isinstance(branch, Pooling):
+            if isinstance(branch, PoolingBranch):
                 x = parts[0](x, training=training, scale=scale)
             else:
                 x = layers.apply(parts, x, training)

@@ -48,7 +48,7 @@ def test_an_existing_file_goes_before_one_of_the_package(tmp_path):
     path = tmp_path / PUBLISHED
     path.write_text('[{"op": "conv", "kernel": [1, 1], "input": -1}]')
     assert dense_prediction_cell.read(str(path)) == (
-        dense_prediction_cell.Convolution(input=None, kernel=(1, 1)),
+        dense_prediction_cell.ConvolutionBranch(input=None, kernel=(1, 1)),
     )
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -12,11 +11,15 @@ from deeplab.core import (
     mobilenet_edgetpu,
     mobilenet_v2,
     mobilenet_v3,
+    nas_genotypes,
     nas_network,
+    quantization_tables,
     resnet_v1_beta,
     vgg,
     xception,
 )
+from deeplab.core.options import ModelOptions
+from deeplab.core.weight_sources import WeightSources
 
 # Red, green and blue of the mean ImageNet pixel, as the ResNets and as VGG have it, and of the
 # middle of the range.
@@ -56,18 +59,23 @@ class Backbone:
         own_options: those of `ModelOptions` that mean something to it and not to every backbone.
         has_branches: whether it makes a branch for each of `atrous_rates` where there is no ASPP.
             Its features are then those of the branches, one after the other.
+        quantizers: returns, for a `ModelOptions`, where quantizers sit in it besides those of its
+            convolutions.
+        weight_sources: what its variables start from where a checkpoint lacks them.
     """
 
     scope: str
-    build: Callable[[Any], keras.layers.Layer]
+    build: Callable[[ModelOptions], keras.layers.Layer]
     decoder_end_points: Mapping[int, str]
     preprocess: Callable[[tf.Tensor], tf.Tensor] = to_unit_range
     mean_pixel: tuple[float, float, float] = MID_GRAY
     has_multi_grid: bool = False
     own_options: frozenset[str] = frozenset()
     has_branches: bool = False
+    quantizers: Callable[[ModelOptions], quantization_tables.Sites] = lambda options: ()
+    weight_sources: WeightSources = WeightSources()
 
-    def check(self, options: Any) -> None:
+    def check(self, options: ModelOptions) -> None:
         """Says which options the backbone does not heed.
 
         Raises:
@@ -118,6 +126,7 @@ def _xception(
             for stride, block in decoder_blocks.items()
         },
         has_multi_grid=True,
+        quantizers=quantization_tables.xception,
     )
 
 
@@ -136,11 +145,13 @@ def _resnet_v1(depth: int, *, beta: bool) -> Backbone:
         decoder_end_points=resnet_v1_beta.decoder_end_points(depth),
         has_multi_grid=True,
         own_options=frozenset({"cascaded_blocks"}),
+        quantizers=lambda options: quantization_tables.resnet_v1(depth),
+        weight_sources=resnet_v1_beta.WEIGHT_SOURCES,
         **({} if beta else original),
     )
 
 
-def _vgg_16(options: Any) -> vgg.VGG16:
+def _vgg_16(options: ModelOptions) -> vgg.VGG16:
     """VGG-16; without an ASPP the atrous rates are those of its fc6."""
     rates = None if options.aspp_with_batch_norm else options.atrous_rates
     if options.vgg_multi_scale_features and len(rates or ()) > 1:
@@ -158,11 +169,14 @@ def _vgg_16(options: Any) -> vgg.VGG16:
 
 
 def _nas(
-    build: Callable[..., nas_network.NASNet], scope: str, decoder_end_points: Mapping[int, str]
+    build: Callable[..., nas_network.NASNet],
+    scope: str,
+    decoder_end_points: Mapping[int, str],
+    genotype: Callable[[], nas_genotypes.Genotype],
 ) -> Backbone:
-    """A network found by architecture search."""
+    """A network found by architecture search, whose cells have a genotype."""
 
-    def build_from(options: Any) -> nas_network.NASNet:
+    def build_from(options: ModelOptions) -> nas_network.NASNet:
         net = build(
             options.output_stride,
             stem_filters=options.nas_stem_output_num_conv_filters,
@@ -184,7 +198,12 @@ def _nas(
             )
         return net
 
-    return Backbone(scope=scope, build=build_from, decoder_end_points=decoder_end_points)
+    return Backbone(
+        scope=scope,
+        build=build_from,
+        decoder_end_points=decoder_end_points,
+        quantizers=lambda options: quantization_tables.nas(genotype(), options),
+    )
 
 
 BACKBONES: dict[str, Backbone] = {
@@ -198,6 +217,7 @@ BACKBONES: dict[str, Backbone] = {
             8: "layer_7/depthwise_output",
             16: "layer_14/depthwise_output",
         },
+        quantizers=lambda options: quantization_tables.MOBILENET,
     ),
     "mobilenet_v3_large_seg": Backbone(
         scope="MobilenetV3",
@@ -209,6 +229,7 @@ BACKBONES: dict[str, Backbone] = {
             8: "layer_7/depthwise_output",
             16: "layer_13/depthwise_output",
         },
+        quantizers=lambda options: quantization_tables.MOBILENET_V3,
     ),
     "mobilenet_v3_small_seg": Backbone(
         scope="MobilenetV3",
@@ -220,6 +241,7 @@ BACKBONES: dict[str, Backbone] = {
             8: "layer_4/depthwise_output",
             16: "layer_9/depthwise_output",
         },
+        quantizers=lambda options: quantization_tables.MOBILENET_V3,
     ),
     "mobilenet_edgetpu": Backbone(
         scope="MobilenetEdgeTPU",
@@ -227,6 +249,7 @@ BACKBONES: dict[str, Backbone] = {
             options.output_stride, options.depth_multiplier
         ),
         decoder_end_points={},
+        quantizers=lambda options: quantization_tables.MOBILENET,
     ),
     "resnet_v1_18": _resnet_v1(18, beta=False),
     "resnet_v1_18_beta": _resnet_v1(18, beta=True),
@@ -244,6 +267,7 @@ BACKBONES: dict[str, Backbone] = {
             {"vgg_fc6_kernel_size", "vgg_fc6_filters", "vgg_multi_scale_features"}
         ),
         has_branches=True,
+        weight_sources=vgg.WEIGHT_SOURCES,
     ),
     "xception_41": _xception(
         xception.xception_41,
@@ -264,11 +288,13 @@ BACKBONES: dict[str, Backbone] = {
         nas_network.pnasnet,
         scope="pnasnet",
         decoder_end_points={4: "Stem", 8: "Cell_3", 16: "Cell_7"},
+        genotype=lambda: nas_genotypes.PNASNET,
     ),
     "nas_hnasnet": _nas(
         nas_network.hnasnet,
         scope="hnasnet",
         decoder_end_points={4: "Cell_2", 8: "Cell_5", 16: "Cell_7"},
+        genotype=lambda: nas_genotypes.HNASNET,
     ),
 }
 

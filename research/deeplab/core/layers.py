@@ -1,25 +1,28 @@
-"""The blocks that every backbone and head is made of.
+"""The layers that every backbone and head is made of.
 
-A block is a layer that owns its weight under the official name (`weights`, `depthwise_weights`,
-`biases`) and holds its batch norm as a sub-layer called `BatchNorm`. With layers named and nested
-like the official scopes, the path of a variable is its official name. A layer whose name starts
-with a dot groups others without being an official scope.
+A convolution owns its weight under the official name (`weights`, `depthwise_weights`, `biases`) and
+holds its batch norm as a sublayer called `BatchNorm`. Layers are named and nested like the official
+scopes, so the path of a variable is its official name. A layer whose name starts with a dot is not
+an official scope; see `scopes.official_name`.
+
+Values meet in joints (`Add`, `Multiply`, `Activation`, ...). A joint has a place for one more
+layer, its `transform`, which is applied to the joint's output.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from deeplab.core import depthwise, keras_internals, quantization, scopes
-
-Activation = Callable[[tf.Tensor], tf.Tensor]
+from deeplab.core import depthwise, keras_internals, scopes
 
 
 @dataclasses.dataclass(frozen=True)
 class BatchNormOptions:
-    """How a part of the network normalises.
+    """How a part of the network normalizes.
 
     Attributes:
         decay: share of a moving average that a training step keeps.
@@ -30,37 +33,231 @@ class BatchNormOptions:
     epsilon: float
 
 
-@quantization.in_steps("mul")
-def q_sigmoid(x: tf.Tensor, quantize: quantization.Steps = quantization.leave_steps) -> tf.Tensor:
-    """The piecewise linear sigmoid that quantises well (official `utils.q_sigmoid`)."""
-    gate = quantize(tf.nn.relu6(x + 3), "relu6")
-    return quantize(gate * tf.constant(0.16667, x.dtype), "mul")
-
-
 def pair(value: int | Sequence[int]) -> tuple[int, int]:
-    """(height, width) of what is given as both or as one number for both."""
+    """Return (height, width) of what is given as both or as one number for both."""
     height, width = (value, value) if isinstance(value, int) else value
     return height, width
 
 
 def truncated_normal(stddev: float) -> keras.initializers.Initializer:
-    """The official initialiser of most convolutions: a normal cut off at two deviations."""
+    """Return the official initializer of most convolutions: a normal cut at two deviations."""
     return keras.initializers.TruncatedNormal(stddev=stddev)
 
 
 def glorot_uniform() -> keras.initializers.Initializer:
-    """The initialiser of convolutions for which the official code names none."""
+    """Return the initializer of convolutions for which the official code names none."""
     return keras.initializers.GlorotUniform()
 
 
-class Container(keras.layers.Layer):
+class Layer(keras.layers.Layer):
+    """A layer whose outputs can be observed; see `observed`."""
+
+    _observer: Callable[[Any], None] | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the layer and show its output to the observer, if there is one."""
+        output = super().__call__(*args, **kwargs)
+        if self._observer is not None:
+            self._observer(output)
+        return output
+
+
+@contextlib.contextmanager
+def observed(layer: Layer, observer: Callable[[Any], None]) -> Iterator[None]:
+    """Let a function see what a layer returns in each call inside the context.
+
+    Args:
+        layer: the layer.
+        observer: takes the layer's output.
+    """
+    layer._observer = observer
+    try:
+        yield
+    finally:
+        layer._observer = None
+
+
+class Container(Layer):
     """A layer made of others, which make their variables when they are first called.
 
-    Without a `build` of its own, Keras would rehearse the call of each one within the other.
+    Without a `build` of its own, Keras would trace the call of each one within the other.
     """
 
     def build(self, *shapes: tuple[int | None, ...], **named_shapes: tuple[int | None, ...]):
-        """Nothing is left to make."""
+        """Make nothing: the sublayers make their variables."""
+
+
+class Scope(Container):
+    """An official scope around layers that are applied in turn.
+
+    Args:
+        name: the scope.
+        *parts: the layers. The output is that of the last one.
+    """
+
+    def __init__(self, name: str, *parts: keras.layers.Layer):
+        super().__init__(name=name)
+        self.parts = list(parts)
+
+    def call(self, x: tf.Tensor, training: bool = False) -> Any:
+        """Apply the layers to `x` [B, H, W, C]."""
+        return apply(self.parts, x, training)
+
+
+class Stack(Container):
+    """Layers applied in turn, each of which returns its output and its end points by name.
+
+    The end points of the stack are theirs, with the name of the stack and a slash in front.
+
+    Args:
+        name: the official scope.
+        parts: the layers.
+    """
+
+    def __init__(self, name: str, parts: Sequence[keras.layers.Layer]):
+        super().__init__(name=name)
+        self.parts = list(parts)
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Return the last layer's output for `x` [B, H, W, C], and the end points."""
+        end_points = {}
+        for part in self.parts:
+            x, inner = part(x, training=training)
+            end_points |= {f"{self.name}/{name}": value for name, value in inner.items()}
+        return x, end_points
+
+
+class _Direct(Container):
+    """A layer without variables that is called without a detour through Keras.
+
+    It is of the type of its input, and its operations lie in the scope of the layer around it.
+    """
+
+    def __init__(self, name: str):
+        super().__init__(name=name, autocast=False)
+
+    def __call__(self, *values: tf.Tensor) -> tf.Tensor:
+        """See `call`."""
+        return self.call(*values)
+
+
+class Joint(_Direct):
+    """A point that values pass, as they are or changed by the layer attached to it.
+
+    The base class passes its input on.
+
+    Args:
+        name: name of the layer.
+    """
+
+    def __init__(self, name: str):
+        super().__init__(name)
+        self.transform: keras.layers.Layer | None = None
+
+    def __call__(self, *values: tf.Tensor) -> tf.Tensor:
+        """Join the values and apply the attached layer to the result."""
+        output = self.call(*values)
+        return output if self.transform is None else self.transform(output)
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Return `x`."""
+        return x
+
+
+class Add(Joint):
+    """The sum of two tensors."""
+
+    def __init__(self, name: str = ".add"):
+        super().__init__(name)
+
+    def call(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        """Return `x + y`."""
+        return x + y
+
+
+class Multiply(Joint):
+    """The product of two tensors."""
+
+    def __init__(self, name: str = ".mul"):
+        super().__init__(name)
+
+    def call(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        """Return `x * y`."""
+        return x * y
+
+
+class Activation(Joint):
+    """A function of one tensor, such as a ReLU.
+
+    Args:
+        function: the function.
+        name: name of the layer. None: that of the function, after a dot.
+    """
+
+    def __init__(self, function: Callable[[tf.Tensor], tf.Tensor], name: str | None = None):
+        super().__init__(name or f".{function.__name__}")
+        self.function = function
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Return the function of `x`."""
+        return self.function(x)
+
+
+class HardSwish(_Direct):
+    """A piecewise `x * sigmoid(x)` (arXiv 1905.02244, section 5.2)."""
+
+    def __init__(self):
+        super().__init__(".hard_swish")
+        self.relu6 = Activation(tf.nn.relu6)
+        self.gate = Multiply(".mul")
+        self.scale = Multiply(".mul_1")
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Return a tensor of the shape and type of `x`."""
+        y = self.gate(x, self.relu6(x + 3))
+        return self.scale(y, tf.constant(1.0 / 6.0, x.dtype))
+
+
+class QSigmoid(_Direct):
+    """A piecewise linear sigmoid (official `utils.q_sigmoid`)."""
+
+    def __init__(self):
+        super().__init__(".q_sigmoid")
+        self.relu6 = Activation(tf.nn.relu6)
+        self.scale = Multiply()
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Return a tensor of the shape and type of `x`."""
+        return self.scale(self.relu6(x + 3), tf.constant(0.16667, x.dtype))
+
+
+# A function of a tensor, or the class of a layer that is one.
+ActivationKind = Callable[[tf.Tensor], tf.Tensor] | type[HardSwish] | type[QSigmoid]
+
+
+def activation_layer(kind: ActivationKind | None) -> Container | None:
+    """Return a new layer that activates; None for no activation."""
+    if kind is None:
+        return None
+    return kind() if isinstance(kind, type) else Activation(kind)
+
+
+class Dropout(Container):
+    """Dropout between two joints, `.before` and `.after`.
+
+    Args:
+        rate: probability that a value is dropped.
+    """
+
+    def __init__(self, rate: float):
+        super().__init__(name=".dropout")
+        self.dropout = keras.layers.Dropout(rate)
+        self.before = Joint(".before")
+        self.after = Joint(".after")
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Return values or zeros, of the shape of `x`."""
+        return self.after(self.dropout(self.before(x), training=training))
 
 
 class BatchNorm(keras.layers.Layer):
@@ -166,14 +363,32 @@ class BatchNorm(keras.layers.Layer):
         return y, mean + origin, variance * (count / tf.maximum(count - 1.0, 1.0))
 
 
-class _Convolution(keras.layers.Layer):
+class Convolution(Layer):
     """What full and depthwise convolutions share: padding, batch norm or bias, activation.
 
     Batch norm with moving averages is folded into the kernel and a bias. That is the same
     function, gradients included, in one pass over the features instead of three.
 
-    A subclass has `scale(kernel, scale)`, the kernel whose output channels are scaled, and
-    `convolve(x, kernel, padding)`, the convolution itself.
+    A subclass has `scale(kernel, scale)`, which scales the kernel's output channels, and
+    `convolve(x, kernel, padding)`.
+
+    Args:
+        kernel_size: of the kernel, one number or (height, width).
+        stride: step between output pixels.
+        rate: atrous rate, the step between the kernel's taps, one number or (height, width).
+        symmetric_padding: pad alike on both sides whatever the image size, where TensorFlow's SAME
+            pads strided convolutions of even sizes at the bottom and right only.
+        batch_norm: normalize the output; None: do not.
+        batch_norm_name: official name of the batch norm; `../<name>` lies beside this layer.
+        use_bias: add a bias to the output, where there is no batch norm.
+        activation: applied last; None: linear.
+        initializer: of the weight; None: Glorot's uniform one.
+        name: the official scope.
+
+    Attributes:
+        linear: the joint between the linear output and the activation.
+        arithmetic: computes the linear output in place of `compute`, by a method
+            `compute(convolution, x, padding, training)`. None: `compute` does.
     """
 
     # Whether the official code applies weight decay to the weight.
@@ -189,45 +404,26 @@ class _Convolution(keras.layers.Layer):
         batch_norm: BatchNormOptions | None = None,
         batch_norm_name: str = "BatchNorm",
         use_bias: bool = False,
-        activation: Activation | None = None,
+        activation: ActivationKind | None = None,
         initializer: keras.initializers.Initializer | None = None,
-        quantizer: str | None = quantization.ACTIVATION,
-        quantizer_scope: str = "",
         name: str | None = None,
     ):
-        """Sets the layer up.
-
-        Args:
-            kernel_size: of the kernel, one number or (height, width).
-            stride: step between output pixels.
-            rate: atrous rate, the step between the kernel's taps, one number or (height, width).
-            symmetric_padding: pad alike on both sides whatever the image size, where TensorFlow's
-                SAME pads strided convolutions of even sizes at the bottom and right only.
-            batch_norm: normalise the output; None: do not.
-            batch_norm_name: official name of the batch norm; `../<name>` lies beside this layer.
-            use_bias: add a bias to the output, where there is no batch norm.
-            activation: applied last; None: linear.
-            initializer: of the weight; None: Glorot's uniform one.
-            quantizer: official name of the output's quantiser in a quantised network; None: what
-                follows quantises it. See `quantization.Output`.
-            quantizer_scope: official scope between this layer and its quantisers.
-            name: the official scope.
-        """
         super().__init__(name=name)
         self.kernel_size = pair(kernel_size)
         self.stride = stride
         self.rate = pair(rate)
         self.symmetric_padding = symmetric_padding and stride > 1
         self.use_bias = use_bias
-        self.activation = quantization.output(activation, quantizer, quantizer_scope)
-        # A copy: an initialiser gives the same values each time it is called.
+        self.linear = Joint(".linear")
+        self.activation = activation_layer(activation)
+        # A copy: an initializer gives the same values each time it is called.
         self.initializer = (initializer or glorot_uniform()).clone()
         self.batch_norm_scope, _, norm_name = batch_norm_name.rpartition("/")
         self.batch_norm = BatchNorm(batch_norm, norm_name) if batch_norm else None
-        self.quantizer = quantization.quantizer(quantization.WEIGHTS, quantizer_scope)
+        self.arithmetic: Any = None
 
     def add_variables(self, name: str, shape: tuple[int, ...], channels: int) -> None:
-        """Makes the weight of that name and shape, and what `channels` of output need."""
+        """Make the weight of that name and shape, and what `channels` of output need."""
         # Cast where it is used, after folding, which wants float32.
         self.kernel = self.add_weight(
             name=name, shape=shape, initializer=self.initializer, autocast=False
@@ -241,7 +437,7 @@ class _Convolution(keras.layers.Layer):
                 self.batch_norm.build((None, None, None, channels))
 
     def pad(self, x: tf.Tensor) -> tuple[tf.Tensor, str]:
-        """The input and the padding scheme to convolve it with."""
+        """Return the input and the padding scheme to convolve it with."""
         if not self.symmetric_padding:
             return x, "SAME"
         totals = [(size - 1) * rate for size, rate in zip(self.kernel_size, self.rate, strict=True)]
@@ -250,42 +446,37 @@ class _Convolution(keras.layers.Layer):
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """[B, H, W, in] -> [B, ceil(H / stride), ceil(W / stride), out]."""
-        kernel, bias = self.kernel.value, None
         x, padding = self.pad(x)
-        normalize = self.batch_norm is not None and self.batch_norm.uses_batch(training)
-        if normalize and isinstance(self.quantizer, quantization.Quantizer):
-            y = self._normalize_quantized(x, padding)
-            return self.activation(y, training=training)
-        if self.batch_norm and not normalize:
+        if self.arithmetic is None:
+            y = self.compute(x, padding, training)
+        else:
+            y = self.arithmetic.compute(self, x, padding, training)
+        y = self.linear(y)
+        return self.activation(y) if self.activation else y
+
+    def compute(self, x: tf.Tensor, padding: str, training: bool) -> tf.Tensor:
+        """Convolve the padded input, and normalize or add the bias."""
+        if self.batch_norm and self.batch_norm.uses_batch(training):
+            y = self.convolve(x, tf.cast(self.kernel.value, x.dtype), padding)
+            return self.batch_norm(y, training=training)
+        return self.convolve_folded(x, *self.folded(), padding)
+
+    def folded(self) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Return kernel and bias, with the moving averages of the batch norm folded into them."""
+        if self.batch_norm:
             scale, bias = self.batch_norm.affine()
-            kernel = self.scale(kernel, scale)
-        elif self.use_bias:
-            bias = self.bias.value
-        kernel = self.quantizer(kernel, training=training)
+            return self.scale(self.kernel.value, scale), bias
+        return self.kernel.value, self.bias.value if self.use_bias else None
+
+    def convolve_folded(
+        self, x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None, padding: str
+    ) -> tf.Tensor:
+        """Convolve the padded input with a float32 kernel and add a float32 bias."""
         y = self.convolve(x, tf.cast(kernel, x.dtype), padding)
-        if bias is not None:
-            y = tf.nn.bias_add(y, tf.cast(bias, y.dtype))
-        if normalize:
-            y = self.batch_norm(y, training=training)
-        return self.activation(y, training=training)
-
-    def _normalize_quantized(self, x: tf.Tensor, padding: str) -> tf.Tensor:
-        """Convolves with the kernel that inference will have, and normalises with the batch.
-
-        The kernel is scaled by the moving average before it is quantised and by the batch's own
-        deviation afterwards, so that it is rounded as in inference and does not jump from batch
-        to batch (TensorFlow 1's `fold_batch_norms`, arXiv 1806.08342, section 3.2).
-        """
-        kernel = self.kernel.value
-        y = self.convolve(x, tf.cast(kernel, x.dtype), padding)
-        scale, _ = self.batch_norm.affine()
-        factor, offset = self.batch_norm.batch_correction(y)
-        kernel = self.quantizer(self.scale(kernel, scale), training=True)
-        y = self.convolve(x, tf.cast(kernel, x.dtype), padding)
-        return y * tf.cast(factor, y.dtype) + tf.cast(offset, y.dtype)
+        return y if bias is None else tf.nn.bias_add(y, tf.cast(bias, y.dtype))
 
 
-class Conv2D(_Convolution):
+class Conv2D(Convolution):
     """Convolution, then batch norm or bias, then activation; official `slim.conv2d`.
 
     Variables: `weights` [k, k, in, out], `biases` [out], `BatchNorm/...`.
@@ -309,7 +500,7 @@ class Conv2D(_Convolution):
         return tf.nn.conv2d(x, kernel, self.stride, padding, dilations=self.rate)
 
 
-class DepthwiseConv2D(_Convolution):
+class DepthwiseConv2D(Convolution):
     """One convolution a channel, then batch norm and activation.
 
     Official: `slim.separable_conv2d` without pointwise outputs. Variables: `depthwise_weights`
@@ -342,7 +533,7 @@ def split_separable_conv2d(
     kernel_size: int | Sequence[int] = 3,
     rate: int | Sequence[int] = 1,
     batch_norm: BatchNormOptions,
-    activation: Activation,
+    activation: ActivationKind,
     name: str,
 ) -> list[keras.layers.Layer]:
     """A depthwise and a pointwise convolution, each with batch norm and activation.
@@ -424,5 +615,5 @@ def regularized_variables(network: keras.layers.Layer) -> list[keras.Variable]:
     return [
         layer.kernel
         for layer in sublayers(network)
-        if isinstance(layer, _Convolution) and layer.regularized
+        if isinstance(layer, Convolution) and layer.regularized
     ]

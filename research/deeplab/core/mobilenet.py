@@ -1,6 +1,6 @@
 """What all MobileNets are made of: a stem, inverted bottlenecks, and a last convolution.
 
-A network is a table of `Bottleneck`s, see `mobilenet_v2`, `mobilenet_v3` and `mobilenet_edgetpu`.
+A network is a table of `BlockDesign`s, see `mobilenet_v2`, `mobilenet_v3` and `mobilenet_edgetpu`.
 Official: slim's `mobilenet_base` and `conv_blocks`.
 """
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from deeplab.core import atrous, blocks, layers, quantization
+from deeplab.core import atrous, blocks, layers
 
 # Channels inside blocks are multiples of this, whatever those of their outputs are.
 _INNER_DIVISOR = 8
@@ -31,7 +31,7 @@ def make_divisible(channels: float, divisor: int, least: int | None = None) -> i
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Bottleneck:
+class BlockDesign:
     """How one block is designed: at depth multiplier 1, before strides turn into atrous rates.
 
     Attributes:
@@ -49,7 +49,7 @@ class Bottleneck:
     expansion: float
     kernel_size: int = 3
     stride: int = 1
-    activation: layers.Activation = tf.nn.relu
+    activation: layers.ActivationKind = tf.nn.relu
     squeeze_excite: bool = False
     fused: bool = False
     residual: bool = True
@@ -63,16 +63,6 @@ def _convolution_options() -> dict[str, Any]:
     }
 
 
-def _second(activation: layers.Activation) -> str:
-    """Official name of the quantiser of the second such activation in a scope.
-
-    Those of activations of several steps lie in the scope of the block, the others in that of
-    their convolution.
-    """
-    several = hasattr(activation, "steps")
-    return f"{quantization.ACTIVATION}_1" if several else quantization.ACTIVATION
-
-
 class InvertedBottleneck(layers.Container):
     """Expansion, depthwise convolution, squeeze-and-excitation, linear projection, residual.
 
@@ -81,7 +71,7 @@ class InvertedBottleneck(layers.Container):
     """
 
     def __init__(
-        self, design: Bottleneck, channels: int, filters: int, stride: int, rate: int, name: str
+        self, design: BlockDesign, channels: int, filters: int, stride: int, rate: int, name: str
     ):
         """Sets the block up.
 
@@ -115,7 +105,6 @@ class InvertedBottleneck(layers.Container):
                 stride=stride,
                 rate=rate,
                 activation=design.activation,
-                quantizer=_second(design.activation) if self.expand else quantization.ACTIVATION,
                 name="depthwise",
                 **_convolution_options(),
             )
@@ -127,7 +116,7 @@ class InvertedBottleneck(layers.Container):
         self.project = layers.Conv2D(filters, 1, name="project", **_convolution_options())
         self.residual = design.residual and stride == 1 and filters == channels
         if self.residual:
-            self.quantizer = quantization.quantizer(quantization.AFTER_SUM)
+            self.add = layers.Add()
 
     def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor | None]:
         """[B, H, W, C] -> the block's output, and that of its depthwise convolution if any."""
@@ -140,7 +129,7 @@ class InvertedBottleneck(layers.Container):
             y = self.squeeze_excite(y, training=training)
         y = self.project(y, training=training)
         if self.residual:
-            y = self.quantizer(y + x, training=training)
+            y = self.add(y, x)
         return y, depthwise
 
 
@@ -153,12 +142,12 @@ class Mobilenet(layers.Container):
 
     def __init__(
         self,
-        blocks: Sequence[Bottleneck],
+        blocks: Sequence[BlockDesign],
         output_stride: int,
         *,
         stem_filters: int,
         last_filters: int | None = None,
-        activation: layers.Activation,
+        activation: layers.ActivationKind,
         depth_multiplier: float,
         divisible_by: int = 8,
         min_depth: int = 8,
@@ -213,7 +202,6 @@ class Mobilenet(layers.Container):
                 scaled(last_filters),
                 1,
                 activation=activation,
-                quantizer=_second(activation),
                 name="Conv_1",
                 **_convolution_options(),
             )

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from deeplab.core import mobilenet
 
-_BLOCK = mobilenet.Bottleneck
+_BLOCK = mobilenet.BlockDesign
 _FUSED = functools.partial(_BLOCK, fused=True)
 
 _BLOCKS = (

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from deeplab.core import mobilenet
 
-_BLOCK = functools.partial(mobilenet.Bottleneck, expansion=6, activation=tf.nn.relu6)
+_BLOCK = functools.partial(mobilenet.BlockDesign, expansion=6, activation=tf.nn.relu6)
 
 # Table 2 of the paper.
 BLOCKS = (

@@ -4,21 +4,14 @@ import functools
 
 import tensorflow as tf
 
-from deeplab.core import mobilenet, quantization
+from deeplab.core import layers, mobilenet
 
 _SCOPE = "MobilenetV3"
 
 
-@quantization.in_steps("hard_swish/mul", "hard_swish/mul_1")
-def hard_swish(x: tf.Tensor, quantize: quantization.Steps = quantization.leave_steps) -> tf.Tensor:
-    """A piecewise x * sigmoid(x) (arXiv 1905.02244, section 5.2)."""
-    y = quantize(x * quantize(tf.nn.relu6(x + 3), "relu6"), "hard_swish/mul")
-    return quantize(y * tf.constant(1.0 / 6.0, x.dtype), "hard_swish/mul_1")
-
-
 # The blocks of Tables 1 and 2 of the paper: ReLU or hard-swish, with squeeze-and-excitation or not.
-_RE = functools.partial(mobilenet.Bottleneck, activation=tf.nn.relu)
-_HS = functools.partial(mobilenet.Bottleneck, activation=hard_swish)
+_RE = functools.partial(mobilenet.BlockDesign, activation=tf.nn.relu)
+_HS = functools.partial(mobilenet.BlockDesign, activation=layers.HardSwish)
 _RE_SE = functools.partial(_RE, squeeze_excite=True)
 _HS_SE = functools.partial(_HS, squeeze_excite=True)
 
@@ -70,7 +63,7 @@ class MobilenetV3Large(mobilenet.Mobilenet):
             output_stride,
             stem_filters=16,
             last_filters=480,
-            activation=hard_swish,
+            activation=layers.HardSwish,
             depth_multiplier=depth_multiplier,
             name=name,
         )
@@ -89,7 +82,7 @@ class MobilenetV3Small(mobilenet.Mobilenet):
             output_stride,
             stem_filters=16,
             last_filters=288,
-            activation=hard_swish,
+            activation=layers.HardSwish,
             depth_multiplier=depth_multiplier,
             name=name,
         )

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from deeplab.core import blocks, layers, nas_genotypes, quantization, training_hooks, utils
+from deeplab.core import blocks, layers, nas_genotypes, training_hooks, utils
 
 BATCH_NORM = layers.BatchNormOptions(decay=0.9997, epsilon=1e-3)
 _ATROUS_RATE = 2
@@ -28,66 +28,44 @@ def conv2d(
     return layers.Conv2D(filters, kernel_size, initializer=initializer(), name=name, **kwargs)
 
 
-class ReluConv(keras.layers.Layer):
-    """ReLU and a convolution, which has batch norm."""
+class ReluConv(layers.Layer):
+    """ReLU and a convolution, which has batch norm.
 
-    def __init__(
-        self,
-        conv: layers.Conv2D | blocks.SeparableConv2D,
-        rounded_as: str | None = None,
-        *,
-        halves: bool = False,
-    ):
-        """Sets the layer up.
+    Args:
+        conv: the convolution.
+        halves: resize the output of the ReLU to half the size.
+    """
 
-        Args:
-            conv: the convolution.
-            rounded_as: in a quantised network, official scope of the convolution (or the sum) that
-                the input comes from; None: what the ReLU gives is not rounded. It is where it is
-                the first that the convolution's output meets.
-            halves: resize what the ReLU gives to half the size.
-        """
+    def __init__(self, conv: layers.Conv2D | blocks.SeparableConv2D, *, halves: bool = False):
         super().__init__(name=f".{conv.name}")
         self.conv = conv
         self.halves = halves
-        name = quantization.ACTIVATION if rounded_as else None
-        self.quantizer = quantization.quantizer(name, rounded_as or "")
+        self.relu = layers.Activation(tf.nn.relu)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Makes the variables for `input_shape` [B, H, W, C]."""
+        """Make the variables for `input_shape` [B, H, W, C]."""
         self.conv.build(input_shape)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """[B, H, W, C] -> [B, h, w, filters]."""
-        x = self.quantizer(tf.nn.relu(x), training=training)
+        x = self.relu(x)
         if self.halves:
             size = [utils.scale_dimension(side, 0.5) for side in utils.size(x)]
             x = utils.resize_bilinear(x, size)
         return self.conv(x, training=training)
 
 
-class Operation(keras.layers.Layer):
-    """One operation of a cell; its scope is `left` or `right`."""
+class Operation(layers.Layer):
+    """One operation of a cell; its scope is `left` or `right`.
 
-    def __init__(
-        self,
-        design: nas_genotypes.Operation,
-        filters: int,
-        stride: int,
-        name: str,
-        rounded_as: str | None = None,
-        quantizer: str = quantization.ACTIVATION,
-    ):
-        """Sets the operation up.
+    Args:
+        design: what to do.
+        filters: channels of its input and output.
+        stride: of the cell, which only states from outside the cell undergo.
+        name: the official scope.
+    """
 
-        Args:
-            design: what to do.
-            filters: channels of its input and output.
-            stride: of the cell, which only states from outside the cell undergo.
-            name: the official scope.
-            rounded_as: of the first ReLU, see `ReluConv`.
-            quantizer: of the last convolution's output, see `layers.Conv2D`.
-        """
+    def __init__(self, design: nas_genotypes.OperationDesign, filters: int, stride: int, name: str):
         super().__init__(name=name)
         self.design = design
         self.stride = stride if design.state < 2 else 1
@@ -95,11 +73,7 @@ class Operation(keras.layers.Layer):
         self.steps = []
         match design.kind:
             case "separable":
-                first, last = f"separable_{size}_1", f"separable_{size}_2"
-                for number, conv_name, relu, conv_quantizer, each in (
-                    (1, first, rounded_as, None, self.stride),
-                    (2, last, first, quantizer, 1),
-                ):
+                for number, each in ((1, self.stride), (2, 1)):
                     conv = blocks.SeparableConv2D(
                         filters,
                         design.kernel_size,
@@ -108,10 +82,9 @@ class Operation(keras.layers.Layer):
                         batch_norm=BATCH_NORM,
                         batch_norm_name=f"../bn_sep_{size}_{number}",
                         initializer=initializer(),
-                        quantizer=conv_quantizer,
-                        name=conv_name,
+                        name=f"separable_{size}_{number}",
                     )
-                    self.steps.append(ReluConv(conv, relu))
+                    self.steps.append(ReluConv(conv))
             case "atrous":
                 # Where the cell halves its input, the convolution is plain.
                 halves = self.stride > 1
@@ -121,15 +94,14 @@ class Operation(keras.layers.Layer):
                     f"atrous_{size}",
                     f"bn_atr_{size}",
                     rate=1 if halves else _ATROUS_RATE,
-                    quantizer=quantizer,
                 )
-                self.steps.append(ReluConv(conv, rounded_as, halves=halves))
+                self.steps.append(ReluConv(conv, halves=halves))
             case "none" if self.stride > 1:
-                conv = conv2d(filters, 1, "1x1", "bn_1", stride=self.stride, quantizer=quantizer)
+                conv = conv2d(filters, 1, "1x1", "bn_1", stride=self.stride)
                 self.steps.append(ReluConv(conv))
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Makes the variables for `input_shape` [B, H, W, filters]."""
+        """Make the variables for `input_shape` [B, H, W, filters]."""
         for step in self.steps:
             step.build(input_shape)
 
@@ -140,51 +112,39 @@ class Operation(keras.layers.Layer):
         return layers.apply(self.steps, x, training)
 
 
-class Combination(keras.layers.Layer):
-    """The sum of two operations; its scope is `comb_iter_<i>`."""
+class Combination(layers.Layer):
+    """The sum of two operations; its scope is `comb_iter_<i>`.
+
+    Args:
+        designs: the operations.
+        filters: channels of their inputs and outputs.
+        stride: of the cell.
+        name: the official scope.
+    """
 
     def __init__(
         self,
-        designs: tuple[nas_genotypes.Operation, nas_genotypes.Operation],
+        designs: tuple[nas_genotypes.OperationDesign, nas_genotypes.OperationDesign],
         filters: int,
         stride: int,
         name: str,
-        rounded_as: tuple[str | None, str | None] = (None, None),
-        is_rectified: bool = False,
     ):
-        """Sets the combination up.
-
-        Args:
-            designs: the operations.
-            filters: channels of their inputs and outputs.
-            stride: of the cell.
-            name: the official scope.
-            rounded_as: of the operations, see `Operation`.
-            is_rectified: whether an operation takes the sum's ReLU.
-        """
         super().__init__(name=name)
-        # Of what a rectified sum is made of, official names tell the first from what is added.
-        quantizers = (
-            quantization.BEFORE_SUM if is_rectified else quantization.ACTIVATION,
-            quantization.ACTIVATION,
-        )
         self.operations = [
-            Operation(design, filters, stride, *rest)
-            for design, *rest in zip(
-                designs, ("left", "right"), rounded_as, quantizers, strict=True
-            )
+            Operation(design, filters, stride, side)
+            for design, side in zip(designs, ("left", "right"), strict=True)
         ]
-        self.quantizer = quantization.quantizer(quantization.SUM, "combine/add")
+        self.add = layers.Add()
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Makes the variables for states of `input_shape` [B, H, W, filters]."""
+        """Make the variables for states of `input_shape` [B, H, W, filters]."""
         for operation in self.operations:
             operation.build(input_shape)
 
     def call(
         self, states: list[tf.Tensor], kept: tf.Tensor | None = None, training: bool = False
     ) -> tf.Tensor:
-        """The sum of the operations on their states.
+        """Return the sum of the operations on their states.
 
         Args:
             states: of the cell so far, [B, H, W, filters] each.
@@ -198,7 +158,7 @@ class Combination(keras.layers.Layer):
             if kept is not None and operation.design.kind != "none":
                 y *= tf.cast(kept[:, index, tf.newaxis, tf.newaxis, tf.newaxis], y.dtype)
             outputs.append(y)
-        return self.quantizer(tf.add_n(outputs), training=training)
+        return self.add(*outputs)
 
 
 class DropPath(keras.layers.Layer):
@@ -240,7 +200,7 @@ class DropPath(keras.layers.Layer):
         return tf.floor(keep + random) / keep
 
 
-class Cell(keras.layers.Layer):
+class Cell(layers.Layer):
     """A NAS cell: operations on its input and the input of the cell before, concatenated."""
 
     def __init__(
@@ -253,7 +213,6 @@ class Cell(keras.layers.Layer):
         previous_channels: int,
         depth: float,
         name: str,
-        rounded_as: str | None = None,
     ):
         """Sets the cell up.
 
@@ -265,37 +224,19 @@ class Cell(keras.layers.Layer):
             previous_channels: of the input of the cell before.
             depth: share of the network's cells up to this one, itself included.
             name: the official scope.
-            rounded_as: of the input's ReLU, see `ReluConv`.
         """
         super().__init__(name=name)
         self.filters = filters
         self.channels = len(genotype) * filters
         self.upsample = upsample
         self.previous = None
-        # Where the states' ReLUs are rounded, until that is done.
-        sources = {2 + index: f"comb_iter_{index}/left" for index in range(len(genotype))}
         if previous_channels != filters:
-            # Rounded after the first ReLU, not before.
-            conv = conv2d(filters, 1, "prev_1x1", "prev_bn", quantizer=None)
-            self.previous = ReluConv(conv)
-            sources[1] = "prev_1x1"
-        self.beginning = ReluConv(conv2d(filters, 1, "1x1", "beginning_bn"), rounded_as)
-        rectified = {design.state for pair in genotype for design in pair if design.rectifies}
-        self.combinations = []
-        for index, designs in enumerate(genotype):
-            scopes = [
-                sources.pop(design.state, None) if design.rectifies else None for design in designs
-            ]
-            self.combinations.append(
-                Combination(
-                    designs,
-                    filters,
-                    stride,
-                    f"comb_iter_{index}",
-                    tuple(scope and f"../../{scope}" for scope in scopes),
-                    is_rectified=2 + index in rectified,
-                )
-            )
+            self.previous = ReluConv(conv2d(filters, 1, "prev_1x1", "prev_bn"))
+        self.beginning = ReluConv(conv2d(filters, 1, "1x1", "beginning_bn"))
+        self.combinations = [
+            Combination(designs, filters, stride, f"comb_iter_{index}")
+            for index, designs in enumerate(genotype)
+        ]
         self.drop_path = DropPath(depth)
 
     def build(

@@ -64,8 +64,8 @@ def test_the_input_before_is_projected_only_where_its_channels_differ():
 
 
 def test_only_states_from_outside_undergo_the_stride():
-    design = nas_genotypes.Operation("max_pool", 3, state=1)
-    inner = nas_genotypes.Operation("max_pool", 3, state=2)
+    design = nas_genotypes.OperationDesign("max_pool", 3, state=1)
+    inner = nas_genotypes.OperationDesign("max_pool", 3, state=2)
     x = features(1, 8, 9, 4)
     assert nas_cell.Operation(design, 4, 2, "left")(x).shape == (1, 4, 5, 4)
     assert nas_cell.Operation(inner, 4, 2, "left")(x).shape == (1, 8, 9, 4)
@@ -73,7 +73,7 @@ def test_only_states_from_outside_undergo_the_stride():
 
 def test_a_halving_atrous_operation_is_a_plain_one_on_the_halved_activations():
     """It rectifies before it resizes, which on even sizes is not the same the other way round."""
-    design = nas_genotypes.Operation("atrous", 3, state=0)
+    design = nas_genotypes.OperationDesign("atrous", 3, state=0)
     operation = nas_cell.Operation(design, 4, 2, "left")
     operation.build((None, None, None, 4))
     golden.assign(checkpoint.official_variables(operation))

@@ -5,7 +5,7 @@ from typing import Literal
 
 
 @dataclasses.dataclass(frozen=True)
-class Operation:
+class OperationDesign:
     """One operation of a cell.
 
     Attributes:
@@ -28,22 +28,22 @@ class Operation:
 
 
 # Pairs of operations whose outputs are added. The cell's output is all these sums.
-Genotype = tuple[tuple[Operation, Operation], ...]
+Genotype = tuple[tuple[OperationDesign, OperationDesign], ...]
 
 # PNASNet-5 (arXiv 1712.00559, figure 1).
 PNASNET: Genotype = (
-    (Operation("separable", 5, state=1), Operation("max_pool", 3, state=1)),
-    (Operation("separable", 7, state=0), Operation("max_pool", 3, state=0)),
-    (Operation("separable", 5, state=0), Operation("separable", 3, state=0)),
-    (Operation("separable", 3, state=4), Operation("max_pool", 3, state=0)),
-    (Operation("separable", 3, state=1), Operation("none", 1, state=0)),
+    (OperationDesign("separable", 5, state=1), OperationDesign("max_pool", 3, state=1)),
+    (OperationDesign("separable", 7, state=0), OperationDesign("max_pool", 3, state=0)),
+    (OperationDesign("separable", 5, state=0), OperationDesign("separable", 3, state=0)),
+    (OperationDesign("separable", 3, state=4), OperationDesign("max_pool", 3, state=0)),
+    (OperationDesign("separable", 3, state=1), OperationDesign("none", 1, state=0)),
 )
 
 # Auto-DeepLab (arXiv 1901.02985, figure 3).
 HNASNET: Genotype = (
-    (Operation("atrous", 5, state=1), Operation("separable", 3, state=0)),
-    (Operation("separable", 3, state=1), Operation("atrous", 3, state=0)),
-    (Operation("separable", 3, state=3), Operation("separable", 3, state=1)),
-    (Operation("separable", 5, state=4), Operation("separable", 5, state=2)),
-    (Operation("separable", 5, state=3), Operation("atrous", 5, state=5)),
+    (OperationDesign("atrous", 5, state=1), OperationDesign("separable", 3, state=0)),
+    (OperationDesign("separable", 3, state=1), OperationDesign("atrous", 3, state=0)),
+    (OperationDesign("separable", 3, state=3), OperationDesign("separable", 3, state=1)),
+    (OperationDesign("separable", 5, state=4), OperationDesign("separable", 5, state=2)),
+    (OperationDesign("separable", 5, state=3), OperationDesign("atrous", 5, state=5)),
 )

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-import keras
 import tensorflow as tf
 
-from deeplab.core import nas_cell, nas_genotypes, quantization
+from deeplab.core import layers, nas_cell, nas_genotypes
 
 # Resolution of each cell's output: level n has output stride 4 * 2**n.
 _PNASNET_LEVELS = {
@@ -22,27 +21,17 @@ _DOWNSAMPLED_FILTERS = {16: 512, 32: 1024}
 _CLASSIFIED_FILTERS = 2048
 
 
-class Stem(keras.layers.Layer):
+class Stem(layers.Layer):
     """Three convolutions, down to output stride 4."""
 
     def __init__(self):
         super().__init__(name=".stem")
-        # Each one's output goes raw to one place and through a ReLU, then rounded, to another.
         self.convs = [
-            nas_cell.conv2d(
-                filters,
-                3,
-                name,
-                f"{name}_bn",
-                stride=stride,
-                symmetric_padding=True,
-                quantizer=None,
-            )
+            nas_cell.conv2d(filters, 3, name, f"{name}_bn", stride=stride, symmetric_padding=True)
             for name, filters, stride in _STEM
         ]
-        # The first cell holds the last one's.
-        self.quantizers = [
-            quantization.quantizer(quantization.ACTIVATION, conv.name) for conv in self.convs[:-1]
+        self.activations = [
+            layers.Activation(tf.nn.relu, f".{conv.name}_relu") for conv in self.convs[:-1]
         ]
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -56,13 +45,12 @@ class Stem(keras.layers.Layer):
         """[B, H, W, 3] -> every convolution's output after its batch norm, before its ReLU."""
         first, *others = self.convs
         outputs = [first(x, training=training)]
-        for conv, quantizer in zip(others, self.quantizers, strict=True):
-            x = quantizer(tf.nn.relu(outputs[-1]), training=training)
-            outputs.append(conv(x, training=training))
+        for conv, activation in zip(others, self.activations, strict=True):
+            outputs.append(conv(activation(outputs[-1]), training=training))
         return outputs
 
 
-class ClassificationHead(keras.layers.Layer):
+class ClassificationHead(layers.Layer):
     """What an image classifier has between its cells and its logits.
 
     Convolutions go on to output stride 32, or dilate from the network's output stride on.
@@ -103,14 +91,11 @@ class ClassificationHead(keras.layers.Layer):
                 symmetric_padding=True,
             )
         self._add("classification_head", _CLASSIFIED_FILTERS, 1)
-        self.quantizers = [
-            quantization.quantizer(quantization.ACTIVATION, conv.name)
-            for conv in self.steps.values()
-        ]
+        self.activations = [layers.Activation(tf.nn.relu, f".{name}_relu") for name in self.steps]
 
     def _add(self, name: str, filters: int, kernel_size: int, **kwargs) -> None:
         self.steps[name] = nas_cell.conv2d(
-            filters, kernel_size, f"{name}_conv", f"{name}_bn", quantizer=None, **kwargs
+            filters, kernel_size, f"{name}_conv", f"{name}_bn", **kwargs
         )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -123,13 +108,13 @@ class ClassificationHead(keras.layers.Layer):
     def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """[B, H, W, C] after a ReLU -> [B, h, w, 2048] likewise, and the end points before it."""
         end_points = {}
-        for (name, conv), quantizer in zip(self.steps.items(), self.quantizers, strict=True):
+        for (name, conv), activation in zip(self.steps.items(), self.activations, strict=True):
             end_points[name] = conv(x, training=training)
-            x = quantizer(tf.nn.relu(end_points[name]), training=training)
+            x = activation(end_points[name])
         return x, end_points
 
 
-class NASNet(keras.layers.Layer):
+class NASNet(layers.Layer):
     """A stem and a stack of NAS cells.
 
     End points, as in the official code and before their ReLUs: `Stem`, `Cell_<i>`, and with the
@@ -189,7 +174,6 @@ class NASNet(keras.layers.Layer):
                     previous_channels=channels[-2],
                     depth=(index + 1) / len(levels),
                     name=f"cell_{index}",
-                    rounded_as=None if index else f"../{_STEM[-1][0]}",
                 )
             )
             channels.append(self.cells[-1].channels)

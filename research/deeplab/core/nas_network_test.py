@@ -13,6 +13,7 @@ from deeplab.core import (
     nas_genotypes,
     nas_network,
     quantization,
+    quantization_tables,
     training_hooks,
 )
 from deeplab.testing import backbone_case, golden, parity
@@ -212,10 +213,11 @@ def test_quantised_cells_are_the_official_ones(name, monkeypatch):
     genotype, levels, head, step = _QUANTIZED[name]
     expected, arrays = golden.quantized(f"{name}_cells")
     monkeypatch.setattr(quantization, "_BITS", 16)
-    with quantization.quantized():
-        net = nas_network.NASNet(
-            genotype, levels, 16, name=name, stem_filters=3, classification_head=head
-        )
+    net = nas_network.NASNet(
+        genotype, levels, 16, name=name, stem_filters=3, classification_head=head
+    )
+    options = common.ModelOptions(nas_use_classification_head=head)
+    quantization.attach(net, quantization_tables.nas(genotype, options))
     images = feature_extractor.to_unit_range(tf.constant(arrays["image"], tf.float32))
     net(images)
     variables = checkpoint.official_variables(net)
@@ -236,7 +238,7 @@ def test_quantised_cells_are_the_official_ones(name, monkeypatch):
 
 def test_halved_features_of_even_size_are_aligned_as_the_official_ones():
     """A separable convolution pads alike on both sides: the pixel in the middle of its kernel."""
-    design = nas_genotypes.Operation("separable", 3, state=0)
+    design = nas_genotypes.OperationDesign("separable", 3, state=0)
     operation = nas_cell.Operation(design, 1, 2, "left")
     operation.build((None, None, None, 1))
     centre = np.zeros((3, 3, 1, 1), np.float32)

@@ -1,66 +1,82 @@
-"""Quantisation-aware training: a network that knows what 8-bit integers will make of it.
+"""Quantization-aware training: the network simulates 8-bit inference.
 
-Quantisers round values to the numbers that integers will stand for (arXiv 1712.05877, section 3).
+Quantizers round values to the numbers that integers will stand for (arXiv 1712.05877, section 3).
 They sit where TensorFlow 1's `tf.contrib.quantize` puts them in the official networks: on each
-convolution's weight, after batch norm is folded into it; on what its activation gives; and on the
-sums and products of such values. A layer asks for its quantisers when it is made; outside of
-`quantized` it gets none.
+convolution's weight, after batch norm is folded into it; on the output of its activation; and on
+sums and products of such values. `quantization_tables` lists the places, and `attach` puts the
+quantizers there.
 """
 
-import contextlib
-import contextvars
-from collections.abc import Callable, Iterator
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Iterator
 
 import keras
 import tensorflow as tf
 
-from deeplab.core import scopes, training_hooks
+from deeplab.core import keras_internals, layers, scopes, training_hooks
 
 _BITS = 8
 # Share of a moving range that a training step keeps.
 _DECAY = 0.999
-# A range before the first training step; what comes after an activation starts at zero.
+# A range before the first training step; that of an activation starts at zero.
 _LEAST, _GREATEST = -6.0, 6.0
-# Official names of the quantisers of: a weight; an activation's output; a convolution's output
+# Official names of the quantizers of: a weight; an activation's output; a convolution's output
 # that something is added to before the activation; a sum after the activation; a sum or a product
 # of anything else.
 WEIGHTS, ACTIVATION, BEFORE_SUM = "weights_quant", "act_quant", "conv_quant"
 AFTER_SUM = "post_activation_bypass_quant"
 SUM, PRODUCT = "activation_AddV2_quant", "activation_Mul_quant"
 
-# Integer convolutions compute these themselves.
-_FUSED_ACTIVATIONS = (tf.nn.relu, tf.nn.relu6)
-
-# Rounds the values of a named step of an activation.
-Steps = Callable[[tf.Tensor, str], tf.Tensor]
-
-_enabled = contextvars.ContextVar("quantized", default=False)
-
-
-@contextlib.contextmanager
-def quantized(enabled: bool = True) -> Iterator[None]:
-    """Whether the layers that are made inside have quantisers."""
-    token = _enabled.set(enabled)
-    try:
-        yield
-    finally:
-        _enabled.reset(token)
-
-
-def quantizer(name: str | None, scope: str = "", **options) -> Callable[..., tf.Tensor]:
-    """A `Quantizer`; outside of `quantized`, or without a name, what leaves values as they are."""
-    return Quantizer(name, scope, **options) if name and _enabled.get() else _leave
-
-
-def _leave(x: tf.Tensor, training: bool = False) -> tf.Tensor:
-    del training
-    return x
+# Where the quantizers of a convolution sit if nothing else is said: the name of its activation to
+# the joints below the convolution and the quantizers there. Integer convolutions compute a ReLU
+# themselves; the values of any other function are rounded before it.
+_CONVOLUTION = {
+    ".relu": {".relu": ACTIVATION},
+    ".relu6": {".relu6": ACTIVATION},
+    ".hard_swish": {
+        ".linear": BEFORE_SUM,
+        ".hard_swish/.relu6": f"../{ACTIVATION}",
+        ".hard_swish/.mul": f"hard_swish/mul/{PRODUCT}",
+        ".hard_swish/.mul_1": f"hard_swish/mul_1/{PRODUCT}",
+    },
+    ".q_sigmoid": {
+        ".linear": BEFORE_SUM,
+        ".q_sigmoid/.relu6": f"../{ACTIVATION}",
+        ".q_sigmoid/.mul": f"mul/{PRODUCT}",
+    },
+}
+_OTHER_CONVOLUTION = {".linear": ACTIVATION}
+# The place of a convolution's weight, below the convolution.
+_WEIGHTS_PLACE = ".weights"
 
 
-def leave_steps(x: tf.Tensor, step: str) -> tf.Tensor:
-    """Rounds nothing; see `in_steps`."""
-    del step
-    return x
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """A quantizer in each of some places of a network.
+
+    A place is a joint or a weight. Its path is made of the names of the layers around it:
+    `MobilenetV2/expanded_conv_3/.add`, or for a convolution `MobilenetV2/Conv/.weights`,
+    `MobilenetV2/Conv/.linear` (the output before the activation) and `MobilenetV2/Conv/.relu6`.
+
+    Attributes:
+        places: a regular expression that the end of the paths matches, from the beginning of a name
+            on.
+        name: official name of the quantizer, relative to the official scope of the layer that has
+            the joint or weight; `..` is the scope above. None: there is no quantizer, not even the
+            one that convolutions have by default.
+        given: only where there is a layer in this official scope, relative like `name`.
+        unless: only where there is none.
+        only_in_training: whether values pass as they are in inference.
+        divisor: values are rounded after they are divided by this, and multiplied again.
+    """
+
+    places: str
+    name: str | None
+    given: str | None = None
+    unless: str | None = None
+    only_in_training: bool = False
+    divisor: float = 1.0
 
 
 class _LastRange:
@@ -71,14 +87,14 @@ class _LastRange:
         self.slots: dict[str, keras.Variable] = {}
 
     def update(self, *values: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Takes the ends of the values' own range; gives those to quantise with."""
+        """Take the ends of the values' own range; return those to round with."""
         for end, value in zip(self.ends, values, strict=True):
             end.assign(value)
         return values
 
 
 class _MovingRange(_LastRange):
-    """The range of anything else: a moving average, right from the first batch on.
+    """The range of anything else: a moving average, unbiased from the first batch on.
 
     TensorFlow 1's `assign_moving_average` with `zero_debias`: an average that starts at zero is
     divided by the weight of what it has seen.
@@ -108,7 +124,7 @@ class _MovingRange(_LastRange):
 
 
 def _scalar(name: str, value: float) -> keras.Variable:
-    """A float32 variable that is none of the network's own."""
+    """Make a float32 variable that does not belong to the network."""
     return keras.Variable(value, dtype="float32", trainable=False, name=name)
 
 
@@ -117,22 +133,20 @@ class Quantizer(keras.layers.Layer):
 
     In training the ends follow the values, and gradients pass unless a value lies outside.
     Variables: `min` and `max`; see also `begin_training`.
+
+    Args:
+        name: official name.
+        only_in_training: whether values pass as they are otherwise. Such a quantizer's variables
+            are not the network's, they come and go with training.
+        divisor: see `Site`.
     """
 
-    def __init__(self, name: str, scope: str = "", *, only_in_training: bool = False):
-        """Sets the quantiser up.
-
-        Args:
-            name: official name.
-            scope: official scope between the quantiser and the layer that holds it; ".." is the
-                scope above that layer.
-            only_in_training: whether values pass as they are otherwise. Such a quantiser's
-                variables are not the network's, they come and go with training.
-        """
-        super().__init__(name=name)
-        self.scope = scope
+    def __init__(self, name: str, *, only_in_training: bool = False, divisor: float = 1.0):
+        # Values of any type are rounded in float32.
+        super().__init__(name=name, autocast=False)
         self.of_weights = name == WEIGHTS
         self.only_in_training = only_in_training
+        self.divisor = divisor
         least = 0.0 if name.startswith(ACTIVATION) else _LEAST
         self.initial_ends = {"min": least, "max": _GREATEST}
         self.ends: list[keras.Variable] = []
@@ -140,7 +154,7 @@ class Quantizer(keras.layers.Layer):
         self.is_active: Callable[[], tf.Tensor] | None = None
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Makes the ends, two float32 scalars."""
+        """Make the ends, two float32 scalars."""
         del input_shape
         if not self.only_in_training:
             self.ends = [
@@ -155,13 +169,8 @@ class Quantizer(keras.layers.Layer):
                 for name, value in self.initial_ends.items()
             ]
 
-    def __call__(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """See `call`."""
-        with scopes.nested(self.scope):
-            return super().__call__(x, training=training)
-
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """The rounded values, of the shape and type of `x`.
+        """Return the rounded values, of the shape and type of `x`.
 
         Raises:
             RuntimeError: training has not been begun with `training_hooks`.
@@ -172,9 +181,15 @@ class Quantizer(keras.layers.Layer):
             return self._round(x, *(end.value for end in self.ends))
         if self.range is None:
             raise RuntimeError(
-                "before a quantised network is trained, core.training_hooks.begin_training(network)"
+                "before a quantized network is trained, core.training_hooks.begin_training(network)"
                 " has to be called; training.trainer.Trainer does"
             )
+        if self.divisor != 1.0:
+            return self._learn(x / self.divisor) * self.divisor
+        return self._learn(x)
+
+    def _learn(self, x: tf.Tensor) -> tf.Tensor:
+        """Round the values of a training step and move the range towards theirs."""
         values = tf.cast(tf.stop_gradient(x), tf.float32)
         ends = self.range.update(
             tf.minimum(tf.reduce_min(values), 0.0), tf.maximum(tf.reduce_max(values), 0.0)
@@ -183,7 +198,7 @@ class Quantizer(keras.layers.Layer):
         return rounded if self.is_active is None else tf.where(self.is_active(), rounded, x)
 
     def _round(self, x: tf.Tensor, least: tf.Tensor, greatest: tf.Tensor) -> tf.Tensor:
-        """Weights take 255 numbers, as many on either side of the middle."""
+        """Round values; weights take 255 numbers, as many on either side of the middle."""
         rounded = tf.quantization.fake_quant_with_min_max_vars(
             tf.cast(x, tf.float32), least, greatest, _BITS, narrow_range=self.of_weights
         )
@@ -206,99 +221,147 @@ class Quantizer(keras.layers.Layer):
         return variables | {f"{name}/{name}/{end}": v for end, v in self.range.slots.items()}
 
 
-class Dropout(keras.layers.Layer):
-    """Dropout; in training a quantised network rounds both of its products.
+class WeightQuantizer(Quantizer):
+    """Computes a convolution with a rounded weight; see `layers.Convolution.arithmetic`."""
 
-    These are that by the inverse of the probability to be kept, and that by the mask.
+    def compute(
+        self, convolution: layers.Convolution, x: tf.Tensor, padding: str, training: bool
+    ) -> tf.Tensor:
+        """Convolve the padded input, and normalize or add the bias.
+
+        In training the kernel is scaled by the moving average before it is rounded, and by the
+        batch's own deviation afterwards, so that it is rounded as in inference and does not jump
+        from batch to batch (TensorFlow 1's `fold_batch_norms`, arXiv 1806.08342, section 3.2).
+        """
+        norm = convolution.batch_norm
+        if norm is None or not norm.uses_batch(training):
+            kernel, bias = convolution.folded()
+            kernel = self(kernel, training=training)
+            return convolution.convolve_folded(x, kernel, bias, padding)
+        kernel = convolution.kernel.value
+        y = convolution.convolve(x, tf.cast(kernel, x.dtype), padding)
+        scale, _ = norm.affine()
+        factor, offset = norm.batch_correction(y)
+        kernel = self(convolution.scale(kernel, scale), training=True)
+        y = convolution.convolve(x, tf.cast(kernel, x.dtype), padding)
+        return y * tf.cast(factor, y.dtype) + tf.cast(offset, y.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """Where a quantizer can sit.
+
+    Attributes:
+        path: names of the layers from the network down; see `Site`.
+        owner: official scope of the layer that has the joint or weight.
+        layer: the joint, or the convolution whose weight it is.
     """
 
-    def __init__(self, rate: float, scope: str):
-        """Sets the layer up.
+    path: str
+    owner: str
+    layer: layers.Joint | layers.Convolution
 
-        Args:
-            rate: probability of a value to be dropped.
-            scope: the official scope.
-        """
-        super().__init__(name=".dropout")
-        self.dropout = keras.layers.Dropout(rate)
-        self.quantizers = [
-            quantizer(PRODUCT, f"{scope}/dropout/{product}", only_in_training=True)
-            for product in ("mul", "mul_1")
-        ]
-
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Nothing: the quantisers make their variables when they are first called."""
-
-    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """The values or zeros, of the shape of `x`."""
-        scaled, masked = self.quantizers
-        if training and isinstance(scaled, Quantizer):
-            keep = 1.0 - self.dropout.rate
-            x = scaled(x / keep, training=True) * keep
+    def attach(self, quantizer: Quantizer) -> None:
+        """Put a quantizer there."""
+        if isinstance(self.layer, layers.Convolution):
+            self.layer.arithmetic = quantizer
         else:
-            x = scaled(x)
-        return masked(self.dropout(x, training=training), training=training)
+            self.layer.transform = quantizer
 
 
-def in_steps(*steps: str) -> Callable[[Callable], Callable]:
-    """Marks an activation of several operations, each of which rounds what it gives.
-
-    Such an activation adds to its input, takes a ReLU6 of the sum, and multiplies that. As a
-    second argument it takes a function (values, step) that rounds them.
+def attach(network: keras.layers.Layer, sites: Iterable[Site] = ()) -> None:
+    """Give a network quantizers, before its other variables are made.
 
     Args:
-        *steps: official names of the multiplications.
+        network: the network, not called yet.
+        sites: where quantizers sit besides those that every convolution has, or instead of them.
+            Of several sites for a place the first one counts.
+
+    Raises:
+        ValueError: a site has no place in the network, or two quantizers have one name.
     """
-
-    def mark(activation: Callable) -> Callable:
-        activation.steps = steps
-        return activation
-
-    return mark
-
-
-class Output(keras.layers.Layer):
-    """A convolution's activation, and the quantisers around and inside it."""
-
-    def __init__(
-        self, activation: Callable[..., tf.Tensor] | None, name: str | None, scope: str = ""
-    ):
-        """Sets the layer up.
-
-        Args:
-            activation: the activation; None: linear.
-            name: official name of the quantiser of what it gives, or, of an activation of several
-                steps, of its ReLU6; None: the output is not quantised here.
-            scope: official scope between the convolution and the quantiser of what it gives.
-        """
-        super().__init__(name=".output")
-        self.activation = activation
-        self.steps = {}
-        if steps := getattr(activation, "steps", ()):
-            self.quantizer = Quantizer(BEFORE_SUM)
-            # Named after the scope that the convolution lies in.
-            self.steps = {"relu6": Quantizer(name, "..")}
-            self.steps |= {step: Quantizer(PRODUCT, step) for step in steps}
-        else:
-            self.quantizer = quantizer(name, scope)
-
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Nothing: the quantisers make their variables when they are first called."""
-
-    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """[B, H, W, C] -> the same."""
-        if self.activation in _FUSED_ACTIVATIONS:
-            return self.quantizer(self.activation(x), training=training)
-        x = self.quantizer(x, training=training)
-        if self.steps:
-            return self.activation(x, lambda y, step: self.steps[step](y, training=training))
-        return self.activation(x) if self.activation else x
+    places = list(_places(network, ""))
+    known_scopes = set(_official_scopes(network, ""))
+    names = _default_names(network)
+    settings: dict[str, Site] = {}
+    decided: set[str] = set()
+    for site in sites:
+        pattern = re.compile(f"(?:.*/)?{site.places}")
+        found = [place for place in places if pattern.fullmatch(place.path)]
+        if not found:
+            raise ValueError(
+                f"{network.name} has no place for the quantizer {site.name}: no layer is"
+                f" {site.places}"
+            )
+        for place in found:
+            there = site.given is None or _resolve(place.owner, site.given) in known_scopes
+            absent = site.unless is None or _resolve(place.owner, site.unless) not in known_scopes
+            if there and absent and place.path not in decided:
+                decided.add(place.path)
+                settings[place.path] = site
+                names[place.path] = site.name and _resolve(place.owner, site.name)
+    used: dict[str, str] = {}
+    with tf.init_scope():
+        for place in places:
+            name = names.get(place.path)
+            if name is None:
+                continue
+            if name in used:
+                raise ValueError(f"the quantizer {name} sits at {used[name]} and at {place.path}")
+            used[name] = place.path
+            place.attach(_new_quantizer(network, name, settings.get(place.path)))
 
 
-def output(
-    activation: Callable[..., tf.Tensor] | None, name: str | None, scope: str = ""
-) -> Callable[..., tf.Tensor]:
-    """An `Output`, or outside of `quantized` the activation alone."""
-    if _enabled.get():
-        return Output(activation, name, scope)
-    return lambda x, training=False: activation(x) if activation else x  # noqa: ARG005
+def _new_quantizer(network: keras.layers.Layer, name: str, site: Site | None) -> Quantizer:
+    """Make a quantizer of an official name, and its variables."""
+    scope, _, last = name.rpartition("/")
+    if last == WEIGHTS:
+        quantizer = WeightQuantizer(last)
+    elif site is None:
+        quantizer = Quantizer(last)
+    else:
+        quantizer = Quantizer(last, only_in_training=site.only_in_training, divisor=site.divisor)
+    with scopes.nested(f"{network.name}/{scope}".rstrip("/")):
+        quantizer.build(())
+    return quantizer
+
+
+def _resolve(scope: str, relative: str) -> str:
+    """Return the official name of what has a name relative to a scope."""
+    return scopes.official(f"{scope}/{relative}")
+
+
+def _places(layer: keras.layers.Layer, path: str) -> Iterator[_Place]:
+    """Find the places below a layer of a path ("" for the network itself), in their order."""
+    for child in keras_internals.children(layer):
+        below = f"{path}/{child.name}".lstrip("/")
+        if isinstance(child, layers.Joint):
+            yield _Place(below, scopes.official(path), child)
+        yield from _places(child, below)
+    if isinstance(layer, layers.Convolution):
+        yield _Place(f"{path}/{_WEIGHTS_PLACE}".lstrip("/"), scopes.official(path), layer)
+
+
+def _official_scopes(layer: keras.layers.Layer, path: str) -> Iterator[str]:
+    """Return the official scope of every layer below a layer."""
+    for child in keras_internals.children(layer):
+        below = f"{path}/{child.name}".lstrip("/")
+        yield scopes.official(below)
+        yield from _official_scopes(child, below)
+
+
+def _default_names(network: keras.layers.Layer) -> dict[str, str | None]:
+    """Return the quantizers of every convolution, by path of their places."""
+    names: dict[str, str | None] = {}
+
+    def add(layer: keras.layers.Layer, path: str) -> None:
+        if isinstance(layer, layers.Convolution):
+            kind = layer.activation.name if layer.activation else None
+            joints = _CONVOLUTION.get(kind, _OTHER_CONVOLUTION)
+            for joint, name in {_WEIGHTS_PLACE: WEIGHTS, **joints}.items():
+                names[f"{path}/{joint}".lstrip("/")] = _resolve(path, name)
+        for child in keras_internals.children(layer):
+            add(child, f"{path}/{child.name}".lstrip("/"))
+
+    add(network, "")
+    return names

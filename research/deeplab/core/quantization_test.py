@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import layers, quantization, training_hooks
+from deeplab.core import layers, quantization, quantization_tables, training_hooks
 from deeplab.testing import golden
 from deeplab.utils import checkpoint
 
@@ -104,10 +104,11 @@ def _check_ranges(net: model.DeepLab, variables: dict, expected: dict) -> dict:
 
 def _layer(quantize: bool, decay: float = 0.9, **options) -> layers.Conv2D:
     """A small convolution with variables that differ from channel to channel."""
-    with quantization.quantized(quantize):
-        layer = layers.Conv2D(
-            6, 3, batch_norm=layers.BatchNormOptions(decay, 1e-3), name="conv", **options
-        )
+    layer = layers.Conv2D(
+        6, 3, batch_norm=layers.BatchNormOptions(decay, 1e-3), name="conv", **options
+    )
+    if quantize:
+        quantization.attach(layer)
     layer(tf.zeros((1, 9, 9, 4)))
     norm = layer.batch_norm
     variables = layer.kernel, norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance
@@ -229,8 +230,14 @@ def test_ranges_are_learnt_before_values_are_rounded():
 
 
 def test_dropout_is_rounded_in_training_and_nothing_otherwise():
-    with quantization.quantized():
-        layer = quantization.Dropout(0.5, "drop")
+    layer = layers.Dropout(0.5)
+    sites = [
+        quantization.Site(
+            r"\.before", "mul/activation_Mul_quant", only_in_training=True, divisor=0.5
+        ),
+        quantization.Site(r"\.after", "mul_1/activation_Mul_quant", only_in_training=True),
+    ]
+    quantization.attach(layer, sites)
     x = tf.linspace(0.0, 1.0, 1000)
     np.testing.assert_array_equal(layer(x), x)
     assert not layer.weights
@@ -241,6 +248,52 @@ def test_dropout_is_rounded_in_training_and_nothing_otherwise():
     kept = y > 0
     assert 0.3 < np.mean(kept) < 0.7
     np.testing.assert_allclose(y[kept], 2 * x.numpy()[kept], atol=2 / 255)
+
+
+def test_a_quantizer_without_a_place_is_refused():
+    layer = layers.Conv2D(6, 3, name="conv")
+    sites = [quantization.Site(r"conv2/\.linear", "act_quant")]
+    with pytest.raises(
+        ValueError, match=r"conv has no place for the quantizer act_quant: no layer"
+    ):
+        quantization.attach(layer, sites)
+
+
+def test_every_site_of_the_tables_has_a_place_only_where_it_belongs():
+    """The tables of one network are refused by another."""
+    options = common.ModelOptions(depth_multiplier=0.1, aspp_with_concat_projection=False)
+    net = model.DeepLab(options)
+    for sites in (
+        quantization_tables.MOBILENET_V3,
+        quantization_tables.resnet_v1(50),
+        quantization_tables.xception(options.replace(model_variant="xception_41")),
+        quantization_tables.heads(options.replace(aspp_with_concat_projection=True)),
+    ):
+        with pytest.raises(ValueError, match="has no place for the quantizer"):
+            quantization.attach(net, sites)
+
+
+def test_two_quantizers_of_one_name_are_refused():
+    layer = layers.Scope(
+        "scope", layers.Conv2D(6, 3, name=".one"), layers.Conv2D(6, 3, name=".two")
+    )
+    with pytest.raises(ValueError, match=r"weights_quant sits at \.one/\.weights and at \.two/"):
+        quantization.attach(layer)
+
+
+def test_a_site_can_depend_on_layers_beside_it():
+    def names(*convolutions):
+        layer = layers.Scope("scope", *(layers.Conv2D(6, 1, name=name) for name in convolutions))
+        sites = [
+            quantization.Site(r"last/\.linear", "given_quant", given="../first"),
+            quantization.Site(r"last/\.linear", None, unless="../second"),
+        ]
+        quantization.attach(layer, sites)
+        return [variable.path for variable in layer.weights if "last/" in variable.path]
+
+    assert "scope/last/given_quant/min" in names("first", "last")
+    assert "scope/last/act_quant/min" in names("second", "last")
+    assert names("last") == ["scope/last/weights_quant/min", "scope/last/weights_quant/max"]
 
 
 def test_training_has_to_be_started():

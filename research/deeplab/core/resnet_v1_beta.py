@@ -6,24 +6,42 @@ code a block is strided in its last unit, not in the first one of the next block
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
 
-from deeplab.core import atrous, layers, quantization
+from deeplab.core import atrous, layers
+from deeplab.core.weight_sources import WeightSources
 
 # Makes a convolution from its filters, kernel size and the keyword arguments of `layers.Conv2D`.
-Convolution = Callable[..., layers.Conv2D]
+MakeConvolution = Callable[..., layers.Conv2D]
 
 _batch_normalized = functools.partial(
     layers.Conv2D, batch_norm=layers.BatchNormOptions(decay=0.95, epsilon=1e-5)
 )
 
+_COPIED_UNIT = re.compile(r"(resnet_v1_\d+)/block(?:[5-9]|\d\d+)/unit_(\d+)/(.*)")
+
 # Filters of the units' 3x3 convolutions, by block.
 _FILTERS = (64, 128, 256, 512)
 # Stride of what comes before the blocks.
 _STEM_STRIDE = 4
+
+
+def _copied(name: str) -> str:
+    """Return the variable of the last block that one of a copy of it starts from."""
+    match = _COPIED_UNIT.fullmatch(name)
+    if not match:
+        return name
+    network, unit, rest = match.groups()
+    # The first unit of the last block has a projection and fewer inputs; no unit of a copy has.
+    return f"{network}/block4/unit_{max(int(unit), 2)}/{rest}"
+
+
+# A copy of the last block (arXiv 1706.05587, section 3.2) starts as what it copies.
+WEIGHT_SOURCES = WeightSources(source=_copied)
 
 
 def variance_scaling() -> keras.initializers.Initializer:
@@ -39,48 +57,49 @@ def variance_scaling() -> keras.initializers.Initializer:
 class ResidualUnit(layers.Container):
     """Convolutions, and a shortcut around them that is added before the ReLU.
 
+    A subclass has `make_convolutions(conv, filters, rate)`: the convolutions, to be applied in
+    turn, the last one linear.
+
+    Args:
+        conv: makes the convolutions.
+        inputs: channels of the input.
+        filters: of the 3x3 convolutions.
+        stride: of the unit.
+        rate: atrous rate of the 3x3 convolutions.
+
     Attributes:
         scope: its official scope.
         end_point: the official name of its last convolution's output.
         expansion: output channels for each filter of the 3x3 convolutions.
-
-    A subclass has `make_convolutions(conv, filters, rate, quantizer)`: the convolutions, to be
-    applied in turn, the last one linear, and its output's quantiser that of this name.
     """
 
     scope = ""
     end_point = ""
     expansion = 1
 
-    def __init__(self, conv: Convolution, inputs: int, filters: int, stride: int, rate: int):
-        """Sets the unit up.
-
-        Args:
-            conv: makes the convolutions.
-            inputs: channels of the input.
-            filters: of the 3x3 convolutions.
-            stride: of the unit.
-            rate: atrous rate of the 3x3 convolutions.
-        """
+    def __init__(self, conv: MakeConvolution, inputs: int, filters: int, stride: int, rate: int):
         super().__init__(name=self.scope)
         self.stride = stride
         outputs = filters * self.expansion
-        # The official names of what the sum quantises: first the shortcut, if it is a convolution.
-        names = [quantization.BEFORE_SUM, quantization.ACTIVATION]
         self.shortcut = None
         if inputs != outputs:
-            self.shortcut = conv(outputs, 1, stride=stride, quantizer=names.pop(0), name="shortcut")
-        self.convs = self.make_convolutions(conv, filters, rate, names[0])
-        self.quantizer = quantization.quantizer(quantization.ACTIVATION)
+            self.shortcut = conv(outputs, 1, stride=stride, name="shortcut")
+        self.convs = self.make_convolutions(conv, filters, rate)
+        self.add = layers.Add()
+        self.activation = layers.Activation(tf.nn.relu)
 
-    def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
-        """[B, H, W, inputs] -> the unit's output, and that of its last convolution."""
+    def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """[B, H, W, inputs] -> the unit's output, and the end points.
+
+        These are the output and that of the last convolution, before the shortcut is added.
+        """
         residual = layers.apply(self.convs, x, training)
         if self.shortcut:
             x = self.shortcut(x, training=training)
         elif self.stride > 1:
             x = x[:, :: self.stride, :: self.stride]
-        return self.quantizer(tf.nn.relu(x + residual), training=training), residual
+        y = self.activation(self.add(x, residual))
+        return y, {self.name: y, self.end_point: residual}
 
 
 class Bottleneck(ResidualUnit):
@@ -91,14 +110,14 @@ class Bottleneck(ResidualUnit):
     expansion = 4
 
     def make_convolutions(
-        self, conv: Convolution, filters: int, rate: int, quantizer: str
+        self, conv: MakeConvolution, filters: int, rate: int
     ) -> list[keras.layers.Layer]:
         """See the base class."""
         relu = tf.nn.relu
         return [
             conv(filters, 1, activation=relu, name="conv1"),
             conv(filters, 3, stride=self.stride, rate=rate, activation=relu, name="conv2"),
-            conv(filters * self.expansion, 1, quantizer=quantizer, name="conv3"),
+            conv(filters * self.expansion, 1, name="conv3"),
         ]
 
 
@@ -109,12 +128,12 @@ class LiteBottleneck(ResidualUnit):
     end_point = "lite_bottleneck_v1/conv2"
 
     def make_convolutions(
-        self, conv: Convolution, filters: int, rate: int, quantizer: str
+        self, conv: MakeConvolution, filters: int, rate: int
     ) -> list[keras.layers.Layer]:
         """See the base class."""
         return [
             conv(filters, 3, rate=rate, activation=tf.nn.relu, name="conv1"),
-            conv(filters, 3, stride=self.stride, rate=rate, quantizer=quantizer, name="conv2"),
+            conv(filters, 3, stride=self.stride, rate=rate, name="conv2"),
         ]
 
 
@@ -174,7 +193,7 @@ class ResNetV1(layers.Container):
         multi_grid: Sequence[int] | None = None,
         cascaded_blocks: int = 0,
         num_classes: int | None = None,
-        convolution: Convolution = _batch_normalized,
+        convolution: MakeConvolution = _batch_normalized,
     ):
         """Sets the network up; its name, and the official scope, is `resnet_v1_<depth>`.
 
@@ -235,17 +254,16 @@ class ResNetV1(layers.Container):
 
         strides = atrous.AtrousStrides(output_stride // _STEM_STRIDE)
         channels = self.stem[-1].filters
-        self.scopes: list[tuple[str, str]] = []
-        self.units: list[ResidualUnit] = []
+        self.blocks: list[layers.Stack] = []
         for block, (filters, unit_rates) in enumerate(blocks, start=1):
-            for unit, unit_rate in enumerate(unit_rates, start=1):
-                is_strided = unit == len(unit_rates) and block < len(blocks)
+            units = []
+            for number, unit_rate in enumerate(unit_rates, start=1):
+                is_strided = number == len(unit_rates) and block < len(blocks)
                 stride, rate = strides.next(2 if is_strided else 1)
-                self.scopes.append((f"block{block}", f"unit_{unit}"))
-                self.units.append(
-                    architecture.unit(conv, channels, filters, stride, rate * unit_rate)
-                )
+                unit = architecture.unit(conv, channels, filters, stride, rate * unit_rate)
+                units.append(layers.Stack(f"unit_{number}", [unit]))
                 channels = filters * architecture.unit.expansion
+            self.blocks.append(layers.Stack(f"block{block}", units))
 
         self.classifier = None
         if num_classes:
@@ -262,11 +280,9 @@ class ResNetV1(layers.Container):
         x = layers.apply(self.stem, x, training)
         x = tf.nn.max_pool2d(x, 3, 2, "SAME")
         end_points = {}
-        for (block_scope, unit_scope), unit in zip(self.scopes, self.units, strict=True):
-            with keras.name_scope(block_scope), keras.name_scope(unit_scope):
-                x, residual = unit(x, training=training)
-            end_points[f"{block_scope}/{unit_scope}/{unit.name}"] = x
-            end_points[f"{block_scope}/{unit_scope}/{unit.end_point}"] = residual
+        for block in self.blocks:
+            x, inner = block(x, training=training)
+            end_points |= inner
         if self.classifier:
             x = self.classifier(tf.reduce_mean(x, axis=(1, 2), keepdims=True))
             end_points["predictions"] = tf.nn.softmax(x)

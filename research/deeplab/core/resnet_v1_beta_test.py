@@ -125,11 +125,8 @@ def test_images_are_padded_with_what_becomes_zero():
 
 def _unit_rates(net: resnet_v1_beta.ResNetV1, block: int) -> list[int]:
     """Atrous rate of the 3x3 convolution in each unit of a block."""
-    return [
-        unit.convs[1].rate[0]
-        for (scope, _), unit in zip(net.scopes, net.units, strict=True)
-        if scope == f"block{block}"
-    ]
+    (stack,) = [each for each in net.blocks if each.name == f"block{block}"]
+    return [unit.parts[0].convs[1].rate[0] for unit in stack.parts]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +139,10 @@ def test_each_block_of_a_cascade_has_its_own_rate(output_stride, rates):
     net = resnet_v1_beta.ResNetV1(50, output_stride, multi_grid=grid, cascaded_blocks=3)
     for block, rate in zip((4, 5, 6, 7), rates, strict=True):
         assert _unit_rates(net, block) == [rate * factor for factor in grid]
-    assert 4 * np.prod([unit.stride for unit in net.units]) == output_stride
+    assert (
+        4 * np.prod([unit.parts[0].stride for block in net.blocks for unit in block.parts])
+        == output_stride
+    )
 
 
 def _cascade(output_stride: int) -> model.DeepLab:

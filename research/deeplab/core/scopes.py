@@ -1,4 +1,4 @@
-"""Official names: where Keras' variables and layers lie, as the official code calls it."""
+"""Official names: where variables and layers of Keras lie in the official code."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,28 +7,33 @@ import keras
 
 
 def official_name(path: str, network: str) -> str:
-    """The official name of what has a path in a network.
-
-    Parts of the path that start with a dot group others and are no official scope; `..` says that
-    what follows belongs to the scope above.
+    """Return the official name of what has a path in a network.
 
     Args:
         path: of a variable or layer.
-        network: the network's name, which the path has in front of it.
+        network: the network's name, with which the path begins.
     """
-    _, _, path = path.partition(f"{network}/")
+    return official(path.partition(f"{network}/")[2])
+
+
+def official(path: str) -> str:
+    """Return the official form of a path.
+
+    Parts of the path that start with a dot group others and are not an official scope; `..` says
+    that what follows belongs to the scope above.
+    """
     parts: list[str] = []
     for part in path.split("/"):
         if part == "..":
             parts.pop()
-        elif not part.startswith("."):
+        elif part and not part.startswith("."):
             parts.append(part)
     return "/".join(parts)
 
 
 @contextlib.contextmanager
 def nested(path: str) -> Iterator[None]:
-    """Nested Keras name scopes, for official scopes that are no layers; "": none."""
+    """Open nested Keras name scopes, for official scopes that are not layers; "": none."""
     with contextlib.ExitStack() as stack:
         for name in path.split("/") if path else ():
             stack.enter_context(keras.name_scope(name))

@@ -5,12 +5,15 @@ exceed the output stride keeps its window and loses its stride, and what follows
 output stride 8 these are the last two, conv5 has rate 2, and fc6 rate 4 if its kernel is whole.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from deeplab.core import atrous, layers
+from deeplab.core.weight_sources import KerasWeights, WeightSources
 
 # Convolutions of each block, and their filters; configuration D of the paper.
 BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
@@ -24,6 +27,74 @@ _MULTI_SCALE_FILTERS = 128
 
 # Output stride to the end point that the decoder takes there: a block's last convolution.
 DECODER_END_POINTS = {4: "conv3/conv3_3", 8: "conv4/conv4_3", 16: "conv5/conv5_3"}
+
+
+_FC = re.compile(r"(vgg_16/fc[67])(?:_\d+)?(/(?:weights|biases))")
+
+
+def _first_branch(name: str) -> str:
+    """Return the variable of the first branch that one of another branch starts from."""
+    match = _FC.fullmatch(name)
+    return "".join(match.groups()) if match else name
+
+
+def _keras_names() -> Iterator[tuple[str, tuple[str, str]]]:
+    """Return slim's name of each layer and Keras' two: of the layer, and its number by kind."""
+    number = 0
+    for block, (count, _) in enumerate(BLOCKS, start=1):
+        for conv in range(1, count + 1):
+            numbered = f"conv2d_{number}" if number else "conv2d"
+            yield f"conv{block}/conv{block}_{conv}", (f"block{block}_conv{conv}", numbered)
+            number += 1
+    yield "fc6", ("fc1", "dense")
+    yield "fc7", ("fc2", "dense_1")
+
+
+def from_keras(arrays: Mapping[str, Sequence[np.ndarray]]) -> dict[str, np.ndarray]:
+    """Convert the weights of `keras.applications.VGG16`, with or without its top.
+
+    Args:
+        arrays: the kernel and bias of each layer, in any order, by the layer's name.
+
+    Returns:
+        Them by the names of slim's `vgg_16`, float32.
+
+    Raises:
+        ValueError: it is not that network.
+    """
+    if not {"block1_conv1", "conv2d"} & set(arrays):
+        raise ValueError("it has no layer block1_conv1 or conv2d")
+    values = {}
+    for scope, names in _keras_names():
+        for item in next((arrays[name] for name in names if name in arrays), ()):
+            value = np.asarray(item, np.float32)
+            leaf = "biases" if value.ndim == 1 else "weights"
+            values[f"vgg_16/{scope}/{leaf}"] = _as_in_slim(scope, value)
+    return values
+
+
+def _as_in_slim(scope: str, value: np.ndarray) -> np.ndarray:
+    """Return weights of Keras as slim has them; biases are the same."""
+    if value.ndim == 1:
+        return value
+    if scope == "conv1/conv1_1":
+        # These take blue, green and red, as `keras.applications.vgg16.preprocess_input` gives them.
+        return value[:, :, ::-1]
+    if scope in ("fc6", "fc7"):
+        # Of pixels in a row, each with its channels.
+        size = _KERNEL_SIZE if scope == "fc6" else 1
+        return value.reshape(size, size, -1, value.shape[-1])
+    return value
+
+
+# fc6 and fc7 come from an image classifier whose kernel is larger and whose channels are more: they
+# are subsampled, as the authors of DeepLab v1 did (arXiv 1412.7062, section 3.2). Every branch of
+# DeepLab v2 starts from the same fc6 and fc7.
+WEIGHT_SOURCES = WeightSources(
+    source=_first_branch,
+    is_subsampled=lambda name: _FC.fullmatch(name) is not None,
+    keras_weights=KerasWeights(name="VGG16", convert=from_keras),
+)
 
 
 def fc6_rate(kernel_size: int, output_stride: int) -> int:
@@ -44,6 +115,31 @@ def max_pool(x: tf.Tensor, stride: int) -> tf.Tensor:
     of a ReLU, so the zeros around them are never the largest.
     """
     return tf.nn.max_pool2d(tf.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), 3, stride, "VALID")
+
+
+class _Block(layers.Scope):
+    """Convolutions in turn, each of which is an end point."""
+
+    def __init__(self, name: str, convs: Sequence[layers.Conv2D]):
+        super().__init__(name, *convs)
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """[B, H, W, C] -> [B, H, W, filters], and the end points `<name>/<convolution>`."""
+        end_points = {}
+        for conv in self.parts:
+            x = end_points[f"{self.name}/{conv.name}"] = conv(x, training=training)
+        return x, end_points
+
+
+class _MultiScale(layers.Scope):
+    """Features made of several end points, each by the part that has its name."""
+
+    def __init__(self, name: str, parts: Sequence[layers.Scope]):
+        super().__init__(name, *parts)
+
+    def call(self, end_points: dict[str, tf.Tensor], training: bool = False) -> list[tf.Tensor]:
+        """Return the parts' outputs [B, h, w, filters]."""
+        return [part(end_points[part.name], training=training) for part in self.parts]
 
 
 class VGG16(layers.Container):
@@ -91,15 +187,18 @@ class VGG16(layers.Container):
             )
         relu = {"use_bias": True, "activation": tf.nn.relu}
         strides = atrous.AtrousStrides(output_stride)
-        self.blocks: list[list[layers.Conv2D]] = []
+        self.blocks: list[_Block] = []
         self.pool_strides: list[int] = []
         for block, (count, filters) in enumerate(BLOCKS, start=1):
             _, rate = strides.next(1)
             self.blocks.append(
-                [
-                    layers.Conv2D(filters, 3, rate=rate, name=f"conv{block}_{number}", **relu)
-                    for number in range(1, count + 1)
-                ]
+                _Block(
+                    f"conv{block}",
+                    [
+                        layers.Conv2D(filters, 3, rate=rate, name=f"conv{block}_{number}", **relu)
+                        for number in range(1, count + 1)
+                    ],
+                )
             )
             stride, _ = strides.next(2)
             self.pool_strides.append(stride)
@@ -119,23 +218,28 @@ class VGG16(layers.Container):
                 ]
             )
 
-        self.multi_scale: dict[str, list[layers.Conv2D]] = {}
+        self.multi_scale = None
         if multi_scale_features:
             stride = 1
             sources = ["image", "pool1", "pool2", "pool3", "pool4"]
+            convs = []
             for source, pool_stride in zip(sources, self.pool_strides, strict=True):
-                self.multi_scale[source] = [
-                    layers.Conv2D(
-                        _MULTI_SCALE_FILTERS,
-                        3,
-                        stride=output_stride // stride,
-                        symmetric_padding=True,
-                        name="conv1",
-                        **relu,
-                    ),
-                    layers.Conv2D(_MULTI_SCALE_FILTERS, 1, name="conv2", **relu),
-                ]
+                convs.append(
+                    layers.Scope(
+                        source,
+                        layers.Conv2D(
+                            _MULTI_SCALE_FILTERS,
+                            3,
+                            stride=output_stride // stride,
+                            symmetric_padding=True,
+                            name="conv1",
+                            **relu,
+                        ),
+                        layers.Conv2D(_MULTI_SCALE_FILTERS, 1, name="conv2", **relu),
+                    )
+                )
                 stride *= pool_stride
+            self.multi_scale = _MultiScale("multi_scale", convs)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Preprocessed images [B, H, W, 3] -> features [B, h, w, C] and the end points.
@@ -144,21 +248,19 @@ class VGG16(layers.Container):
         multi-scale features last.
         """
         end_points = {"image": x}
-        for block, (convs, stride) in enumerate(
+        for number, (block, stride) in enumerate(
             zip(self.blocks, self.pool_strides, strict=True), start=1
         ):
-            with keras.name_scope(f"conv{block}"):
-                for conv in convs:
-                    x = end_points[f"conv{block}/{conv.name}"] = conv(x, training=training)
-            x = end_points[f"pool{block}"] = max_pool(x, stride)
+            x, inner = block(x, training=training)
+            end_points |= inner
+            x = end_points[f"pool{number}"] = max_pool(x, stride)
         outputs = []
         for fc6, dropout6, fc7, dropout7 in self.branches:
             y = end_points[fc6.name] = fc6(x, training=training)
             y = fc7(dropout6(y, training=training), training=training)
             end_points[fc7.name] = y
             outputs.append(dropout7(y, training=training))
-        for source, convs in self.multi_scale.items():
-            with keras.name_scope("multi_scale"), keras.name_scope(source):
-                outputs.append(layers.apply(convs, end_points[source], training))
+        if self.multi_scale:
+            outputs += self.multi_scale(end_points, training=training)
         del end_points["image"]
         return tf.concat(outputs, axis=-1), end_points

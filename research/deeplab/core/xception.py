@@ -3,12 +3,12 @@
 See arXiv 1802.02611, section 3.2 and figure 4; official `core/xception.py`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 
-from deeplab.core import atrous, blocks, layers, quantization, scopes
+from deeplab.core import atrous, blocks, layers
 
 _EXIT_FLOW = ((728, 1024, 1024), (1536, 1536, 2048))
 _MIDDLE_FILTERS = 728
@@ -22,8 +22,8 @@ _NORMALIZED = {
 }
 
 
-def _clip(x: tf.Tensor) -> tf.Tensor:
-    """What takes a linear output's place where activations are bounded."""
+def clip(x: tf.Tensor) -> tf.Tensor:
+    """Bound what is linear otherwise."""
     return tf.clip_by_value(x, -_BOUND, _BOUND)
 
 
@@ -32,6 +32,16 @@ class XceptionModule(layers.Container):
 
     A module with a shortcut activates before its separable convolutions and is linear otherwise;
     one without activates after each of their halves.
+
+    Args:
+        filters: channels of each separable convolution.
+        shortcut: "conv" for a projection, "sum" for the input itself, "none".
+        stride: of the last separable convolution and the projection.
+        rates: atrous rate of each separable convolution.
+        bounded_activation: ReLU6 in place of ReLU, and no value beyond +-6 anywhere.
+        squeeze_and_excitation: whether the channels are gated before the shortcut is added.
+        regularize_depthwise: `blocks.SeparableConv2D` in place of a depthwise and a pointwise
+            convolution that each have their batch norm.
     """
 
     def __init__(
@@ -44,81 +54,44 @@ class XceptionModule(layers.Container):
         bounded_activation: bool,
         squeeze_and_excitation: bool,
         regularize_depthwise: bool,
-        activated_next: bool,
     ):
-        """Sets the module up.
-
-        Args:
-            filters: channels of each separable convolution.
-            shortcut: "conv" for a projection, "sum" for the input itself, "none".
-            stride: of the last separable convolution and the projection.
-            rates: atrous rate of each separable convolution.
-            bounded_activation: ReLU6 in place of ReLU, and no value beyond +-6 anywhere.
-            squeeze_and_excitation: whether the channels are gated before the shortcut is added.
-            regularize_depthwise: `blocks.SeparableConv2D` in place of a depthwise and a pointwise
-                convolution that each have their batch norm.
-            activated_next: whether the next module begins with an activation.
-        """
         super().__init__(name="xception_module")
-        self.shortcut = shortcut
         self.bounded_activation = bounded_activation
-        self.activation = tf.nn.relu6 if bounded_activation else tf.nn.relu
+        activation = tf.nn.relu6 if bounded_activation else tf.nn.relu
         if shortcut == "none":
-            inner_activation = self.activation
+            inner_activation = activation
         else:
-            inner_activation = _clip if bounded_activation else None
-        # In a quantised network a convolution's output is rounded after the ReLU that follows, or
-        # before what is added.
-        rectified = shortcut != "none" and not bounded_activation
-        quantizers = [quantization.ACTIVATION] * len(filters)
-        if rectified:
-            quantizers = [None] * (len(filters) - 1)
-            quantizers += [quantization.BEFORE_SUM if activated_next else quantization.ACTIVATION]
-        self.quantize_sum = quantization.quantizer(quantization.SUM if rectified else None, "add")
+            inner_activation = clip if bounded_activation else None
+        self.add = layers.Add() if shortcut != "none" else None
         self.separable_convs = []
         for index, channels in enumerate(filters):
             spatial = {
                 "stride": stride if index == len(filters) - 1 else 1,
                 "rate": rates[index],
                 "symmetric_padding": not bounded_activation,
+                "activation": inner_activation,
             }
             name = f"separable_conv{index + 1}"
             if regularize_depthwise:
-                conv = [
-                    blocks.SeparableConv2D(
-                        channels,
-                        3,
-                        activation=inner_activation,
-                        quantizer=quantizers[index],
-                        name=name,
-                        **spatial,
-                        **_NORMALIZED,
-                    )
-                ]
+                conv = [blocks.SeparableConv2D(channels, 3, name=name, **spatial, **_NORMALIZED)]
             else:
                 conv = [
-                    layers.DepthwiseConv2D(
-                        3,
-                        activation=inner_activation,
-                        name=f"{name}_depthwise",
-                        **spatial,
-                        **_NORMALIZED,
-                    ),
+                    layers.DepthwiseConv2D(3, name=f"{name}_depthwise", **spatial, **_NORMALIZED),
                     layers.Conv2D(
                         channels,
                         1,
                         activation=inner_activation,
-                        quantizer=quantizers[index],
                         name=f"{name}_pointwise",
                         **_NORMALIZED,
                     ),
                 ]
             self.separable_convs.append(conv)
-        name = quantization.ACTIVATION if rectified else None
-        self.quantize_activated = [
-            quantization.quantizer(None),
-            *(quantization.quantizer(name, conv[-1].name) for conv in self.separable_convs[:-1]),
-        ]
+        self.activations = []
+        if shortcut != "none":
+            self.activations = [
+                layers.Activation(activation, f".relu_{number}")
+                for number in range(1, len(filters) + 1)
+            ]
         self.squeeze_excite = None
         if squeeze_and_excitation:
             squeezed = 8 * round(filters[-1] / _SQUEEZE_FACTOR / 8)
@@ -129,37 +102,27 @@ class XceptionModule(layers.Container):
                 filters[-1], 1, stride=stride, name="shortcut", **_NORMALIZED
             )
 
-    def call(
-        self, x: tf.Tensor, activated: tf.Tensor | None = None, training: bool = False
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Applies the module.
+    def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """[B, H, W, C] -> [B, h, w, filters], and the end points.
 
-        Args:
-            x: [B, H, W, C].
-            activated: what the activation that it begins with makes of `x`, where that is known.
-            training: whether batch statistics are used.
-
-        Returns:
-            Its output, and those of its separable convolutions, named after the last layer of
-            each, e.g. `separable_conv2_pointwise`.
+        These are the output, `xception_module`, and those of its separable convolutions, named
+        after the last layer of each, e.g. `xception_module/separable_conv2_pointwise`.
         """
-        end_points = {}
+        inner = {}
         y = x
-        for conv, quantize in zip(self.separable_convs, self.quantize_activated, strict=True):
-            if activated is not None:
-                y, activated = activated, None
-            elif self.shortcut != "none":
-                y = quantize(self.activation(y), training=training)
-            y = end_points[conv[-1].name] = layers.apply(conv, y, training)
+        for index, conv in enumerate(self.separable_convs):
+            if self.activations:
+                y = self.activations[index](y)
+            y = inner[f"{self.name}/{conv[-1].name}"] = layers.apply(conv, y, training)
         if self.squeeze_excite:
             y = self.squeeze_excite(y, training=training)
-        if self.shortcut != "none":
+        if self.add:
             shortcut = self.projection(x, training=training) if self.projection else x
             if self.bounded_activation:
-                y = tf.nn.relu6(_clip(y) + _clip(shortcut))
+                y = tf.nn.relu6(self.add(clip(y), clip(shortcut)))
             else:
-                y = self.quantize_sum(y + shortcut, training=training)
-        return y, end_points
+                y = self.add(y, shortcut)
+        return y, {self.name: y, **inner}
 
 
 class Xception(layers.Container):
@@ -167,6 +130,22 @@ class Xception(layers.Container):
 
     End points, for each module: `<flow>/block<i>/unit_<j>/xception_module` and, below it, its
     separable convolutions, as in the official code.
+
+    Args:
+        entry_flow: channels and stride of each module of the entry flow.
+        middle_units: number of modules of the middle flow.
+        output_stride: ratio of image size to feature size: 2, 4, 8, 16 or 32.
+        multi_grid: factors on the atrous rates of the last module's separable convolutions; None:
+            (1, 1, 1).
+        bounded_activation: see `XceptionModule`; strided separable convolutions then are padded at
+            the bottom and right only where sizes are even.
+        squeeze_and_excitation: whether modules of 728 and 1024 channels gate their channels.
+        regularize_depthwise: see `XceptionModule`.
+        num_classes: of an image classification head; None: no head, the features are returned.
+        name: the official scope.
+
+    Raises:
+        ValueError: an output stride or multi_grid that the network cannot have.
     """
 
     def __init__(
@@ -182,24 +161,6 @@ class Xception(layers.Container):
         num_classes: int | None = None,
         name: str,
     ):
-        """Sets the network up.
-
-        Args:
-            entry_flow: channels and stride of each module of the entry flow.
-            middle_units: number of modules of the middle flow.
-            output_stride: ratio of image size to feature size: 2, 4, 8, 16 or 32.
-            multi_grid: factors on the atrous rates of the last module's separable convolutions;
-                None: (1, 1, 1).
-            bounded_activation: see `XceptionModule`; strided separable convolutions then are
-                padded at the bottom and right only where sizes are even.
-            squeeze_and_excitation: whether modules of 728 and 1024 channels gate their channels.
-            regularize_depthwise: see `XceptionModule`.
-            num_classes: of an image classification head; None: no head, the features are returned.
-            name: the official scope.
-
-        Raises:
-            ValueError: an output stride or multi_grid that the network cannot have.
-        """
         super().__init__(name=name)
         if output_stride not in (2, 4, 8, 16, 32):
             raise ValueError(f"--output_stride is {output_stride}; {name} takes 2, 4, 8, 16 and 32")
@@ -209,7 +170,26 @@ class Xception(layers.Container):
         strides = atrous.AtrousStrides(output_stride)
         stem_stride, _ = strides.next(2)
         activation = tf.nn.relu6 if bounded_activation else tf.nn.relu
-        self.stem = [
+
+        def module(
+            filters: Sequence[int],
+            designed_stride: int = 1,
+            shortcut: str = "conv",
+            grid: Sequence[int] = (1, 1, 1),
+        ) -> XceptionModule:
+            stride, rate = strides.next(designed_stride)
+            return XceptionModule(
+                filters,
+                shortcut=shortcut,
+                stride=stride,
+                rates=[rate * factor for factor in grid],
+                bounded_activation=bounded_activation,
+                squeeze_and_excitation=squeeze_and_excitation and filters[-1] in (728, 1024),
+                regularize_depthwise=regularize_depthwise,
+            )
+
+        self.stem = layers.Scope(
+            "entry_flow",
             layers.Conv2D(
                 32,
                 3,
@@ -220,45 +200,21 @@ class Xception(layers.Container):
                 **_NORMALIZED,
             ),
             layers.Conv2D(64, 3, activation=activation, name="conv1_2", **_NORMALIZED),
+        )
+        self.flows = [
+            _flow("entry_flow", [[module([n] * 3, stride)] for n, stride in entry_flow]),
+            _flow(
+                "middle_flow",
+                [[module([_MIDDLE_FILTERS] * 3, shortcut="sum") for _ in range(middle_units)]],
+            ),
+            _flow(
+                "exit_flow",
+                [
+                    [module(_EXIT_FLOW[0], 2)],
+                    [module(_EXIT_FLOW[1], shortcut="none", grid=multi_grid)],
+                ],
+            ),
         ]
-        self.scopes: list[str] = []
-        self.xception_modules: list[XceptionModule] = []
-        # Of what the activation that the next module begins with makes of a module's output.
-        self.quantize_activated: list[Callable[..., tf.Tensor]] = []
-
-        def add(
-            scope: str,
-            filters: Sequence[int],
-            designed_stride: int = 1,
-            shortcut: str = "conv",
-            grid: Sequence[int] = (1, 1, 1),
-        ) -> None:
-            stride, rate = strides.next(designed_stride)
-            activated_next = not scope.startswith("exit_flow")
-            self.scopes.append(scope)
-            self.xception_modules.append(
-                XceptionModule(
-                    filters,
-                    shortcut=shortcut,
-                    stride=stride,
-                    rates=[rate * factor for factor in grid],
-                    bounded_activation=bounded_activation,
-                    squeeze_and_excitation=squeeze_and_excitation and filters[-1] in (728, 1024),
-                    regularize_depthwise=regularize_depthwise,
-                    activated_next=activated_next,
-                )
-            )
-            name = quantization.ACTIVATION if activated_next and not bounded_activation else None
-            self.quantize_activated.append(
-                quantization.quantizer(name, f"{scope}/{self.xception_modules[-1].name}")
-            )
-
-        for number, (filters, stride) in enumerate(entry_flow, start=1):
-            add(f"entry_flow/block{number}/unit_1", [filters] * 3, stride)
-        for number in range(1, middle_units + 1):
-            add(f"middle_flow/block1/unit_{number}", [_MIDDLE_FILTERS] * 3, shortcut="sum")
-        add("exit_flow/block1/unit_1", _EXIT_FLOW[0], 2)
-        add("exit_flow/block2/unit_1", _EXIT_FLOW[1], shortcut="none", grid=multi_grid)
         self.classifier = None
         if num_classes:
             self.dropout = keras.layers.Dropout(0.5)
@@ -277,25 +233,29 @@ class Xception(layers.Container):
         the end points `global_pool` and `predictions` (probabilities) as well.
         """
         end_points = {}
-        with scopes.nested("entry_flow"):
-            x = layers.apply(self.stem, x, training)
-        activated = None
-        for scope, module, quantize in zip(
-            self.scopes, self.xception_modules, self.quantize_activated, strict=True
-        ):
-            with scopes.nested(scope):
-                x, inner = module(x, activated, training=training)
-            activated = None
-            if isinstance(quantize, quantization.Quantizer):
-                activated = quantize(module.activation(x), training=training)
-            path = f"{scope}/{module.name}"
-            end_points[path] = x
-            end_points |= {f"{path}/{name}": value for name, value in inner.items()}
+        x = self.stem(x, training=training)
+        for flow in self.flows:
+            x, inner = flow(x, training=training)
+            end_points |= inner
         if self.classifier:
             x = end_points["global_pool"] = tf.reduce_mean(x, axis=(1, 2), keepdims=True)
             x = self.classifier(self.dropout(x, training=training), training=training)
             end_points["predictions"] = tf.nn.softmax(x)
         return x, end_points
+
+
+def _flow(name: str, blocks: Sequence[Sequence[XceptionModule]]) -> layers.Stack:
+    """Nest the modules of each block of a flow: `<name>/block<i>/unit_<j>/xception_module`."""
+    return layers.Stack(
+        name,
+        [
+            layers.Stack(
+                f"block{number}",
+                [layers.Stack(f"unit_{unit}", [part]) for unit, part in enumerate(parts, start=1)],
+            )
+            for number, parts in enumerate(blocks, start=1)
+        ],
+    )
 
 
 def xception_41(output_stride: int, **options) -> Xception:

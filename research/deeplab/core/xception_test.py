@@ -91,9 +91,10 @@ def test_regularize_depthwise_regularizes_both_halves_of_a_separable_convolution
 @pytest.mark.parametrize("output_stride", [2, 4, 8, 16, 32])
 def test_modules_stride_until_the_output_stride_and_dilate_from_there(variant, output_stride):
     net = getattr(xception, variant)(output_stride, multi_grid=(1, 2, 4))
-    strides = [module.separable_convs[-1][0].stride for module in net.xception_modules]
+    modules = [unit.parts[0] for flow in net.flows for block in flow.parts for unit in block.parts]
+    strides = [module.separable_convs[-1][0].stride for module in modules]
     assert 2 * np.prod(strides) == output_stride
-    rates = [conv[0].rate for conv in net.xception_modules[-1].separable_convs]
+    rates = [conv[0].rate for conv in modules[-1].separable_convs]
     assert rates == [(32 // output_stride * factor,) * 2 for factor in (1, 2, 4)]
 
 

@@ -17,8 +17,9 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab import common
-from deeplab.core import dense_prediction_cell, scopes
-from deeplab.utils import error_text, files, initial_values, keras_vgg16
+from deeplab.core import dense_prediction_cell, feature_extractor, scopes
+from deeplab.core.weight_sources import WeightSources
+from deeplab.utils import error_text, files, initial_values, keras_weights
 
 GLOBAL_STEP = "global_step"
 # Last part of the name of a weight's moving average, as in TensorFlow 1.
@@ -238,16 +239,17 @@ def initialize(net: keras.Model, path: str, excluded_scopes: Sequence[str] = ())
     Args:
         net: The network.
         path: Prefix of the checkpoint; or a folder, whose newest checkpoint is used; or a weights
-            file of Keras' VGG16.
+            file of Keras, if the backbone has a counterpart there.
         excluded_scopes: Variables whose official names start with one of these are left out.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
         ValueError: Variables have other shapes in the checkpoint, or it has none of them.
     """
-    stored = keras_vgg16.KerasVGG16(path) if keras_vgg16.is_keras_file(path) else read(path)
+    sources = feature_extractor.get_backbone(net.options.model_variant).weight_sources
+    stored = _read_keras(path, sources) if keras_weights.is_keras_file(path) else read(path)
     variables = official_variables(net)
-    reader = initial_values.InitialValues(stored, variables)
+    reader = initial_values.InitialValues(stored, variables, sources)
     shapes = reader.get_variable_to_shape_map()
     restored, skipped, missing = {}, [], []
     for name, variable in variables.items():
@@ -286,6 +288,21 @@ def initialize(net: keras.Model, path: str, excluded_scopes: Sequence[str] = ())
     ):
         if labels:
             logging.info("%d variables %s:\n  %s", len(labels), title, "\n  ".join(labels))
+
+
+def _read_keras(path: str, sources: WeightSources) -> keras_weights.KerasFile:
+    """Open a weights file of Keras for a network that starts from it."""
+    if sources.keras_weights is None:
+        known = [
+            name
+            for name, backbone in feature_extractor.BACKBONES.items()
+            if backbone.weight_sources.keras_weights
+        ]
+        raise ValueError(
+            f"--tf_initial_checkpoint={path} has none of the network's variables: Keras has no such"
+            f" network, only {', '.join(known)}; is --model_variant right?"
+        )
+    return keras_weights.KerasFile(path, sources.keras_weights)
 
 
 def _mismatches(variables: Mapping[str, keras.Variable], shapes: Mapping) -> list[str]:

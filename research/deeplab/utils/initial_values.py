@@ -1,21 +1,12 @@
-"""Initial values that a checkpoint stores in another shape or under another name.
+"""Initial values that a checkpoint stores in another shape or under another name."""
 
-- fc6 and fc7 of VGG-16 come from an image classifier with a larger kernel and more channels. They
-  are subsampled as in DeepLab v1 (arXiv 1412.7062, section 3.2).
-- All branches of DeepLab v2 start from the same fc6 and fc7.
-- Copies of the last block of a ResNet (DeepLab v3, arXiv 1706.05587, section 3.2) start from the
-  values of that block.
-"""
-
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
-_FC = re.compile(r"(vgg_16/fc[67])(?:_\d+)?(/(?:weights|biases))")
-_COPIED_UNIT = re.compile(r"(resnet_v1_\d+)/block(?:[5-9]|\d\d+)/unit_(\d+)/(.*)")
+from deeplab.core.weight_sources import WeightSources
 
 
 class InitialValues:
@@ -27,20 +18,23 @@ class InitialValues:
     Args:
         reader: The open checkpoint.
         variables: The network's variables by their official names.
+        sources: Where values come from that the checkpoint lacks.
     """
 
-    def __init__(self, reader: Any, variables: Mapping[str, keras.Variable]):
+    def __init__(
+        self, reader: Any, variables: Mapping[str, keras.Variable], sources: WeightSources
+    ):
         self._reader = reader
         self._stored = {k: tuple(v) for k, v in reader.get_variable_to_shape_map().items()}
         self._shapes = dict(self._stored)
         # Stored name for each variable that has another name or a smaller shape in the network.
         self._sources: dict[str, str] = {}
         for name, variable in variables.items():
-            source = name if name in self._stored else _substitute(name)
+            source = name if name in self._stored else sources.source(name)
             if source not in self._stored:
                 continue
             there, here = self._stored[source], tuple(variable.shape)
-            if _FC.fullmatch(name) and there != here and _covers(there, here):
+            if sources.is_subsampled(name) and there != here and _covers(there, here):
                 self._shapes[name] = here
                 self._sources[name] = source
             elif source != name:
@@ -64,17 +58,6 @@ class InitialValues:
         """Return the source of a changed value, such as " from NAME (7, 7, 512, 4096)", or ""."""
         source = self._sources.get(name)
         return f" from {source} {self._stored[source]}" if source else ""
-
-
-def _substitute(name: str) -> str:
-    """Return the name of the variable that provides the value of a missing one."""
-    if match := _FC.fullmatch(name):
-        return "".join(match.groups())
-    if match := _COPIED_UNIT.fullmatch(name):
-        network, unit, rest = match.groups()
-        # The first unit of block 4 has a projection and fewer inputs, unlike all units of copies.
-        return f"{network}/block4/unit_{max(int(unit), 2)}/{rest}"
-    return name
 
 
 def _covers(there: tuple[int, ...], here: tuple[int, ...]) -> bool:

@@ -6,6 +6,8 @@ pooling, activations and batch norms, which inference folds into the convolution
 
 import contextlib
 import dataclasses
+import functools
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -80,7 +82,7 @@ def _sum(name: str, parts: Sequence[Statistics], output_shapes: tuple[Shape, ...
 
 
 def measure(net: model.DeepLab, image_size: tuple[int, int]) -> ModelStatistics:
-    """Measure a network. It is traced but not run, and its layers record their shapes.
+    """Measure a network. It is traced but not run, and the shapes of its layers are observed.
 
     Args:
         net: The network.
@@ -94,17 +96,14 @@ def measure(net: model.DeepLab, image_size: tuple[int, int]) -> ModelStatistics:
     }
     part_layers = {part: members for part, members in part_layers.items() if members}
     convolutions = [
-        layer
-        for layer in layers.sublayers(net)
-        if isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D)
+        layer for layer in layers.sublayers(net) if isinstance(layer, layers.Convolution)
     ]
     shapes: dict[int, list[Shape]] = {}
     with contextlib.ExitStack() as stack:
-        for members in part_layers.values():
-            for layer in members:
-                shapes[id(layer)] = stack.enter_context(_noting_shapes(layer, "call"))
-        for layer in convolutions:
-            shapes[id(layer)] = stack.enter_context(_noting_shapes(layer, "convolve"))
+        for layer in (*itertools.chain(*part_layers.values()), *convolutions):
+            noted = shapes[id(layer)] = []
+            observer = functools.partial(_note_shapes, noted)
+            stack.enter_context(layers.observed(layer, observer))
         # The trace belongs to a function of its own, so it does not stay in the network.
         tf.function(lambda images: net(images)).get_concrete_function(
             tf.TensorSpec((1, *image_size, 3))
@@ -127,29 +126,15 @@ def measure(net: model.DeepLab, image_size: tuple[int, int]) -> ModelStatistics:
     )
 
 
-@contextlib.contextmanager
-def _noting_shapes(layer: keras.layers.Layer, method: str) -> Iterator[list[Shape]]:
-    """Yield a list that receives the output shape of each call of the layer's method."""
-    original = getattr(layer, method)
-    shapes: list[Shape] = []
-
-    def noting(*args: Any, **kwargs: Any) -> Any:
-        result = original(*args, **kwargs)
-        # A backbone also returns its end points.
-        output = result[0] if isinstance(result, tuple) else result
-        shapes.append(tuple(output.shape))
-        return result
-
-    setattr(layer, method, noting)
-    try:
-        yield shapes
-    finally:
-        delattr(layer, method)
+def _note_shapes(shapes: list[Shape], output: Any) -> None:
+    """Add the shape of what a layer returned; a backbone returns its end points as well."""
+    output = output[0] if isinstance(output, tuple) else output
+    shapes.append(tuple(output.shape))
 
 
 def _layer_statistics(
     part: keras.layers.Layer,
-    owners: dict[int, layers.Conv2D | layers.DepthwiseConv2D],
+    owners: dict[int, layers.Convolution],
     names: dict[int, str],
     shapes: dict[int, list[Shape]],
 ) -> Iterator[Statistics]:
@@ -188,10 +173,8 @@ def _layer_statistics(
         )
 
 
-def _padded_size(
-    convolution: layers.Conv2D | layers.DepthwiseConv2D, output_size: Shape
-) -> list[int]:
-    """Return the size of a convolution's output before the padding of space-to-batch is cut."""
+def _padded_size(convolution: layers.Convolution, output_size: Shape) -> list[int]:
+    """The size that a convolution's output has before space-to-batch's padding is cut off."""
     padded = []
     for side, kernel, rate in zip(
         output_size, convolution.kernel_size, convolution.rate, strict=True

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from deeplab import common, model
-from deeplab.utils import checkpoint, keras_vgg16
+from deeplab.core import vgg
+from deeplab.utils import checkpoint, keras_weights
 
 _OPTIONS = common.ModelOptions(
     model_variant="vgg_16",
@@ -80,7 +81,7 @@ def test_the_convolutions_compute_what_keras_computes(net, theirs, tmp_path, nam
 def test_fully_connected_layers_become_convolutions(theirs, tmp_path):
     path = str(tmp_path / "vgg16.h5")
     tops = _write_as_published(theirs, path)
-    reader = keras_vgg16.KerasVGG16(path)
+    reader = keras_weights.KerasFile(path, vgg.WEIGHT_SOURCES.keras_weights)
     shapes = reader.get_variable_to_shape_map()
     assert len(shapes) == 2 * (13 + 2)
     assert shapes["vgg_16/fc6/weights"] == (7, 7, 512, _FILTERS)
@@ -99,7 +100,9 @@ def test_fc6_and_fc7_are_subsampled(net, theirs, tmp_path):
     path = str(tmp_path / "vgg16.h5")
     _write_as_published(theirs, path)
     checkpoint.initialize(net, path)
-    whole = keras_vgg16.KerasVGG16(path).get_tensor("vgg_16/fc6/weights")
+    whole = keras_weights.KerasFile(path, vgg.WEIGHT_SOURCES.keras_weights).get_tensor(
+        "vgg_16/fc6/weights"
+    )
     ours = checkpoint.official_variables(net)["vgg_16/fc6/weights"]
     np.testing.assert_array_equal(ours, whole[::3, ::3, :, ::2])
 

@@ -1,0 +1,74 @@
+"""Reads the weights files of Keras' own networks like checkpoints."""
+
+import io
+import zipfile
+
+import h5py
+import numpy as np
+
+from deeplab.core.weight_sources import KerasWeights
+
+_SUFFIXES = (".h5", ".keras")
+# The weights file inside a `.keras` file.
+_ARCHIVED = "model.weights.h5"
+
+
+def is_keras_file(path: str) -> bool:
+    """Return whether a path has the extension of a Keras file: `.h5` or `.keras`."""
+    return path.endswith(_SUFFIXES)
+
+
+class KerasFile:
+    """The weights of a network of `keras.applications` by official names.
+
+    Reads the published files, such as `vgg16_weights_tf_dim_ordering_tf_kernels.h5` and its
+    `_notop` form, and files of `save` and `save_weights`. Has the methods of what
+    `tf.train.load_checkpoint` returns: `get_variable_to_shape_map`, `has_tensor` and `get_tensor`.
+
+    Args:
+        path: Path of the file.
+        network: Whose weights they are.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file does not hold that network.
+    """
+
+    def __init__(self, path: str, network: KerasWeights):
+        self._values: dict[str, np.ndarray] = {}
+        try:
+            source = path
+            if path.endswith(".keras"):
+                with zipfile.ZipFile(path) as archive:
+                    source = io.BytesIO(archive.read(_ARCHIVED))
+            with h5py.File(source, "r") as file:
+                self._read(file, network)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"no file at {path}") from None
+        except (OSError, KeyError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path} is no weights file of Keras: {error}") from None
+        except ValueError as error:
+            raise ValueError(f"{path} holds no {network.name} of Keras: {error}") from None
+
+    def _read(self, file: h5py.File, network: KerasWeights) -> None:
+        datasets: dict[str, list[h5py.Dataset]] = {}
+
+        def note(name: str, item: h5py.Dataset | h5py.Group) -> None:
+            if isinstance(item, h5py.Dataset) and not name.startswith("optimizer"):
+                for part in set(name.split("/")[:-1]):
+                    datasets.setdefault(part, []).append(item)
+
+        file.visititems(note)
+        self._values = network.convert(datasets)
+
+    def get_variable_to_shape_map(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the variables by name."""
+        return {name: value.shape for name, value in self._values.items()}
+
+    def has_tensor(self, name: str) -> bool:
+        """Return whether there is a variable of that name."""
+        return name in self._values
+
+    def get_tensor(self, name: str) -> np.ndarray:
+        """Return the value of a variable, float32."""
+        return self._values[name]
