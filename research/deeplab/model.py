@@ -34,7 +34,7 @@ LAST_LAYER_SCOPES = (
 
 
 def last_layer_scopes(logits_only: bool) -> tuple[str, ...]:
-    """The scopes of the last layers (flag `last_layers_contain_logits_only`)."""
+    """Return the scopes of the last layers (flag `last_layers_contain_logits_only`)."""
     return (LOGITS_SCOPE,) if logits_only else LAST_LAYER_SCOPES
 
 
@@ -43,6 +43,12 @@ class Logits(layers.Container):
 
     Without the ASPP, several atrous rates make parallel classifiers whose outputs are added
     (DeepLab v2, arXiv 1606.00915, section 3.2; official `get_branch_logits`).
+
+    Args:
+        num_classes: channels of the output.
+        kernel_size: of each classifier.
+        atrous_rates: of each classifier.
+        split: give each classifier its own share of the channels, in place of all of them.
     """
 
     def __init__(
@@ -53,14 +59,6 @@ class Logits(layers.Container):
         *,
         split: bool = False,
     ):
-        """Sets the layer up.
-
-        Args:
-            num_classes: channels of the output.
-            kernel_size: of each classifier.
-            atrous_rates: of each classifier.
-            split: give each classifier its own share of the channels, in place of all of them.
-        """
         super().__init__(name="logits")
         self.split = split
         self.branches = [
@@ -95,19 +93,17 @@ class DeepLab(keras.Model):
 
     Every variable's path is `deeplab/` and its official name; `utils.checkpoint` reads and writes
     official checkpoints by it. Networks of any size take images of any size.
+
+    Args:
+        options: what to build.
+        name: of the Keras model.
+        **kwargs: `trainable` and `dtype` (a precision policy) of `keras.Model`.
+
+    Raises:
+        ValueError: options that contradict each other or that the backbone cannot serve.
     """
 
     def __init__(self, options: common.ModelOptions, name: str = "deeplab", **kwargs):
-        """Builds the network and its variables.
-
-        Args:
-            options: what to build.
-            name: of the Keras model.
-            **kwargs: `trainable` and `dtype` (a precision policy) of `keras.Model`.
-
-        Raises:
-            ValueError: options that contradict each other or that the backbone cannot serve.
-        """
         # Images reach the backbone's preprocessing in float32 whatever the precision.
         super().__init__(name=name, autocast=False, **kwargs)
         self.options = options
@@ -159,17 +155,17 @@ class DeepLab(keras.Model):
             )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Nothing: the parts make their variables when they are first called; see `__init__`."""
+        """Make nothing: the parts make their variables when they are first called in `__init__`."""
 
     @property
     def logits_stride(self) -> int:
-        """Ratio of image size to logits size."""
+        """The ratio of image size to logits size."""
         return min(self.options.decoder_output_stride or (self.options.output_stride,))
 
     def logits_size(
         self, image_size: Sequence[Any], image_pyramid: Sequence[float] | None = None
     ) -> list[Any]:
-        """Height and width of the merged logits of images of a height and width.
+        """Return height and width of the merged logits for a height and width of images.
 
         Args:
             image_size: numbers or int32 scalars.
@@ -196,7 +192,7 @@ class DeepLab(keras.Model):
     def single_scale(
         self, images: tf.Tensor, training: bool = False, scale: float = 1.0, head: int = 0
     ) -> dict[str, tf.Tensor]:
-        """Every stage's output for images as they are.
+        """Return every stage's output for images at one scale.
 
         Args:
             images: [B, H, W, 3], RGB 0..255.
@@ -229,7 +225,7 @@ class DeepLab(keras.Model):
         image_pyramid: Sequence[float] | None = None,
         training: bool = False,
     ) -> tuple[tf.Tensor, dict[float, tf.Tensor]]:
-        """Logits of an image pyramid (official `multi_scale_logits`).
+        """Return the logits of an image pyramid (official `multi_scale_logits`).
 
         Args:
             images: [B, H, W, 3], RGB 0..255.
@@ -266,12 +262,12 @@ class DeepLab(keras.Model):
         return self.multi_scale(images, training=training)[0]
 
     def set_fine_tune_batch_norm(self, fine_tune: bool) -> None:
-        """Whether training uses and moves the batch statistics; see `core.layers.BatchNorm`."""
+        """Set whether training uses and moves the batch statistics; see `core.layers.BatchNorm`."""
         self.fine_tune_batch_norm = fine_tune
         layers.set_fine_tune_batch_norm(self, fine_tune)
 
     def get_config(self) -> dict:
-        """What `.keras` files keep of the network."""
+        """Return what `.keras` files keep of the network."""
         policy = keras.dtype_policies.serialize(self.dtype_policy)
         return {
             "options": self.options.to_json(),
@@ -282,7 +278,7 @@ class DeepLab(keras.Model):
 
     @classmethod
     def from_config(cls, config: Mapping) -> "DeepLab":
-        """Builds the network that `get_config` described."""
+        """Build the network that `get_config` describes."""
         policy = keras.dtype_policies.deserialize(config["dtype"])
         options = common.ModelOptions.from_json(config["options"])
         net = cls(options, name=config["name"], dtype=policy)
@@ -290,18 +286,18 @@ class DeepLab(keras.Model):
         return net
 
     def save_own_variables(self, store: MutableMapping[str, np.ndarray]) -> None:
-        """Keeps where dropout's random numbers are, which Keras' files would lose."""
+        """Store the state of dropout's random numbers, which Keras' files would lose."""
         for index, generator in enumerate(layers.seed_generators(self)):
             store[f"seed_generator_{index}"] = keras.ops.convert_to_numpy(generator.state)
 
     def load_own_variables(self, store: Mapping[str, np.ndarray]) -> None:
-        """Takes up what `save_own_variables` kept."""
+        """Restore the state that `save_own_variables` stored."""
         for index, generator in enumerate(layers.seed_generators(self)):
             generator.state.assign(store[f"seed_generator_{index}"])
 
 
 def _heads(options: common.ModelOptions) -> list[keras.layers.Layer]:
-    """What comes after the backbone: nothing, the ASPP, or dense prediction cells.
+    """Build what follows the backbone: nothing, the ASPP, or dense prediction cells.
 
     Each scale of the image pyramid has a cell of its own: an oversight of the official code that
     its checkpoints depend on.
@@ -344,7 +340,7 @@ def predict_labels(
     eval_scales: Sequence[float] = (1.0,),
     add_flipped_images: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Labels and probabilities at the images' resolution.
+    """Predict labels and probabilities at the images' resolution.
 
     With several scales or flips the probabilities are the mean over all of them, and the network's
     `image_pyramid` plays no part (official `predict_labels_multi_scale`); else they are the

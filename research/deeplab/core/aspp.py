@@ -116,6 +116,13 @@ class ASPP(layers.Container):
 
     Its parts' official names have no common scope: `image_pooling`, `aspp0` (1x1), `aspp1` ...
     (3x3, separable ones as `aspp1_depthwise`, `aspp1_pointwise`), `concat_projection`.
+
+    The arguments are the options of `ModelOptions` without prefixes, and `crop_size_known`:
+    whether `crop_size` is set; see `ImagePooling`.
+
+    Raises:
+        ValueError: the image-level feature would gate several branches that are not projected
+            to its channels.
     """
 
     def __init__(
@@ -134,15 +141,6 @@ class ASPP(layers.Container):
         q_sigmoid: bool = False,
         bounded_activation: bool = False,
     ):
-        """Sets the head up.
-
-        The arguments are the options of `ModelOptions` without prefixes, and `crop_size_known`:
-        whether `crop_size` is set; see `ImagePooling`.
-
-        Raises:
-            ValueError: the image-level feature would gate several branches that are not projected
-                to its channels.
-        """
         super().__init__(name=".aspp")
         self.squeeze_and_excitation = squeeze_and_excitation and image_level_feature
         if self.squeeze_and_excitation and atrous_rates and not concat_projection:

@@ -14,7 +14,7 @@ class AtrousStrides:
         self.rate = 1
 
     def next(self, stride: int) -> tuple[int, int]:
-        """The stride and atrous rate of the next unit, which was designed with `stride`."""
+        """Return the stride and atrous rate of the next unit, which was designed with `stride`."""
         if self.stride < self.output_stride:
             self.stride *= stride
             return stride, self.rate

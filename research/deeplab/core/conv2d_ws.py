@@ -1,4 +1,4 @@
-"""Convolutions that train with one image a device: standardised weights, group norm."""
+"""Convolutions that train with one image per device: standardized weights, group norm."""
 
 import keras
 import tensorflow as tf
@@ -11,12 +11,18 @@ _GROUP_NORM_EPSILON = 1e-6
 
 
 class StandardizedConv2D(layers.Conv2D):
-    """Convolution with a standardised kernel, then group norm, then activation.
+    """Convolution with a standardized kernel, then group norm, then activation.
 
     Each filter of the kernel is shifted and scaled to mean 0 and variance 1 before it is used
     (arXiv 1903.10520, equation 6; official `core/conv2d_ws.py`); groups of channels are
-    normalised within each image (arXiv 1803.08494; official `slim.group_norm`). Nothing depends
+    normalized within each image (arXiv 1803.08494; official `slim.group_norm`). Nothing depends
     on the batch. Variables: `weights` [k, k, in, out], `GroupNorm/gamma`, `GroupNorm/beta`.
+
+    Args:
+        filters: channels of the output, a multiple of 32, or fewer.
+        kernel_size: height and width of the kernel.
+        activation: applied last; None: linear.
+        **kwargs: see `layers.Conv2D`.
     """
 
     def __init__(
@@ -27,14 +33,6 @@ class StandardizedConv2D(layers.Conv2D):
         activation: layers.ActivationKind | None = None,
         **kwargs,
     ):
-        """Sets the layer up.
-
-        Args:
-            filters: channels of the output, a multiple of 32, or fewer.
-            kernel_size: height and width of the kernel.
-            activation: applied last; None: linear.
-            **kwargs: see `layers.Conv2D`.
-        """
         super().__init__(filters, kernel_size, **kwargs)
         self.last_activation = layers.activation_layer(activation)
         self.group_norm = keras.layers.GroupNormalization(
@@ -42,7 +40,7 @@ class StandardizedConv2D(layers.Conv2D):
         )
 
     def convolve(self, x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
-        """The convolution itself."""
+        """Convolve with the standardized kernel."""
         exact = tf.cast(kernel, tf.float32)
         mean, variance = tf.nn.moments(exact, (0, 1, 2), keepdims=True)
         standardized = (exact - mean) * tf.math.rsqrt(variance + _WEIGHT_EPSILON)

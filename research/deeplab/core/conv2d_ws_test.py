@@ -1,4 +1,4 @@
-"""Convolutions with standardised weights and group norm."""
+"""Convolutions with standardized weights and group norm."""
 
 import numpy as np
 import tensorflow as tf
@@ -14,7 +14,7 @@ def test_scale_and_offset_of_the_kernel_do_not_matter():
     np.testing.assert_allclose(layer(images), before, atol=2e-3)
 
 
-def test_an_image_is_normalised_by_itself():
+def test_an_image_is_normalized_by_itself():
     layer = conv2d_ws.StandardizedConv2D(64, 3, name="conv")
     images = tf.random.stateless_uniform((2, 9, 11, 8), (0, 0)) * [[[[1.0]]], [[[100.0]]]]
     together = layer(images, training=True)

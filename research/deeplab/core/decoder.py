@@ -10,7 +10,17 @@ _PROJECTED_FILTERS = 48
 
 
 class DecoderStage(layers.Container):
-    """Merges the features so far with low-level features of one output stride."""
+    """Merges the features so far with low-level features of one output stride.
+
+    Args:
+        output_stride: of the low-level features, and so of the result.
+        filters: channels of the result.
+        separable_conv: separable convolutions; never where the output is the logits.
+        sum_merge: one convolution and a sum, in place of concatenation and two convolutions.
+        output_is_logits: convolutions with bias, without batch norm and activation.
+        bounded_activation: ReLU6 in place of ReLU.
+        suffix: of the official names, "" for the first stage.
+    """
 
     def __init__(
         self,
@@ -23,17 +33,6 @@ class DecoderStage(layers.Container):
         bounded_activation: bool,
         suffix: str,
     ):
-        """Sets the stage up.
-
-        Args:
-            output_stride: of the low-level features, and so of the result.
-            filters: channels of the result.
-            separable_conv: separable convolutions; never where the output is the logits.
-            sum_merge: one convolution and a sum, in place of concatenation and two convolutions.
-            output_is_logits: convolutions with bias, without batch norm and activation.
-            bounded_activation: ReLU6 in place of ReLU.
-            suffix: of the official names, "" for the first stage.
-        """
         super().__init__(name=f".stage{suffix}")
         self.output_stride = output_stride
         self.sum_merge = sum_merge
@@ -80,7 +79,17 @@ class DecoderStage(layers.Container):
 
 
 class Decoder(layers.Container):
-    """Decoder stages, coarse to fine; official `refine_by_decoder`."""
+    """Decoder stages, coarse to fine; official `refine_by_decoder`.
+
+    Args:
+        end_points: of each stage in turn, the output stride and the name of its low-level
+            features.
+        filters: channels of every convolution.
+        separable_conv: see `DecoderStage`.
+        sum_merge: see `DecoderStage`.
+        output_is_logits: see `DecoderStage`.
+        bounded_activation: see `DecoderStage`.
+    """
 
     def __init__(
         self,
@@ -92,17 +101,6 @@ class Decoder(layers.Container):
         output_is_logits: bool = False,
         bounded_activation: bool = False,
     ):
-        """Sets the decoder up.
-
-        Args:
-            end_points: of each stage in turn, the output stride and the name of its low-level
-                features.
-            filters: channels of every convolution.
-            separable_conv: see `DecoderStage`.
-            sum_merge: see `DecoderStage`.
-            output_is_logits: see `DecoderStage`.
-            bounded_activation: see `DecoderStage`.
-        """
         super().__init__(name="decoder")
         self.end_points = [name for _, name in end_points]
         self.stages = [
@@ -126,7 +124,7 @@ class Decoder(layers.Container):
         image_size: Sequence,
         training: bool = False,
     ) -> tf.Tensor:
-        """Refines features.
+        """Refine features.
 
         Args:
             features: the head's output [B, h, w, C].

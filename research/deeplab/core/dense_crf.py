@@ -1,7 +1,7 @@
 """Dense CRF: predictions refined by where the image has its edges.
 
 Every pixel is tied to every other one, by a Gaussian of their distance and by one of their distance
-and colours; mean field finds the marginals.
+and colors; mean field finds the marginals.
 
 Reference: Krähenbühl and Koltun, "Efficient inference in fully connected CRFs with Gaussian edge
 potentials" (arXiv 1210.5644); DeepLab v1 (arXiv 1412.7062, section 3.2) and v2 (arXiv 1606.00915,
@@ -34,7 +34,7 @@ def mean_field(
     normalization: str = "symmetric",
     compatibility: Sequence[Sequence[float]] | None = None,
 ) -> tf.Tensor:
-    """The marginals of a dense CRF on each image, by mean field.
+    """Return the marginals of a dense CRF on each image, by mean field.
 
     Works eagerly, in a `tf.function` with unknown sizes and in an exported graph; the number of
     classes has to be known. The images of a batch have nothing to do with each other.
@@ -47,7 +47,7 @@ def mean_field(
         pos_sxy: standard deviation of the spatial kernel in pixels.
         pos_w: its weight; 0 leaves it out.
         bi_sxy: spatial standard deviation of the bilateral kernel in pixels.
-        bi_srgb: its standard deviation in colour values, 0..255.
+        bi_srgb: its standard deviation in color values, 0..255.
         bi_w: its weight; 0 leaves it out.
         normalization: "symmetric" or "after"; see `CrfOptions`.
         compatibility: None: Potts; or a matrix [classes, classes] that takes the place of
@@ -87,7 +87,7 @@ def refine(
     options: CrfOptions,
     sizes: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """The marginals of a dense CRF whose unary terms are a network's probabilities.
+    """Return the marginals of a dense CRF whose unary terms are a network's probabilities.
 
     Args:
         images: [B, H, W, 3], RGB 0..255.
@@ -125,7 +125,7 @@ def refine(
 
 
 def _inputs(name: str, images: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Images and what belongs to their pixels, float32, once their shapes are found to agree."""
+    """Return images and values of their pixels as float32, and reject shapes that do not agree."""
     images = tf.cast(tf.convert_to_tensor(images), tf.float32)
     values = tf.cast(tf.convert_to_tensor(values), tf.float32)
     if images.shape.rank != 4 or images.shape[-1] != 3:
@@ -138,7 +138,7 @@ def _inputs(name: str, images: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor,
 
 
 def _marginals(image: tf.Tensor, unary: tf.Tensor, options: CrfOptions) -> tf.Tensor:
-    """`mean_field` for one image [H, W, 3]."""
+    """Return the marginals of one image [H, W, 3]."""
     # Numbers are arguments of the graph, so that it serves all of them.
     inputs = {
         "image": image,
@@ -161,7 +161,7 @@ def _marginals(image: tf.Tensor, unary: tf.Tensor, options: CrfOptions) -> tf.Te
 def _graph(
     names: tuple[str, ...], classes: int, normalization: str
 ) -> tf.types.experimental.PolymorphicFunction:
-    """A graph for images of all sizes: eager calls, too, run its operations side by side.
+    """Return a graph for images of all sizes, whose operations run in parallel in eager calls too.
 
     Args:
         names: of what it takes, in order; see `_marginals`.
@@ -234,7 +234,7 @@ def _mean_field(inputs: dict[str, tf.Tensor], normalization: str) -> tf.Tensor:
 
 
 def _positions(shape: tf.Tensor) -> list[tf.Tensor]:
-    """Columns and rows of the pixels, float32 [H * W] each."""
+    """Return columns and rows of the pixels, float32 [H * W] each."""
     columns, rows = tf.meshgrid(
         tf.range(tf.cast(shape[1], tf.float32)), tf.range(tf.cast(shape[0], tf.float32))
     )
@@ -244,7 +244,7 @@ def _positions(shape: tf.Tensor) -> list[tf.Tensor]:
 def _kernel(
     features: Sequence[tf.Tensor], weight: tf.Tensor | float, normalization: str
 ) -> permutohedral.Lattice:
-    """The filter of a kernel, normalised, times its weight."""
+    """Return the normalized filter of a kernel times its weight."""
     lattice = permutohedral.build(features)
     sums = lattice.filter(tf.ones_like(features[0])[:, tf.newaxis])[:, 0] + _LEAST_SUM
     if normalization == "after":

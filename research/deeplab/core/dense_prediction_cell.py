@@ -64,9 +64,9 @@ Branch = ConvolutionBranch | PoolingBranch
 
 
 def find(path: str) -> str:
-    """The file of a cell: `path` itself, else the cell of that file name in the package.
+    """Return the file of a cell: `path`, or else the cell of that file name in the package.
 
-    So the official flag files, which name a path in the official repository, work as they are.
+    Official flag files name a path in the official repository, and so work unchanged.
 
     Raises:
         FileNotFoundError: there is neither.
@@ -83,7 +83,7 @@ def find(path: str) -> str:
 
 
 def read(path: str) -> tuple[Branch, ...]:
-    """Reads a cell from a JSON file in the official format.
+    """Read a cell from a JSON file in the official format.
 
     Args:
         path: of the file; see `find`.
@@ -116,7 +116,7 @@ class _Fields:
             raise ValueError(f"{path}: branch {index} is {_quote(fields)}, not an object")
 
     def branch(self) -> Branch:
-        """The branch that they describe."""
+        """Return the branch that they describe."""
         op = self.fields.get("op")
         source = self.fields.get("input")
         if not (_is_integer(source) and source < self.index):
@@ -201,9 +201,9 @@ class PyramidPooling(aspp.WindowPooling):
 
 
 def _window_means(x: tf.Tensor, window: Sequence[int | tf.Tensor]) -> tf.Tensor:
-    """Means over every window [height, width] that lies inside `x` [B, H, W, C].
+    """Return means over every window [height, width] that lies inside `x` [B, H, W, C].
 
-    `tf.nn.avg_pool2d` cannot do it: it wants to know the window before it sees the image.
+    `tf.nn.avg_pool2d` cannot: it takes windows of fixed size only.
     """
 
     def means(side: int | tf.Tensor, length: int | tf.Tensor) -> tf.Tensor:
@@ -227,6 +227,16 @@ class DensePredictionCell(layers.Container):
 
     Official `core/dense_prediction_cell.py`; scopes `branch<i>` (`branch<i>_depthwise` and
     `branch<i>_pointwise` where separable) and `concat_projection`.
+
+    Args:
+        branches: of the cell, see `read`.
+        output_stride: ratio of image size to feature size, at most 16.
+        image_pooling_crop_size: (height, width) in image pixels of what pooling branches
+            divide by their grids; None: the image.
+        name: the official scope.
+
+    Raises:
+        ValueError: the output stride is above 16.
     """
 
     def __init__(
@@ -236,18 +246,6 @@ class DensePredictionCell(layers.Container):
         image_pooling_crop_size: tuple[int, int] | None = None,
         name: str = SCOPE,
     ):
-        """Sets the head up.
-
-        Args:
-            branches: of the cell, see `read`.
-            output_stride: ratio of image size to feature size, at most 16.
-            image_pooling_crop_size: (height, width) in image pixels of what pooling branches
-                divide by their grids; None: the image.
-            name: the official scope.
-
-        Raises:
-            ValueError: the output stride is above 16.
-        """
         super().__init__(name=name)
         multiplier = _DESIGNED_STRIDE // output_stride
         if multiplier < 1:

@@ -1,10 +1,10 @@
-"""Depthwise convolution at atrous rates, in the fastest form that is right where it runs.
+"""Depthwise convolution at atrous rates, in the fastest form that is correct on this machine.
 
 `tf.nn.depthwise_conv2d` moves a dilated convolution's space into the batch and back, which every
 build of TensorFlow can do. The operation below it has a dilation of its own, which saves both
-moves, but it works with oneDNN on a CPU only, and its registered gradients leave the dilation out
-without a word. So it is used only where a trial has shown that it works, with gradients made of
-the convolution itself, and never in a graph that might be exported.
+moves. But it works on CPUs with oneDNN only, and its registered gradients silently ignore the
+dilation. It is used only where a trial has shown that it works, with gradients made of the
+convolution itself, and never in a graph that might be exported.
 """
 
 import contextlib
@@ -26,9 +26,9 @@ _graphs_may_be_native = contextvars.ContextVar("graphs_may_be_native", default=F
 
 @contextlib.contextmanager
 def native_dilation() -> Iterator[None]:
-    """Lets the graphs that are traced inside use the native dilation where it works.
+    """Let graphs that are traced in this context use the native dilation where it works.
 
-    They then need not work on another machine. Enter it inside the function that is traced, so
+    Such graphs may fail on another machine. Enter it inside the function that is traced, so
     that it holds for every trace and thread. Eager execution never needs it.
 
     Example:
@@ -47,7 +47,7 @@ def native_dilation() -> Iterator[None]:
 def depthwise_conv2d(
     x: tf.Tensor, kernel: tf.Tensor, stride: int, padding: str, rate: Sequence[int]
 ) -> tf.Tensor:
-    """One convolution a channel.
+    """Convolve each channel by itself.
 
     Args:
         x: [B, H, W, C].
@@ -73,7 +73,7 @@ def depthwise_conv2d(
 
 
 def _is_symmetric(kernel: tf.Tensor, rate: Sequence[int]) -> bool:
-    """Whether SAME pads alike on all sides, not too widely, and channels are not multiplied."""
+    """Return whether SAME pads all sides alike, not too widely, with one output per channel."""
     *size, _, multiplier = kernel.shape
     return (
         multiplier == 1
@@ -89,7 +89,7 @@ def _portable(
 
 
 def _native(x: tf.Tensor, kernel: tf.Tensor, rate: tuple[int, int]) -> tf.Tensor:
-    """The operation with its own dilation: stride 1, SAME, odd kernels."""
+    """Convolve with the operation's own dilation: stride 1, SAME, odd kernels."""
 
     @tf.custom_gradient
     def convolve(x: tf.Tensor, kernel: tf.Tensor):
@@ -110,7 +110,7 @@ def _native(x: tf.Tensor, kernel: tf.Tensor, rate: tuple[int, int]) -> tf.Tensor
 
 @functools.cache
 def native_dilation_works(dtype: str) -> bool:
-    """Whether the native dilation and its gradients are right on every kind of device there is.
+    """Return whether native dilation and its gradients are right on every kind of device.
 
     Args:
         dtype: of the features, e.g. "float32".
@@ -125,7 +125,7 @@ def native_dilation_works(dtype: str) -> bool:
 
 
 def _works_on(device: str, dtype: str) -> bool:
-    """Compares both forms on random numbers; where the rate is left out, all results differ."""
+    """Compare both forms on random numbers; where the rate is ignored, all results differ."""
     rate = (2, 3)
     with tf.device(device):
         x, kernel, dy = (

@@ -29,23 +29,23 @@ MID_GRAY = (127.5, 127.5, 127.5)
 
 
 def to_unit_range(images: tf.Tensor) -> tf.Tensor:
-    """0..255 -> -1..1."""
+    """Scale images 0..255 to -1..1."""
     return images * tf.constant(2.0 / 255.0, images.dtype) - tf.constant(1.0, images.dtype)
 
 
 def subtract_imagenet_mean(images: tf.Tensor) -> tf.Tensor:
-    """0..255 -> the difference from the mean ImageNet pixel."""
+    """Subtract the mean ImageNet pixel from images 0..255."""
     return images - tf.constant(IMAGENET_MEAN, images.dtype)
 
 
 def subtract_vgg_mean(images: tf.Tensor) -> tf.Tensor:
-    """0..255 -> the difference from the mean pixel of slim's `vgg_preprocessing`."""
+    """Subtract the mean pixel of slim's `vgg_preprocessing` from images 0..255."""
     return images - tf.constant(VGG_MEAN, images.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
 class Backbone:
-    """What the rest of the code needs to know of a backbone.
+    """Everything that the rest of the code needs to know of a backbone.
 
     Attributes:
         scope: official scope of its variables.
@@ -76,10 +76,10 @@ class Backbone:
     weight_sources: WeightSources = WeightSources()
 
     def check(self, options: ModelOptions) -> None:
-        """Says which options the backbone does not heed.
+        """Reject or warn of options that have no effect on the backbone.
 
         Raises:
-            ValueError: one that the official code does not have.
+            ValueError: an option of another backbone is set.
         """
         for field in dataclasses.fields(options):
             name, value = field.name, getattr(options, field.name)
@@ -97,7 +97,7 @@ class Backbone:
             )
 
     def decoder_end_point(self, output_stride: int) -> str:
-        """The name of the end point at an output stride.
+        """Return the name of the end point at an output stride.
 
         Raises:
             ValueError: the backbone has none there.
@@ -113,7 +113,7 @@ class Backbone:
 def _xception(
     build: Callable[..., xception.Xception], scope: str, decoder_blocks: Mapping[int, str]
 ) -> Backbone:
-    """An Xception; the decoder takes the second separable convolution of the given blocks."""
+    """Return an Xception; the decoder takes a separable convolution of the given blocks."""
     return Backbone(
         scope=scope,
         build=lambda options: build(
@@ -131,7 +131,7 @@ def _xception(
 
 
 def _resnet_v1(depth: int, *, beta: bool) -> Backbone:
-    """A ResNet; with the original stem it takes images less the mean pixel, padded with it."""
+    """Return a ResNet; with the original stem the mean pixel is subtracted from images."""
     original = {"preprocess": subtract_imagenet_mean, "mean_pixel": IMAGENET_MEAN}
     return Backbone(
         scope=f"resnet_v1_{depth}",
@@ -152,7 +152,7 @@ def _resnet_v1(depth: int, *, beta: bool) -> Backbone:
 
 
 def _vgg_16(options: ModelOptions) -> vgg.VGG16:
-    """VGG-16; without an ASPP the atrous rates are those of its fc6."""
+    """Build VGG-16; without an ASPP the atrous rates are those of its fc6."""
     rates = None if options.aspp_with_batch_norm else options.atrous_rates
     if options.vgg_multi_scale_features and len(rates or ()) > 1:
         raise ValueError(
@@ -174,7 +174,7 @@ def _nas(
     decoder_end_points: Mapping[int, str],
     genotype: Callable[[], nas_genotypes.Genotype],
 ) -> Backbone:
-    """A network found by architecture search, whose cells have a genotype."""
+    """Return a network found by architecture search, whose cells have a genotype."""
 
     def build_from(options: ModelOptions) -> nas_network.NASNet:
         net = build(
@@ -300,7 +300,7 @@ BACKBONES: dict[str, Backbone] = {
 
 
 def get_backbone(model_variant: str) -> Backbone:
-    """The backbone of that name.
+    """Return the backbone of that name.
 
     Raises:
         ValueError: there is none; the message lists those there are.

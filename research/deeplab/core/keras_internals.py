@@ -50,7 +50,7 @@ class Optimizer(keras.optimizers.Optimizer):
 
     @property
     def averages(self) -> Sequence[keras.Variable]:
-        """The moving averages that `use_ema` keeps; Keras only copies them over the weights."""
+        """The moving averages of `use_ema`; in public Keras only copies them over the weights."""
         return self._model_variables_moving_average
 
     def update_averages(self, variables: Sequence[keras.Variable]) -> None:

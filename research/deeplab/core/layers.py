@@ -261,18 +261,18 @@ class Dropout(Container):
 
 
 class BatchNorm(keras.layers.Layer):
-    """Batch normalisation whose moving averages move as the official ones do.
+    """Batch normalization whose moving averages move like the official ones.
 
-    It normalises with the biased variance of the batch and moves the moving variance towards the
+    It normalizes with the biased variance of the batch and moves the moving variance towards the
     unbiased one (Bessel's correction), as TensorFlow's fused operation does; Keras'
     `BatchNormalization` does not. Statistics and parameters are float32 in any precision.
 
     With `fine_tune` off it uses and keeps the moving averages in training too, while gamma and
     beta go on learning: the official `fine_tune_batch_norm=False`.
 
-    With `sync` on, the replicas of a distribution strategy share their statistics: they normalise
-    as one device would the whole batch. With it off, each normalises by itself and moves its own
-    copy of the averages; `moving_averages` lists what has to be averaged then.
+    With `sync` on, the replicas of a distribution strategy share their statistics: they normalize
+    as one device would the whole batch. With it off, each replica normalizes by itself and moves
+    its own copy of the averages, which have to be averaged (`moving_averages`).
     """
 
     def __init__(self, options: BatchNormOptions, name: str = "BatchNorm"):
@@ -282,7 +282,7 @@ class BatchNorm(keras.layers.Layer):
         self.sync = False
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Makes gamma, beta and the moving averages, float32 [channels]."""
+        """Make gamma, beta and the moving averages, float32 [channels]."""
 
         def add(name: str, value: str, trainable: bool) -> keras.Variable:
             return self.add_weight(
@@ -300,16 +300,16 @@ class BatchNorm(keras.layers.Layer):
         self.moving_variance = add("moving_variance", "ones", False)
 
     def uses_batch(self, training: bool) -> bool:
-        """Whether a call with this `training` normalises with the batch's own statistics."""
+        """Return whether a call with this `training` normalizes with the batch's own statistics."""
         return bool(training) and self.fine_tune
 
     def affine(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Scale and offset that normalise with the moving averages, float32 [channels] each."""
+        """Return scale and offset, float32 [channels], that normalize with the moving averages."""
         scale = self.gamma.value * tf.math.rsqrt(self.moving_variance.value + self.options.epsilon)
         return scale, self.beta.value - self.moving_mean.value * scale
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Normalises `x` [B, H, W, C]; the result has its shape and dtype."""
+        """Normalize `x` [B, H, W, C]; the result has its shape and dtype."""
         if not self.uses_batch(training):
             scale, offset = self.affine()
             return x * tf.cast(scale, x.dtype) + tf.cast(offset, x.dtype)
@@ -323,16 +323,16 @@ class BatchNorm(keras.layers.Layer):
         return y
 
     def _move(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
-        """Moves the averages towards a batch's mean and unbiased variance."""
+        """Move the averages towards a batch's mean and unbiased variance."""
         step = 1.0 - self.options.decay
         self.moving_mean.assign_sub((self.moving_mean.value - mean) * step)
         self.moving_variance.assign_sub((self.moving_variance.value - variance) * step)
 
     def batch_correction(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Factor and offset, float32 [channels], that make `affine`'s scale that of the batch.
+        """Return factor and offset, float32 [channels], that make `affine`'s scale the batch's.
 
-        With them, features that were scaled for the moving averages are normalised with the mean
-        and variance of `x` [B, H, W, C], the features without that scale. Moves the averages.
+        They normalize features that were scaled for the moving averages with the mean and variance
+        of `x` [B, H, W, C], the features without that scale. The averages are moved.
         """
         mean, variance = tf.nn.moments(tf.cast(x, tf.float32), (0, 1, 2))
         deviation = tf.sqrt(self.moving_variance.value + self.options.epsilon)
@@ -343,7 +343,7 @@ class BatchNorm(keras.layers.Layer):
         return factor, offset
 
     def _normalize_over_replicas(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """`x` normalised with the statistics of all replicas, their mean and unbiased variance."""
+        """Normalize `x` with the statistics of all replicas; return their mean and variance too."""
         context = tf.distribute.get_replica_context()
         # All replicas have the same moving mean. Near the mean, few digits are lost in the
         # variance as a difference of squares.
@@ -487,25 +487,24 @@ class Conv2D(Convolution):
         self.filters = filters
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Makes the variables for `input_shape` [B, H, W, C]."""
+        """Make the variables for `input_shape` [B, H, W, C]."""
         shape = (*self.kernel_size, input_shape[-1], self.filters)
         self.add_variables("weights", shape, self.filters)
 
     def scale(self, kernel: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
-        """The kernel whose output channels are scaled."""
+        """Scale the kernel's output channels."""
         return kernel * scale
 
     def convolve(self, x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
-        """The convolution itself."""
+        """Convolve `x` with the kernel."""
         return tf.nn.conv2d(x, kernel, self.stride, padding, dilations=self.rate)
 
 
 class DepthwiseConv2D(Convolution):
-    """One convolution a channel, then batch norm and activation.
+    """One convolution per channel, then batch norm and activation.
 
     Official: `slim.separable_conv2d` without pointwise outputs. Variables: `depthwise_weights`
-    [k, k, in, 1], `BatchNorm/...`. Official weight decay leaves its weight alone except in the
-    NAS networks.
+    [k, k, in, 1], `BatchNorm/...`. Its weight has no weight decay except in the NAS networks.
     """
 
     def __init__(self, kernel_size: int | Sequence[int], *, regularized: bool = False, **kwargs):
@@ -513,17 +512,17 @@ class DepthwiseConv2D(Convolution):
         self.regularized = regularized
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Makes the variables for `input_shape` [B, H, W, C]."""
+        """Make the variables for `input_shape` [B, H, W, C]."""
         channels = input_shape[-1]
         shape = (*self.kernel_size, channels, 1)
         self.add_variables("depthwise_weights", shape, channels)
 
     def scale(self, kernel: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
-        """The kernel whose output channels are scaled."""
+        """Scale the kernel's output channels."""
         return kernel * scale[:, tf.newaxis]
 
     def convolve(self, x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
-        """The convolution itself."""
+        """Convolve `x` with the kernel."""
         return depthwise.depthwise_conv2d(x, kernel, self.stride, padding, self.rate)
 
 
@@ -536,7 +535,7 @@ def split_separable_conv2d(
     activation: ActivationKind,
     name: str,
 ) -> list[keras.layers.Layer]:
-    """A depthwise and a pointwise convolution, each with batch norm and activation.
+    """Return a depthwise and a pointwise convolution, each with batch norm and activation.
 
     Official `split_separable_conv2d` of the heads: scopes `<name>_depthwise`, `<name>_pointwise`.
 
@@ -557,7 +556,7 @@ def split_separable_conv2d(
 
 
 def apply(layers: list[keras.layers.Layer], x: tf.Tensor, training: bool = False) -> tf.Tensor:
-    """Applies layers in turn."""
+    """Apply layers in turn."""
     for layer in layers:
         x = layer(x, training=training)
     return x
@@ -575,7 +574,7 @@ def set_precision(network: keras.layers.Layer, policy: keras.dtype_policies.DTyp
 
 
 def seed_generators(network: keras.layers.Layer) -> list[keras.random.SeedGenerator]:
-    """Where the random numbers of dropout and drop path come from."""
+    """Return the sources of the random numbers of dropout and drop path."""
     return [
         layer.seed_generator
         for layer in sublayers(network)
@@ -584,21 +583,21 @@ def seed_generators(network: keras.layers.Layer) -> list[keras.random.SeedGenera
 
 
 def set_fine_tune_batch_norm(network: keras.layers.Layer, fine_tune: bool) -> None:
-    """Whether training uses and moves the batch statistics (see `BatchNorm`), in every layer."""
+    """Set in every `BatchNorm` whether training uses and moves the batch statistics."""
     for layer in sublayers(network):
         if isinstance(layer, BatchNorm):
             layer.fine_tune = fine_tune
 
 
 def set_sync_batch_norm(network: keras.layers.Layer, sync: bool) -> None:
-    """Whether replicas share their batch statistics (see `BatchNorm`), in every layer."""
+    """Set in every `BatchNorm` whether replicas share their batch statistics."""
     for layer in sublayers(network):
         if isinstance(layer, BatchNorm):
             layer.sync = sync
 
 
 def moving_averages(network: keras.layers.Layer) -> list[keras.Variable]:
-    """The moving averages of every batch norm."""
+    """Return the moving averages of every batch norm."""
     return [
         variable
         for layer in sublayers(network)
@@ -608,7 +607,7 @@ def moving_averages(network: keras.layers.Layer) -> list[keras.Variable]:
 
 
 def regularized_variables(network: keras.layers.Layer) -> list[keras.Variable]:
-    """The variables that the official code applies weight decay to: convolution weights.
+    """Return the variables with weight decay in the official code: convolution weights.
 
     Biases and batch norms are never among them, depthwise weights only in the NAS networks.
     """

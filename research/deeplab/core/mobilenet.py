@@ -1,4 +1,4 @@
-"""What all MobileNets are made of: a stem, inverted bottlenecks, and a last convolution.
+"""The common form of all MobileNets: a stem, inverted bottlenecks, and a last convolution.
 
 A network is a table of `BlockDesign`s, see `mobilenet_v2`, `mobilenet_v3` and `mobilenet_edgetpu`.
 Official: slim's `mobilenet_base` and `conv_blocks`.
@@ -19,12 +19,12 @@ _SQUEEZE_FACTOR = 4
 
 
 def make_divisible(channels: float, divisor: int, least: int | None = None) -> int:
-    """The multiple of `divisor` next to `channels`, never less than 90 % of it.
+    """Round `channels` to a multiple of `divisor` that is at least 90 % of it.
 
     Args:
-        channels: what to round.
-        divisor: of the result, but for what `least` and the 90 % bring about.
-        least: the least result before the 90 % are looked at; None: `divisor`.
+        channels: the number to round.
+        divisor: of the result, unless `least` decides.
+        least: smallest result before the 90 % are enforced; None: `divisor`.
     """
     rounded = max(least or divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * channels else rounded
@@ -40,7 +40,7 @@ class BlockDesign:
         kernel_size: of the depthwise convolution, or of the fused one.
         stride: of the same.
         activation: after the expansion and after the depthwise convolution.
-        squeeze_excite: whether the block weighs its inner channels by what the image shows.
+        squeeze_excite: whether the block gates its inner channels.
         fused: whether one full convolution stands for expansion and depthwise convolution.
         residual: whether the input is added where it has the output's shape.
     """
@@ -56,7 +56,7 @@ class BlockDesign:
 
 
 def _convolution_options() -> dict[str, Any]:
-    """Batch norm and initialiser of a convolution, the latter its own: it draws only once."""
+    """Return batch norm and initializer of a convolution; an initializer draws only once."""
     return {
         "batch_norm": layers.BatchNormOptions(decay=0.997, epsilon=1e-3),
         "initializer": layers.truncated_normal(0.09),
@@ -68,21 +68,19 @@ class InvertedBottleneck(layers.Container):
 
     Variables: `expand/...`, `depthwise/...`, `squeeze_excite/...` and `project/...`, those that
     the design has.
+
+    Args:
+        design: what it is made of.
+        channels: of the input.
+        filters: channels of the output.
+        stride: between output pixels; a fused block has that of its design.
+        rate: atrous rate of the depthwise convolution.
+        name: the official scope.
     """
 
     def __init__(
         self, design: BlockDesign, channels: int, filters: int, stride: int, rate: int, name: str
     ):
-        """Sets the block up.
-
-        Args:
-            design: what it is made of.
-            channels: of the input.
-            filters: channels of the output.
-            stride: between output pixels; a fused block has that of its design.
-            rate: atrous rate of the depthwise convolution.
-            name: the official scope.
-        """
         super().__init__(name=name)
         if design.fused:
             # The official code does not turn these strides into rates.
@@ -138,6 +136,20 @@ class Mobilenet(layers.Container):
 
     End points: `layer_<n>` and `layer_<n>/depthwise_output` (before squeeze-and-excitation), n
     from 1 (the first convolution) on, as in the official code.
+
+    Args:
+        blocks: the designs of its bottlenecks.
+        output_stride: ratio of image size to feature size: 1, 2, 4, 8, 16 or 32.
+        stem_filters: channels of the first convolution, 3x3 with stride 2.
+        last_filters: channels of a 1x1 convolution after the bottlenecks; None: there is none.
+        activation: of the first and the last convolution.
+        depth_multiplier: factor on the channels of every convolution and block.
+        divisible_by: these are rounded to multiples of this.
+        min_depth: the smallest number of channels.
+        name: the official scope.
+
+    Raises:
+        ValueError: the output stride is none of these.
     """
 
     def __init__(
@@ -153,22 +165,6 @@ class Mobilenet(layers.Container):
         min_depth: int = 8,
         name: str,
     ):
-        """Sets the network up.
-
-        Args:
-            blocks: the designs of its bottlenecks.
-            output_stride: ratio of image size to feature size: 1, 2, 4, 8, 16 or 32.
-            stem_filters: channels of the first convolution, 3x3 with stride 2.
-            last_filters: channels of a 1x1 convolution after the bottlenecks; None: there is none.
-            activation: of the first and the last convolution.
-            depth_multiplier: factor on the channels of every convolution and block.
-            divisible_by: these are rounded to multiples of this.
-            min_depth: the least that they are rounded to.
-            name: the official scope.
-
-        Raises:
-            ValueError: the output stride is none of these.
-        """
         if output_stride not in _OUTPUT_STRIDES:
             raise ValueError(
                 f"--output_stride is {output_stride}; {name} takes {list(_OUTPUT_STRIDES)}"

@@ -37,12 +37,13 @@ class MobilenetEdgeTPU(mobilenet.Mobilenet):
     in the official code.
 
     End points: see `Mobilenet`, n to 24. Official `mobilenet_edgetpu`.
+
+    Channels are rounded to multiples of 8.
     """
 
     def __init__(
         self, output_stride: int, depth_multiplier: float = 1.0, name: str = "MobilenetEdgeTPU"
     ):
-        """Sets the network up; channels are rounded to multiples of 8."""
         super().__init__(
             _BLOCKS,
             output_stride,

@@ -28,6 +28,13 @@ class MobilenetV2(mobilenet.Mobilenet):
     """MobileNetV2 up to its last bottleneck: 320 channels at multiplier 1, linear.
 
     End points: see `Mobilenet`, n to 18. Official `_mobilenet_v2`.
+
+    Args:
+        output_stride: ratio of image size to feature size: 1, 2, 4, 8, 16 or 32.
+        depth_multiplier: factor on every layer's channels.
+        divisible_by: channels are rounded to multiples of this; None: 8, or 1 where
+            depth_multiplier is not 1. Expansions are always rounded to multiples of 8.
+        name: the official scope.
     """
 
     def __init__(
@@ -37,15 +44,6 @@ class MobilenetV2(mobilenet.Mobilenet):
         divisible_by: int | None = None,
         name: str = "MobilenetV2",
     ):
-        """Sets the network up.
-
-        Args:
-            output_stride: ratio of image size to feature size: 1, 2, 4, 8, 16 or 32.
-            depth_multiplier: factor on every layer's channels.
-            divisible_by: channels are rounded to multiples of this; None: 8, or 1 where
-                depth_multiplier is not 1. Expansions are always rounded to multiples of 8.
-            name: the official scope.
-        """
         if divisible_by is None:
             divisible_by = 8 if depth_multiplier == 1.0 else 1
         super().__init__(

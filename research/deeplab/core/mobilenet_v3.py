@@ -54,10 +54,11 @@ class MobilenetV3Large(mobilenet.Mobilenet):
     """The large network up to its last convolution: 480 channels at multiplier 1, hard-swish.
 
     End points: see `Mobilenet`, n to 17. Official `mobilenet_v3_large_seg`.
+
+    Channels are rounded to multiples of 8.
     """
 
     def __init__(self, output_stride: int, depth_multiplier: float = 1.0, name: str = _SCOPE):
-        """Sets the network up; channels are rounded to multiples of 8."""
         super().__init__(
             _LARGE,
             output_stride,
@@ -73,10 +74,11 @@ class MobilenetV3Small(mobilenet.Mobilenet):
     """The small network up to its last convolution: 288 channels at multiplier 1, hard-swish.
 
     End points: see `Mobilenet`, n to 13. Official `mobilenet_v3_small_seg`.
+
+    Channels are rounded to multiples of 8.
     """
 
     def __init__(self, output_stride: int, depth_multiplier: float = 1.0, name: str = _SCOPE):
-        """Sets the network up; channels are rounded to multiples of 8."""
         super().__init__(
             _SMALL,
             output_stride,

@@ -15,14 +15,14 @@ _ATROUS_RATE = 2
 
 
 def initializer() -> keras.initializers.Initializer:
-    """The initialiser of every convolution: uniform, with a variance of 1 / (3 fan-in)."""
+    """Return the initializer of every convolution: uniform, with variance 1 / (3 fan-in)."""
     return keras.initializers.VarianceScaling(1 / 3, mode="fan_in", distribution="uniform")
 
 
 def conv2d(
     filters: int, kernel_size: int, name: str, batch_norm_name: str | None = None, **kwargs
 ) -> layers.Conv2D:
-    """A convolution without bias; with batch norm, if that has a name, in the scope beside it."""
+    """Return a convolution without bias; a named batch norm lies in the scope beside it."""
     if batch_norm_name:
         kwargs |= {"batch_norm": BATCH_NORM, "batch_norm_name": f"../{batch_norm_name}"}
     return layers.Conv2D(filters, kernel_size, initializer=initializer(), name=name, **kwargs)
@@ -59,7 +59,7 @@ class Operation(layers.Layer):
     """One operation of a cell; its scope is `left` or `right`.
 
     Args:
-        design: what to do.
+        design: kind, size and input.
         filters: channels of its input and output.
         stride: of the cell, which only states from outside the cell undergo.
         name: the official scope.
@@ -162,18 +162,16 @@ class Combination(layers.Layer):
 
 
 class DropPath(keras.layers.Layer):
-    """Decides which operations of a cell an image goes without in training.
+    """Chooses which operations of a cell are dropped for an image in training.
 
     Official `_apply_drop_path`: the deeper the cell and the later in training, the more.
     As there, cells do so only while their batch norms train too.
+
+    Args:
+        depth: share of the network's cells up to this one, itself included.
     """
 
     def __init__(self, depth: float):
-        """Sets the layer up.
-
-        Args:
-            depth: share of the network's cells up to this one, itself included.
-        """
         super().__init__(name=".drop_path")
         self.depth = depth
         self.keep_probability = 1.0
@@ -190,7 +188,7 @@ class DropPath(keras.layers.Layer):
         return {}
 
     def call(self, x: tf.Tensor, paths: int) -> tf.Tensor:
-        """Factors on the outputs of `paths` operations for each image of `x`: float32 [B, paths].
+        """Draw factors on the outputs of `paths` operations for each image: float32 [B, paths].
 
         A factor is 0, or such that its mean is 1.
         """
@@ -201,7 +199,17 @@ class DropPath(keras.layers.Layer):
 
 
 class Cell(layers.Layer):
-    """A NAS cell: operations on its input and the input of the cell before, concatenated."""
+    """A NAS cell: operations on its input and the input of the cell before, concatenated.
+
+    Args:
+        genotype: the operations of the cell.
+        filters: channels of each operation and sum.
+        stride: 2 halves the features.
+        upsample: double the input first.
+        previous_channels: of the input of the cell before.
+        depth: share of the network's cells up to this one, itself included.
+        name: the official scope.
+    """
 
     def __init__(
         self,
@@ -214,17 +222,6 @@ class Cell(layers.Layer):
         depth: float,
         name: str,
     ):
-        """Sets the cell up.
-
-        Args:
-            genotype: what the cell consists of.
-            filters: channels of each operation and sum.
-            stride: 2 halves the features.
-            upsample: double the input first.
-            previous_channels: of the input of the cell before.
-            depth: share of the network's cells up to this one, itself included.
-            name: the official scope.
-        """
         super().__init__(name=name)
         self.filters = filters
         self.channels = len(genotype) * filters
@@ -242,7 +239,7 @@ class Cell(layers.Layer):
     def build(
         self, x_shape: tuple[int | None, ...], previous_shape: tuple[int | None, ...]
     ) -> None:
-        """Makes the variables for inputs of these shapes [B, H, W, C]."""
+        """Make the variables for inputs of these shapes [B, H, W, C]."""
         if self.previous:
             self.previous.build(previous_shape)
         self.beginning.build(x_shape)
@@ -250,7 +247,7 @@ class Cell(layers.Layer):
             part.build((None, None, None, self.filters))
 
     def call(self, x: tf.Tensor, previous: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """The cell's output.
+        """Return the cell's output.
 
         Args:
             x: the features so far [B, H, W, C].

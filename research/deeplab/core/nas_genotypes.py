@@ -23,7 +23,7 @@ class OperationDesign:
 
     @property
     def rectifies(self) -> bool:
-        """Whether it begins with a ReLU at any stride."""
+        """Return whether it begins with a ReLU at any stride."""
         return self.kind in ("separable", "atrous")
 
 

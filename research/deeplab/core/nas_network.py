@@ -35,7 +35,7 @@ class Stem(layers.Layer):
         ]
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Makes the variables for `input_shape` [B, H, W, C]."""
+        """Make the variables for `input_shape` [B, H, W, C]."""
         channels = input_shape[-1]
         for conv in self.convs:
             conv.build((None, None, None, channels))
@@ -51,21 +51,19 @@ class Stem(layers.Layer):
 
 
 class ClassificationHead(layers.Layer):
-    """What an image classifier has between its cells and its logits.
+    """The convolutions of an image classifier between its cells and its logits.
 
     Convolutions go on to output stride 32, or dilate from the network's output stride on.
+
+    Args:
+        features_stride: ratio of image size to the size of its input.
+        output_stride: ratio of image size to the size of its output.
+
+    Raises:
+        ValueError: the output cannot be coarser than the input by a whole factor.
     """
 
     def __init__(self, features_stride: int, output_stride: int):
-        """Sets the head up.
-
-        Args:
-            features_stride: ratio of image size to the size of its input.
-            output_stride: ratio of image size to the size of its output.
-
-        Raises:
-            ValueError: the output cannot be coarser than the input by a whole factor.
-        """
         super().__init__(name=".head")
         if output_stride % features_stride:
             raise ValueError(
@@ -99,7 +97,7 @@ class ClassificationHead(layers.Layer):
         )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Makes the variables for `input_shape` [B, H, W, C]."""
+        """Make the variables for `input_shape` [B, H, W, C]."""
         channels = input_shape[-1]
         for conv in self.steps.values():
             conv.build((None, None, None, channels))
@@ -120,6 +118,20 @@ class NASNet(layers.Layer):
     End points, as in the official code and before their ReLUs: `Stem`, `Cell_<i>`, and with the
     classification head `downsample_os<stride>` and `classification_head`.
 
+    Args:
+        genotype: the operations of a cell.
+        levels: resolution of each cell's output; level n has output stride 4 * 2**n.
+        output_stride: ratio of image size to feature size, for the classification head; the
+            cells' is that of the last level.
+        name: the official scope.
+        stem_filters: channels of a cell's operations at output stride 4; they double with it.
+        classification_head: whether convolutions to 2048 channels follow the cells.
+        remove_os32_stride: keep cells of output stride 32 at 16.
+        num_classes: of image classification logits; None: the features are returned.
+
+    Raises:
+        ValueError: no channels, or an output stride that the classification head cannot have.
+
     Attributes:
         features_stride: ratio of image size to feature size.
     """
@@ -136,22 +148,6 @@ class NASNet(layers.Layer):
         remove_os32_stride: bool = False,
         num_classes: int | None = None,
     ):
-        """Sets the network up.
-
-        Args:
-            genotype: what a cell consists of.
-            levels: resolution of each cell's output; level n has output stride 4 * 2**n.
-            output_stride: ratio of image size to feature size, for the classification head; the
-                cells' is that of the last level.
-            name: the official scope.
-            stem_filters: channels of a cell's operations at output stride 4; they double with it.
-            classification_head: whether convolutions to 2048 channels follow the cells.
-            remove_os32_stride: keep cells of output stride 32 at 16.
-            num_classes: of image classification logits; None: the features are returned.
-
-        Raises:
-            ValueError: no channels, or an output stride that the classification head cannot have.
-        """
         super().__init__(name=name)
         if stem_filters < 1:
             raise ValueError(
@@ -187,7 +183,7 @@ class NASNet(layers.Layer):
         self.classifier = nas_cell.conv2d(num_classes, 1, "logits") if num_classes else None
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Makes the variables for `input_shape` [B, H, W, 3]."""
+        """Make the variables for `input_shape` [B, H, W, 3]."""
         self.stem.build(input_shape)
         channels = [filters for _, filters, _ in _STEM]
         for cell in self.cells:
@@ -222,7 +218,7 @@ class NASNet(layers.Layer):
 
 
 def pnasnet(output_stride: int, **kwargs) -> NASNet:
-    """PNASNet-5 in a size for dense prediction (official `pnasnet`).
+    """Build PNASNet-5 in a size for dense prediction (official `pnasnet`).
 
     Args:
         output_stride: ratio of image size to feature size: 8, 16 or 32.
@@ -240,7 +236,7 @@ def pnasnet(output_stride: int, **kwargs) -> NASNet:
 
 
 def hnasnet(output_stride: int, **kwargs) -> NASNet:
-    """Auto-DeepLab (official `hnasnet`): its cells end at output stride 8, whatever is asked for.
+    """Build Auto-DeepLab (official `hnasnet`), whose cells always end at output stride 8.
 
     Args:
         output_stride: ratio of image size to feature size of the classification head: 8, 16 or

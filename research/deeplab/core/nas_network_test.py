@@ -204,8 +204,8 @@ _QUANTIZED = {
 
 
 @pytest.mark.parametrize("name", ["pnasnet", pytest.param("hnasnet", marks=pytest.mark.slow)])
-def test_quantised_cells_are_the_official_ones(name, monkeypatch):
-    """Names and shapes of all that quantisers have, and the features.
+def test_quantized_cells_are_the_official_ones(name, monkeypatch):
+    """Names and shapes of all that quantizers have, and the features.
 
     Each range is another and cuts values off, which tells where it is applied. With 16 bits, a
     value between two numbers makes no difference.
@@ -241,10 +241,10 @@ def test_halved_features_of_even_size_are_aligned_as_the_official_ones():
     design = nas_genotypes.OperationDesign("separable", 3, state=0)
     operation = nas_cell.Operation(design, 1, 2, "left")
     operation.build((None, None, None, 1))
-    centre = np.zeros((3, 3, 1, 1), np.float32)
-    centre[1, 1] = 1.0
+    center = np.zeros((3, 3, 1, 1), np.float32)
+    center[1, 1] = 1.0
     for step in operation.steps:
-        step.conv.depthwise.kernel.assign(centre)
+        step.conv.depthwise.kernel.assign(center)
         step.conv.pointwise.kernel.assign(np.ones((1, 1, 1, 1)))
     x = tf.reshape(tf.range(48.0), (1, 6, 8, 1))
     np.testing.assert_allclose(operation(x), x[:, ::2, ::2], rtol=3e-3)

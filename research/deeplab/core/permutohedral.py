@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-# A vertex is packed into one integer below this; there is room for its neighbours' above.
+# A vertex is packed into one integer below this; there is room for its neighbors' above.
 _LARGEST_KEY = 2.0**62
 # Columns that are filtered at a time: TensorFlow's CPU kernel runs a product in one thread, best
 # with multiples of four columns and badly with 32 or more, so that two threads take 21 in two.
@@ -40,7 +40,7 @@ class SparseMatrix(NamedTuple):
     shape: tf.Tensor
 
     def product(self, dense: tf.Tensor, transpose: bool = False) -> tf.Tensor:
-        """The product of the matrix, or of its transpose, with a dense one."""
+        """Multiply the matrix, or its transpose, with a dense one."""
         return tf.raw_ops.SparseTensorDenseMatMul(
             a_indices=self.indices,
             a_values=self.values,
@@ -64,7 +64,7 @@ class Lattice(NamedTuple):
     slice: SparseMatrix
 
     def filter(self, values: tf.Tensor) -> tf.Tensor:
-        """What each point gets: the sum of all points' values, weighted by a Gaussian.
+        """Return for each point the sum of all points' values, weighted by a Gaussian.
 
         Args:
             values: float32 [points, columns]; the number of columns is known.
@@ -85,7 +85,7 @@ class Lattice(NamedTuple):
         return self.slice.product(values)
 
     def scaled(self, before: tf.Tensor | float, after: tf.Tensor | float) -> "Lattice":
-        """A lattice whose filter also multiplies the values of the points, at no further cost.
+        """Return a lattice whose filter also multiplies the points' values, at no further cost.
 
         Args:
             before: factors of the values that go in, float32 [points], or one for all.
@@ -97,10 +97,10 @@ class Lattice(NamedTuple):
 
 
 def build(features: Sequence[tf.Tensor]) -> Lattice:
-    """The lattice of points, for a Gaussian of standard deviation 1.
+    """Build the lattice of points, for a Gaussian of standard deviation 1.
 
     The exact Gaussian is 1 at distance 0; the filter is in proportion to it, roughly: its sums are
-    to be normalised.
+    to be normalized.
 
     Args:
         features: the coordinates of the points, float32 [points] for each dimension.
@@ -125,7 +125,7 @@ def build(features: Sequence[tf.Tensor]) -> Lattice:
 
 
 def opaque(value: tf.Tensor | float) -> tf.Tensor:
-    """The number, hidden from the graph optimiser.
+    """Return the number, hidden from the graph optimizer.
 
     It would reorder sums and products with constants, and on a lattice rounding counts: marginals
     would move by 1e-3.
@@ -134,7 +134,7 @@ def opaque(value: tf.Tensor | float) -> tf.Tensor:
 
 
 def _widths(columns: int) -> list[int]:
-    """Widths of the parts that a matrix is best filtered in; the last may need padding."""
+    """Return the widths of parts to filter a matrix in; the last may need padding."""
     if columns < _WIDTH_STEP:
         return [columns]
     steps = -(-columns // _WIDTH_STEP)
@@ -145,7 +145,7 @@ def _widths(columns: int) -> list[int]:
 def _simplices(
     features: Sequence[tf.Tensor],
 ) -> tuple[list[tf.Tensor], list[tf.Tensor], list[tf.Tensor]]:
-    """Finds the simplex around each point.
+    """Find the simplex around each point.
 
     Returns:
         Its corner of remainder 0, in units of d + 1, and the ranks of the point's distances from
@@ -194,11 +194,11 @@ def _simplices(
 def _vertices(
     corners: Sequence[tf.Tensor], ranks: Sequence[tf.Tensor]
 ) -> tuple[list[tf.Tensor], tf.Tensor, list[tf.Tensor]]:
-    """Numbers the vertices of all simplices.
+    """Number the vertices of all simplices.
 
     A vertex of remainder r has coordinates (d + 1) q + r. Its key is r + the sum of q's
-    coordinates, each from its least value, by their strides; neighbours in the lattice have keys at
-    a fixed distance. Vertices are numbered in the order of the keys, so that neighbours are near
+    coordinates, each from its least value, by their strides; neighbors in the lattice have keys at
+    a fixed distance. Vertices are numbered in the order of the keys, so that neighbors are near
     each other in memory.
 
     Returns:
@@ -206,7 +206,7 @@ def _vertices(
         vertices, int64, ascending; and the strides of the d coordinates, int64.
     """
     d = len(corners)
-    # A vertex may be one below its simplex' corner, a neighbour one more, or one above.
+    # A vertex may be one below its simplex' corner, a neighbor one more, or one above.
     low = [tf.reduce_min(corner) - 2 for corner in corners]
     sizes = [tf.reduce_max(corner) - least + 2 for corner, least in zip(corners, low, strict=True)]
     keys_needed = (d + 1) * tf.reduce_prod(tf.cast(tf.stack(sizes), tf.float64))
@@ -243,7 +243,7 @@ def _vertices(
 
 
 def _blur(keys: tf.Tensor, strides: Sequence[tf.Tensor], axis: int) -> SparseMatrix:
-    """Adds half of both neighbours along an axis, where there are any, to each vertex."""
+    """Add half of both neighbors along an axis, if there are any, to each vertex."""
     d = len(strides)
     step = 1 - (strides[axis] if axis < d else 0)
     # From remainder d one more is remainder 0, one unit on in every coordinate.
@@ -267,12 +267,12 @@ def _blur(keys: tf.Tensor, strides: Sequence[tf.Tensor], axis: int) -> SparseMat
 
 
 def _interleave(columns: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Vectors [points] as one [points * columns], a point's values side by side."""
+    """Interleave vectors [points] as one [points * columns], a point's values side by side."""
     return tf.reshape(tf.stack(columns, axis=1), [-1])
 
 
 def _scale_rows(matrix: SparseMatrix, factors: tf.Tensor | float) -> SparseMatrix:
-    """The matrix of points (rows) times a factor for each of them, or one for all."""
+    """Multiply the matrix of points (rows) by a factor for each of them, or one for all."""
     factors = tf.convert_to_tensor(factors, tf.float32)
     if factors.shape.rank:
         factors = tf.gather(factors, matrix.indices[:, 0])

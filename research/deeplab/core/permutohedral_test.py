@@ -6,9 +6,9 @@ import tensorflow as tf
 
 from deeplab.core import permutohedral
 
-# The lattice only approximates the Gaussian. For these points the filtered values, normalised, are
+# The lattice only approximates the Gaussian. For these points the filtered values, normalized, are
 # 0.13 (2 dimensions) and 0.18 (5) of their size off, its kernel and the exact one correlate by
-# 0.994 and 0.979. With one axis not blurred or blurred twice, with neighbours on one side alone or
+# 0.994 and 0.979. With one axis not blurred or blurred twice, with neighbors on one side alone or
 # with other weights the error is at least 0.27 and 0.34, the correlation at most 0.978 and 0.911.
 _BOUNDS = {2: (0.16, 0.99), 5: (0.23, 0.97)}
 
@@ -24,7 +24,7 @@ def _build(points):
 
 
 def _error(lattice, points, values):
-    """Root mean square of the normalised values' error, as a share; correlation of the kernels."""
+    """Root mean square of the normalized values' error, as a share; correlation of the kernels."""
     ones = np.ones_like(values[:, :1])
     found = lattice.filter(values).numpy() / lattice.filter(ones).numpy()
     kernel = np.exp(-0.5 * np.square(points[:, np.newaxis] - points).sum(axis=-1))
@@ -57,7 +57,7 @@ def test_weights_of_a_simplex_are_barycentric_coordinates():
     np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
 
 
-def test_points_that_are_moved_together_have_the_same_neighbours():
+def test_points_that_are_moved_together_have_the_same_neighbors():
     """A shift by a vector of the lattice changes no weight."""
     points, values = _points(2, 100)
     # (3, -3, 0) in the lattice's own coordinates, of which scaled feature 1 is -3 - 0 - ... .

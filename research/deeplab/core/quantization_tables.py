@@ -50,7 +50,9 @@ def resnet_v1(depth: int) -> Sites:
 
 
 def _xception(entry_flow_blocks: int, middle_flow_units: int) -> Sites:
-    """Outputs that only a ReLU follows are rounded after it; sums before and after.
+    """Return the places in an Xception of some modules.
+
+    Outputs that only a ReLU follows are rounded after it; sums before and after.
 
     Args:
         entry_flow_blocks: number of modules of the entry flow.
@@ -85,19 +87,19 @@ _XCEPTIONS = {"xception_41": (3, 8), "xception_65": (3, 16), "xception_71": (5, 
 
 
 def xception(options: ModelOptions) -> Sites:
-    """Bounded activations leave nothing special."""
+    """Return the places in an Xception; with bounded activations they are the default ones."""
     if options.use_bounded_activation:
         return ()
     return _xception(*_XCEPTIONS[options.model_variant])
 
 
 def nas(genotype: nas_genotypes.Genotype, options: ModelOptions) -> Sites:
-    """Each value is rounded once, after the first ReLU that it meets."""
+    """Return the places in a NAS network: values are rounded once, after their first ReLU."""
     return tuple(_nas(genotype, classification_head=options.nas_use_classification_head))
 
 
 def _nas(genotype: nas_genotypes.Genotype, *, classification_head: bool) -> Iterator[Site]:
-    """See `nas`.
+    """Yield the sites of `nas`.
 
     Args:
         genotype: of the cells.
@@ -121,7 +123,7 @@ def _nas(genotype: nas_genotypes.Genotype, *, classification_head: bool) -> Iter
 
 
 def _cell(genotype: nas_genotypes.Genotype) -> Iterator[Site]:
-    """The cells of a genotype."""
+    """Return the places in cells of a genotype."""
     separable = [
         (index, side, operation)
         for index, operations in enumerate(genotype)
@@ -158,12 +160,12 @@ def _cell(genotype: nas_genotypes.Genotype) -> Iterator[Site]:
 
 
 def heads(options: ModelOptions) -> Sites:
-    """What comes after the backbone: ASPP, decoder and logits."""
+    """Return the places after the backbone: in ASPP, decoder and logits."""
     return tuple(_heads(options))
 
 
 def _heads(options: ModelOptions) -> Iterator[Site]:
-    """See `heads`."""
+    """Yield the sites of `heads`."""
     has_aspp = options.aspp_with_batch_norm and not options.dense_prediction_cell_json
     if has_aspp and options.aspp_with_concat_projection:
         # In training, dropout's two products: by the inverse of the share that is kept, and by the

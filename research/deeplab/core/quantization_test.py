@@ -1,4 +1,4 @@
-"""Quantised networks against the official ones, and what quantisers promise."""
+"""Quantized networks against the official ones, and what quantizers promise."""
 
 import functools
 from unittest import mock
@@ -42,7 +42,7 @@ def _cases() -> list:
 
 
 def _round_like_tensorflow_1(x, least, greatest, num_bits, narrow_range=False):
-    """Its fake quantisation, operation for operation: it divides, and adds the least number."""
+    """Its fake quantization, operation for operation: it divides, and adds the least number."""
     first, last = (1.0 if narrow_range else 0.0), 2.0**num_bits - 1.0
     scale = (greatest - least) / (last - first)
     zero = tf.clip_by_value(tf.floor(first - least / scale + 0.5), first, last)
@@ -94,7 +94,7 @@ def test_an_official_resnet(monkeypatch):
 
 
 def _check_ranges(net: model.DeepLab, variables: dict, expected: dict) -> dict:
-    """Names and shapes of all that quantisers have; gives the ranges."""
+    """Names and shapes of all that quantizers have; gives the ranges."""
     ranges = {key: value for key, value in variables.items() if key.endswith(("/min", "/max"))}
     assert {key: tuple(value.shape) for key, value in ranges.items()} == expected["eval"]
     trained = ranges | training_hooks.begin_training(net)
@@ -129,12 +129,12 @@ def test_training_without_rounding_is_batch_norm():
         training_hooks.begin_training(
             layer, training_hooks.TrainingSchedule(is_rounding=lambda: tf.constant(False))
         )
-        learnt = [variable.value for variable in layer.trainable_weights]
+        learned = [variable.value for variable in layer.trainable_weights]
         with tf.GradientTape() as tape:
             y = layer(_INPUT, training=True)
             loss = tf.reduce_sum(y**3)
         moving = layer.batch_norm.moving_mean, layer.batch_norm.moving_variance
-        results.append([y, *tape.gradient(loss, learnt), *moving])
+        results.append([y, *tape.gradient(loss, learned), *moving])
     for plain, folded in zip(*results, strict=True):
         np.testing.assert_allclose(folded, plain, rtol=1e-4, atol=1e-4)
 
@@ -214,7 +214,7 @@ def test_ranges_of_weights_are_those_of_the_last_step():
     assert [float(end.value) for end in layer.ends] == [-2.0, 1.0]
 
 
-def test_ranges_are_learnt_before_values_are_rounded():
+def test_ranges_are_learned_before_values_are_rounded():
     layer = quantization.Quantizer("act_quant")
     layer(tf.zeros((1,)))
     active = tf.Variable(False)
@@ -277,7 +277,7 @@ def test_two_quantizers_of_one_name_are_refused():
     layer = layers.Scope(
         "scope", layers.Conv2D(6, 3, name=".one"), layers.Conv2D(6, 3, name=".two")
     )
-    with pytest.raises(ValueError, match=r"weights_quant sits at \.one/\.weights and at \.two/"):
+    with pytest.raises(ValueError, match=r"act_quant sits at \.one/\.linear and at \.two/"):
         quantization.attach(layer)
 
 
@@ -302,7 +302,7 @@ def test_training_has_to_be_started():
         layer(tf.zeros((1,)), training=True)
 
 
-def test_networks_have_no_quantisers_unless_they_are_to():
+def test_networks_have_no_quantizers_unless_they_are_to():
     def count(**options):
         net = model.DeepLab(common.ModelOptions(depth_multiplier=0.1, **options))
         found = sum(isinstance(layer, quantization.Quantizer) for layer in layers.sublayers(net))
@@ -316,7 +316,7 @@ def test_networks_have_no_quantisers_unless_they_are_to():
 
 @pytest.mark.slow
 def test_ranges_are_kept_in_keras_files(tmp_path):
-    """Those of every kind of quantiser: Keras passes over attributes that its own layers have."""
+    """Those of every kind of quantizer: Keras passes over attributes that its own layers have."""
     net = model.DeepLab(
         common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8, quantize=True)
     )

@@ -26,7 +26,7 @@ _COPIED_UNIT = re.compile(r"(resnet_v1_\d+)/block(?:[5-9]|\d\d+)/unit_(\d+)/(.*)
 
 # Filters of the units' 3x3 convolutions, by block.
 _FILTERS = (64, 128, 256, 512)
-# Stride of what comes before the blocks.
+# Stride of the layers before the blocks.
 _STEM_STRIDE = 4
 
 
@@ -45,7 +45,7 @@ WEIGHT_SOURCES = WeightSources(source=_copied)
 
 
 def variance_scaling() -> keras.initializers.Initializer:
-    """Normal, cut off at two deviations; official `slim.variance_scaling_initializer`.
+    """Return the initializer `slim.variance_scaling_initializer`: a normal cut at two deviations.
 
     The deviation is sqrt(2.6 / inputs) before the cut, which leaves about sqrt(2 / inputs).
     """
@@ -139,7 +139,7 @@ class LiteBottleneck(ResidualUnit):
 
 @dataclasses.dataclass(frozen=True)
 class _Architecture:
-    """What the networks of one depth are made of.
+    """The networks of one depth.
 
     Attributes:
         unit: kind of the units.
@@ -160,7 +160,7 @@ ARCHITECTURES = {
 
 
 def decoder_end_points(depth: int) -> dict[int, str]:
-    """Output stride to the end point that the decoder takes there.
+    """Return, by output stride, the end point that the decoder takes there.
 
     It is that of a block's last unit before the strided one.
     """
@@ -182,6 +182,23 @@ class ResNetV1(layers.Container):
     End points, for each unit: `block<i>/unit_<j>/bottleneck_v1` and, below it, its last
     convolution before the shortcut is added, `conv3`, as in the official code; with 18 layers
     `block<i>/unit_<j>/lite_bottleneck_v1` and `conv2`.
+
+    Its name, which is the official scope, is `resnet_v1_<depth>`.
+
+    Args:
+        depth: 18, 50 or 101 layers.
+        output_stride: ratio of image size to feature size: 4, 8, 16 or 32; with copies also
+            64, 128 and so on.
+        beta: begin with three 3x3 convolutions.
+        multi_grid: factors on the atrous rate of the units of the last block and its copies;
+            None: 1.
+        cascaded_blocks: copies of the last block.
+        num_classes: of an image classification head; None: no head, the features are returned.
+        convolution: makes the convolutions, their normalization included.
+
+    Raises:
+        ValueError: an output stride that the network cannot have, or a wrong number of
+            factors.
     """
 
     def __init__(
@@ -195,23 +212,6 @@ class ResNetV1(layers.Container):
         num_classes: int | None = None,
         convolution: MakeConvolution = _batch_normalized,
     ):
-        """Sets the network up; its name, and the official scope, is `resnet_v1_<depth>`.
-
-        Args:
-            depth: 18, 50 or 101 layers.
-            output_stride: ratio of image size to feature size: 4, 8, 16 or 32; with copies also
-                64, 128 and so on.
-            beta: begin with three 3x3 convolutions.
-            multi_grid: factors on the atrous rate of the units of the last block and its copies;
-                None: 1.
-            cascaded_blocks: copies of the last block.
-            num_classes: of an image classification head; None: no head, the features are returned.
-            convolution: makes the convolutions, their normalisation included.
-
-        Raises:
-            ValueError: an output stride that the network cannot have, or a wrong number of
-                factors.
-        """
         super().__init__(name=f"resnet_v1_{depth}")
         architecture = ARCHITECTURES[depth]
         # Filters, and a factor on the rate of each unit. Every block but the last is strided.

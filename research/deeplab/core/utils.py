@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 def scale_dimension(dimension: int | tf.Tensor, scale: float) -> int | tf.Tensor:
-    """The size that a side gets under a scale, its first and last pixels kept in place.
+    """Return the scaled size of a side whose first and last pixels stay in place.
 
     Args:
         dimension: size of a side in pixels, an int or an integer tensor.
@@ -28,7 +28,7 @@ def scale_dimension(dimension: int | tf.Tensor, scale: float) -> int | tf.Tensor
 def resize_bilinear(
     images: tf.Tensor, size: tuple[int, int] | tf.Tensor, dtype: tf.DType | str | None = None
 ) -> tf.Tensor:
-    """Resizes images bilinearly, so that the centres of the corner pixels stay in the corners.
+    """Resize images bilinearly, with the centers of the corner pixels in the corners.
 
     Args:
         images: [B, H, W, C] of any number type.
@@ -48,7 +48,7 @@ def resize_bilinear(
 
 
 def resize_nearest(images: tf.Tensor, size: tuple[int, int] | tf.Tensor) -> tf.Tensor:
-    """Resizes label images to the nearest pixel, corners aligned as in `resize_bilinear`.
+    """Resize label images to the nearest pixel, corners aligned as in `resize_bilinear`.
 
     Args:
         images: [B, H, W, C] of any number type.
@@ -64,12 +64,12 @@ def resize_nearest(images: tf.Tensor, size: tuple[int, int] | tf.Tensor) -> tf.T
 
 
 def _has_size(images: tf.Tensor, size: tuple[int, int] | tf.Tensor) -> bool:
-    """Whether the images are known, before they are computed, to have that size."""
+    """Return whether the images are known to have that size before they are computed."""
     wanted = tf.get_static_value(tf.convert_to_tensor(size))
     return wanted is not None and images.shape[1:3] == tuple(wanted)
 
 
 def size(images: tf.Tensor) -> list[int | tf.Tensor]:
-    """Height and width of images [B, H, W, C]: ints where they are known, else scalar tensors."""
+    """Return height and width of images [B, H, W, C]: ints if known, else scalar tensors."""
     shape = tf.shape(images)
     return [known or shape[axis] for axis, known in enumerate(images.shape[1:3], start=1)]

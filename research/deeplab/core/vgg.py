@@ -98,7 +98,7 @@ WEIGHT_SOURCES = WeightSources(
 
 
 def fc6_rate(kernel_size: int, output_stride: int) -> int:
-    """The rate at which fc6 sees as far as the image classifier's: 224 pixels.
+    """Return the rate at which fc6 sees as far as the image classifier's: 224 pixels.
 
     From its first tap to its last these are 6 x 32 pixels; a tap stands for 32 more. At output
     stride 8 the rates are 12, 8 and 4 for kernels of 3, 4 and 7 (v1, table 2).
@@ -107,7 +107,7 @@ def fc6_rate(kernel_size: int, output_stride: int) -> int:
 
 
 def max_pool(x: tf.Tensor, stride: int) -> tf.Tensor:
-    """The largest of 3x3 values, [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), C].
+    """Return the largest of 3x3 values, [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), C].
 
     The image classifier's windows are 2x2. Those of the authors' networks are 3x3, around the
     pixel that stays: five windows of 2 would shift features at output stride 8 by 11.5 pixels
@@ -150,6 +150,18 @@ class VGG16(layers.Container):
     `vgg_16/multi_scale/<image, pool1, ..., pool4>/conv<1, 2>/...`.
 
     End points: `conv1/conv1_1`, ..., `pool1`, ..., `fc6`, `fc7`, `fc6_1`, ....
+
+    Args:
+        output_stride: ratio of image size to feature size: 4, 8, 16 or 32.
+        fc6_kernel_size: 3, 4 or 7.
+        fc6_filters: channels of fc6 and of fc7.
+        fc6_rates: atrous rates of fc6. Several rates make branches, each with an fc6 and an fc7 of
+            its own (v2, section 3.2, ASPP-S and ASPP-L). None: one, that of `fc6_rate`.
+        multi_scale_features: add 128 channels each from the image and the first four poolings
+            (v1, section 4.3).
+
+    Raises:
+        ValueError: an output stride or a kernel that the network cannot have.
     """
 
     def __init__(
@@ -161,20 +173,6 @@ class VGG16(layers.Container):
         fc6_rates: Sequence[int] | None = None,
         multi_scale_features: bool = False,
     ):
-        """Sets the network up.
-
-        Args:
-            output_stride: ratio of image size to feature size: 4, 8, 16 or 32.
-            fc6_kernel_size: 3, 4 or 7.
-            fc6_filters: channels of fc6 and of fc7.
-            fc6_rates: atrous rates of fc6. Several make branches, each with an fc6 and an fc7 of
-                its own (v2, section 3.2, ASPP-S and ASPP-L). None: one, that of `fc6_rate`.
-            multi_scale_features: add 128 channels each from the image and the first four poolings
-                (v1, section 4.3).
-
-        Raises:
-            ValueError: an output stride or a kernel that the network cannot have.
-        """
         super().__init__(name="vgg_16")
         if output_stride not in _OUTPUT_STRIDES:
             raise ValueError(

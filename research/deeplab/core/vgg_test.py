@@ -124,15 +124,15 @@ def test_a_field_of_view_is_what_a_value_depends_on(kernel_size):
     for conv in (conv for block in net.blocks for conv in block):
         conv.filters = 2
     reach = _whole_field_of_view(net) // 2
-    centre = 8 * (reach // 8 + 2)
+    center = 8 * (reach // 8 + 2)
     # A bright row, at the ends of the field of view and one pixel outside of it.
-    rows = [centre + sign * distance for sign in (-1, 1) for distance in (reach, reach + 1)]
-    images = np.zeros((len(rows), 2 * centre + 1, 129, 3), np.float32)
+    rows = [center + sign * distance for sign in (-1, 1) for distance in (reach, reach + 1)]
+    images = np.zeros((len(rows), 2 * center + 1, 129, 3), np.float32)
     images[range(len(rows)), rows] = 1.0
     net(images[:1])
     for variable in net.weights:
         variable.assign(tf.fill(variable.shape, 0.0 if variable.name == "biases" else 1.0))
-    values = net(images)[1]["fc6"][:, centre // 8, 8, 0]
+    values = net(images)[1]["fc6"][:, center // 8, 8, 0]
     assert list(np.asarray(values) > 0) == [True, False, True, False]
 
 

@@ -23,7 +23,7 @@ _NORMALIZED = {
 
 
 def clip(x: tf.Tensor) -> tf.Tensor:
-    """Bound what is linear otherwise."""
+    """Bound a value that is not activated."""
     return tf.clip_by_value(x, -_BOUND, _BOUND)
 
 
@@ -259,18 +259,18 @@ def _flow(name: str, blocks: Sequence[Sequence[XceptionModule]]) -> layers.Stack
 
 
 def xception_41(output_stride: int, **options) -> Xception:
-    """Xception-41; `options` are those of `Xception`."""
+    """Build Xception-41; `options` are those of `Xception`."""
     return Xception(((128, 2), (256, 2), (728, 2)), 8, output_stride, name="xception_41", **options)
 
 
 def xception_65(output_stride: int, **options) -> Xception:
-    """Xception-65, the one of DeepLab v3+; `options` are those of `Xception`."""
+    """Build Xception-65, the one of DeepLab v3+; `options` are those of `Xception`."""
     return Xception(
         ((128, 2), (256, 2), (728, 2)), 16, output_stride, name="xception_65", **options
     )
 
 
 def xception_71(output_stride: int, **options) -> Xception:
-    """Xception-71, with two more modules in the entry flow; `options` are those of `Xception`."""
+    """Build Xception-71, whose entry flow has two more modules; see `Xception` for `options`."""
     entry_flow = ((128, 2), (256, 1), (256, 2), (728, 1), (728, 2))
     return Xception(entry_flow, 16, output_stride, name="xception_71", **options)

@@ -1,6 +1,5 @@
 """The graph of an export: from images as they are to the official outputs, under official names."""
 
-
 import tensorflow as tf
 
 from deeplab import input_preprocess, model
