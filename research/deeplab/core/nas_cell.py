@@ -134,7 +134,7 @@ class Combination(layers.Layer):
             Operation(design, filters, stride, side)
             for design, side in zip(designs, ("left", "right"), strict=True)
         ]
-        self.add = layers.Add()
+        self.sum = layers.Joint(".sum")
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the variables for states of `input_shape` [B, H, W, filters]."""
@@ -158,7 +158,7 @@ class Combination(layers.Layer):
             if kept is not None and operation.design.kind != "none":
                 y *= tf.cast(kept[:, index, tf.newaxis, tf.newaxis, tf.newaxis], y.dtype)
             outputs.append(y)
-        return self.add(*outputs)
+        return self.sum(tf.add_n(outputs))
 
 
 class DropPath(keras.layers.Layer):

@@ -156,7 +156,7 @@ def _cell(genotype: nas_genotypes.Genotype) -> Iterator[Site]:
             if operation.kind == "separable":
                 last = r"\.separable_\w+_2/separable_\w+_2/\.pointwise"
             yield Site(rf"comb_iter_{index}/left/{last}/\.linear", BEFORE_SUM)
-    yield Site(r"comb_iter_\d+/\.add", f"combine/add/{SUM}")
+    yield Site(r"comb_iter_\d+/\.sum", f"combine/add/{SUM}")
 
 
 def heads(options: ModelOptions) -> Sites:
