@@ -45,10 +45,11 @@ class KerasFile:
                 self._read(file, network)
         except FileNotFoundError:
             raise FileNotFoundError(f"no file at {path}") from None
-        except (OSError, KeyError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} is no weights file of Keras: {error}") from None
         except ValueError as error:
             raise ValueError(f"{path} holds no {network.name} of Keras: {error}") from None
+        except Exception as error:
+            # The readers of zip and HDF5 raise almost everything for damaged or foreign files.
+            raise ValueError(f"{path} is no weights file of Keras: {error}") from None
 
     def _read(self, file: h5py.File, network: KerasWeights) -> None:
         datasets: dict[str, list[h5py.Dataset]] = {}

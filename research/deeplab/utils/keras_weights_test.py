@@ -161,4 +161,4 @@ def test_damaged_and_foreign_files_are_one_line(tmp_path):
     truncated.write_bytes(whole.read_bytes()[:-1000])
     for path in (foreign, archive, other, truncated):
         with pytest.raises(ValueError, match=f"^{path} (is no weights file|holds no VGG16) of Ker"):
-            keras_vgg16.KerasVGG16(str(path))
+            keras_weights.KerasFile(str(path), vgg.WEIGHT_SOURCES.keras_weights)

@@ -174,7 +174,7 @@ def _layer_statistics(
 
 
 def _padded_size(convolution: layers.Convolution, output_size: Shape) -> list[int]:
-    """The size that a convolution's output has before space-to-batch's padding is cut off."""
+    """Return the size of a convolution's output before the padding of space-to-batch is cut."""
     padded = []
     for side, kernel, rate in zip(
         output_size, convolution.kernel_size, convolution.rate, strict=True
