@@ -124,8 +124,8 @@ def test_prints_the_parts_and_the_published_count(capsys):
     assert [line.split()[0] for line in lines[4:8]] == ["backbone", "head", "logits", "total"]
     assert lines[7].split() == ["total", "2,113,557", "2.7407", "33x33x21"]
     assert "33,088 moving averages" in output
-    assert "Published are 2.75 B" in output
-    assert "here they are 2.74 B (-0.3%)" in output
+    assert "Published: 2.75 B" in output
+    assert "Here: 2.74 B (-0.3%)" in output
 
 
 def test_prints_every_layer(capsys):
@@ -170,7 +170,7 @@ def test_wrong_flags_are_one_line(arguments, message):
 
 def test_a_checkpoint_that_does_not_say_what_it_holds(tmp_path):
     tiny.save(tiny.network(), tmp_path, 3, with_options=False)
-    with pytest.raises(ValueError, match=f"--checkpoint_dir={tmp_path} holds no model_options"):
+    with pytest.raises(ValueError, match=f"--checkpoint_dir={tmp_path} contains no model_options"):
         tiny.run(model_info, f"--checkpoint_dir={tmp_path}")
     tiny.save(tiny.network(), tmp_path / "other", 3)
     with pytest.raises(ValueError, match="21 classes are asked for .* trained with 4"):

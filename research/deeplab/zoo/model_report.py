@@ -1,4 +1,4 @@
-"""The body of model_info.py: how large a network is, beside what was published."""
+"""The body of model_info.py: the size of a network, compared with published numbers."""
 
 from collections.abc import Callable, Sequence
 
@@ -27,8 +27,8 @@ def options(
         stored = checkpoint.load_options(checkpoint_dir)
         if stored is None:
             raise ValueError(
-                f"--checkpoint_dir={checkpoint_dir} holds no {common.OPTIONS_FILE}, as is so for"
-                " official checkpoints: give the flags of its training in its place"
+                f"--checkpoint_dir={checkpoint_dir} contains no {common.OPTIONS_FILE} (official"
+                " checkpoints have none): give the flags of its training instead"
             )
     found = asked(stored=stored)
     return found.replace(crop_size=crop_size) if found.crop_size is None else found
@@ -57,12 +57,12 @@ def print_report(options: common.ModelOptions, *, by_layer: bool = False) -> Non
     published = published_multiply_adds.find(options)
     if published is None:
         return
-    line = f"Published are {published.multiply_adds} B multiply-adds ({published.source})"
+    line = f"Published: {published.multiply_adds} B multiply-adds ({published.source})"
     if published.counts_operations:
-        print(f"{line}, which count every operation: see g3doc/model_info.md.")
+        print(f"{line}. This number counts every operation; see g3doc/model_info.md.")
         return
     ours, padded = (
         f"{count / 1e9:.2f} B ({count / 1e9 / float(published.multiply_adds) - 1:+.1%})"
         for count in (total.multiply_adds, total.padded_multiply_adds)
     )
-    print(f"{line}; here they are {ours}, with the padding that was counted there {padded}.")
+    print(f"{line}. Here: {ours}; with the padding that the published number includes: {padded}.")
