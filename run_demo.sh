@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the package into .venv and runs the main job on a small data set: draw it, convert it,
+# Installs the package into .venv and runs the main job on a small dataset: draw it, convert it,
 # train, evaluate, visualize, export, predict. All results are in demo/ beside this file.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"

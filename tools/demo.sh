@@ -16,7 +16,7 @@ run() {
   "$@"
 }
 
-run "drawing a data set" deeplab-make-sample-data --output_dir="$data"
+run "drawing a dataset" deeplab-make-sample-data --output_dir="$data"
 run "converting it to TFRecords" deeplab-build-voc2012-data --dataset="$data/sample.json" \
   --image_format=jpg --image_folder="$data/JPEGImages" \
   --semantic_segmentation_folder="$data/SegmentationClass" \

@@ -118,7 +118,7 @@ def test_it_waits_for_training_and_evaluates_what_comes(
     [
         ("--dataset_dir=/nowhere", "no file matches /nowhere/val-.*no such folder"),
         ("--eval_split=test", "no file matches .*test-.*holds val-00000"),
-        ("--dataset=unknown", "unknown data set 'unknown'"),
+        ("--dataset=unknown", "unknown dataset 'unknown'"),
         ("--checkpoint_dir=/nowhere/model.ckpt-5", "no checkpoint at /nowhere/model.ckpt-5"),
         (
             "--master=grpc://host",

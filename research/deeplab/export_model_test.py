@@ -128,7 +128,7 @@ class TestErrors:
             ),
             (["--save_inference_graph"], "--save_inference_graph goes with a frozen graph"),
             (["--dataset=cityscapes"], "--dataset=cityscapes has 19 classes, the network 4"),
-            (["--dataset=camvid"], "unknown data set 'camvid'"),
+            (["--dataset=camvid"], "unknown dataset 'camvid'"),
         ],
     )
     def test_a_wrong_flag_is_named(self, trained, tmp_path, flags, message):

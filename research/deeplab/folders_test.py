@@ -34,7 +34,7 @@ def _copy(source: str, target: str) -> None:
 # Folders of which a pattern would match nothing, or others; and a file system of TensorFlow.
 @pytest.fixture(params=["run [1]*?/a{b}", "ram://folders_test/run"], ids=["wildcards", "remote"])
 def root(request, tmp_path):
-    """A folder that holds a data set."""
+    """A folder that holds a dataset."""
     path = request.param
     if "://" in path:
         # It lives as long as the process.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tries everything on PASCAL VOC 2012 with Xception-65: downloads the data set and a published
+# Tries everything on PASCAL VOC 2012 with Xception-65: downloads the dataset and a published
 # checkpoint, trains ten steps from it, evaluates, draws predictions and exports. Begin your own
 # scripts from this one.
 #

@@ -20,7 +20,7 @@ from deeplab.core import (
 )
 from deeplab.input_preprocess import Preprocessing
 
-# Official scopes of what a new data set may want to learn anew: the logits alone, or everything
+# Official scopes of what a new dataset may want to learn anew: the logits alone, or everything
 # after the backbone (official `get_extra_layer_scopes`).
 LOGITS_SCOPE = "logits"
 LAST_LAYER_SCOPES = (

@@ -80,7 +80,7 @@ def test_a_single_class_is_said(export, tmp_path, caplog):
     ("flags", "message"),
     [
         (["--dataset=cityscapes"], "--dataset=cityscapes has 19 classes, the network in .* 4"),
-        (["--dataset=camvid"], "unknown data set 'camvid'"),
+        (["--dataset=camvid"], "unknown dataset 'camvid'"),
         (["--images=nowhere/*.jpg"], "--images: there is no file nowhere"),
         (["--export_path=nowhere"], "--export_path=nowhere is no SavedModel"),
     ],

@@ -21,7 +21,7 @@ _RESEARCH = pathlib.Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Return the flags of a tiny data set."""
+    """Return the flags of a tiny dataset."""
     records = os.fspath(tmp_path_factory.mktemp("records"))
     for split, count in (("train", 5), ("val", 3)):
         samples = {}

@@ -1,4 +1,4 @@
-"""Flags of the converters of data sets, and of all scripts that read many files."""
+"""Flags of the converters of datasets, and of all scripts that read many files."""
 
 from absl import flags
 
@@ -28,7 +28,7 @@ def define_num_processes(flag_values: flags.FlagValues) -> None:
         "integer",
         "num_processes",
         None,
-        "Number of processes that read and check files. Default: one for a small data set, up to"
+        "Number of processes that read and check files. Default: one for a small dataset, up to"
         " one a CPU for a large one.",
         lower_bound=1,
     )

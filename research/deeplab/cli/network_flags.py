@@ -67,7 +67,7 @@ def define_flags(define: Callable[..., None]) -> None:
         "string",
         "dataset",
         "pascal_voc_seg",
-        "Name of a data set (pascal_voc_seg, cityscapes, ade20k) or its JSON description; its"
+        "Name of a dataset (pascal_voc_seg, cityscapes, ade20k) or its JSON description; its"
         " classes are those of the network.",
     )
     define("string", "dataset_dir", None, "Folder of the TFRecords.")

@@ -28,7 +28,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Define the flags of this script; official flags have their official defaults."""
     converter_flags.define_flags(flag_values)
     define = common.definer("deeplab.datasets.build_cityscapes_data", flag_values)
-    define("string", "cityscapes_root", "./cityscapes", "Folder of the data set.")
+    define("string", "cityscapes_root", "./cityscapes", "Folder of the dataset.")
     define("string", "output_dir", "./tfrecord", "Folder of the TFRecords.")
 
 

@@ -1,4 +1,4 @@
-"""Convert images and labels of any data set to TFRecords, and write its descriptor.
+"""Convert images and labels of any dataset to TFRecords, and write its descriptor.
 
 Splits are given by lists (--list_folder: <split>.txt, an image name per line, without extension) or
 by patterns of image files (--split=train='train/*' --split=val='val/*'). The label of the image
@@ -103,7 +103,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Colors:
-    """The colors of a data set's label images.
+    """The colors of a dataset's label images.
 
     Args:
         labels: Label of each color (red, green, blue).

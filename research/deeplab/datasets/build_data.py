@@ -1,4 +1,4 @@
-"""Convert image and label files to TFRecords: what all converters of data sets share."""
+"""Convert image and label files to TFRecords: what all converters of datasets share."""
 
 import concurrent.futures
 import concurrent.futures.process

@@ -1,4 +1,4 @@
-"""Convert PASCAL VOC 2012, or any data set in its layout, to TFRecords.
+"""Convert PASCAL VOC 2012, or any dataset in its layout, to TFRecords.
 
 Each list <split>.txt in --list_folder becomes a split of four shards
 <split>-00000-of-00004.tfrecord ... in --output_dir, in the order of the list. Labels have VOC's
@@ -41,7 +41,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "string",
         "dataset",
         "pascal_voc_seg",
-        "Data set that the labels are checked against: its name, or the path of its descriptor"
+        "Dataset that the labels are checked against: its name, or the path of its descriptor"
         " (.json).",
     )
 

@@ -24,7 +24,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "string",
         "dataset",
         "pascal_voc_seg",
-        "Name of the data set, or the path of its descriptor (.json).",
+        "Name of the dataset, or the path of its descriptor (.json).",
     )
     define("string", "dataset_dir", None, "Folder of the TFRecords.")
     define(

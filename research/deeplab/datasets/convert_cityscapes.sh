@@ -5,7 +5,7 @@
 #
 # ./cityscapes holds leftImg8bit and gtFine, which https://www.cityscapes-dataset.com gives to those
 # who register. Training labels (labelTrainIds) are read where they are there; the scripts of the
-# data set are not needed, since the converter can make them from labelIds.
+# dataset are not needed, since the converter can make them from labelIds.
 set -eu
 PACKAGE=$(cd "$(dirname "$0")/../.." && pwd)
 export PYTHONPATH="$PACKAGE${PYTHONPATH:+:$PYTHONPATH}"

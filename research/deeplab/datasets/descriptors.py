@@ -1,4 +1,4 @@
-"""Descriptors of data sets: classes, ignore label and splits; built in or from a JSON file."""
+"""Descriptors of datasets: classes, ignore label and splits; built in or from a JSON file."""
 
 import dataclasses
 import json
@@ -16,16 +16,16 @@ MAX_LABEL = 255
 
 _FINE = "_fine"
 
-# The official color map of a built-in data set, by the data set's name.
+# The official color map of a built-in dataset, by the dataset's name.
 _COLORMAPS = {"ade20k": "ade20k", "cityscapes": "cityscapes", "pascal_voc_seg": "pascal"}
 
 
 @dataclasses.dataclass(frozen=True)
 class DatasetDescriptor:
-    """Describes a data set. Its tuples may be given as lists.
+    """Describes a dataset. Its tuples may be given as lists.
 
     Args:
-        name: Name of the data set.
+        name: Name of the dataset.
         num_classes: Number of classes, with the background, without the ignore label (unless that
             is the label of a class, as in ADE20K).
         ignore_label: Label of the pixels that are left out of the loss and of the metrics.
@@ -93,7 +93,7 @@ class DatasetDescriptor:
     def split_names(self, split: str) -> tuple[str, ...]:
         """Return the names that the files of a split may begin with, the most likely first.
 
-        There are two in a data set with fine and coarse labels, such as Cityscapes: the split
+        There are two in a dataset with fine and coarse labels, such as Cityscapes: the split
         `train_fine` is also called `train`, in flags and in file names.
         """
         if not any(name.endswith(_FINE) for name in self.splits_to_sizes):
@@ -115,7 +115,7 @@ class DatasetDescriptor:
         """Return the color of each label.
 
         These are the descriptor's own colors if it has some, else the official map of a built-in
-        data set, else generated colors, where a class 0 that is named "background" is black.
+        dataset, else generated colors, where a class 0 that is named "background" is black.
 
         Returns:
             uint8 [entries, 3], RGB, at least one entry for each class.
@@ -238,7 +238,7 @@ def load(name_or_path: str) -> DatasetDescriptor:
         return _read(name_or_path)
     if name_or_path not in _BUILT_IN:
         raise ValueError(
-            f"unknown data set {name_or_path!r}; known are {', '.join(NAMES)}; any other is given"
+            f"unknown dataset {name_or_path!r}; known are {', '.join(NAMES)}; any other is given"
             " by the path of its descriptor, which ends in .json (build_custom_data writes one)"
         )
     return _BUILT_IN[name_or_path]
@@ -247,7 +247,7 @@ def load(name_or_path: str) -> DatasetDescriptor:
 def _read(path: str) -> DatasetDescriptor:
     if not files.exists(path):
         raise FileNotFoundError(
-            f"data set descriptor {path} not found (working directory: {os.getcwd()})"
+            f"dataset descriptor {path} not found (working directory: {os.getcwd()})"
         )
     values = files.read_json(path)
     if not isinstance(values, dict):

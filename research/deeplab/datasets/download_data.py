@@ -1,4 +1,4 @@
-"""Downloads the archive of a data set and unpacks it.
+"""Downloads the archive of a dataset and unpacks it.
 
 The archive and what it holds go to --output_dir. A transfer that breaks is resumed, an archive that
 is there already is not downloaded again, and nothing half-written is left.

@@ -1,4 +1,4 @@
-"""Tests of downloads, and of the official scripts that download and convert data sets."""
+"""Tests of downloads, and of the official scripts that download and convert datasets."""
 
 import functools
 import http.server

@@ -162,7 +162,7 @@ class LabelReader:
     """Reads label files and checks their values.
 
     Args:
-        descriptor: The data set, which defines the valid labels.
+        descriptor: The dataset, which defines the valid labels.
         label_map: Values to replace, with their replacements.
         colors: Label of each color (red, green, blue), for files that hold colors.
         remedy: End of the error message about an invalid value: what to change.

@@ -1,4 +1,4 @@
-"""Draw a small data set in the layout of PASCAL VOC, for experiments.
+"""Draw a small dataset in the layout of PASCAL VOC, for experiments.
 
 Images show textured shapes on textured backgrounds. Shape and texture tell the class, color does
 not. Images have different sizes. Labels have VOC's palette, and 255 along the borders of objects.
@@ -35,7 +35,7 @@ _JPEG_QUALITY = 92
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Define the flags of this script."""
     define = common.definer("deeplab.datasets.make_sample_data", flag_values)
-    define("string", "output_dir", None, "Folder of the data set.")
+    define("string", "output_dir", None, "Folder of the dataset.")
     define("integer", "num_train", 320, "Number of training images.", lower_bound=1)
     define("integer", "num_val", 64, "Number of validation images.", lower_bound=1)
     define("integer", "seed", 1, "Seed of all random choices.", lower_bound=0)

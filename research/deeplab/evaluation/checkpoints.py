@@ -23,7 +23,7 @@ def wait_for_network(
 
     Args:
         options: which checkpoints, and how the network is applied.
-        descriptor: the data set that `options.dataset` names.
+        descriptor: the dataset that `options.dataset` names.
         asked: gives the network's options.
 
     Raises:
@@ -59,7 +59,7 @@ def trained_options(
     Args:
         path: prefix of the checkpoint.
         options: what is evaluated.
-        descriptor: the data set that `options.dataset` names.
+        descriptor: the dataset that `options.dataset` names.
         asked: gives the network's options.
 
     Raises:
@@ -71,6 +71,6 @@ def trained_options(
     elif stored.num_classes != descriptor.num_classes:
         raise ValueError(
             f"{path} was trained for {stored.num_classes} classes, but --dataset={options.dataset}"
-            f" has {descriptor.num_classes}: name the data set that it was trained on"
+            f" has {descriptor.num_classes}: name the dataset that it was trained on"
         )
     return asked(stored=stored, num_classes=descriptor.num_classes, crop_size=options.crop_size)

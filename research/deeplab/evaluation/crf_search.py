@@ -1,4 +1,4 @@
-"""Searches for the parameters of a dense CRF on a part of a data set.
+"""Searches for the parameters of a dense CRF on a part of a dataset.
 
 Weight and standard deviations of the bilateral kernel depend on the network and the data. DeepLab
 v1 (arXiv 1412.7062, section 5.1) and v2 cross-validate them on 100 images, coarse to fine.

@@ -1,4 +1,4 @@
-"""Evaluates a network on a data set and reports the result."""
+"""Evaluates a network on a dataset and reports the result."""
 
 import dataclasses
 import os
@@ -20,7 +20,7 @@ NEWEST_RESULT = "eval.json"
 
 
 class Evaluator:
-    """Compares predictions with the labels of a data set (official `eval.py`).
+    """Compares predictions with the labels of a dataset (official `eval.py`).
 
     Images are padded to the crop size; predictions in the padding are not counted.
 

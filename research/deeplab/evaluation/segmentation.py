@@ -82,7 +82,7 @@ def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 
 class SegmentationMetrics:
-    """Accumulates a confusion matrix over a data set.
+    """Accumulates a confusion matrix over a dataset.
 
     Args:
         num_classes: Number of classes; labels and predictions are 0 to num_classes - 1.
@@ -180,5 +180,5 @@ class SegmentationMetrics:
             f" (0 to {self.num_classes - 1}){ignored}"
         )
         if kind == "label":
-            message += "; correct the label, or num_classes and ignore_label of the data set"
+            message += "; correct the label, or num_classes and ignore_label of the dataset"
         raise ValueError(message)

@@ -110,7 +110,7 @@ def export_checkpoint(
             they are not known).
         inference: how the network is applied.
         use_ema: use the moving averages of the weights.
-        dataset: name of the data set, or its JSON description, for a SavedModel. None: unknown.
+        dataset: name of the dataset, or its JSON description, for a SavedModel. None: unknown.
         graph_text: see `export_frozen_graph`.
 
     Raises:
@@ -197,13 +197,13 @@ def export_saved_model(
 ) -> None:
     """Write a SavedModel with the signatures of `inference_graph.signatures`.
 
-    Its folder also holds `model_options.json` and, if the data set is known, `dataset.json`.
+    Its folder also holds `model_options.json` and, if the dataset is known, `dataset.json`.
 
     Args:
         net: the network.
         path: of the folder; an earlier export there is replaced, see `check_destination`.
         inference: how the network is applied.
-        descriptor: the data set that the network was trained on.
+        descriptor: the dataset that the network was trained on.
 
     Raises:
         ValueError: Something else is at that path, or the written SavedModel computes something

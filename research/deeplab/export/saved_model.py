@@ -8,7 +8,7 @@ import tensorflow as tf
 from deeplab.datasets import descriptors
 from deeplab.utils import files
 
-# The description of the data set, if it was known at export.
+# The description of the dataset, if it was known at export.
 DATASET_FILE = "dataset.json"
 
 _LABELS, _PROBABILITIES = "SemanticPredictions", "SemanticProbabilities"
@@ -26,7 +26,7 @@ class ExportedNetwork:
 
     Attributes:
         num_classes: the number of classes.
-        descriptor: the data set that was exported with it, or None.
+        descriptor: the dataset that was exported with it, or None.
 
     Raises:
         FileNotFoundError: There is no SavedModel.

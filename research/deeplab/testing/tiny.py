@@ -1,4 +1,4 @@
-"""A tiny data set, a tiny network and its checkpoints, for tests of what works on them."""
+"""A tiny dataset, a tiny network and its checkpoints, for tests of what works on them."""
 
 import contextlib
 import dataclasses

@@ -220,7 +220,7 @@ def assign(variables: Mapping[str, keras.Variable], reader: Reader, path: str) -
     if wrong := _mismatches(variables, shapes):
         raise ValueError(
             f"{path} holds other shapes than the network: {_some(wrong)}"
-            " (check --depth_multiplier and the data set's number of classes)"
+            " (check --depth_multiplier and the dataset's number of classes)"
         )
     for name, variable in variables.items():
         try:

@@ -1,4 +1,4 @@
-"""Color maps of the official data sets (official `get_dataset_colormap.py`)."""
+"""Color maps of the official datasets (official `get_dataset_colormap.py`)."""
 
 from collections.abc import Callable
 

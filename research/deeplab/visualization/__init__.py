@@ -1,1 +1,1 @@
-"""Drawing. Takes arrays and colors, and knows no data set."""
+"""Drawing. Takes arrays and colors, and knows no dataset."""

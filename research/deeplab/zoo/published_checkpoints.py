@@ -51,7 +51,7 @@ class PublishedCheckpoint:
         name: Official name.
         model_variant: Model variant of its network.
         depth_multiplier: Depth multiplier of its network.
-        data: The data sets it was trained on, in order.
+        data: The datasets it was trained on, in order.
         url: URL of the archive.
         size: Published size of the archive ("23MB"); "": not published.
         recipe: Folder in `recipes/` with its settings.

@@ -243,7 +243,7 @@ class ModelOptions:
             if field.name == "num_classes":
                 raise ValueError(
                     f"{asked} classes are asked for (by --dataset or --num_classes), but the"
-                    f" checkpoint was trained with {original}: name the data set that it was"
+                    f" checkpoint was trained with {original}: name the dataset that it was"
                     " trained on, or another folder for a new run"
                 )
             if field.name == "quantize":

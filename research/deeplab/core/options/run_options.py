@@ -18,7 +18,7 @@ class RunOptions:
 
     # --- The data ---
     dataset: Annotated[
-        str, "Name of a data set (pascal_voc_seg, cityscapes, ade20k) or its JSON description."
+        str, "Name of a dataset (pascal_voc_seg, cityscapes, ade20k) or its JSON description."
     ] = "pascal_voc_seg"
     dataset_dir: Annotated[str | None, "Folder of the TFRecords."] = None
     train_split: Annotated[str, "Split to train on."] = "train"
