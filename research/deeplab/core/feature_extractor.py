@@ -83,11 +83,11 @@ class Backbone:
         """
         for field in dataclasses.fields(options):
             name, value = field.name, getattr(options, field.name)
-            heeding = sorted(key for key, each in BACKBONES.items() if name in each.own_options)
-            if heeding and name not in self.own_options and value != field.default:
+            owners = sorted(key for key, each in BACKBONES.items() if name in each.own_options)
+            if owners and name not in self.own_options and value != field.default:
                 raise ValueError(
                     f"--{name}={value} means nothing to --model_variant={options.model_variant}: it"
-                    f" is an option of {', '.join(heeding)}"
+                    f" is an option of {', '.join(owners)}"
                 )
         if options.multi_grid and not self.has_multi_grid:
             with_it = ", ".join(sorted(k for k, v in BACKBONES.items() if v.has_multi_grid))

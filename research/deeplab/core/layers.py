@@ -22,7 +22,7 @@ from deeplab.core import depthwise, keras_internals, scopes
 
 @dataclasses.dataclass(frozen=True)
 class BatchNormOptions:
-    """How a part of the network normalizes.
+    """Batch norm options of a part of the network.
 
     Attributes:
         decay: share of a moving average that a training step keeps.
@@ -364,7 +364,7 @@ class BatchNorm(keras.layers.Layer):
 
 
 class Convolution(Layer):
-    """What full and depthwise convolutions share: padding, batch norm or bias, activation.
+    """Base class of convolutions: padding, batch norm or bias, activation.
 
     Batch norm with moving averages is folded into the kernel and a bias. That is the same
     function, gradients included, in one pass over the features instead of three.
@@ -424,7 +424,7 @@ class Convolution(Layer):
 
     def add_variables(self, name: str, shape: tuple[int, ...], channels: int) -> None:
         """Make the weight of that name and shape, and what `channels` of output need."""
-        # Cast where it is used, after folding, which wants float32.
+        # Cast where it is used, after folding, which needs float32.
         self.kernel = self.add_weight(
             name=name, shape=shape, initializer=self.initializer, autocast=False
         )

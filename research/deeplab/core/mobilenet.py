@@ -32,7 +32,7 @@ def make_divisible(channels: float, divisor: int, least: int | None = None) -> i
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BlockDesign:
-    """How one block is designed: at depth multiplier 1, before strides turn into atrous rates.
+    """The design of a block, at depth multiplier 1 and before strides turn into atrous rates.
 
     Attributes:
         filters: channels of the output.

@@ -146,7 +146,7 @@ def random_scale(scales: RandomScale, uniform: float | tf.Tensor) -> tf.Tensor:
 def aligned_positions(
     size: tf.Tensor, scaled_size: tf.Tensor, start: tf.Tensor, limit: int
 ) -> tf.Tensor:
-    """Where the pixels of a part of a scaled side lie in the side itself.
+    """Return the positions in a side of the pixels of a part of it, scaled.
 
     Args:
         size: pixels of the side, an int32 scalar.

@@ -217,7 +217,7 @@ class Quantizer(keras.layers.Layer):
             variables = {f"{name}/{end.name}": end for end in ends}
         self.range = (_LastRange if self.of_weights else _MovingRange)(*ends)
         self.is_active = schedule.is_rounding
-        # The official names do say it twice.
+        # The official names repeat it.
         return variables | {f"{name}/{name}/{end}": v for end, v in self.range.slots.items()}
 
 
@@ -249,7 +249,7 @@ class WeightQuantizer(Quantizer):
 
 @dataclasses.dataclass(frozen=True)
 class _Place:
-    """Where a quantizer can sit.
+    """A place for a quantizer.
 
     Attributes:
         path: names of the layers from the network down; see `Site`.

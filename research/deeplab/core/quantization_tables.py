@@ -1,4 +1,4 @@
-"""Where the quantizers of each family of backbones, and of the heads, sit.
+"""The places of the quantizers in each family of backbones, and in the heads.
 
 Every convolution has a quantizer for its weight and one for its output; see `quantization`. The
 tables hold everything else, and the convolutions that are different.

@@ -1,4 +1,4 @@
-"""What variables start from where a checkpoint holds another shape or lacks their name."""
+"""Sources of initial values that a checkpoint holds in another shape or under another name."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ def _never(name: str) -> bool:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class KerasWeights:
-    """How the weights of a network of `keras.applications` become a checkpoint's.
+    """Converts the weights of a network of `keras.applications`.
 
     Attributes:
         name: what Keras calls the network.
