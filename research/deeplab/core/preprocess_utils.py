@@ -1,6 +1,6 @@
 """The image operations that preprocessing is made of.
 
-Resampling keeps the centres of the corner pixels in the corners (`align_corners`), as all of
+Resampling keeps the centers of the corner pixels in the corners (`align_corners`), as all of
 DeepLab does.
 """
 
@@ -15,7 +15,7 @@ from deeplab.core.options import RandomScale
 def size_in_range(
     size: tf.Tensor, min_size: int, max_size: int | None = None, factor: int | None = None
 ) -> tf.Tensor:
-    """The size of an image whose sides are brought into a range; the aspect ratio is kept.
+    """Return the size of an image resized into a range, with its aspect ratio.
 
     Args:
         size: int32 [2], height and width.
@@ -165,7 +165,7 @@ def aligned_positions(
 
 
 def sample_bilinear(image: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
-    """Samples an image bilinearly on a grid.
+    """Sample an image bilinearly on a grid.
 
     Args:
         image: [height, width, channels] of any number type.
@@ -192,7 +192,7 @@ def _interpolate(image: tf.Tensor, positions: tf.Tensor, axis: int) -> tf.Tensor
 
 
 def sample_nearest(label: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
-    """Samples a label at the pixels nearest to a grid; of two that are as near, the later one.
+    """Sample a label at the pixels nearest to a grid; of two equally near, the later one.
 
     Args:
         label: [height, width, 1] of any number type.
