@@ -86,8 +86,8 @@ class Backbone:
             owners = sorted(key for key, each in BACKBONES.items() if name in each.own_options)
             if owners and name not in self.own_options and value != field.default:
                 raise ValueError(
-                    f"--{name}={value} has no effect with --model_variant={options.model_variant}: it"
-                    f" is an option of {', '.join(owners)}"
+                    f"--{name}={value} has no effect with --model_variant={options.model_variant}:"
+                    f" it is an option of {', '.join(owners)}"
                 )
         if options.multi_grid and not self.has_multi_grid:
             with_it = ", ".join(sorted(k for k, v in BACKBONES.items() if v.has_multi_grid))

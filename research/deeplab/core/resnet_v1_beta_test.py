@@ -232,8 +232,8 @@ def test_gradients_reach_all_of_a_cascade(cascade):
         ),
         (
             {"model_variant": "xception_65", "cascaded_blocks": 3},
-            "^--cascaded_blocks=3 has no effect with --model_variant=xception_65: it is an option of"
-            " resnet_v1_101, resnet_v1_101_beta, .*resnet_v1_50_beta$",
+            "^--cascaded_blocks=3 has no effect with --model_variant=xception_65: it is an option"
+            " of resnet_v1_101, resnet_v1_101_beta, .*resnet_v1_50_beta$",
         ),
         (
             {"model_variant": "resnet_v1_18", "cascaded_blocks": -1},

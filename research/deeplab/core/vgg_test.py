@@ -289,11 +289,13 @@ def test_the_head_and_decoder_of_later_papers_fit():
         ),
         (
             {"cascaded_blocks": 3},
-            "^--cascaded_blocks=3 has no effect with --model_variant=vgg_16: it is an option of res",
+            "^--cascaded_blocks=3 has no effect with --model_variant=vgg_16: it is an option of"
+            " res",
         ),
         (
             {"model_variant": "mobilenet_v2", "vgg_fc6_filters": 4096},
-            "^--vgg_fc6_filters=4096 has no effect with --model_variant=mobilenet_v2: .* of vgg_16$",
+            "^--vgg_fc6_filters=4096 has no effect with --model_variant=mobilenet_v2: .* of"
+            " vgg_16$",
         ),
     ],
 )
