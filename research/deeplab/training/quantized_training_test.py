@@ -158,4 +158,4 @@ def test_a_float_network_says_that_the_checkpoint_is_quantized(tmp_path, caplog)
     quantized = model.DeepLab(tiny.OPTIONS.replace(quantize=True))
     path = tiny.save(quantized, tmp_path, 1, with_options=False)
     checkpoint.restore(model.DeepLab(tiny.OPTIONS), path)
-    assert "--quantize_delay_step are missing" in caplog.text
+    assert "--quantize_delay_step is missing" in caplog.text
