@@ -11,22 +11,12 @@ from absl import logging
 
 from deeplab import input_preprocess
 from deeplab.core.options import RandomScale
-from deeplab.datasets import shards
+from deeplab.datasets import examples, shards
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.input_preprocess import Preprocessing
 
-_FEATURES = {
-    "image/encoded": tf.io.FixedLenFeature([], tf.string, ""),
-    "image/filename": tf.io.FixedLenFeature([], tf.string, ""),
-    "image/height": tf.io.FixedLenFeature([], tf.int64, 0),
-    "image/width": tf.io.FixedLenFeature([], tf.int64, 0),
-    "image/segmentation/class/encoded": tf.io.FixedLenFeature([], tf.string, ""),
-}
 # What padding of a batch is marked with, before it gets its colour; no image has such values.
 _NO_PIXEL = -1.0
-# What an operation raises that fails on a record's content. The last: TensorFlow, where it puts
-# content that is no text into its own error message.
-_RECORD_ERRORS = (tf.errors.DataLossError, tf.errors.InvalidArgumentError, UnicodeDecodeError)
 
 
 class Dataset:
@@ -201,7 +191,7 @@ class Dataset:
         """
         try:
             yield
-        except _RECORD_ERRORS:
+        except examples.RECORD_ERRORS:
             logging.info("an image cannot be read; looking for it among %d records", len(self))
             self.check(labels_required)
             raise
@@ -218,7 +208,7 @@ class Dataset:
         """
 
         def decoded(record: tf.Tensor) -> tf.Tensor:
-            _decode(self.files.read(record), self._absent_label(labels_required))
+            examples.decode(self.files.read(record), self._absent_label(labels_required))
             return record
 
         good = (
@@ -229,7 +219,11 @@ class Dataset:
         bad = sorted(set(range(len(self))) - {int(record) for record in good.as_numpy_iterator()})
         if bad:
             more = f" ({len(bad) - 1} other records are bad, too)" if len(bad) > 1 else ""
-            raise ValueError(self._fault(bad[0]) + more)
+            example = self.files[bad[0]]  # Says itself that a record is corrupt.
+            try:
+                examples.check(example, labels_required)
+            except ValueError as error:
+                raise ValueError(f"{self.files.describe(bad[0])} {error}{more}") from None
 
     def _absent_label(self, labels_required: bool) -> int | None:
         return None if labels_required else self.descriptor.ignore_label
@@ -252,14 +246,14 @@ class Dataset:
         )
 
     def _training_sample(self, sample: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
-        features, image, label = _decode(self.files.read(record), absent_label=None)
+        features, image, label = examples.decode(self.files.read(record), absent_label=None)
         image, label = input_preprocess.preprocess_for_training(
             image, label, [self._seed, sample], self._preprocessing, self._scales
         )
         return {"image": image, "label": label, **_facts(features)}
 
     def _evaluation_sample(self, record: tf.Tensor, labels_required: bool) -> dict[str, tf.Tensor]:
-        features, image, label = _decode(
+        features, image, label = examples.decode(
             self.files.read(record), self._absent_label(labels_required)
         )
         original_image, image, label = input_preprocess.preprocess_for_evaluation(
@@ -272,34 +266,6 @@ class Dataset:
             "original_size": tf.shape(original_image)[:2],
             **_facts(features),
         }
-
-    def _fault(self, record: int) -> str:
-        """What is wrong with a bad record."""
-        example = self.files[record]  # Says itself that a record is corrupt.
-        where = self.files.describe(record)
-        try:
-            features = tf.io.parse_single_example(example, _FEATURES)
-        except _RECORD_ERRORS:
-            return f"{where} is no tf.Example with the features of a segmented image"
-        name = features["image/filename"].numpy().decode(errors="replace")
-        where = f"{where}, image {name!r}:"
-        sizes = []
-        for what, key in (
-            ("image", "image/encoded"),
-            ("label", "image/segmentation/class/encoded"),
-        ):
-            encoded = features[key].numpy()
-            if not encoded:
-                return f"{where} there is no {what} (feature {key})"
-            try:
-                sizes.append(tf.io.decode_jpeg(encoded).shape[:2])
-            except _RECORD_ERRORS:
-                return f"{where} the {what} ({len(encoded)} bytes) is no intact JPEG or PNG file"
-        (height, width), (label_height, label_width) = sizes
-        return (
-            f"{where} the image is {height}x{width} pixels (height x width), its label"
-            f" {label_height}x{label_width}"
-        )
 
 
 def pairs(batches: tf.data.Dataset) -> tf.data.Dataset:
@@ -315,31 +281,6 @@ def pairs(batches: tf.data.Dataset) -> tf.data.Dataset:
         Tuples of images, float32 [B, height, width, 3], and labels, int32 [B, height, width, 1].
     """
     return batches.map(lambda batch: (batch["image"], batch["label"]))
-
-
-def _decode(
-    example: tf.Tensor, absent_label: int | None
-) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
-    """The features of a record, its image and its label, both uint8.
-
-    Where there is no label, it is `absent_label` everywhere; None makes that an error.
-    """
-    features = tf.io.parse_single_example(example, _FEATURES)
-    # Despite its name this operation decodes PNG as well, by content, as the official code does.
-    image = tf.io.decode_jpeg(features["image/encoded"], channels=3)
-    encoded = features["image/segmentation/class/encoded"]
-    if absent_label is None:
-        label = tf.io.decode_jpeg(encoded, channels=1)
-    else:
-        label = tf.cond(
-            tf.strings.length(encoded) > 0,
-            lambda: tf.io.decode_jpeg(encoded, channels=1),
-            lambda: tf.fill(tf.shape(image[..., :1]), tf.cast(absent_label, tf.uint8)),
-        )
-    tf.debugging.assert_equal(
-        tf.shape(label)[:2], tf.shape(image)[:2], "an image and its label differ in size"
-    )
-    return features, image, label
 
 
 def _facts(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -424,20 +424,26 @@ def _bad_examples():
     jpeg, png = _encode(image, ".jpg"), _encode(label, ".png")
     small = _encode(label[:10], ".png")
     return {
-        "no label": (_example(jpeg, b"", "a/b.jpg"), "there is no label"),
-        "no image": (_example(b"", png, "a/b.jpg"), "there is no image"),
+        "no label": (
+            _example(jpeg, b"", "a/b.jpg"),
+            r"has no label \(feature image/segmentation/class/encoded\)",
+        ),
+        "no image": (_example(b"", png, "a/b.jpg"), r"has no image \(feature image/encoded\)"),
         "cut jpeg": (
             _example(jpeg[: len(jpeg) // 2], png, "a/b.jpg"),
-            rf"the image \({len(jpeg) // 2} bytes\) is no intact JPEG or PNG file",
+            rf"has an image that is a broken JPEG file.*\({len(jpeg) // 2} bytes\) \(feature",
         ),
         "cut png": (
             _example(jpeg, png[:100], "a/b.jpg"),
-            r"the label \(100 bytes\) is no intact JPEG or PNG file",
+            r"has a label that is a broken PNG file.*\(100 bytes\) \(feature image/segm",
         ),
-        "text": (_example(b"GIF or so", png, "a/b.jpg"), r"the image \(9 bytes\) is no intact"),
+        "text": (
+            _example(b"GIF or so", png, "a/b.jpg"),
+            "has an image that is neither JPEG nor PNG",
+        ),
         "size": (
             _example(jpeg, small, "a/b.jpg"),
-            r"the image is 20x30 pixels \(height x width\), its label 10x30",
+            r"has a label that is 30x10 pixels \(width x height\); the image is 30x20",
         ),
     }
 
@@ -449,7 +455,7 @@ def test_bad_records_are_named(kind, tmp_path):
     _write(tmp_path, [_good(), _good(), _good(), example], shards=2)
     dataset = _dataset(tmp_path)
     path = dataset.paths[1]
-    message = rf"^record 1 of {path} \(at byte \d+\), image 'a/b.jpg': {message}"
+    message = rf"^record 1 of {path} \(at byte \d+\) \(a/b.jpg\) {message}"
     for batches in (dataset.training(2), dataset.evaluation(1)):
         with pytest.raises(ValueError, match=message), dataset.named_errors():
             _take(batches, 4)
@@ -480,7 +486,9 @@ def test_corrupt_and_foreign_records_are_named(tmp_path):
     _write(tmp_path, [_good(), b"\xff\xff no example"], shards=1)
     dataset = _dataset(tmp_path, cache_bytes=0)
     with (
-        pytest.raises(ValueError, match=f"record 1 of {dataset.paths[0]} .* is no tf.Example"),
+        pytest.raises(
+            ValueError, match=f"record 1 of {dataset.paths[0]} .* is not a tf.train.Example"
+        ),
         dataset.named_errors(),
     ):
         _take(dataset.evaluation(1), 2)

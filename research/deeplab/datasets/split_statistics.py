@@ -5,9 +5,8 @@ import dataclasses
 import hashlib
 
 import numpy as np
-import tensorflow as tf
 
-from deeplab.datasets import images, label_files, shards
+from deeplab.datasets import examples, images, label_files, shards
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.datasets.image_formats import image_format
 from deeplab.utils import reports
@@ -63,17 +62,14 @@ class SplitStatistics:
         Raises:
             ValueError: The record is bad; the message says why.
         """
-        try:
-            features = tf.train.Example.FromString(record).features.feature
-        except Exception:  # The class of protobuf's error is no public name.
-            raise ValueError("is not a tf.train.Example") from None
+        examples.check(record, labels_required=False)
+        features = examples.parse(record)
 
         def of_bytes(name: str) -> bytes:
-            values = features[name].bytes_list.value if name in features else ()
-            return values[0] if values else b""
+            return b"".join(features[name].bytes_list.value)
 
         name = of_bytes("image/filename").decode(errors="replace")
-        encoded = of_bytes("image/encoded")
+        encoded = of_bytes(examples.IMAGE)
         image = _decode_image(encoded, name)
         size = image.pixels.shape[:2]
         for axis, length in (("height", size[0]), ("width", size[1])):
@@ -85,7 +81,7 @@ class SplitStatistics:
         if image.remark():
             self.dark.append(name)
         self.digests[hashlib.sha1(encoded).digest()] = name
-        label = of_bytes("image/segmentation/class/encoded")
+        label = of_bytes(examples.LABEL)
         if image.orientation != 1 and not (label and image.orientation >= 5 and size != size[::-1]):
             self.turned.append(name)
         if label:
@@ -117,8 +113,6 @@ class SplitStatistics:
 
 def _decode_image(data: bytes, name: str) -> images.StoredImage:
     """Return an image; reject one that cannot be decoded."""
-    if not data:
-        raise ValueError(f"({name or 'no name'}) has no image (feature image/encoded)")
     if image_format(data) is None:
         raise ValueError(f"({name}) has an image that is neither JPEG nor PNG")
     try:
