@@ -85,7 +85,8 @@ class TestFloat:
         model = tflite.convert(graph_def, INPUT)
         (arg_max,) = [node for node in graph_def.node if node.op == "ArgMax"]
         arg_max.op = "ArgMin"
-        assert tflite.agreement(graph_def, model, tiny.picture(33, 33), INPUT) == 0
+        found = tflite.compare(graph_def, model, tiny.picture(33, 33), INPUT)
+        assert found == tflite.Comparison(0.0)
 
     def test_with_preprocessing_takes_pixels(self, graph, photo, tmp_path, capsys):
         path = tmp_path / "model.tflite"
@@ -101,7 +102,7 @@ class TestFloat:
         )
         assert len(small) < len(model)
         image = tiny.picture(33, 33)
-        assert tflite.agreement(graph_def, small, image, INPUT) > 0.9
+        assert tflite.compare(graph_def, small, image, INPUT).same_labels > 0.9
 
     def test_any_output_may_be_taken(self, graph):
         graph_def = tflite.read_graph(str(graph))
@@ -109,6 +110,30 @@ class TestFloat:
         interpreter = tf.lite.Interpreter(model_content=model)
         (result,) = interpreter.get_output_details()
         assert (result["shape"].tolist(), result["dtype"]) == ([1, 33, 33, 4], np.float32)
+
+    def test_probabilities_are_compared_by_label_and_by_value(self, graph, photo, capsys):
+        convert(graph, "--output_tensor_name=SemanticProbabilities:0", f"--test_image_path={photo}")
+        text = capsys.readouterr().out
+        (share,) = re.findall(r"^([\d.]+)% of the pixels have the same label", text, re.MULTILINE)
+        (difference,) = re.findall(r"^the largest difference of a value is (\S+)$", text, re.M)
+        assert float(share) > 99
+        assert 0 <= float(difference) < 1e-3
+
+    def test_a_difference_of_probabilities_is_found(self, graph):
+        graph_def = tflite.read_graph(str(graph))
+        output = "SemanticProbabilities:0"
+        model = tflite.convert(graph_def, INPUT, output)
+        (node,) = [node for node in graph_def.node if node.name == "SemanticProbabilities"]
+        # The same labels, other values.
+        half = graph_def.node.add(name="half", op="Const")
+        half.attr["dtype"].type = tf.float32.as_datatype_enum
+        half.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(0.5))
+        halved = graph_def.node.add(name="halved", op="Mul", input=[node.name, "half"])
+        halved.attr["T"].type = tf.float32.as_datatype_enum
+        image = tiny.picture(33, 33)
+        found = tflite.compare(graph_def, model, image, INPUT, "halved:0")
+        assert found.same_labels > 0.99
+        assert 0.125 < found.largest_difference <= 0.5
 
 
 class TestQuantized:

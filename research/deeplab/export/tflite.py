@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -46,8 +47,10 @@ def convert_file(
     input_tensor = input_tensor or backbone_input(graph_def)
     model = convert(graph_def, input_tensor, output_tensor, dynamic_range)
     if image is not None:
-        share = agreement(graph_def, model, image, input_tensor, output_tensor)
-        print(f"{share:.2%} of the pixels have the same label as in {graph_path}")
+        found = compare(graph_def, model, image, input_tensor, output_tensor)
+        print(f"{found.same_labels:.2%} of the pixels have the same label as in {graph_path}")
+        if found.largest_difference is not None:
+            print(f"the largest difference of a value is {found.largest_difference:.3g}")
     if model_path:
         files.write_bytes(model_path, model)
         logging.info("wrote %s (%d bytes)", model_path, len(model))
@@ -212,21 +215,34 @@ def _import(
     )
 
 
-def agreement(
+class Comparison(NamedTuple):
+    """How well a conversion agrees with its graph.
+
+    Attributes:
+        same_labels: Share of the pixels with the same label: of the labels that the output holds,
+            or of the arg-max over the last axis of probabilities and logits.
+        largest_difference: Of two values of an output with fractions; None for labels.
+    """
+
+    same_labels: float
+    largest_difference: float | None = None
+
+
+def compare(
     graph_def: tf.compat.v1.GraphDef,
     tflite_model: bytes,
     image: np.ndarray,
     input_tensor: str,
     output_tensor: str = "ArgMax:0",
-) -> float:
-    """Return the share of the outputs in which a graph and its conversion agree.
+) -> Comparison:
+    """Compare the outputs of a graph and of its conversion on an image.
 
     Args:
-        graph_def: the graph.
-        tflite_model: the result of `convert`.
+        graph_def: The graph.
+        tflite_model: The result of `convert`.
         image: uint8 [height, width, 3], RGB; it is resized to the input of the model.
-        input_tensor: as for `convert`.
-        output_tensor: as for `convert`.
+        input_tensor: As for `convert`.
+        output_tensor: As for `convert`.
     """
     with warnings.catch_warnings():
         # Its replacement is a package of its own, which is not required here.
@@ -244,4 +260,13 @@ def agreement(
     quantized = given["dtype"] == np.uint8
     interpreter.set_tensor(given["index"], images if quantized else preprocessed)
     interpreter.invoke()
-    return float(np.mean(interpreter.get_tensor(result["index"]) == expected))
+    found = interpreter.get_tensor(result["index"])
+    if not np.issubdtype(expected.dtype, np.floating):
+        return Comparison(float(np.mean(found == expected)))
+    if np.issubdtype(found.dtype, np.integer):
+        scale, zero = result["quantization"]
+        found = (found.astype(np.float32) - zero) * scale
+    return Comparison(
+        float(np.mean(found.argmax(axis=-1) == expected.argmax(axis=-1))),
+        float(np.abs(found - expected).max()),
+    )
