@@ -28,6 +28,13 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "Images: a folder, a pattern such as 'photos/*.jpg', paths separated by commas, or a .txt"
         " file with one path per line.",
     )
+    define(
+        "bool",
+        "exif_orientation",
+        True,
+        "Turn images as their EXIF data say, as viewers show them. --noexif_orientation: take the"
+        " pixels as they are stored, as training does.",
+    )
     define("string", "output_dir", None, "Folder for the pictures.")
     define(
         "string",
@@ -45,7 +52,13 @@ def main(argv: Sequence[str]) -> None:
 
     from deeplab.export import prediction
 
-    prediction.predict(values.export_path, values.images, values.output_dir, values.dataset)
+    prediction.predict(
+        values.export_path,
+        values.images,
+        values.output_dir,
+        values.dataset,
+        values.exif_orientation,
+    )
 
 
 def run() -> None:

@@ -1,10 +1,15 @@
 """The prediction script: from an export and images to pictures."""
 
+import struct
+import zlib
+
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from deeplab import predict
+from deeplab.datasets import conftest
 from deeplab.export import prediction
 from deeplab.testing import tiny
 
@@ -96,3 +101,66 @@ def test_summary_leaves_out_what_is_hardly_there():
     labels[:2] = 3
     labels[5, 5] = 1
     assert prediction.summary(labels, tiny.DATASET) == "ground 89.8%, star 10.0%"
+
+
+def test_a_broken_image_is_named_and_the_others_are_done(export, images, tmp_path, caplog):
+    folder = tmp_path / "images"
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
+    large = bytearray(tiny.png(tiny.picture(4, 4)))
+    large[16:24] = struct.pack(">II", 60000, 60000)
+    large[29:33] = struct.pack(">I", zlib.crc32(large[12:29]))
+    (folder / "large.png").write_bytes(large)
+    for name in ("._a.png", ".DS_Store"):
+        (folder / name).write_bytes(b"no image")
+    message = r"2 of 4 images could not be read \(the others are done\): image .*/broken.jpg is a"
+    with pytest.raises(ValueError, match=message):
+        run(export, tmp_path)
+    assert tiny.files(tmp_path / "out") == NAMES
+    assert "large.png is too large: 60000x60000 pixels" in caplog.text
+    assert "at most 178956970 pixels" in caplog.text
+
+
+@pytest.mark.parametrize("size", [(1, 1), (4, 300)])
+def test_tiny_images_are_predicted(export, tmp_path, size):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(tiny.png(tiny.picture(*size)))
+    run(export, tmp_path)
+    assert tiny.read_png(tmp_path / "out" / "a_labels.png").shape == size
+
+
+def test_equal_names_keep_their_folders(export, tmp_path):
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.png").write_bytes(tiny.png(tiny.picture(5, 6)))
+    run(export, tmp_path, f"--images={tmp_path}/*/a.png")
+    for folder in ("x", "y"):
+        assert tiny.files(tmp_path / "out" / folder) == NAMES[:4]
+
+
+def test_images_are_never_replaced(export, images, tmp_path):
+    folder = tmp_path / "images"
+    (folder / "a_labels.png").write_bytes((folder / "a.png").read_bytes())
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    message = "--output_dir: .*a_labels.png would replace the image .*a_labels.png"
+    with pytest.raises(ValueError, match=message):
+        run(export, tmp_path, f"--output_dir={folder}")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("extension", [".jpg", ".png", ".webp", ".tiff"])
+def test_photographs_are_shown_upright_unless_stored_pixels_are_asked_for(
+    export, tmp_path, extension
+):
+    (tmp_path / "images").mkdir()
+    picture = cv2.resize(tiny.picture(4, 5), (30, 20))
+    parameters = [cv2.IMWRITE_WEBP_QUALITY, 101] if extension == ".webp" else []
+    data = cv2.imencode(extension, picture, parameters)[1].tobytes()
+    (tmp_path / "images" / "a").with_suffix(extension).write_bytes(
+        conftest.with_orientation(data, extension, 6)
+    )
+    run(export, tmp_path)
+    turned = tiny.read_png(tmp_path / "out" / "a_labels.png")
+    run(export, tmp_path, "--noexif_orientation")
+    stored = tiny.read_png(tmp_path / "out" / "a_labels.png")
+    assert stored.shape == (20, 30)
+    np.testing.assert_array_equal(turned, np.rot90(stored, -1))

@@ -50,6 +50,13 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         " paths separated by commas, or a .txt file with one path per line.",
     )
     define(
+        "bool",
+        "exif_orientation",
+        True,
+        "Turn the images of --images as their EXIF data say, as viewers show them."
+        " --noexif_orientation: take the pixels as they are stored, as training does.",
+    )
+    define(
         "enum",
         "colormap_type",
         "pascal",
@@ -77,6 +84,7 @@ def main(argv: Sequence[str]) -> None:
         options,
         asked,
         values.images,
+        exif_orientation=values.exif_orientation,
         colormap=values.colormap_type if values["colormap_type"].present else None,
         also_save_raw_predictions=values.also_save_raw_predictions,
     )

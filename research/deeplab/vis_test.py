@@ -63,6 +63,32 @@ def test_images_and_records_give_the_same_pictures(records, images, dataset, che
             assert ours.read_bytes() == theirs.read_bytes(), (name, title)
 
 
+def test_a_broken_image_is_named_and_the_others_are_done(images, dataset, checkpoint, tmp_path):
+    folder = tmp_path / "images"
+    for parent in ("x", "y"):
+        (folder / parent).mkdir(parents=True)
+        (folder / parent / "a.png").write_bytes((images / "first.png").read_bytes())
+    (folder / "x" / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    flags = _flags(dataset, checkpoint, tmp_path / "vis", f"--images={folder}/*/*.png")
+    message = r"1 of 3 images could not be read \(the others are done\): image .*x/b.png"
+    with pytest.raises(ValueError, match=message):
+        tiny.run(vis, *flags, "--max_number_of_iterations=1")
+    for parent in ("x", "y"):
+        assert len(tiny.files(tmp_path / "vis" / "segmentation_results" / parent)) == 4
+        assert tiny.files(tmp_path / "vis" / "raw_segmentation_results" / parent) == ["a.png"]
+
+
+def test_images_are_never_replaced(images, dataset, checkpoint, tmp_path):
+    folder = tmp_path / "segmentation_results"
+    folder.mkdir()
+    for name in ("a.png", "a_image.png"):
+        (folder / name).write_bytes((images / "first.png").read_bytes())
+    message = "--vis_logdir: .*a_image.png would replace the image .*a_image.png"
+    with pytest.raises(ValueError, match=message):
+        tiny.run(vis, *_flags(dataset, checkpoint, tmp_path, f"--images={folder}"))
+    assert tiny.files(folder) == ["a.png", "a_image.png"]
+
+
 def test_several_images_at_a_time(images, dataset, checkpoint, tmp_path):
     pattern = f"--images={images}/*.png"
     flags = _flags(dataset, checkpoint, tmp_path, pattern, "--vis_batch_size=2")
@@ -115,7 +141,8 @@ def test_a_bad_record_is_an_error_that_names_it(dataset, checkpoint, tmp_path):
     other_size = np.zeros((9, 9), np.uint8)
     bad = {"good": (tiny.picture(20, 20), None), "bad": (tiny.picture(20, 20), other_size)}
     folder = tiny.write_records(tmp_path / "records", bad)
-    with pytest.raises(ValueError, match="record 1 of .*'bad': the image is 20x20 .*label 9x9"):
+    message = r"record 1 of .* \(bad\) has a label that is 9x9 .* the image is 20x20"
+    with pytest.raises(ValueError, match=message):
         tiny.run(vis, *_flags(dataset, checkpoint, tmp_path / "vis", f"--dataset_dir={folder}"))
 
 

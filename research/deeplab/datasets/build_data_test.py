@@ -17,7 +17,7 @@ import tensorflow as tf
 from absl import flags
 
 from deeplab.datasets import build_data, descriptors, images, label_files
-from deeplab.datasets.conftest import describe, jpeg, png, read_records
+from deeplab.datasets.conftest import describe, jpeg, png, read_records, with_orientation
 from deeplab.datasets.image_formats import image_format
 from deeplab.datasets.source_files import Source
 from deeplab.testing import golden
@@ -116,34 +116,6 @@ def test_an_image_turned_by_exif_follows_its_label(tmp_path):
     assert np.abs(_as_trained(turned.image).astype(int) - upright).mean() < 3
 
 
-def _with_exif(data, extension, orientation):
-    """Adds an EXIF orientation to a JPEG, PNG, WebP or TIFF file."""
-    exif = b"MM\0*\0\0\0\x08\0\x01" + struct.pack(">HHIHHI", 274, 3, 1, orientation, 0, 0)
-    if extension == ".jpg":
-        exif = b"Exif\0\0" + exif
-        return data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
-    if extension == ".png":
-        chunk = b"eXIf" + exif
-        chunk = struct.pack(">I", len(exif)) + chunk + struct.pack(">I", zlib.crc32(chunk))
-        return data[:33] + chunk + data[33:]
-    if extension == ".webp":
-        assert data[12:16] in (b"VP8 ", b"VP8L")
-        width, height = 30, 20
-        header = b"VP8X" + struct.pack("<II", 10, 8) + (width - 1).to_bytes(3, "little")
-        header += (height - 1).to_bytes(3, "little")
-        data = b"WEBP" + header + data[12:] + b"EXIF" + struct.pack("<I", len(exif)) + exif
-        return b"RIFF" + struct.pack("<I", len(data)) + data
-    # TIFF: replace the tag of the number of rows in a strip, which has this value without it.
-    order = "<" if data.startswith(b"II") else ">"
-    (start,) = struct.unpack_from(f"{order}I", data, 4)
-    (count,) = struct.unpack_from(f"{order}H", data, start)
-    entries = [data[start + 2 + 12 * index : start + 14 + 12 * index] for index in range(count)]
-    entries.append(struct.pack(f"{order}HHIHH", 274, 3, 1, orientation, 0))
-    entries.sort(key=lambda entry: struct.unpack(f"{order}H", entry[:2]))
-    directory = struct.pack(f"{order}H", len(entries)) + b"".join(entries) + bytes(4)
-    return data[:4] + struct.pack(f"{order}I", len(data)) + data[8:] + directory
-
-
 _FORMATS = (".jpg", ".png", ".webp", ".tiff")
 
 
@@ -151,7 +123,7 @@ def _file(extension, orientation, height=20, width=30):
     pixels = cv2.imdecode(np.frombuffer(jpeg(height, width), np.uint8), cv2.IMREAD_COLOR)
     parameters = [cv2.IMWRITE_WEBP_QUALITY, 101] if extension == ".webp" else []
     data = cv2.imencode(extension, pixels, parameters)[1].tobytes()
-    return _with_exif(data, extension, orientation)
+    return with_orientation(data, extension, orientation)
 
 
 @pytest.mark.parametrize("extension", _FORMATS)

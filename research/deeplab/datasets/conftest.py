@@ -67,6 +67,33 @@ def jpeg(height: int, width: int, orientation: int | None = None, seed: int = 0)
     return data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
 
 
+def with_orientation(data: bytes, extension: str, orientation: int) -> bytes:
+    """Adds an EXIF orientation to a JPEG, PNG, TIFF or 30x20 WebP file without one."""
+    exif = b"MM\0*\0\0\0\x08\0\x01" + struct.pack(">HHIHHI", 274, 3, 1, orientation, 0, 0)
+    if extension == ".jpg":
+        exif = b"Exif\0\0" + exif
+        return data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
+    if extension == ".png":
+        chunk = b"eXIf" + exif
+        chunk = struct.pack(">I", len(exif)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        return data[:33] + chunk + data[33:]
+    if extension == ".webp":
+        assert data[12:16] in (b"VP8 ", b"VP8L")
+        width, height = 30, 20
+        header = b"VP8X" + struct.pack("<II", 10, 8) + (width - 1).to_bytes(3, "little")
+        header += (height - 1).to_bytes(3, "little")
+        data = b"WEBP" + header + data[12:] + b"EXIF" + struct.pack("<I", len(exif)) + exif
+        return b"RIFF" + struct.pack("<I", len(data)) + data
+    order = "<" if data.startswith(b"II") else ">"
+    (start,) = struct.unpack_from(f"{order}I", data, 4)
+    (count,) = struct.unpack_from(f"{order}H", data, start)
+    entries = [data[start + 2 + 12 * index : start + 14 + 12 * index] for index in range(count)]
+    entries.append(struct.pack(f"{order}HHIHH", 274, 3, 1, orientation, 0))
+    entries.sort(key=lambda entry: struct.unpack(f"{order}H", entry[:2]))
+    directory = struct.pack(f"{order}H", len(entries)) + b"".join(entries) + bytes(4)
+    return data[:4] + struct.pack(f"{order}I", len(data)) + data[8:] + directory
+
+
 def read_records(path: Any) -> Iterator[dict[str, Any]]:
     """The features of each record of a TFRecord file, by name."""
     import tensorflow as tf

@@ -1,60 +1,109 @@
-"""Plain images as input for evaluation, without records and without labels."""
+"""Plain images as input for inference, without records and without labels."""
 
+import collections
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-import cv2
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from deeplab import input_preprocess
 from deeplab.core import preprocess_utils
-from deeplab.datasets.image_formats import image_format
+from deeplab.datasets import images, patterns, source_files
 from deeplab.input_preprocess import Preprocessing
+from deeplab.utils import files
 
-# What a folder is searched for; a file that is named may have any name.
+# The images of a folder; a file that is named may have any name.
 _EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+# A path may contain commas, which also separate paths: at most so many parts are tried as one.
+_MAX_PARTS = 8
 
 
 def find(images: str) -> list[str]:
-    """The image files that a flag names.
+    """Return the image files that the flag `--images` names.
 
     Args:
-        images: a folder, a pattern such as `photos/*.jpg`, the path of an image, that of a text
-            file (`.txt`) with one path a line, or several of these, separated by commas.
+        images: A folder, a pattern such as `photos/*.jpg`, the path of an image, that of a text
+            file (`.txt`) with one path per line, or several of these, separated by commas. What
+            exists is taken literally, also if its name has a comma or is a pattern.
 
     Returns:
-        Their paths; those of a folder or a pattern are sorted.
+        Their paths, each once; those of a folder or a pattern are sorted, without hidden files.
 
     Raises:
-        FileNotFoundError: something that is named is not there, or there is no image in it.
-        ValueError: two of the files have the same base name, that of their results.
+        FileNotFoundError: Something that is named is not there, or there is no image in it.
+        ValueError: A text file is not UTF-8.
     """
-    # A path may itself contain a comma.
-    parts = [images] if tf.io.gfile.exists(images) else images.split(",")
-    paths = [path for part in parts if part.strip() for path in _expand(part.strip())]
+    paths = list(dict.fromkeys(path for part in _parts(images) for path in _expand(part)))
     if not paths:
         raise FileNotFoundError("--images names no image")
-    by_name: dict[str, str] = {}
-    for path in paths:
-        other = by_name.setdefault(base_name(path), path)
-        if other is not path:
-            raise ValueError(
-                f"--images names both {other} and {path}: their results would have the same name,"
-                f" {base_name(path)}"
-            )
     return paths
 
 
-def base_name(path: str) -> str:
-    """The name of a file without its folder and extension."""
-    return os.path.splitext(os.path.basename(path))[0]
+def result_names(paths: Sequence[str]) -> list[str]:
+    """Return a name for the results of each image.
+
+    It is the image's name without folder and extension. If several images have the same name, all
+    names keep their folders below the folder that they have in common; images of one folder that
+    differ in the extension only keep that, too.
+
+    Args:
+        paths: Different paths of images.
+    """
+    names = [os.path.splitext(os.path.basename(path))[0] for path in paths]
+    if len(set(names)) == len(names):
+        return names
+    paths = [path if files.is_remote(path) else os.path.abspath(path) for path in paths]
+    shared = os.path.commonprefix([os.path.dirname(path).split("/") for path in paths])
+    paths = ["/".join(path.split("/")[len(shared) :]) for path in paths]
+    names = [os.path.splitext(path)[0] for path in paths]
+    counts = collections.Counter(names)
+    return [path if counts[name] > 1 else name for path, name in zip(paths, names, strict=True)]
+
+
+def refuse_overwriting(flag: str, paths: Iterable[str], results: Iterable[str]) -> None:
+    """Reject results that would replace an image that is read.
+
+    Args:
+        flag: Flag that names the folder of the results.
+        paths: Paths of the images.
+        results: Paths of the results.
+
+    Raises:
+        ValueError: A result has the path of an image; the message names both.
+    """
+    by_path = {os.path.realpath(path): path for path in paths}
+    for result in results:
+        if image := by_path.get(os.path.realpath(result)):
+            raise ValueError(
+                f"--{flag}: {result} would replace the image {image}, which --images names: choose"
+                " another folder, or leave the image out"
+            )
+
+
+def _parts(images: str) -> Iterator[str]:
+    """Yield the parts of a list; one that exists may contain commas."""
+    pieces = images.split(",")
+    start = 0
+    while start < len(pieces):
+        for end in range(min(start + _MAX_PARTS, len(pieces)), start, -1):
+            part = ",".join(pieces[start:end]).strip()
+            if end == start + 1 or (part and (tf.io.gfile.exists(part) or _matches(part))):
+                break
+        if part:
+            yield part
+        start = end
 
 
 def _expand(part: str) -> list[str]:
     if tf.io.gfile.isdir(part):
-        paths = [os.path.join(part, name) for name in sorted(tf.io.gfile.listdir(part))]
-        found = [path for path in paths if path.lower().endswith(_EXTENSIONS)]
+        names = sorted(tf.io.gfile.listdir(part))
+        found = [
+            os.path.join(part, name)
+            for name in names
+            if name.lower().endswith(_EXTENSIONS) and not name.startswith(".")
+        ]
         if not found:
             raise FileNotFoundError(
                 f"--images: the folder {part} holds no image ({', '.join(_EXTENSIONS)}); for those"
@@ -63,128 +112,176 @@ def _expand(part: str) -> list[str]:
         return found
     if tf.io.gfile.exists(part):
         return _read_list(part) if part.lower().endswith(".txt") else [part]
-    if found := sorted(tf.io.gfile.glob(part)):
+    if found := _matches(part):
         return found
     raise FileNotFoundError(
         f"--images: there is no file {part} (a folder, a pattern, a list of paths, or a .txt file"
-        f" with one path a line; working directory: {os.getcwd()})"
+        f" with one path per line; working directory: {os.getcwd()})"
     )
+
+
+def _matches(pattern: str) -> list[str]:
+    if not files.is_remote(pattern):
+        return patterns.expand(pattern)
+    found = tf.io.gfile.glob(pattern)
+    return sorted(path for path in found if not os.path.basename(path).startswith("."))
 
 
 def _read_list(file: str) -> list[str]:
-    with tf.io.gfile.GFile(file) as stream:
-        lines = [line.strip() for line in stream]
-    for number, path in enumerate(lines, start=1):
-        if path and not tf.io.gfile.exists(path):
+    with tf.io.gfile.GFile(file, "rb") as stream:
+        lines = source_files.parse_list(stream.read(), file)
+    for line in lines:
+        if not tf.io.gfile.exists(line.text):
             raise FileNotFoundError(
-                f"--images: {file}, line {number}: there is no file {path} (working directory:"
+                f"--images: {line.place}: there is no file {line.text} (working directory:"
                 f" {os.getcwd()})"
             )
-    return [path for path in lines if path]
+    return [line.text for line in lines]
 
 
-def read(path: str) -> np.ndarray:
-    """An image as it is meant to be seen: turned as its EXIF data say.
+def read(path: str, exif_orientation: bool = True) -> np.ndarray:
+    """Read an image as viewers show it.
 
     Args:
-        path: of a JPEG, PNG, BMP, GIF, TIFF or WebP file.
+        path: A JPEG, PNG, BMP, GIF, TIFF or WebP file.
+        exif_orientation: Turn the image as its EXIF data say. False: read it as it is stored.
 
     Returns:
-        uint8 [height, width, 3], RGB.
+        uint8 [height, width, 3], RGB. Remarks about the image are logged.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no intact image.
+        FileNotFoundError: There is no such file.
+        ValueError: The file is broken, too large or not an image.
     """
     if not tf.io.gfile.exists(path):
-        raise FileNotFoundError(f"there is no image {path}")
+        raise FileNotFoundError(f"image {path} not found")
     with tf.io.gfile.GFile(path, "rb") as file:
         data = file.read()
-    pixels = np.frombuffer(data, np.uint8)
-    if image_format(data) and not _is_turned(pixels):
-        # As images in records are read, to the last digit.
-        try:
-            return tf.io.decode_jpeg(data, channels=3).numpy()
-        except tf.errors.InvalidArgumentError:
-            raise ValueError(f"{path} is no intact JPEG or PNG file") from None
     try:
-        image = cv2.imdecode(pixels, cv2.IMREAD_COLOR)
-    except cv2.error:
-        image = None
-    if image is None:
-        raise ValueError(f"{path} is no image that can be read ({len(data)} bytes)")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        image = images.decode(data)
+    except ValueError as error:
+        raise ValueError(f"image {path} {error}") from None
+    if remark := image.remark():
+        logging.warning("image %s %s", path, remark)
+    return image.upright() if exif_orientation else image.pixels
 
 
-def _is_turned(data: np.ndarray) -> bool:
-    """Whether EXIF data turn or mirror an image; decodes it at an eighth of its size."""
-    flag = cv2.IMREAD_REDUCED_GRAYSCALE_8
-    seen, stored = (
-        cv2.imdecode(data, flag),
-        cv2.imdecode(data, flag | cv2.IMREAD_IGNORE_ORIENTATION),
-    )
-    return seen is not None and not np.array_equal(seen, stored)
+class Failures:
+    """Collects the errors of images that are passed over, so that the others are processed.
+
+    Example:
+        failures = Failures()
+        for path in paths:
+            image = failures.try_to_read(path)
+            if image is not None:
+                process(image)
+        failures.raise_any(len(paths))
+    """
+
+    def __init__(self):
+        self._errors: list[Exception] = []
+
+    def try_to_read(self, path: str, exif_orientation: bool = True) -> np.ndarray | None:
+        """Return an image; log the error and return None if it cannot be read."""
+        try:
+            return read(path, exif_orientation)
+        except (ValueError, OSError, tf.errors.OpError) as error:
+            self._errors.append(error)
+            logging.error("%s", error)
+            return None
+
+    def clear(self) -> None:
+        """Forget the errors, before the images are read again."""
+        self._errors.clear()
+
+    def raise_any(self, total: int) -> None:
+        """Raise an error if an image was passed over.
+
+        Args:
+            total: Number of images.
+
+        Raises:
+            ValueError: Images were passed over; the message has their number and the first error.
+        """
+        if self._errors:
+            raise ValueError(
+                f"{len(self._errors)} of {total} images could not be read (the others are done):"
+                f" {self._errors[0]}"
+            )
 
 
 class ImageFiles:
     """Images from files, in batches with the keys of `data_generator.Dataset.evaluation`.
 
-    There is no `label`; `image_name` is the file's base name.
+    There is no `label`; `image_name` is the name of `result_names`.
+
+    Args:
+        paths: The files.
+        preprocessing: How images are prepared.
+        exif_orientation: See `read`.
+
+    Attributes:
+        paths: The files.
+        failures: The images that the last pass could not read.
     """
 
-    def __init__(self, paths: Sequence[str], preprocessing: Preprocessing):
-        """Keep what is to be read.
-
-        Args:
-            paths: the files.
-            preprocessing: how images are prepared.
-        """
+    def __init__(
+        self, paths: Sequence[str], preprocessing: Preprocessing, exif_orientation: bool = True
+    ):
         self.paths = tuple(paths)
+        self.failures = Failures()
         self._preprocessing = preprocessing
+        self._exif_orientation = exif_orientation
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
         return len(self.paths)
 
     def evaluation(self, batch_size: int) -> Iterator[dict[str, tf.Tensor]]:
-        """Yields batches of whole images, padded below and right to the largest of each batch.
+        """Yield batches of whole images, padded below and right to the largest of each batch.
+
+        Images that cannot be read are passed over; see `failures`.
 
         Args:
-            batch_size: number of images; the last batch may have fewer.
-
-        Raises:
-            FileNotFoundError: a file is not there any more.
-            ValueError: a file is no intact image; the message names it.
+            batch_size: Number of images; the last batch may have fewer.
         """
-        for start in range(0, len(self), batch_size):
-            yield self._batch(self.paths[start : start + batch_size])
+        self.failures.clear()
+        batch: list[tuple[str, np.ndarray]] = []
+        for path, name in zip(self.paths, result_names(self.paths), strict=True):
+            image = self.failures.try_to_read(path, self._exif_orientation)
+            if image is not None:
+                batch.append((name, image))
+            if len(batch) == batch_size:
+                yield self._batch(batch)
+                batch = []
+        if batch:
+            yield self._batch(batch)
 
-    def _batch(self, paths: Sequence[str]) -> dict[str, tf.Tensor]:
-        originals, padded, sizes = [], [], []
-        for path in paths:
-            image = read(path)
-            sizes.append(image.shape[:2])
+    def _batch(self, batch: Sequence[tuple[str, np.ndarray]]) -> dict[str, tf.Tensor]:
+        originals, padded = [], []
+        for _, image in batch:
             original, image, _ = input_preprocess.preprocess_for_evaluation(
                 tf.constant(image), None, self._preprocessing
             )
             originals.append(original)
             padded.append(image)
+        heights, widths = zip(*(image.shape[:2] for _, image in batch), strict=True)
         return {
             "image": _stack(padded, self._preprocessing.mean_pixel),
-            "image_name": tf.constant([base_name(path) for path in paths]),
-            "height": tf.constant([height for height, _ in sizes], tf.int64),
-            "width": tf.constant([width for _, width in sizes], tf.int64),
+            "image_name": tf.constant([os.fsencode(name) for name, _ in batch]),
+            "height": tf.constant(heights, tf.int64),
+            "width": tf.constant(widths, tf.int64),
             "original_image": _stack(originals, 0),
             "original_size": tf.stack([tf.shape(original)[:2] for original in originals]),
         }
 
 
-def _stack(images: Sequence[tf.Tensor], value: Sequence[float] | int) -> tf.Tensor:
-    """Pads images below and right to the size of the largest, and stacks them."""
-    height, width = (max(image.shape[axis] for image in images) for axis in range(2))
+def _stack(pictures: Sequence[tf.Tensor], value: Sequence[float] | int) -> tf.Tensor:
+    """Pad images below and right to the size of the largest, and stack them."""
+    height, width = (max(image.shape[axis] for image in pictures) for axis in range(2))
     return tf.stack(
         [
             preprocess_utils.pad_to_bounding_box(image, 0, 0, height, width, value)
-            for image in images
+            for image in pictures
         ]
     )

@@ -78,11 +78,74 @@ def test_what_is_not_there_is_an_error(tmp_path, images, message):
         image_files.find(images.format(tmp_path))
 
 
-@pytest.mark.parametrize("second", ["y/a.jpg", "x/a.png"])
-def test_two_images_of_one_base_name_are_an_error(tmp_path, second):
-    paths = _write(tmp_path, "x/a.jpg", second)
-    with pytest.raises(ValueError, match=f"names both {paths[0]} and {paths[1]}: .* name, a"):
-        image_files.find(",".join(paths))
+def test_hidden_files_are_passed_over(tmp_path):
+    (path,) = _write(tmp_path, "a.jpg")
+    for name in ("._a.jpg", ".DS_Store", ".thumbnail.png"):
+        (tmp_path / name).write_bytes(b"no image")
+    assert image_files.find(str(tmp_path)) == [path]
+    assert image_files.find(f"{tmp_path}/*.*g") == [path]
+
+
+@pytest.mark.parametrize("folder", ["[1]", "a*", "b?", "c,d", "e, f"])
+def test_a_folder_with_odd_characters_is_a_folder(tmp_path, folder):
+    paths = _write(tmp_path / folder, "a.jpg", "b.jpg")
+    _write(tmp_path / "1", "no.jpg")
+    _write(tmp_path / "ab", "no.jpg")
+    assert image_files.find(str(tmp_path / folder)) == paths
+    assert image_files.find(f"{tmp_path}/{folder}/*.jpg") == paths
+    pair = f"{tmp_path}/{folder}/b.*,{tmp_path}/{folder}/a.jpg"
+    assert image_files.find(pair) == paths[::-1]
+    assert image_files.find(f"{paths[1]},{paths[0]}") == paths[::-1]
+
+
+def test_images_of_any_file_system_are_found():
+    for name in ("a.png", ".hidden.png"):
+        with tf.io.gfile.GFile(f"ram://image_files_test/{name}", "wb") as file:
+            file.write(tiny.png(tiny.picture(3, 4)))
+    (path,) = image_files.find("ram://image_files_test/*.png")
+    assert path == "ram://image_files_test/a.png"
+    np.testing.assert_array_equal(image_files.read(path), tiny.picture(3, 4))
+
+
+def test_an_image_is_found_once(tmp_path):
+    paths = _write(tmp_path, "a.jpg", "b.jpg")
+    assert image_files.find(f"{paths[1]},{tmp_path}") == paths[::-1]
+
+
+def test_a_list_in_another_encoding_is_named(tmp_path):
+    (tmp_path / "list.txt").write_text("a.jpg\n", encoding="utf-16")
+    with pytest.raises(ValueError, match="list.txt, line 1: the file is UTF-16"):
+        image_files.find(str(tmp_path / "list.txt"))
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["x/a.jpg", "y/b.png", "c"], ["a", "b", "c"]),
+        (["x/a.jpg", "y/a.jpg", "y/z/b.jpg"], ["x/a", "y/a", "y/z/b"]),
+        (["/p/x/a.jpg", "/p/x/y/a.jpg"], ["a", "y/a"]),
+        (["x/a.jpg", "x/a.png", "x/b.jpg"], ["a.jpg", "a.png", "b"]),
+        (["gs://p/x/a.jpg", "gs://p/y/a.jpg"], ["x/a", "y/a"]),
+        (["../x/a.jpg", "a.jpg"], None),
+        ([], []),
+    ],
+)
+def test_results_are_named_after_images_and_folders_where_these_are_needed(paths, names):
+    found = image_files.result_names(paths)
+    assert found == names or (names is None and len(set(found)) == 2)
+    assert not any(name.startswith(("/", "..")) for name in found)
+
+
+def test_results_must_not_replace_images(tmp_path, monkeypatch):
+    paths = _write(tmp_path, "a.png", "a_labels.png")
+    monkeypatch.chdir(tmp_path)
+    image_files.refuse_overwriting("output_dir", paths, [str(tmp_path / "b.png")])
+    message = r"--output_dir: ./a_labels.png would replace the image .*/a_labels.png, which"
+    with pytest.raises(ValueError, match=message):
+        image_files.refuse_overwriting("output_dir", paths, ["./c.png", "./a_labels.png"])
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(ValueError, match="would replace the image"):
+        image_files.refuse_overwriting("output_dir", paths, ["link/a.png"])
 
 
 # --- How they are read ---
@@ -120,23 +183,21 @@ def test_jpegs_are_read_as_in_records(tmp_path):
 def test_photographs_are_turned_as_their_exif_data_say(tmp_path, orientation, turn):
     (path,) = _write(tmp_path, "a.jpg", size=(48, 64))
     data = (tmp_path / "a.jpg").read_bytes()
-    upright = image_files.read(path).astype(int)
+    upright = image_files.read(path)
     tag = struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0)
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01" + tag + b"\0\0\0\0"
     segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
     (tmp_path / "a.jpg").write_bytes(data[:2] + segment + data[2:])
-    turned = image_files.read(path)
-    assert turned.shape == turn(upright).shape
-    # Two decoders of JPEG differ by a few gray levels.
-    assert np.abs(turned - turn(upright)).max() < 12
+    np.testing.assert_array_equal(image_files.read(path), turn(upright))
+    np.testing.assert_array_equal(image_files.read(path, exif_orientation=False), upright)
 
 
 @pytest.mark.parametrize(
     "data, message",
     [
-        (b"", r"a.jpg is no image that can be read \(0 bytes\)"),
-        (b"<svg></svg>", "a.jpg is no image that can be read"),
-        (b"\xff\xd8\xff\xe0 and no more", "a.jpg is no intact JPEG or PNG file"),
+        (b"", r"a.jpg is not an image that can be read \(0 bytes\)"),
+        (b"<svg></svg>", "a.jpg is not an image that can be read"),
+        (b"\xff\xd8\xff\xe0 and no more", "a.jpg is a broken JPEG file"),
     ],
 )
 def test_what_is_no_image_is_an_error_that_names_the_file(tmp_path, data, message):
@@ -150,16 +211,38 @@ def test_half_an_image_is_an_error_that_names_the_file(tmp_path, extension):
     (path,) = _write(tmp_path, f"a{extension}", size=(64, 64))
     data = (tmp_path / f"a{extension}").read_bytes()
     (tmp_path / f"a{extension}").write_bytes(data[: len(data) // 2])
-    with pytest.raises(ValueError, match=f"a{extension} is no intact"):
+    with pytest.raises(ValueError, match=f"a{extension} is a broken (JPEG|PNG) file"):
         image_files.read(path)
 
 
-def test_an_image_that_is_gone_is_an_error_that_names_it(tmp_path):
-    files = image_files.ImageFiles(
-        [str(tmp_path / "a.png")], Preprocessing(crop_size=(9, 9), mean_pixel=_MEAN_PIXEL)
-    )
-    with pytest.raises(FileNotFoundError, match="there is no image .*/a.png"):
-        list(files.evaluation(1))
+@pytest.mark.parametrize("size", [(1, 1), (4, 300), (300, 7)])
+@pytest.mark.parametrize("extension", [".png", ".jpg", ".tiff"])
+def test_tiny_images_are_read(tmp_path, size, extension):
+    (path,) = _write(tmp_path, f"a{extension}", size=size)
+    assert image_files.read(path).shape == (*size, 3)
+
+
+def test_a_dark_16_bit_image_is_logged(tmp_path, caplog):
+    (tmp_path / "a.png").write_bytes(cv2.imencode(".png", np.full((3, 4), 900, np.uint16))[1])
+    assert image_files.read(str(tmp_path / "a.png")).max() == 3
+    assert "a.png has 16-bit values from 900 to 900" in caplog.text
+
+
+def test_images_that_cannot_be_read_are_passed_over_and_named(tmp_path, caplog):
+    paths = _write(tmp_path, "a.png", "b.png", "c.png", "d.png")
+    (tmp_path / "b.png").write_bytes(b"no image")
+    (tmp_path / "c.png").unlink()
+    files = image_files.ImageFiles(paths, Preprocessing(crop_size=(9, 9), mean_pixel=_MEAN_PIXEL))
+    for _ in range(2):
+        names = [batch["image_name"].numpy().tolist() for batch in files.evaluation(2)]
+        assert names == [[b"a", b"d"]]
+        message = r"2 of 4 images could not be read \(the others are done\): image .*/b.png is not"
+        with pytest.raises(ValueError, match=message):
+            files.failures.raise_any(len(files))
+    assert "image" in caplog.text and "c.png not found" in caplog.text
+    (files,) = (image_files.ImageFiles(paths[:1], files._preprocessing),)
+    assert len(list(files.evaluation(2))) == 1
+    files.failures.raise_any(1)
 
 
 # --- What the network gets ---

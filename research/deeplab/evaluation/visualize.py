@@ -17,6 +17,7 @@ def visualize(
     asked: checkpoints.AskedOptions,
     images: str | None = None,
     *,
+    exif_orientation: bool = True,
     colormap: str | None = None,
     also_save_raw_predictions: bool = False,
 ) -> None:
@@ -26,23 +27,27 @@ def visualize(
         options: which checkpoints, on which images.
         asked: gives the network's options.
         images: plain images to use in place of TFRecords; see `image_files.find`.
+        exif_orientation: whether plain images are turned as their EXIF data say.
         colormap: see `Visualizer`.
         also_save_raw_predictions: see `Visualizer`.
 
     Raises:
         FileNotFoundError: There are no images, or no such checkpoint.
-        ValueError: A flag contradicts what the network was trained with, or a file is damaged.
+        ValueError: A flag contradicts what the network was trained with; a file is damaged; a
+            picture would replace an image; or, after all others are done, images could not be read.
     """
     descriptor = descriptors.load(options.dataset)
     # An error now is better than one after a long wait for a checkpoint.
     if images:
         paths = image_files.find(images)
+        results = Visualizer.results(image_files.result_names(paths), options.logdir)
+        image_files.refuse_overwriting("vis_logdir", paths, results)
     else:
         shards.find(options.dataset_dir, descriptor.split_names(options.split))
     predictor = checkpoints.wait_for_network(options, descriptor, asked)
     preprocessing = predictor.net.preprocessing()
     if images:
-        source = image_files.ImageFiles(paths, preprocessing)
+        source = image_files.ImageFiles(paths, preprocessing, exif_orientation)
         batches = source.evaluation
     else:
         source = data_generator.Dataset(
@@ -60,6 +65,8 @@ def visualize(
     files.make_folder("vis_logdir", options.logdir)
     for _ in checkpoints.restore_each(predictor, options):
         pictures.run(batches(options.batch_size), len(source))
+    if images:
+        source.failures.raise_any(len(source))
 
 
 def _batches(records: data_generator.Dataset, batch_size: int) -> Iterator[Mapping[str, tf.Tensor]]:

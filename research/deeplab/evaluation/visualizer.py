@@ -84,6 +84,14 @@ class Visualizer:
         self._also_save_raw_predictions = also_save_raw_predictions
         self._name_by_image = name_by_image
 
+    @staticmethod
+    def results(names: Iterable[str], vis_logdir: str) -> Iterator[str]:
+        """Yield the paths of what may be saved for images, with `name_by_image`."""
+        for name in names:
+            for title in ("image", *panels.TITLES):
+                yield os.path.join(vis_logdir, RESULTS, f"{name}_{title}.png")
+            yield os.path.join(vis_logdir, RAW_RESULTS, f"{name}.png")
+
     def run(self, batches: Iterable[Mapping[str, tf.Tensor]], total: int) -> None:
         """Predict all images and save the pictures.
 
@@ -138,9 +146,9 @@ class Visualizer:
                 prediction, label, before = maps
                 if label is not None and (label == self._descriptor.ignore_label).all():
                     label = None
-                name = os.path.basename(
-                    batch["image_name"][index].decode(errors="backslashreplace")
-                )
+                name = batch["image_name"][index].decode(errors="backslashreplace")
+                if not self._name_by_image:  # Records may hold paths.
+                    name = os.path.basename(name)
                 yield _Sample(name, image.astype(np.uint8), prediction, label, before)
 
     def _save(self, sample: _Sample, stem: str) -> None:

@@ -11,11 +11,19 @@ from deeplab.export import saved_model
 from deeplab.utils import save_annotation
 from deeplab.visualization import panels
 
+# The pictures of an image.
+_TITLES = ("labels", *panels.TITLES)
 # A class with a smaller share of an image is not mentioned.
 _MIN_SHARE = 0.005
 
 
-def predict(export_path: str, images: str, output_dir: str, dataset: str | None = None) -> None:
+def predict(
+    export_path: str,
+    images: str,
+    output_dir: str,
+    dataset: str | None = None,
+    exif_orientation: bool = True,
+) -> None:
     """Predict the classes of images, and write pictures of them.
 
     Args:
@@ -24,13 +32,20 @@ def predict(export_path: str, images: str, output_dir: str, dataset: str | None 
         output_dir: folder for the pictures.
         dataset: name of the data set, or its JSON description. None: what was exported with the
             network, if anything.
+        exif_orientation: whether images are turned as their EXIF data say.
 
     Raises:
         FileNotFoundError: There is no such image or export.
-        ValueError: The data set has other classes than the network, or an image cannot be read.
+        ValueError: The data set has other classes than the network; a picture would replace an
+            image; or, after all others are done, images could not be read.
     """
     descriptor = descriptors.load(dataset) if dataset else None
     paths = image_files.find(images)
+    names = image_files.result_names(paths)
+    results = [
+        os.path.join(output_dir, f"{name}_{title}.png") for name in names for title in _TITLES
+    ]
+    image_files.refuse_overwriting("output_dir", paths, results)
     network = saved_model.ExportedNetwork(export_path)
     if descriptor and descriptor.num_classes != network.num_classes:
         raise ValueError(
@@ -43,15 +58,19 @@ def predict(export_path: str, images: str, output_dir: str, dataset: str | None 
         or descriptors.DatasetDescriptor("unknown", network.num_classes, ignore_label=255)
     )
     predicted = set()
-    for path in paths:
-        image = image_files.read(path)
+    failures = image_files.Failures()
+    for path, name in zip(paths, names, strict=True):
+        image = failures.try_to_read(path, exif_orientation)
+        if image is None:
+            continue
         labels = network.predict(image)
-        save_pictures(image, labels, descriptor, output_dir, image_files.base_name(path))
+        save_pictures(image, labels, descriptor, output_dir, name)
         logging.info("%s: %s", path, summary(labels, descriptor))
         predicted.update(np.unique(labels).tolist())
     if remark := report.single_class_remark(predicted, descriptor.class_names):
         logging.warning(remark)
     logging.info("the pictures are in %s", output_dir)
+    failures.raise_any(len(paths))
 
 
 def save_pictures(
@@ -68,7 +87,7 @@ def save_pictures(
         labels: integers [height, width].
         descriptor: names and colors of the classes.
         folder: where the files go; made if needed.
-        name: start of the files' names.
+        name: start of the files' names; may have folders.
     """
     pictures = {
         "labels": labels.astype(np.uint8),

@@ -123,6 +123,10 @@ def panel(
     return canvas
 
 
+# The titles of the pictures of `pictures`.
+TITLES = ("prediction", "overlay", "panel")
+
+
 def pictures(
     image: np.ndarray, prediction: np.ndarray, colors: np.ndarray, **options: Any
 ) -> dict[str, np.ndarray]:
