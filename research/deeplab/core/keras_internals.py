@@ -29,6 +29,15 @@ def children(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     return list(layer._layers)
 
 
+def loss_tracker(net: keras.Model) -> keras.metrics.Metric:
+    """Return the metric in which a compiled model's `fit` shows the loss.
+
+    A `train_step` that computes the loss itself has to update it. Keras does so in `compute_loss`
+    only, which would compute another loss.
+    """
+    return net._loss_tracker
+
+
 def frozen(function: Any) -> tf.Graph:
     """Return a concrete function's graph with its variables as constants.
 

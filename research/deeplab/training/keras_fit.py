@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from deeplab import model
+from deeplab.core import keras_internals
 from deeplab.core.options import TrainOptions
 from deeplab.training import losses
 from deeplab.training.state import begin_run
@@ -84,7 +85,8 @@ class TrainableDeepLab(model.DeepLab):
         if weights is not None:
             raise ValueError("fit takes no sample_weight or class_weight: set label_weights")
         values = self._step.in_replica(images, labels)
-        self._loss_tracker.update_state(values["total_loss"], tf.shape(images)[0])
+        loss_tracker = keras_internals.loss_tracker(self)
+        loss_tracker.update_state(values["total_loss"], tf.shape(images)[0])
         return self.get_metrics_result()
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> tf.Tensor:

@@ -141,6 +141,7 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_fit_makes_the_trainers_steps(whole):
     """Up to rounding: the metric changes the graph, and with it the order of operations."""
     run = trainer.Trainer(_with_weights(model.DeepLab(_NETWORK)), _TRAINING, _IGNORE_LABEL)
+    run.begin()
     before = {name: variable.numpy() for name, variable in run.variables().items()}
     for step, batch in enumerate(_batches()):
         total = float(run.train_step(*batch)["total_loss"])
