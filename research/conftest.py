@@ -1,4 +1,4 @@
-"""Settings that every test shares."""
+"""Settings of all tests."""
 
 import os
 import sys
@@ -11,12 +11,12 @@ from absl import logging  # noqa: E402
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds `--slow`, which runs the whole suite."""
+    """Add `--slow`, which runs all tests."""
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves the slow tests out unless they were asked for."""
+    """Skip the slow tests without `--slow`."""
     if config.getoption("--slow"):
         return
     skip = pytest.mark.skip(reason="slow: run with --slow")
@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True)
 def _log_what_scripts_log() -> None:
-    """Lets `caplog` see what scripts say, whatever ran before in the same process."""
+    """Let `caplog` see the log of scripts, whatever ran before in the same process."""
     logging.set_verbosity(logging.INFO)
 
 
@@ -41,7 +41,7 @@ def _merge(worst: dict[str, float]) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Takes down what this process measured, or hands it to the one that reports."""
+    """Record what this process measured, and hand it to the process that reports."""
     if parity := sys.modules.get("deeplab.testing.parity"):
         _merge(parity.worst)
     if hasattr(session.config, "workeroutput"):
@@ -50,12 +50,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Takes over what a process of pytest-xdist measured."""
+    """Record what a process of pytest-xdist measured."""
     _merge(getattr(node, "workeroutput", {}).get("worst", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Prints how far each backbone's outputs were from the official ones at most."""
+    """Print the largest difference of each backbone's outputs from the official ones."""
     if _WORST:
         terminalreporter.section("largest difference from the official code, as a share of range")
         for variant, error in sorted(_WORST.items()):

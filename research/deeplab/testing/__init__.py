@@ -1,1 +1,1 @@
-"""Golden numbers of the official code and helpers for tests."""
+"""Golden numbers of the official code, and helpers for tests."""

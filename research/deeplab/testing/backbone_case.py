@@ -1,4 +1,4 @@
-"""What every backbone must hold; a variant's test class inherits it in a few lines."""
+"""Tests that every backbone has to pass; the test class of a variant inherits them."""
 
 import functools
 import pathlib
@@ -15,7 +15,7 @@ from deeplab.utils import checkpoint
 
 
 def new_network(options: common.ModelOptions) -> model.DeepLab:
-    """A network with the golden weights."""
+    """Return a network with the golden weights."""
     net = model.DeepLab(options)
     golden.assign(checkpoint.official_variables(net))
     return net
@@ -26,11 +26,11 @@ _shared_network = functools.lru_cache(maxsize=2)(new_network)
 
 
 class BackboneCase:
-    """Checks one model variant.
+    """Tests of one model variant.
 
     Attributes:
-        model_variant: its name.
-        golden_prefix: what the names of its golden configurations start with.
+        model_variant: name of the variant.
+        golden_prefix: prefix of the names of its golden configurations.
         options: further options of the small network that the other tests build.
         consistent_strides: output strides, fine to coarse, whose features must agree where both
             exist; empty where the architecture has no such property.
@@ -46,7 +46,7 @@ class BackboneCase:
     heavy = False
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """One golden test for each configuration of this variant."""
+        """Make one golden test for each configuration of this variant."""
         if "golden_name" not in metafunc.fixturenames:
             return
         names = golden.configurations(self.golden_prefix)
@@ -67,22 +67,22 @@ class BackboneCase:
             pytest.skip("slow: run with --slow")
 
     def build(self, **changes) -> model.DeepLab:
-        """A small network of the variant with the golden weights, which tests leave as it is."""
+        """Return a small network with the golden weights, which tests do not change."""
         values = {"model_variant": self.model_variant, "num_classes": 5, **self.options, **changes}
         return _shared_network(common.ModelOptions(**values))
 
     def images(self, height: int = 65, width: int = 65, batch: int = 1) -> tf.Tensor:
-        """Smooth random images, float32 0..255."""
+        """Return smooth random images, float32 0..255."""
         random = np.random.default_rng(0)
         coarse = random.uniform(0, 255, (batch, height // 8 + 2, width // 8 + 2, 3))
         return tf.image.resize(tf.constant(coarse, tf.float32), (height, width))
 
     def test_equals_the_official_code(self, golden_name: str) -> None:
-        """Names, shapes and every stored output."""
+        """Names, shapes and all stored outputs are equal."""
         parity.check(golden.configuration(golden_name))
 
     def test_dense_features_contain_the_coarse_ones(self) -> None:
-        """Atrous consistency: a finer output stride, subsampled, is the coarser one's output."""
+        """Features at a finer output stride, subsampled, are those of the coarser one."""
         if not self.consistent_strides:
             pytest.skip("the architecture depends on the output stride")
         images = self.images(129, 129)
@@ -95,7 +95,7 @@ class BackboneCase:
             assert error < 1e-4, f"stride {stride}"
 
     def test_decoder_end_points_have_their_strides(self) -> None:
-        """What the decoder takes at an output stride lies on that stride's grid."""
+        """The end point for an output stride is on the grid of that stride."""
         spec = feature_extractor.get_backbone(self.model_variant)
         height, width = 97, 81
         net = self.build(output_stride=self.coarsest_stride)

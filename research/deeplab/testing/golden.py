@@ -1,7 +1,7 @@
-"""Reads the golden numbers: what the official code computed for fixed weights and inputs.
+"""Reads the golden numbers, which the official code computed for fixed weights and inputs.
 
-A small part of them lies in `testing/data`, so that every test means something on any machine.
-The whole set is read from `shared/golden` beside the checkout where that folder is present.
+A small part of them is in `testing/data`, so that the tests are useful on any machine. The whole
+set is read from `shared/golden` beside the checkout if that folder exists.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ _GAINS = tuple(
 
 
 def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The golden value of a variable, made from its official name and shape alone.
+    """Return the golden value of a variable, which depends on its official name and shape alone.
 
     Args:
         name: official variable name, e.g. `MobilenetV2/Conv/weights`.
@@ -51,7 +51,7 @@ def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
         A float32 array of that shape, the same on every machine.
 
     Raises:
-        ValueError: the last part of the name is none that the rule knows.
+        ValueError: the last part of the name is unknown.
     """
     random = np.random.RandomState(zlib.crc32(name.encode()))  # noqa: NPY002 (the rule's own)
     gain = next((gain for pattern, gain in _GAINS if pattern.search(name)), 1.0)
@@ -67,7 +67,7 @@ def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
         case "moving_variance":
             value = random.uniform(0.6, 1.8, shape)
         case "min" | "max" as end:
-            # Of a quantiser: no two have the same range, and most cut values off.
+            # Of a quantizer: no two have the same range, and most cut values off.
             value = random.uniform(0.25, 0.75, shape) * (-1.0 if end == "min" else 1.0)
         case leaf:
             raise ValueError(f"no rule fills {leaf!r} ({name}, shape {shape})")
@@ -75,14 +75,14 @@ def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def assign(variables: Mapping[str, Any]) -> None:
-    """Gives every variable of `{official name: variable}` its golden value."""
+    """Assign its golden value to every variable of `{official name: variable}`."""
     for name, variable in variables.items():
         variable.assign(fill(name, tuple(variable.shape)))
 
 
 @functools.cache
 def misc(name: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The golden facts and arrays called `name`, e.g. `losses`; either may be empty."""
+    """Return the golden facts and arrays called `name`, e.g. `losses`; either may be empty."""
     folder = DATA / "misc"
     facts: dict[str, Any] = {}
     if (path := folder / f"{name}.json").exists():
@@ -94,7 +94,7 @@ def misc(name: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def shared(path: str) -> pathlib.Path:
-    """A file or folder of the shared data; skips the test where it is absent."""
+    """Return a file or folder of the shared data; skip the test if it does not exist."""
     found = SHARED / path
     if not found.exists():
         pytest.skip(f"needs {path} in {SHARED} (set DEEPLAB_SHARED to the folder that holds it)")
@@ -103,10 +103,10 @@ def shared(path: str) -> pathlib.Path:
 
 @dataclasses.dataclass(frozen=True)
 class Configuration:
-    """One model configuration that the official code was run with.
+    """A model configuration that the official code was run with.
 
     Attributes:
-        name: its name.
+        name: name of the configuration.
         manifest: `model_flags`, `num_classes`, `output_stride`, `atrous_rates`, `crop_size`,
             `image_pyramid`, `eval_scales`, `add_flipped_images` and what was measured.
         variables: official name to shape, of every model variable.
@@ -119,34 +119,34 @@ class Configuration:
     arrays: dict[str, np.ndarray]
 
     def subsample(self, key: str, array: np.ndarray) -> np.ndarray:
-        """Our array at the pixels that were stored of the official one."""
+        """Return an array at the pixels that were stored of the official one."""
         stride = self.manifest["stored_spatial_stride"].get(key, 1)
         return array[:, ::stride, ::stride]
 
 
 def dense_prediction_cell(name: str) -> pathlib.Path:
-    """The JSON file of a dense prediction cell that a configuration names."""
+    """Return the JSON file of a configuration's dense prediction cell."""
     published = DATA.parents[1] / "recipes" / name
     return published if published.exists() else DATA / "dense_prediction_cells" / name
 
 
 def in_repository() -> list[str]:
-    """Names of the configurations that are copied into the repository."""
+    """Return the names of the configurations that the repository holds."""
     return sorted(path.parent.name for path in (DATA / "logits").glob("*/manifest.json"))
 
 
 def configurations(prefix: str = "") -> list[str]:
-    """Names of the configurations at hand (the shared ones, or the copies in the repository)."""
+    """Return the names of all configurations, shared or in the repository."""
     names = set(in_repository())
     names |= {path.parent.name for path in SHARED.glob("golden/*/manifest.json")}
     return sorted(name for name in names if name.startswith(prefix))
 
 
 def configuration(name: str) -> Configuration:
-    """Reads one configuration.
+    """Read a configuration.
 
     Raises:
-        FileNotFoundError: there is none of that name.
+        FileNotFoundError: it does not exist.
     """
     for root in (DATA / "logits", SHARED / "golden"):
         folder = root / name
@@ -163,12 +163,12 @@ def configuration(name: str) -> Configuration:
 
 
 def quantized(name: str) -> tuple[dict[str, dict[str, tuple]], dict[str, np.ndarray]]:
-    """The official quantised network called `name`; skips the test where it is absent.
+    """Return the official quantized network called `name`; skip the test if it does not exist.
 
     Returns:
-        The shapes of the variables that quantisers add, by official name, in `eval` and in
+        The shapes of the variables that quantizers add, by official name, in `eval` and in
         `train`; and `image`, `pred` and `prob` at every fourth pixel, or `features`. Those in
-        `golden` are of weights quantised from -1 to 1 and of every other range as it is before
+        `golden` are of weights quantized from -1 to 1 and of every other range as it is before
         training; the ResNet and the cells have 16 bits and the ranges of `fill`.
     """
     file = DATA / "quantized" / f"{name}.json.gz"

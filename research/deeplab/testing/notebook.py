@@ -1,9 +1,9 @@
-"""Runs a notebook without Jupyter, and writes what it gives into it.
+"""Runs a notebook without Jupyter, and stores the outputs in it.
 
     python -m deeplab.testing.notebook g3doc/fine_tuning.ipynb folder_to_run_in
 
-Lines that begin with `!` are commands of the shell, as in Jupyter. Of what a cell gives, its
-standard output is kept, and the value of its last line: as a picture where it has one.
+Lines that begin with `!` are commands of the shell, as in Jupyter. The
+outputs of a cell are its standard output and the value of its last line, as a picture if it is one.
 """
 
 import ast
@@ -19,26 +19,26 @@ from typing import Any
 
 from deeplab.utils import files
 
-# Where the package is, for the commands of the shell.
+# The folder of the package, for shell commands.
 _ROOT = pathlib.Path(__file__).parents[2]
 
 
 def code(cell: dict[str, Any]) -> str:
-    """The source of a cell."""
+    """Return the source of a cell."""
     return "".join(cell["source"])
 
 
 def run(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Runs the cells of a notebook in turn, in the working directory.
+    """Run the cells of a notebook in turn, in the working directory.
 
     Args:
-        path: of the notebook.
+        path: path of the notebook.
 
     Returns:
         The notebook with new outputs, and the names that its cells defined.
 
     Raises:
-        Exception: whatever a cell raises; `subprocess.CalledProcessError` for a command that fails.
+        Exception: a cell fails. For a command it is a `subprocess.CalledProcessError`.
     """
     notebook = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     names: dict[str, Any] = {"__name__": "__main__"}
@@ -65,7 +65,7 @@ def run(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _run(source: str, names: dict[str, Any]) -> Any:
-    """Runs a cell; returns the value of its last line, if that is an expression."""
+    """Run a cell; return the value of its last line, if that is an expression."""
     commands = source.replace("\\\n", " ").splitlines()
     if source.startswith("!"):
         for command in commands:
@@ -78,7 +78,7 @@ def _run(source: str, names: dict[str, Any]) -> Any:
 
 
 def _shell(command: str) -> None:
-    """Runs a command with this Python and this copy of the package; prints what it prints."""
+    """Run a command with this Python and this copy of the package; print its output."""
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(_ROOT)}
     done = subprocess.run(
@@ -88,14 +88,14 @@ def _shell(command: str) -> None:
 
 
 def _shown(value: Any) -> dict[str, Any]:
-    """What Jupyter keeps of a value."""
+    """Return a value in the form of Jupyter's outputs."""
     if draw := getattr(value, "_repr_png_", None):
         return {"image/png": base64.b64encode(draw()).decode(), "text/plain": ["<picture>"]}
     return {"text/plain": repr(value).splitlines(keepends=True)}
 
 
 def main(path: str, folder: str) -> None:
-    """Runs a notebook in a folder and writes it back with its outputs."""
+    """Run a notebook in a folder and store its outputs in it."""
     path = os.path.abspath(path)
     os.chdir(folder)
     notebook, _ = run(path)

@@ -1,4 +1,4 @@
-"""Compares networks with the official code's outputs for the same weights and images."""
+"""Compares networks with the outputs of the official code for the same weights and images."""
 
 import collections
 import dataclasses
@@ -17,15 +17,15 @@ worst: dict[str, float] = collections.defaultdict(float)
 
 
 def tolerance(model_variant: str) -> float:
-    """What |a - b| / max|b| may be.
+    """Return the largest |a - b| / max|b| that passes.
 
-    Two builds of the official code part by 2e-5, by 2e-4 for the large MobileNetV3.
+    Two builds of the official code differ by 2e-5, or by 2e-4 for the large MobileNetV3.
     """
     return 1e-3 if model_variant == "mobilenet_v3_large_seg" else 1e-4
 
 
 def options(configuration: golden.Configuration) -> common.ModelOptions:
-    """The options of a configuration."""
+    """Return the options of a configuration."""
     known = {field.name for field in dataclasses.fields(common.ModelOptions)}
     manifest = configuration.manifest
     values = {key: value for key, value in manifest["model_flags"].items() if key in known}
@@ -37,10 +37,10 @@ def options(configuration: golden.Configuration) -> common.ModelOptions:
 
 
 def network(configuration: golden.Configuration) -> model.DeepLab:
-    """The network of a configuration, with the golden weights.
+    """Return the network of a configuration, with the golden weights.
 
     Raises:
-        AssertionError: its variables' names or shapes are not the official ones.
+        AssertionError: names or shapes of variables are not the official ones.
     """
     net = model.DeepLab(options(configuration))
     ours = checkpoint.official_variables(net)
@@ -50,7 +50,7 @@ def network(configuration: golden.Configuration) -> model.DeepLab:
 
 
 def outputs(net: model.DeepLab, configuration: golden.Configuration) -> dict[str, Any]:
-    """Everything that the configuration stores an official value of."""
+    """Compute everything of which the configuration stores an official value."""
     manifest = configuration.manifest
     images = tf.constant(configuration.arrays["image"], tf.float32)
     eval_scales = manifest["eval_scales"]
@@ -82,7 +82,7 @@ def outputs(net: model.DeepLab, configuration: golden.Configuration) -> dict[str
 
 
 def check(configuration: golden.Configuration) -> dict[str, float]:
-    """Compares every stored output with the network's.
+    """Compare every stored output with that of the network.
 
     Returns:
         The error of each, |a - b| / max|b|, and the share of pixels whose prediction differs.
@@ -112,20 +112,20 @@ def check(configuration: golden.Configuration) -> dict[str, float]:
 
 
 def check_initial_values(net: model.DeepLab, name: str) -> None:
-    """Compares a network's variables, as they were made, with official ones.
+    """Compare the initial values of a network's variables with the official ones.
 
     Args:
         net: a new network.
-        name: that of the official network in the golden `initializers`.
+        name: name of the official network in the golden `initializers`.
 
     Raises:
-        AssertionError: shapes differ, or mean and deviation of a variable by more than chance.
+        AssertionError: shapes differ, or the mean or deviation of a variable by more than chance.
     """
     variables = checkpoint.official_variables(net)
     for variable, (shape, mean, std, largest) in golden.misc("initializers")[0][name].items():
         values = np.asarray(variables[variable])
         assert list(values.shape) == shape, variable
-        # Six deviations of what such a number of draws may differ by; none for constants.
+        # Six standard deviations for this number of draws; none for constants.
         allowed = 6 * std / np.sqrt(values.size)
         assert abs(np.mean(values) - mean) <= 1.5 * allowed, variable
         assert abs(np.std(values) - std) <= allowed, variable
@@ -137,11 +137,12 @@ def check_initial_values(net: model.DeepLab, name: str) -> None:
 
 
 def check_weight_decay(net: model.DeepLab, name: str) -> None:
-    """Compares the variables that weight decay falls on with the official ones.
+    """Compare the variables that have weight decay with the official ones.
 
     Args:
         net: a network.
-        name: that of the official network in the golden `gradient_multipliers_and_weight_decay`.
+        name: name of the official network in the golden
+            `gradient_multipliers_and_weight_decay`.
 
     Raises:
         AssertionError: they differ.

@@ -1,6 +1,6 @@
 """Runs the training script in processes that tests can kill and stop.
 
-They are forked from a server that has imported TensorFlow, which saves each of them seconds.
+They are forked from a server that has imported TensorFlow, which saves seconds for each.
 """
 
 import multiprocessing
@@ -25,11 +25,11 @@ def train(
 
     Args:
         arguments: the flags.
-        log: file that its output is added to.
+        log: file to which its output is appended.
         **environment: environment variables besides those of this process.
 
     Returns:
-        The process, which runs.
+        The running process.
     """
     process = _CONTEXT.Process(target=_train, args=(list(arguments), str(log), environment))
     process.start()

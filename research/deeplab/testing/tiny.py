@@ -1,4 +1,4 @@
-"""A tiny dataset, a tiny network and its checkpoints, for tests of what works on them."""
+"""A tiny dataset, a tiny network and its checkpoints, for tests."""
 
 import contextlib
 import dataclasses
@@ -23,7 +23,7 @@ from deeplab.utils import checkpoint
 DATASET = DatasetDescriptor(
     name="tiny", num_classes=4, ignore_label=255, class_names=("ground", "disc", "square", "star")
 )
-# Without the image-level feature, for predictions that differ from place to place.
+# Without the image-level feature, so that predictions differ from place to place.
 OPTIONS = common.ModelOptions(
     depth_multiplier=0.1,
     add_image_level_feature=False,
@@ -32,7 +32,7 @@ OPTIONS = common.ModelOptions(
     output_stride=8,
     crop_size=(33, 33),
 )
-# Flags for the same network, where no options lie beside the checkpoint.
+# Flags for the same network, if no options are beside the checkpoint.
 NETWORK_FLAGS = (
     "--depth_multiplier=0.1",
     "--noadd_image_level_feature",
@@ -43,7 +43,7 @@ NETWORK_FLAGS = (
 
 @contextlib.contextmanager
 def shallow() -> Iterator[None]:
-    """Within it networks are built that repeat less, for tests whose time goes into their graphs.
+    """Inside, build networks with fewer repeated blocks, for tests that spend their time on graphs.
 
     MobileNetV2 has 8 of its 17 blocks: the first of each width, with all strides, and one with a
     residual. ResNet-101 has 9 of its 33 units, a cell of the NAS networks 2 of its 5 pairs of
@@ -63,7 +63,7 @@ def shallow() -> Iterator[None]:
 
 
 def network(options: common.ModelOptions = OPTIONS) -> model.DeepLab:
-    """A network with golden weights, whose classes are balanced: it predicts all of them."""
+    """Return a network with golden weights that predicts all classes."""
     net = model.DeepLab(options)
     variables = checkpoint.official_variables(net)
     golden.assign(variables)
@@ -73,7 +73,7 @@ def network(options: common.ModelOptions = OPTIONS) -> model.DeepLab:
 
 
 def quantized_network(options: common.ModelOptions = OPTIONS) -> model.DeepLab:
-    """The same network quantised, with ranges that fit pictures."""
+    """Return the same network quantized, with ranges that fit pictures."""
     net = model.DeepLab(options.replace(quantize=True))
     variables = checkpoint.official_variables(net)
     for name, variable in checkpoint.official_variables(network(options)).items():
@@ -88,7 +88,7 @@ def quantized_network(options: common.ModelOptions = OPTIONS) -> model.DeepLab:
 def save(
     net: model.DeepLab, folder: str | os.PathLike[str], step: int, *, with_options: bool = True
 ) -> str:
-    """Writes a checkpoint of the network, as the trainer does, and returns its prefix."""
+    """Write a checkpoint of the network, as the trainer does, and return its prefix."""
     folder = os.fspath(folder)
     tf.io.gfile.makedirs(folder)
     if with_options:
@@ -97,13 +97,13 @@ def save(
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Smooth noise, uint8 [height, width, 3], RGB."""
+    """Return smooth noise, uint8 [height, width, 3], RGB."""
     noise = np.random.default_rng([seed, height, width]).integers(0, 256, (5, 6, 3), np.uint8)
     return cv2.resize(noise, (width, height))
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """Grey or RGB pixels as a PNG file."""
+    """Encode gray or RGB pixels as a PNG file."""
     pixels = pixels[..., ::-1] if pixels.ndim == 3 else pixels
     return cv2.imencode(".png", pixels)[1].tobytes()
 
@@ -113,13 +113,13 @@ def write_records(
     samples: Mapping[str, tuple[np.ndarray, np.ndarray | None]],
     split: str = "val",
 ) -> str:
-    """Writes a split of one shard with the official features.
+    """Write a split of one shard with the official features.
 
     Args:
-        folder: where to; made if it is not there.
+        folder: folder of the records; made if it does not exist.
         samples: name to image, uint8 [height, width, 3], and label, uint8 [height, width], or
-            None for an image without.
-        split: its name.
+            None for an image without a label.
+        split: name of the split.
 
     Returns:
         The folder.
@@ -150,7 +150,7 @@ def _integer(value: int) -> tf.train.Feature:
 
 
 def parse(module: types.ModuleType, arguments: Sequence[str] = ()) -> flags.FlagValues:
-    """A script's flags on their own, parsed."""
+    """Parse the flags of a script, separately from the global ones."""
     values = flags.FlagValues()
     module.define_flags(values)
     values(["script", *arguments])
@@ -158,20 +158,20 @@ def parse(module: types.ModuleType, arguments: Sequence[str] = ()) -> flags.Flag
 
 
 def run(module: types.ModuleType, *arguments: Any) -> None:
-    """Runs a script's `main` in this process."""
+    """Run the `main` of a script in this process."""
     values = parse(module, [str(argument) for argument in arguments])
     with mock.patch.object(flags, "FLAGS", values):
         module.main(["script"])
 
 
 def read_png(path: str | os.PathLike[str]) -> np.ndarray:
-    """A PNG file as it is stored: grey [height, width], or RGB [height, width, 3]."""
+    """Read a PNG file as it is stored: gray [height, width], or RGB [height, width, 3]."""
     pixels = cv2.imread(os.fspath(path), cv2.IMREAD_UNCHANGED)
     assert pixels is not None, f"{path} cannot be read"
     return pixels[..., ::-1] if pixels.ndim == 3 else pixels
 
 
 def files(folder: str | os.PathLike[str]) -> list[str]:
-    """The files below a folder, sorted, relative to it."""
+    """Return the paths of the files in a folder, relative to it and sorted."""
     root = pathlib.Path(folder)
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
