@@ -368,8 +368,9 @@ def save(
         for other in obsolete:
             _remove(os.path.join(logdir, other))
     except (OSError, tf.errors.OpError) as error:
-        # TensorFlow puts the temporary name before the reason.
-        reason = getattr(error, "strerror", None) or error_text.one_line(error).split("; ")[-1]
+        # The name of a temporary file, or of the state file, comes before the reason.
+        reason = getattr(error, "strerror", None) or error_text.one_line(error)
+        reason = reason.split("; ")[-1].rpartition("cannot be written: ")[2]
         raise OSError(f"{prefix} cannot be written: {reason}") from None
     return prefix
 
