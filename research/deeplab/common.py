@@ -1,4 +1,4 @@
-"""What every script shares: the model's options as a value, and the flags that fill them in."""
+"""The flags that every script shares, and the options that are made of them."""
 
 import dataclasses
 from collections.abc import Callable, Iterable

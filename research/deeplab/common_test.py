@@ -118,7 +118,7 @@ def test_a_flag_that_contradicts_training_names_both_values(argument, message):
         common.ModelOptions.from_flags(_parse(argument), stored=stored)
 
 
-def test_a_delay_that_is_not_below_zero_quantises():
+def test_a_delay_that_is_not_below_zero_quantizes():
     def options(*arguments, stored=None):
         return common.ModelOptions.from_flags(tiny.parse(train, arguments), stored=stored)
 

@@ -40,7 +40,7 @@ def quantized_net():
 
 @pytest.fixture(scope="module")
 def quantized_graph(quantized_net, tmp_path_factory):
-    """Our frozen graph of a quantised network for 33x33 pixels."""
+    """Our frozen graph of a quantized network for 33x33 pixels."""
     graph_def, _ = inference_graph.frozen(quantized_net)
     return write(tmp_path_factory.mktemp("graph") / "quantized.pb", graph_def)
 
@@ -172,7 +172,7 @@ class TestQuantized:
             assert np.mean(np.abs(ours - theirs)) < 5
             assert np.max(np.abs(ours - theirs)) < 26
 
-    def test_an_input_with_a_scale_for_each_colour_is_refused(self, tmp_path):
+    def test_an_input_with_a_scale_for_each_color_is_refused(self, tmp_path):
         net = model.DeepLab(tiny.OPTIONS.replace(quantize=True))
         net.preprocess = feature_extractor.subtract_vgg_mean
         graph_def, _ = inference_graph.frozen(net)

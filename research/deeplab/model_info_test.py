@@ -149,7 +149,7 @@ def test_takes_the_options_of_a_checkpoint(capsys, tmp_path):
     assert output.startswith("mobilenet_v2, image 65x65, output stride 8, 4 classes\n")
 
 
-def test_a_data_set_says_the_number_of_classes():
+def test_a_dataset_says_the_number_of_classes():
     options = _asked(["--dataset=ade20k"])
     assert options.num_classes == 151
 

@@ -26,7 +26,7 @@ _FAST = (
 
 
 def _image(height: int, width: int, batch: int) -> tf.Tensor:
-    """Blocks of random colours, float32."""
+    """Blocks of random colors, float32."""
     size = (batch, -(-height // _BLOCK), -(-width // _BLOCK), 3)
     blocks = np.random.RandomState(0).randint(0, 256, size)  # noqa: NPY002 (the rule's own)
     image = blocks.repeat(_BLOCK, axis=1).repeat(_BLOCK, axis=2)[:, :height, :width]

@@ -116,13 +116,13 @@ def test_a_second_start_with_another_network_is_refused(data, tmp_path):
         _train(data, tmp_path, "--training_number_of_steps=2", "--decoder_output_stride=4")
 
 
-def test_a_second_start_on_another_data_set_is_refused(data, tmp_path):
+def test_a_second_start_on_another_dataset_is_refused(data, tmp_path):
     _train(data, tmp_path, "--training_number_of_steps=1")
     with pytest.raises(ValueError, match="21 classes are asked for .* trained with 4"):
         _train((*data, "--dataset=pascal_voc_seg"), tmp_path)
 
 
-def test_a_checkpoint_of_another_data_set_starts_a_run(data, tmp_path, caplog):
+def test_a_checkpoint_of_another_dataset_starts_a_run(data, tmp_path, caplog):
     """Its logits do not match; the message names the flag that skips them, and the flag works."""
     source = tmp_path / "source"
     with tiny.shallow():

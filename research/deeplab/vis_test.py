@@ -1,4 +1,4 @@
-"""The visualisation script: from flags to pictures."""
+"""The visualization script: from flags to pictures."""
 
 import subprocess
 import sys

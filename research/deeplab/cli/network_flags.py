@@ -135,7 +135,7 @@ def inference_options(
 
 @contextlib.contextmanager
 def _named(flags_of_fields: Mapping[str, str]) -> Iterator[None]:
-    """Within it, an error about a field names the flag that its value comes from."""
+    """Let an error about a field name the flag that its value comes from."""
     try:
         yield
     except ValueError as error:

@@ -15,7 +15,7 @@ _HELP = frozenset({"-h", "-help", "--help", "-helpshort", "--helpshort"})
 # Exit codes of a process that a signal ends, as shells report them.
 _INTERRUPTED = 128 + signal.SIGINT
 _TERMINATED = 128 + signal.SIGTERM
-# What bad flags, files, records and losses raise.
+# Raised for bad flags, files, records and losses.
 _EXPECTED = ValueError | OSError | ArithmeticError
 
 

@@ -15,7 +15,7 @@ class _Pointwise(layers.Conv2D):
 
 
 class SeparableConv2D(keras.layers.Layer):
-    """A depthwise and a pointwise convolution with nothing in between, both weights regularised.
+    """A depthwise and a pointwise convolution with nothing in between, both weights regularized.
 
     Official `slim.separable_conv2d`. Variables: `depthwise_weights`, `pointwise_weights`,
     `BatchNorm/...`.

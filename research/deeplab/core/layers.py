@@ -391,7 +391,7 @@ class Convolution(Layer):
             `compute(convolution, x, padding, training)`. None: `compute` does.
     """
 
-    # Whether the official code applies weight decay to the weight.
+    # True if the official code applies weight decay to the weight.
     regularized = True
 
     def __init__(

@@ -47,7 +47,7 @@ def test_files_names_and_features_are_official(run_script, tmp_path):
 
 
 def test_label_ids_become_training_ids(run_script, tmp_path):
-    # Every id that a labelIds file may have, 0 (unlabelled) to 33 (bicycle).
+    # Every id that a labelIds file may have, 0 (unlabeled) to 33 (bicycle).
     _write(tmp_path / "city", "labelIds", np.arange(48).reshape(6, 8) % 34)
     _convert(run_script, tmp_path / "city", tmp_path / "out")
     (record,) = read_records(tmp_path / "out" / "train_fine-00000-of-00010.tfrecord")

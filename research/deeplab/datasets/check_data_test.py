@@ -61,7 +61,7 @@ def test_the_report_has_images_sizes_classes_and_what_is_never_seen(check, tmp_p
 def test_weights_are_those_of_median_frequency_balancing(check, tmp_path, capsys):
     _write(tmp_path, train=[_record(_FIRST), _record(_SECOND, jpeg(1, 8, seed=1))])
     check()
-    # Shares of the labelled pixels of the images that have the class.
+    # Shares of the labeled pixels of the images that have the class.
     ground, roof, road = 10 / 13, 2 / 5, 1 / 8
     expected = " ".join(
         f"--label_weights={weight:.4g}" for weight in (roof / ground, 1, roof / road, 1)

@@ -15,12 +15,12 @@ from deeplab.datasets import examples, shards
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.input_preprocess import Preprocessing
 
-# What padding of a batch is marked with, before it gets its colour; no image has such values.
+# Marks the padding of a batch before it gets its color; no image has such values.
 _NO_PIXEL = -1.0
 
 
 class Dataset:
-    """A split of a data set, in TFRecords with the official features.
+    """A split of a dataset, in TFRecords with the official features.
 
     Every batch is a dict with the official keys:
         image: float32 [B, height, width, 3], 0..255.
@@ -32,7 +32,7 @@ class Dataset:
     Images are decoded by what they are, JPEG or PNG; the feature `image/format` is not read.
 
     Attributes:
-        descriptor: what the data set is.
+        descriptor: what the dataset is.
         split_name: the split.
         files: the records of its files, to be read by number.
         paths: its files.
@@ -54,11 +54,11 @@ class Dataset:
         """Finds the records of the split.
 
         Args:
-            descriptor: what the data set is.
+            descriptor: what the dataset is.
             split_name: the split, by any of its names; its files are those of `shards.find`.
             dataset_dir: the folder they are in, local or of any file system of `tf.io.gfile`.
             preprocessing: how images and labels are prepared. Its ignore label is replaced by that
-                of the data set.
+                of the dataset.
             scales: the random scales in training. None: images are not scaled.
             seed: what order and augmentation in training depend on.
             cache_bytes: training keeps the encoded records in memory if they take at most this.
@@ -102,7 +102,7 @@ class Dataset:
         starting at a later step, or reading a step's samples in several shards, changes nothing.
         Every `len(self)` samples, from a multiple of it, show each record once, in a new order.
 
-        Of a step's samples, each shard takes `batch_size / num_shards` neighbouring ones, and hands
+        Of a step's samples, each shard takes `batch_size / num_shards` neighboring ones, and hands
         them out in `replicas_per_shard` batches, so that the shards' batches of a step, one after
         the other, are those samples in order. For a `tf.distribute.InputContext`:
         `num_shards=context.num_input_pipelines`, `shard=context.input_pipeline_id`,

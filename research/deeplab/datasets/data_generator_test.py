@@ -508,13 +508,13 @@ def test_corrupt_and_foreign_records_are_named(tmp_path):
 
 def test_images_without_label_can_be_looked_at(tmp_path):
     image, _ = _picture((20, 30))
-    _write(tmp_path, [_good(), _example(_encode(image, ".jpg"), b"", "unlabelled")], shards=1)
+    _write(tmp_path, [_good(), _example(_encode(image, ".jpg"), b"", "unlabeled")], shards=1)
     dataset = _dataset(tmp_path)
-    labelled, unlabelled = _take(dataset.evaluation(1, labels_required=False), 2)
-    assert (labelled["label"][:, :20, :30] != 255).any()
-    assert unlabelled["label"].shape == (1, 33, 33, 1)
-    assert unlabelled["label"].dtype == np.int32
-    assert (unlabelled["label"] == 255).all()
+    labeled, unlabeled = _take(dataset.evaluation(1, labels_required=False), 2)
+    assert (labeled["label"][:, :20, :30] != 255).any()
+    assert unlabeled["label"].shape == (1, 33, 33, 1)
+    assert unlabeled["label"].dtype == np.int32
+    assert (unlabeled["label"] == 255).all()
     dataset.check(labels_required=False)
 
 

@@ -171,7 +171,7 @@ class TestLabelColors:
             get_dataset_colormap.create_label_colormap(name),
         )
 
-    def test_every_built_in_data_set_has_a_color_for_every_class(self):
+    def test_every_built_in_dataset_has_a_color_for_every_class(self):
         for name in descriptors.NAMES:
             descriptor = descriptors.load(name)
             assert len(descriptor.label_colors()) >= descriptor.num_classes

@@ -52,7 +52,7 @@ class SplitStatistics:
 
         Args:
             record: A serialized `tf.train.Example`.
-            descriptor: Its data set.
+            descriptor: Its dataset.
             check_sizes: Whether the features `image/height` and `image/width`, which
                 training does not use, must be those of the image.
 
@@ -130,7 +130,7 @@ def class_weights(statistics: SplitStatistics, descriptor: DatasetDescriptor) ->
 
     Args:
         statistics: Counts of the training split.
-        descriptor: Its data set.
+        descriptor: Its dataset.
 
     Returns:
         float64 [num_classes]; None if no class is seen.
@@ -221,7 +221,7 @@ def check(split: str, folder: str, descriptor: DatasetDescriptor) -> SplitStatis
     Args:
         split: The split.
         folder: Where its files are.
-        descriptor: The data set.
+        descriptor: The dataset.
 
     Returns:
         The counts.

@@ -64,7 +64,7 @@ def test_each_new_checkpoint_once_and_the_outdated_not_at_all(tmp_path, clock):
     assert _steps(paths) == [2, 3, 5]
 
 
-def test_without_a_limit_it_goes_on(tmp_path, clock):
+def test_without_a_limit_it_keeps_watching(tmp_path, clock):
     for step in range(1, 8):
         clock.at(30 * step, lambda step=step: _write(tmp_path, step))
     paths = checkpoint_waiter.new_checkpoints(str(tmp_path))

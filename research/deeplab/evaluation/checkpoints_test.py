@@ -46,7 +46,7 @@ def test_a_flag_that_contradicts_the_trained_network_is_an_error(path):
         _options(path, "--depth_multiplier=1")
 
 
-def test_a_data_set_with_other_classes_is_an_error_that_names_the_flag(path):
+def test_a_dataset_with_other_classes_is_an_error_that_names_the_flag(path):
     pascal = descriptors.load("pascal_voc_seg")
     with pytest.raises(
         ValueError, match="trained for 4 classes, but --dataset=pascal_voc_seg has 21: name the"

@@ -33,9 +33,9 @@ def test_a_single_hill_is_climbed_with_few_trials(best):
     assert max(scores, key=scores.get) == best
     assert len(tried) == len(set(tried)) == len(scores) < 110
     for step in itertools.product((-1, 0, 1), repeat=3):
-        neighbour = tuple(np.add(best, step))
-        inside = all(0 <= index < size for index, size in zip(neighbour, _SIZES, strict=True))
-        assert (neighbour in scores) == inside
+        neighbor = tuple(np.add(best, step))
+        inside = all(0 <= index < size for index, size in zip(neighbor, _SIZES, strict=True))
+        assert (neighbor in scores) == inside
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (1, 2, 3), (4, 1, 5)])

@@ -58,14 +58,14 @@ def segmentation_remarks(
         class_names: A name for each class.
     """
     names = _names(result, class_names)
-    labelled, predicted = result.label_pixels > 0, result.predicted_pixels > 0
-    if not labelled.any():
+    labeled, predicted = result.label_pixels > 0, result.predicted_pixels > 0
+    if not labeled.any():
         return ["no pixel was counted: every label is the ignore label"]
     remarks = []
     single = single_class_remark(np.flatnonzero(predicted), class_names)
-    if single and labelled.sum() > 1:
+    if single and labeled.sum() > 1:
         remarks.append(single)
-    absent = [names[index] for index in np.flatnonzero(predicted & ~labelled)]
+    absent = [names[index] for index in np.flatnonzero(predicted & ~labeled)]
     if absent:
         remarks.append(f"predicted but in no label, counted as 0 in the mIoU: {', '.join(absent)}")
     return remarks

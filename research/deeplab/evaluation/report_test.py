@@ -65,7 +65,7 @@ class TestRemarks:
         (remark,) = self._remarks([[3, 0, 0], [2, 0, 0], [1, 0, 0]])
         assert remark.startswith("every pixel is predicted as class 0 (background)")
 
-    def test_one_class_alone_is_labelled_as_well(self):
+    def test_one_class_alone_is_labeled_as_well(self):
         assert self._remarks([[3, 0, 0], [0, 0, 0], [0, 0, 0]]) == []
 
     def test_no_pixel(self):

@@ -50,7 +50,7 @@ class Visualizer:
         descriptor: Names and colors of the classes, and the labels that an evaluation server
             expects in raw predictions.
         vis_logdir: Where the folders of results are made.
-        colormap: Name of an official color map. None: the colors of the data set.
+        colormap: Name of an official color map. None: the colors of the dataset.
         also_save_raw_predictions: Also save the predicted labels.
         name_by_image: The stem is the name of the image instead of its number.
 

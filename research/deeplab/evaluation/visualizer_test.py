@@ -40,9 +40,9 @@ def _label(name):
     return label
 
 
-def _batches(folder, batch_size=1, labelled=True, names=_SIZES, **options):
+def _batches(folder, batch_size=1, labeled=True, names=_SIZES, **options):
     samples = {
-        name: (tiny.picture(*_SIZES[name]), _label(name) if labelled else None) for name in names
+        name: (tiny.picture(*_SIZES[name]), _label(name) if labeled else None) for name in names
     }
     records = Dataset(
         tiny.DATASET,
@@ -50,7 +50,7 @@ def _batches(folder, batch_size=1, labelled=True, names=_SIZES, **options):
         tiny.write_records(folder / "records", samples),
         Preprocessing(crop_size=(33, 33), mean_pixel=(127.5, 127.5, 127.5), **options),
     )
-    return records.evaluation(batch_size, labels_required=labelled)
+    return records.evaluation(batch_size, labels_required=labeled)
 
 
 def _run(tmp_path, batches, stand_in=None, descriptor=tiny.DATASET, **options):
@@ -112,7 +112,7 @@ def test_cityscapes_raw_predictions_are_the_ids_of_the_server(tmp_path):
     cityscapes = descriptors.load("cityscapes")
     logdir = _run(
         tmp_path,
-        _batches(tmp_path, labelled=False),
+        _batches(tmp_path, labeled=False),
         _StandIn(num_classes=19),
         cityscapes,
         also_save_raw_predictions=True,
@@ -123,19 +123,19 @@ def test_cityscapes_raw_predictions_are_the_ids_of_the_server(tmp_path):
     np.testing.assert_array_equal(
         tiny.read_png(logdir / visualizer.RAW_RESULTS / "second.png"), np.array(ids)[expected]
     )
-    # The colours are still those of the training ids.
+    # The colors are still those of the training ids.
     colors = get_dataset_colormap.create_label_colormap("cityscapes")
     np.testing.assert_array_equal(_results(logdir, "prediction", "000001"), colors[expected])
 
 
 def test_the_panel_has_the_label_only_where_there_is_one(tmp_path):
-    labelled = _run(tmp_path / "with", _batches(tmp_path / "with"))
-    plain = _run(tmp_path / "without", _batches(tmp_path / "without", labelled=False))
+    labeled = _run(tmp_path / "with", _batches(tmp_path / "with"))
+    plain = _run(tmp_path / "without", _batches(tmp_path / "without", labeled=False))
     # Four pictures side by side, or three.
-    with_label, without = (_results(logdir, "panel").shape for logdir in (labelled, plain))
+    with_label, without = (_results(logdir, "panel").shape for logdir in (labeled, plain))
     assert with_label[1] == pytest.approx(without[1] * 4 / 3, rel=0.05)
     for title in ("image", "prediction", "overlay"):
-        np.testing.assert_array_equal(_results(labelled, title), _results(plain, title))
+        np.testing.assert_array_equal(_results(labeled, title), _results(plain, title))
 
 
 def test_batches_need_no_label_at_all(tmp_path):
@@ -180,19 +180,19 @@ def test_resized_images_get_back_their_size(tmp_path):
         assert _results(logdir, "image", f"{index:06d}").shape == (height, width, 3)
 
 
-def test_a_named_colour_map_counts(tmp_path):
+def test_a_named_color_map_counts(tmp_path):
     logdir = _run(tmp_path, _batches(tmp_path), colormap="ade20k")
     expected = get_dataset_colormap.create_label_colormap("ade20k")[_expected("first")]
     np.testing.assert_array_equal(_results(logdir, "prediction"), expected)
 
 
-def test_a_colour_map_with_too_few_colours_is_an_error(tmp_path):
+def test_a_color_map_with_too_few_colors_is_an_error(tmp_path):
     many = descriptors.DatasetDescriptor(name="many", num_classes=200, ignore_label=255)
     with pytest.raises(ValueError, match="--colormap_type=ade20k has 151 colors for the 200"):
         visualizer.Visualizer(_StandIn(200), many, str(tmp_path), colormap="ade20k")
 
 
-def test_a_label_without_a_colour_is_an_error_that_names_the_image(tmp_path):
+def test_a_label_without_a_color_is_an_error_that_names_the_image(tmp_path):
     batches = []
     for batch in _batches(tmp_path, names=["first", "second"]):
         second = batch["image_name"][0] == b"second"

@@ -162,8 +162,8 @@ def frozen(
 ) -> tuple[tf.compat.v1.GraphDef, tf.compat.v1.GraphDef]:
     """Return the official frozen graph.
 
-    Its tensors are `ImageTensor:0`, uint8 [1, H, W, 3]; the outputs of `predict`, by their names;
-    `ArgMax:0`, the labels on the grid of the logits, int64; and the preprocessed image
+    Its tensors are `ImageTensor:0`, uint8 [1, H, W, 3]; the outputs of `predict_outputs`, by their
+    names; `ArgMax:0`, the labels on the grid of the logits, int64; and the preprocessed image
     `<scope>/<scope>/input:0`, such as `MobilenetV2/MobilenetV2/input:0`.
 
     Args:

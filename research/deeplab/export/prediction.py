@@ -30,13 +30,13 @@ def predict(
         export_path: folder of the SavedModel.
         images: see `image_files.find`.
         output_dir: folder for the pictures.
-        dataset: name of the data set, or its JSON description. None: what was exported with the
+        dataset: name of the dataset, or its JSON description. None: what was exported with the
             network, if anything.
         exif_orientation: whether images are turned as their EXIF data say.
 
     Raises:
         FileNotFoundError: There is no such image or export.
-        ValueError: The data set has other classes than the network; a picture would replace an
+        ValueError: The dataset has other classes than the network; a picture would replace an
             image; or, after all others are done, images could not be read.
     """
     descriptor = descriptors.load(dataset) if dataset else None

@@ -187,7 +187,7 @@ def test_synchronized_batch_norm_is_that_of_the_whole_batch(trained):
 
 
 @pytest.mark.slow
-def test_synchronized_batch_norm_bears_channels_without_variance(trained):
+def test_synchronized_batch_norm_takes_channels_without_variance(trained):
     """Rounding can make a difference of squares negative; its root is NaN."""
     assert np.isfinite(trained["constants", "two"]).all()
 
@@ -355,7 +355,7 @@ class _Hosts:
 
 
 @pytest.mark.slow
-def test_two_hosts_train_checkpoint_once_and_go_on_after_a_loss(data, tmp_path):
+def test_two_hosts_train_checkpoint_once_and_resume_after_a_loss(data, tmp_path):
     """A run that is killed, then stopped, then resumed ends with the bits of an uninterrupted one.
 
     The first host evaluates the parts on the way and at the end, while the other one waits.

@@ -158,7 +158,7 @@ def test_fit_makes_the_trainers_steps(whole):
 
 
 @pytest.mark.slow
-def test_a_file_of_the_second_step_goes_on_to_the_same_bits(whole):
+def test_a_file_of_the_second_step_resumes_to_the_same_bits(whole):
     """This includes weights, slots, learning rate, dropout and the curve of the metric."""
     net = keras.models.load_model(whole.folder / "1.keras")
     assert not net.fine_tune_batch_norm

@@ -55,7 +55,7 @@ def test_values_are_rounded_from_the_step_on(delayed):
     assert all(value == 4 for name, value in values.items() if name.endswith("local_step"))
 
 
-def test_a_checkpoint_without_the_count_of_updates_goes_on_at_its_step(delayed, tmp_path):
+def test_a_checkpoint_without_the_count_of_updates_resumes_at_its_step(delayed, tmp_path):
     variables = delayed.variables()
     count = variables.pop("fake_quantization_step")
     count.assign(7)

@@ -177,7 +177,7 @@ def test_averages_that_are_not_there_are_an_error(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_in_parts_with_averages_and_float16_goes_on_to_the_bit(tmp_path):
+def test_a_run_in_parts_with_averages_and_float16_resumes_to_the_bit(tmp_path):
     """A checkpoint contains everything that these options add to the state."""
     options = {"gradient_accumulation_steps": 2, "ema_decay": 0.9, "fine_tune_batch_norm": True}
 

@@ -273,7 +273,7 @@ def test_the_curves_have_the_official_names(tmp_path: pathlib.Path):
     assert expected <= tags
 
 
-def test_an_official_run_goes_on(tmp_path: pathlib.Path):
+def test_an_official_run_resumes(tmp_path: pathlib.Path):
     """A TensorFlow 1 checkpoint with momentum is resumed; the next one has the same names."""
     official = golden.shared("data/checkpoints/official_mnv2_momentum")
     for file in official.iterdir():

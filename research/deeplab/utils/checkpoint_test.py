@@ -61,7 +61,7 @@ def test_a_restore_with_other_shapes_names_the_flag(net, tmp_path):
         checkpoint.restore(other, path)
 
 
-def test_initialising_with_another_number_of_classes_names_the_flag(net, tmp_path):
+def test_initializing_with_another_number_of_classes_names_the_flag(net, tmp_path):
     path = _saved(net, tmp_path)
     other = model.DeepLab(_OPTIONS.replace(num_classes=4))
     with pytest.raises(ValueError, match="--initialize_last_layer=false"):
@@ -73,7 +73,7 @@ def test_initialising_with_another_number_of_classes_names_the_flag(net, tmp_pat
             np.testing.assert_array_equal(variable.numpy(), theirs[name].numpy())
 
 
-def test_initialising_says_what_was_taken_skipped_and_missing(net, tmp_path, caplog):
+def test_initializing_says_what_was_taken_skipped_and_missing(net, tmp_path, caplog):
     path = _saved(net, tmp_path)
     other = model.DeepLab(_OPTIONS.replace(decoder_output_stride=(4,)))
     with caplog.at_level("INFO", logger="absl"):
@@ -84,7 +84,7 @@ def test_initialising_says_what_was_taken_skipped_and_missing(net, tmp_path, cap
     assert "decoder/feature_projection0/weights (1, 1," in caplog.text
 
 
-def test_initialising_from_another_network_says_so(net, tmp_path):
+def test_initializing_from_another_network_says_so(net, tmp_path):
     checkpoint.save(str(tmp_path), 1, {"resnet_v1_50/conv1/weights": tf.zeros((2, 2))})
     with pytest.raises(ValueError, match="has none of the network's variables.*resnet_v1_50"):
         checkpoint.initialize(net, str(tmp_path))

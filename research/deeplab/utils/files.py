@@ -304,7 +304,7 @@ def replacing_folder(path: str | os.PathLike[str], *, last: str = "") -> Iterato
     """Yield a temporary empty folder to fill, which replaces the folder `path` when the block ends.
 
     On this machine the two folders change places in one step where the system can do that, so
-    that `path` is there at any moment; else the next call mends what a kill in between left.
+    that `path` is there at any moment; otherwise the next call repairs what a kill in between left.
     After an error the temporary folder is removed and `path` is as it was.
 
     Args:

@@ -138,7 +138,7 @@ def test_an_image_pyramid_costs_the_sum_of_its_scales(net, statistics):
 
 
 @pytest.mark.slow
-def test_a_normalisation_of_another_scope_counts_with_its_convolution():
+def test_a_normalization_of_another_scope_counts_with_its_convolution():
     """As that of the NAS networks, whose variables are called `conv0_bn` beside `conv0`."""
     options = common.ModelOptions(
         model_variant="nas_hnasnet", nas_stem_output_num_conv_filters=2, output_stride=8

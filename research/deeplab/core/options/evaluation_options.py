@@ -1,4 +1,4 @@
-"""What is evaluated or drawn: checkpoints and images."""
+"""The checkpoints and images that are evaluated or drawn."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What defines a DeepLab network."""
+"""The options that define a DeepLab network."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""What a training run reads and writes, and the devices it uses."""
+"""The files that a training run reads and writes, and its devices."""
 
 import dataclasses
 from typing import Annotated, Literal
@@ -8,7 +8,7 @@ from deeplab.core.options.fields import NonNegativeInt, Size, validate
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """What a training run reads and writes, and the devices it uses.
+    """The files that a training run reads and writes, and its devices.
 
     Names and defaults are those of the official train flags.
 
