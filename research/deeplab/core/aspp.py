@@ -12,25 +12,23 @@ HEAD_BATCH_NORM = layers.BatchNormOptions(decay=0.9997, epsilon=1e-5)
 _KEEP_PROBABILITY = 0.9
 
 
-class WindowPooling(layers.Container):
+class WindowPooling(layers.Conv2D):
     """The mean over windows of the features and a 1x1 convolution, resized to the features' size.
 
     A subclass has `pool(features, scale)`, the means.
 
     Args:
         filters: channels of the output.
-        name: the official scope.
         **kwargs: of `layers.Conv2D`.
     """
 
-    def __init__(self, filters: int, *, name: str, **kwargs: Any):
-        super().__init__(name=name)
-        self.conv = layers.Conv2D(filters, 1, name=".conv", **kwargs)
+    def __init__(self, filters: int, **kwargs: Any):
+        super().__init__(filters, 1, **kwargs)
 
     def call(self, features: tf.Tensor, training: bool = False, scale: float = 1.0) -> tf.Tensor:
         """[B, h, w, C] -> [B, h, w, filters]; `scale` is that of the image in a pyramid."""
         size = utils.size(features)
-        y = self.conv(self.pool(features, scale), training=training)
+        y = super().call(self.pool(features, scale), training=training)
         return utils.resize_bilinear(y, size)
 
 

@@ -155,8 +155,10 @@ class Joint(_Direct):
         self.transform: keras.layers.Layer | None = None
 
     def __call__(self, *values: tf.Tensor) -> tf.Tensor:
-        """Join the values and apply the attached layer to the result."""
+        """Join the values, show the result to the observer, and apply the attached layer."""
         output = self.call(*values)
+        if self._observer is not None:
+            self._observer(output)
         return output if self.transform is None else self.transform(output)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:

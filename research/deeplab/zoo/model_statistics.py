@@ -7,7 +7,6 @@ pooling, activations and batch norms, which inference folds into the convolution
 import contextlib
 import dataclasses
 import functools
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -100,8 +99,11 @@ def measure(net: model.DeepLab, image_size: tuple[int, int]) -> ModelStatistics:
     ]
     shapes: dict[int, list[Shape]] = {}
     with contextlib.ExitStack() as stack:
-        for layer in (*itertools.chain(*part_layers.values()), *convolutions):
-            noted = shapes[id(layer)] = []
+        observed = {id(layer): layer for members in part_layers.values() for layer in members}
+        # The output itself may be resized.
+        observed |= {id(layer): layer.linear for layer in convolutions}
+        for key, layer in observed.items():
+            noted = shapes[key] = []
             observer = functools.partial(_note_shapes, noted)
             stack.enter_context(layers.observed(layer, observer))
         # The trace belongs to a function of its own, so it does not stay in the network.
