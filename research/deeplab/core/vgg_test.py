@@ -72,8 +72,8 @@ def _whole_field_of_view(net: vgg.VGG16, pools: int | None = None) -> int:
         pools: what the poolings add to it; None: that of the network's, 3x3 each.
     """
     extent, step, windows = 1, 1, 0
-    for convs, stride in zip(net.blocks, net.pool_strides, strict=True):
-        for conv in convs:
+    for block, stride in zip(net.blocks, net.pool_strides, strict=True):
+        for conv in block.parts:
             extent += (conv.kernel_size[0] - 1) * conv.rate[0] * step
         windows += 2 * step
         step *= stride
@@ -121,7 +121,7 @@ def test_the_page_has_the_forms_as_they_are_built(published):
 @pytest.mark.parametrize("kernel_size", vgg.FC6_KERNEL_SIZES)
 def test_a_field_of_view_is_what_a_value_depends_on(kernel_size):
     net = vgg.VGG16(8, fc6_kernel_size=kernel_size, fc6_filters=2)
-    for conv in (conv for block in net.blocks for conv in block):
+    for conv in (conv for block in net.blocks for conv in block.parts):
         conv.filters = 2
     reach = _whole_field_of_view(net) // 2
     center = 8 * (reach // 8 + 2)
@@ -139,7 +139,7 @@ def test_a_field_of_view_is_what_a_value_depends_on(kernel_size):
 def test_the_last_poolings_lose_their_stride_and_keep_their_window():
     net = vgg.VGG16(8)
     assert net.pool_strides == [2, 2, 2, 1, 1]
-    assert [block[0].rate for block in net.blocks] == [(1, 1)] * 4 + [(2, 2)]
+    assert [block.parts[0].rate for block in net.blocks] == [(1, 1)] * 4 + [(2, 2)]
     x = tf.nn.relu(_images())
     np.testing.assert_array_equal(vgg.max_pool(x, 1)[:, ::2, ::2], vgg.max_pool(x, 2))
 
@@ -156,7 +156,7 @@ def test_the_last_poolings_lose_their_stride_and_keep_their_window():
 def test_rates_make_up_for_lost_strides(output_stride, pool_strides, rates):
     net = vgg.VGG16(output_stride)
     assert net.pool_strides == pool_strides
-    assert [conv.rate for block in net.blocks for conv in block[-1:]] == [(r, r) for r in rates]
+    assert [block.parts[-1].rate for block in net.blocks] == [(r, r) for r in rates]
     for kernel_size in vgg.FC6_KERNEL_SIZES:
         rate = vgg.fc6_rate(kernel_size, output_stride)
         assert (kernel_size - 1) * rate * output_stride + 32 == 224
@@ -282,7 +282,7 @@ def test_the_head_and_decoder_of_later_papers_fit():
             {"vgg_fc6_kernel_size": 5},
             r"^--vgg_fc6_kernel_size is 5; vgg_16 takes \[3, 4, 7\]$",
         ),
-        ({"vgg_fc6_filters": 0}, "^vgg_fc6_filters is 0; it must be at least 1$"),
+        ({"vgg_fc6_filters": 0}, "^--vgg_fc6_filters is 0; it must be a whole number, at least 1$"),
         (
             {"vgg_multi_scale_features": True, "atrous_rates": (6, 12)},
             r"^--vgg_multi_scale_features goes with one atrous rate, not with \[6, 12\]",
