@@ -178,6 +178,7 @@ def test_layers_start_with_values_of_their_own():
     assert len(seen) == len(kernels)
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_start():
     def start(seed):
         keras.utils.set_random_seed(seed)
@@ -188,6 +189,7 @@ def test_a_seed_gives_the_same_start():
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
 
+@pytest.mark.slow
 def test_a_keras_file_keeps_the_precision(tmp_path):
     net = model.DeepLab(common.ModelOptions(**_SMALL), name="half", dtype="mixed_bfloat16")
     net.save(tmp_path / "net.keras")
@@ -261,7 +263,17 @@ _BACKBONE_BATCH_NORMS = {
 }
 
 
-@pytest.mark.parametrize("model_variant", list(_BACKBONE_BATCH_NORMS))
+@pytest.mark.parametrize(
+    "model_variant",
+    [
+        "mobilenet_v2",
+        *(
+            pytest.param(variant, marks=pytest.mark.slow)
+            for variant in _BACKBONE_BATCH_NORMS
+            if variant != "mobilenet_v2"
+        ),
+    ],
+)
 def test_batch_norms_decay_as_the_official_ones(model_variant):
     options = {"output_stride": 8} if model_variant.startswith("nas") else {}
     strides = feature_extractor.get_backbone(model_variant).decoder_end_points
@@ -291,6 +303,7 @@ def test_images_are_prepared_as_the_options_say():
     assert net.preprocessing((9, 5)) == expected.replace(crop_size=(9, 5))
 
 
+@pytest.mark.slow
 def test_options_are_all_used():
     """An option that no backbone, head or decoder reads would be a dead one."""
     changed = {

@@ -53,6 +53,7 @@ def _tensors(logdir: pathlib.Path) -> dict[str, np.ndarray]:
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
+@pytest.mark.slow
 def test_two_steps_and_two_more_are_four(data, tmp_path):
     """Weights, slots, order of the images, augmentation and dropout are all resumed."""
     _train(data, tmp_path / "whole", "--training_number_of_steps=4", "--decay_steps=4")
@@ -65,6 +66,7 @@ def test_two_steps_and_two_more_are_four(data, tmp_path):
         np.testing.assert_array_equal(value, parts[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_training_evaluates_as_eval_does(data, tmp_path):
     """The results equal those of eval.py at another crop size, and the best checkpoint is kept."""
     crop = "--eval_crop_size=49,65"
@@ -92,6 +94,7 @@ def test_training_evaluates_as_eval_does(data, tmp_path):
     assert checkpoint.load_options(str(tmp_path / "best")).crop_size == (33, 33)
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_run(data, tmp_path):
     for seed in (0, 1):
         _train(data, tmp_path / str(seed), "--training_number_of_steps=1", f"--seed={seed}")

@@ -106,6 +106,7 @@ def test_drop_path_reaches_every_cell_and_grows_with_depth():
     assert [cell.drop_path.depth for cell in net.cells] == [0.25, 0.5, 0.75, 1.0]
 
 
+@pytest.mark.slow
 def test_removing_the_last_stride_changes_sizes_but_no_variable():
     kept, removed = small((1, 2, 3, 3, 2, 1)), small((1, 2, 3, 3, 2, 1), remove_os32_stride=True)
     shapes = [
@@ -133,7 +134,14 @@ def test_the_classification_head_strides_and_then_dilates(output_stride, strides
     assert np.all(features == tf.nn.relu(end_points["classification_head"]))
 
 
-@pytest.mark.parametrize(("height", "width"), [(64, 96), (96, 65), (50, 34)])
+@pytest.mark.parametrize(
+    ("height", "width"),
+    [
+        (50, 34),
+        pytest.param(64, 96, marks=pytest.mark.slow),
+        pytest.param(96, 65, marks=pytest.mark.slow),
+    ],
+)
 def test_sizes_that_do_not_come_back_by_doubling_work(height, width):
     """Where rows and columns part, the official code stops with an error."""
     net = small((0, 1, 2, 1, 2, 3, 2, 1))
@@ -142,6 +150,7 @@ def test_sizes_that_do_not_come_back_by_doubling_work(height, width):
     assert np.max(np.abs(traced(images(height, width))[0] - features)) <= 1e-4 * np.max(features)
 
 
+@pytest.mark.slow
 def test_auto_deeplab_ends_at_stride_8_whatever_is_asked_for():
     """Its logits are brought to the grid that was asked for.
 
@@ -203,7 +212,8 @@ _QUANTIZED = {
 }
 
 
-@pytest.mark.parametrize("name", ["pnasnet", pytest.param("hnasnet", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pnasnet", "hnasnet"])
 def test_quantized_cells_are_the_official_ones(name, monkeypatch):
     """Names and shapes of all that quantizers have, and the features.
 

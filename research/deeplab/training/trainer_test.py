@@ -69,13 +69,10 @@ def _golden_options(settings: dict) -> trainer.TrainOptions:
 
 
 def _golden_cases() -> list:
-    """Return the golden cases; all but one of each kind are slow tests."""
+    """Return the golden cases; all but one with each kind of batch norm are slow tests."""
     fast = {
         "mobilenet_v2_ftbn1",
         "mobilenet_v2_ftbn0_last_mult_10.0_logits_only_True",
-        "mobilenet_v2_ftbn0_optimizer_adam",
-        "mobilenet_v2_pyramid_ftbn0",
-        "mobilenet_v2_ftbn0_top_k_0.25_hard_step_2",
     }
     return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in _STEPS]
 
@@ -138,7 +135,7 @@ def small_network() -> model.DeepLab:
         return model.DeepLab(training.OPTIONS)
 
 
-@pytest.mark.parametrize("optimizer", ["momentum", "adam"])
+@pytest.mark.parametrize("optimizer", ["momentum", pytest.param("adam", marks=pytest.mark.slow)])
 def test_a_resumed_run_ends_with_the_same_bits(tmp_path: pathlib.Path, optimizer: str):
     whole = training.new(optimizer=optimizer)
     whole.open(str(tmp_path / "whole"))
