@@ -10,10 +10,12 @@ import tensorflow as tf
 from deeplab import common
 from deeplab.core import (
     aspp,
+    containers,
     decoder,
     dense_prediction_cell,
     feature_extractor,
     layers,
+    networks,
     quantization,
     quantization_tables,
     utils,
@@ -38,7 +40,7 @@ def last_layer_scopes(logits_only: bool) -> tuple[str, ...]:
     return (LOGITS_SCOPE,) if logits_only else LAST_LAYER_SCOPES
 
 
-class Logits(layers.Container):
+class Logits(containers.Container):
     """The classifier: `logits/semantic`, one more convolution `semantic_<i>` a further rate.
 
     Without the ASPP, several atrous rates make parallel classifiers whose outputs are added
@@ -111,7 +113,7 @@ class DeepLab(keras.Model):
         spec = feature_extractor.get_backbone(options.model_variant)
         spec.check(options)
         self._add_parts(options, spec)
-        layers.set_precision(self, self.dtype_policy)
+        networks.set_precision(self, self.dtype_policy)
         if options.quantize:
             quantization.attach(
                 self, (*spec.quantizers(options), *quantization_tables.heads(options))
@@ -262,9 +264,9 @@ class DeepLab(keras.Model):
         return self.multi_scale(images, training=training)[0]
 
     def set_fine_tune_batch_norm(self, fine_tune: bool) -> None:
-        """Set whether training uses and moves the batch statistics; see `core.layers.BatchNorm`."""
+        """Set whether training uses and moves the batch statistics; see `BatchNorm`."""
         self.fine_tune_batch_norm = fine_tune
-        layers.set_fine_tune_batch_norm(self, fine_tune)
+        networks.set_fine_tune_batch_norm(self, fine_tune)
 
     def get_config(self) -> dict:
         """Return what `.keras` files keep of the network."""
@@ -287,12 +289,12 @@ class DeepLab(keras.Model):
 
     def save_own_variables(self, store: MutableMapping[str, np.ndarray]) -> None:
         """Store the state of dropout's random numbers, which Keras' files would lose."""
-        for index, generator in enumerate(layers.seed_generators(self)):
+        for index, generator in enumerate(networks.seed_generators(self)):
             store[f"seed_generator_{index}"] = keras.ops.convert_to_numpy(generator.state)
 
     def load_own_variables(self, store: Mapping[str, np.ndarray]) -> None:
         """Restore the state that `save_own_variables` stored."""
-        for index, generator in enumerate(layers.seed_generators(self)):
+        for index, generator in enumerate(networks.seed_generators(self)):
             generator.state.assign(store[f"seed_generator_{index}"])
 
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import feature_extractor, layers
+from deeplab.core import feature_extractor, keras_internals, layers, normalization
 from deeplab.input_preprocess import Preprocessing
 from deeplab.testing import golden
 from deeplab.utils import checkpoint
@@ -133,7 +133,7 @@ def test_moving_averages_move_in_training_unless_kept():
 
 def test_moving_variance_is_the_unbiased_one():
     """Official batch norm divides by n - 1 where it moves the variance (Bessel's correction)."""
-    layer = layers.BatchNorm(layers.BatchNormOptions(decay=0.0, epsilon=1e-3))
+    layer = normalization.BatchNorm(normalization.BatchNormOptions(decay=0.0, epsilon=1e-3))
     x = np.random.default_rng(0).normal(size=(2, 2, 2, 3)).astype(np.float32)
     layer(x, training=True)
     flat = x.reshape(-1, 3)
@@ -144,12 +144,12 @@ def test_moving_variance_is_the_unbiased_one():
 @pytest.mark.parametrize("kind", ["full", "depthwise"])
 def test_folded_batch_norm_is_batch_norm(kind):
     """Values and gradients are those of a convolution followed by batch norm."""
-    options = layers.BatchNormOptions(decay=0.9, epsilon=1e-3)
+    options = normalization.BatchNormOptions(decay=0.9, epsilon=1e-3)
     make = {
         "full": lambda **kwargs: layers.Conv2D(4, 3, **kwargs),
         "depthwise": lambda **kwargs: layers.DepthwiseConv2D(3, **kwargs),
     }[kind]
-    folded, plain, norm = make(batch_norm=options), make(), layers.BatchNorm(options)
+    folded, plain, norm = make(batch_norm=options), make(), normalization.BatchNorm(options)
     x = np.random.default_rng(0).normal(size=(2, 9, 9, 4)).astype(np.float32)
     folded(x), plain(x), norm(x)
     for index, variable in enumerate(norm.weights):
@@ -287,7 +287,11 @@ def test_batch_norms_decay_as_the_official_ones(model_variant):
     )
 
     def settings(part):
-        norms = [each for each in layers.sublayers(part) if isinstance(each, layers.BatchNorm)]
+        norms = [
+            each
+            for each in keras_internals.sublayers(part)
+            if isinstance(each, normalization.BatchNorm)
+        ]
         return {(norm.options.decay, norm.options.epsilon) for norm in norms}
 
     assert settings(net.backbone) == {_BACKBONE_BATCH_NORMS[model_variant]}

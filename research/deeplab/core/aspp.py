@@ -5,10 +5,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from deeplab.core import layers, utils
+from deeplab.core import containers, joints, layers, normalization, utils
 
 # Batch norm of everything after the backbone.
-HEAD_BATCH_NORM = layers.BatchNormOptions(decay=0.9997, epsilon=1e-5)
+HEAD_BATCH_NORM = normalization.BatchNormOptions(decay=0.9997, epsilon=1e-5)
 _KEEP_PROBABILITY = 0.9
 
 
@@ -74,7 +74,7 @@ class ImagePooling(WindowPooling):
         crop_size: tuple[int, int] | None,
         stride: tuple[int, int],
         output_stride: int,
-        gate: layers.ActivationKind | None,
+        gate: joints.ActivationKind | None,
         whole_at_full_scale: bool = False,
     ):
         super().__init__(
@@ -109,7 +109,7 @@ class ImagePooling(WindowPooling):
         return means
 
 
-class ASPP(layers.Container):
+class ASPP(containers.Container):
     """Parallel convolutions at several atrous rates and the image-level feature, projected.
 
     Its parts' official names have no common scope: `image_pooling`, `aspp0` (1x1), `aspp1` ...
@@ -153,7 +153,7 @@ class ASPP(layers.Container):
         if image_level_feature:
             gate = None
             if squeeze_and_excitation:
-                gate = layers.QSigmoid if q_sigmoid else tf.nn.sigmoid
+                gate = joints.QSigmoid if q_sigmoid else tf.nn.sigmoid
             self.image_pooling = ImagePooling(
                 filters,
                 image_pooling_crop_size,
@@ -173,8 +173,8 @@ class ASPP(layers.Container):
         self.concat_projection = self.dropout = None
         if concat_projection:
             self.concat_projection = layers.Conv2D(filters, 1, name="concat_projection", **common)
-            self.dropout = layers.Dropout(1.0 - _KEEP_PROBABILITY)
-        self.gate = layers.Multiply() if self.squeeze_and_excitation else None
+            self.dropout = joints.Dropout(1.0 - _KEEP_PROBABILITY)
+        self.gate = joints.Multiply() if self.squeeze_and_excitation else None
 
     def call(self, features: tf.Tensor, training: bool = False, scale: float = 1.0) -> tf.Tensor:
         """Features [B, h, w, C] -> [B, h, w, filters] (more without the projection).
@@ -184,7 +184,7 @@ class ASPP(layers.Container):
             training: whether batch statistics and dropout are used.
             scale: scale of the image in a pyramid, 1 for the image itself.
         """
-        outputs = [layers.apply(branch, features, training) for branch in self.branches]
+        outputs = [containers.apply(branch, features, training) for branch in self.branches]
         if self.image_pooling:
             image_feature = self.image_pooling(features, training=training, scale=scale)
             if not self.squeeze_and_excitation:

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from deeplab.core import layers
+from deeplab.core import containers, joints, layers, normalization
 
 
 class _Pointwise(layers.Conv2D):
@@ -36,9 +36,9 @@ class SeparableConv2D(keras.layers.Layer):
         stride: int = 1,
         rate: int = 1,
         symmetric_padding: bool = False,
-        batch_norm: layers.BatchNormOptions | None = None,
+        batch_norm: normalization.BatchNormOptions | None = None,
         batch_norm_name: str = "BatchNorm",
-        activation: layers.ActivationKind | None = None,
+        activation: joints.ActivationKind | None = None,
         initializer: keras.initializers.Initializer,
         name: str,
     ):
@@ -73,7 +73,7 @@ class SeparableConv2D(keras.layers.Layer):
         return self.pointwise(self.depthwise(x, training=training), training=training)
 
 
-class SqueezeExcite(layers.Container):
+class SqueezeExcite(containers.Container):
     """Gates each channel by a function of the means of all channels (arXiv 1709.01507).
 
     Official `squeeze_excite` of slim's MobileNetV3 (arXiv 1905.02244, section 5.3). Variables:
@@ -104,14 +104,14 @@ class SqueezeExcite(layers.Container):
             channels,
             1,
             use_bias=True,
-            activation=layers.QSigmoid,
+            activation=joints.QSigmoid,
             initializer=initializer,
             name="Conv_1",
         )
-        self.gate = layers.Multiply()
+        self.gate = joints.Multiply()
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """[B, H, W, C] -> [B, H, W, C]; the means are those of the whole map."""
         means = tf.reduce_mean(x, axis=(1, 2), keepdims=True)
-        gates = layers.apply([self.squeeze, self.excite], means, training)
+        gates = containers.apply([self.squeeze, self.excite], means, training)
         return self.gate(x, gates)

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from deeplab.core import layers
+from deeplab.core import joints, layers
 
 _WEIGHT_EPSILON = 1e-5
 _GROUPS = 32
@@ -30,11 +30,11 @@ class StandardizedConv2D(layers.Conv2D):
         filters: int,
         kernel_size: int,
         *,
-        activation: layers.ActivationKind | None = None,
+        activation: joints.ActivationKind | None = None,
         **kwargs,
     ):
         super().__init__(filters, kernel_size, **kwargs)
-        self.last_activation = layers.activation_layer(activation)
+        self.last_activation = joints.activation_layer(activation)
         self.group_norm = keras.layers.GroupNormalization(
             min(_GROUPS, filters), epsilon=_GROUP_NORM_EPSILON, name="GroupNorm"
         )

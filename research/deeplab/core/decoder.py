@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from deeplab.core import aspp, layers, utils
+from deeplab.core import aspp, containers, joints, layers, utils
 
 _PROJECTED_FILTERS = 48
 
 
-class DecoderStage(layers.Container):
+class DecoderStage(containers.Container):
     """Merges the features so far with low-level features of one output stride.
 
     Args:
@@ -48,7 +48,7 @@ class DecoderStage(layers.Container):
             **common,
         )
         if sum_merge:
-            self.add = layers.Add()
+            self.add = joints.Add()
         separable_conv = separable_conv and not output_is_logits
         if separable_conv:
             names = ["decoder_split_sep_conv0"] if sum_merge else ["decoder_conv0", "decoder_conv1"]
@@ -65,7 +65,7 @@ class DecoderStage(layers.Container):
             # Official `slim.repeat`.
             name = f"decoder_conv0{suffix}"
             convs = [layers.Conv2D(filters, 3, name=f"{name}_{i}", **common) for i in (1, 2)]
-            self.convs = [layers.Scope(name, *convs)]
+            self.convs = [containers.Scope(name, *convs)]
 
     def call(
         self, features: tf.Tensor, low_level: tf.Tensor, *, size: Sequence, training: bool = False
@@ -74,11 +74,11 @@ class DecoderStage(layers.Container):
         features = utils.resize_bilinear(features, size)
         low_level = utils.resize_bilinear(self.projection(low_level, training=training), size)
         if self.sum_merge:
-            return self.add(layers.apply(self.convs, features, training), low_level)
-        return layers.apply(self.convs, tf.concat((features, low_level), axis=-1), training)
+            return self.add(containers.apply(self.convs, features, training), low_level)
+        return containers.apply(self.convs, tf.concat((features, low_level), axis=-1), training)
 
 
-class Decoder(layers.Container):
+class Decoder(containers.Container):
     """Decoder stages, coarse to fine; official `refine_by_decoder`.
 
     Args:

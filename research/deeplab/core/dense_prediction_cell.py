@@ -21,7 +21,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from deeplab.core import aspp, json_text, layers, utils
+from deeplab.core import aspp, containers, json_text, layers, utils
 
 SCOPE = "meta_architecture"
 _FILTERS = 256
@@ -222,7 +222,7 @@ def _window_means(x: tf.Tensor, window: Sequence[int | tf.Tensor]) -> tf.Tensor:
     )
 
 
-class DensePredictionCell(layers.Container):
+class DensePredictionCell(containers.Container):
     """The head that a list of branches describes: all their outputs, concatenated and projected.
 
     Official `core/dense_prediction_cell.py`; scopes `branch<i>` (`branch<i>_depthwise` and
@@ -298,7 +298,7 @@ class DensePredictionCell(layers.Container):
             if isinstance(branch, PoolingBranch):
                 x = parts[0](x, training=training, scale=scale)
             else:
-                x = layers.apply(parts, x, training)
+                x = containers.apply(parts, x, training)
             outputs.append(x)
         x = self.dropout(tf.concat(outputs, axis=-1), training=training)
         return self.concat_projection(x, training=training)

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from deeplab.core import atrous, blocks, layers
+from deeplab.core import atrous, blocks, containers, joints, layers, normalization
 
 # Channels inside blocks are multiples of this, whatever those of their outputs are.
 _INNER_DIVISOR = 8
@@ -49,7 +49,7 @@ class BlockDesign:
     expansion: float
     kernel_size: int = 3
     stride: int = 1
-    activation: layers.ActivationKind = tf.nn.relu
+    activation: joints.ActivationKind = tf.nn.relu
     squeeze_excite: bool = False
     fused: bool = False
     residual: bool = True
@@ -58,12 +58,12 @@ class BlockDesign:
 def _convolution_options() -> dict[str, Any]:
     """Return batch norm and initializer of a convolution; an initializer draws only once."""
     return {
-        "batch_norm": layers.BatchNormOptions(decay=0.997, epsilon=1e-3),
+        "batch_norm": normalization.BatchNormOptions(decay=0.997, epsilon=1e-3),
         "initializer": layers.truncated_normal(0.09),
     }
 
 
-class InvertedBottleneck(layers.Container):
+class InvertedBottleneck(containers.Container):
     """Expansion, depthwise convolution, squeeze-and-excitation, linear projection, residual.
 
     Variables: `expand/...`, `depthwise/...`, `squeeze_excite/...` and `project/...`, those that
@@ -114,7 +114,7 @@ class InvertedBottleneck(layers.Container):
         self.project = layers.Conv2D(filters, 1, name="project", **_convolution_options())
         self.residual = design.residual and stride == 1 and filters == channels
         if self.residual:
-            self.add = layers.Add()
+            self.add = joints.Add()
 
     def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor | None]:
         """[B, H, W, C] -> the block's output, and that of its depthwise convolution if any."""
@@ -131,7 +131,7 @@ class InvertedBottleneck(layers.Container):
         return y, depthwise
 
 
-class Mobilenet(layers.Container):
+class Mobilenet(containers.Container):
     """A MobileNet up to its features, without what only classifies images.
 
     End points: `layer_<n>` and `layer_<n>/depthwise_output` (before squeeze-and-excitation), n
@@ -159,7 +159,7 @@ class Mobilenet(layers.Container):
         *,
         stem_filters: int,
         last_filters: int | None = None,
-        activation: layers.ActivationKind,
+        activation: joints.ActivationKind,
         depth_multiplier: float,
         divisible_by: int = 8,
         min_depth: int = 8,

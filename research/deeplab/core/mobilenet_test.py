@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import feature_extractor, layers, mobilenet, mobilenet_v2
+from deeplab.core import feature_extractor, mobilenet, mobilenet_v2, networks
 from deeplab.testing import golden
 from deeplab.utils import checkpoint
 
@@ -124,7 +124,7 @@ def test_weight_decay_falls_on_the_official_variables(name):
     facts, _ = golden.misc("gradient_multipliers_and_weight_decay")
     net = model.DeepLab(NETWORKS[name])
     names = {id(value): name for name, value in checkpoint.official_variables(net).items()}
-    ours = {names[id(variable)] for variable in layers.regularized_variables(net)}
+    ours = {names[id(variable)] for variable in networks.regularized_variables(net)}
     assert ours == set(facts[name]["regularized"])
 
 

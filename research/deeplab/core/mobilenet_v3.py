@@ -4,14 +4,14 @@ import functools
 
 import tensorflow as tf
 
-from deeplab.core import layers, mobilenet
+from deeplab.core import joints, mobilenet
 
 _SCOPE = "MobilenetV3"
 
 
 # The blocks of Tables 1 and 2 of the paper: ReLU or hard-swish, with squeeze-and-excitation or not.
 _RE = functools.partial(mobilenet.BlockDesign, activation=tf.nn.relu)
-_HS = functools.partial(mobilenet.BlockDesign, activation=layers.HardSwish)
+_HS = functools.partial(mobilenet.BlockDesign, activation=joints.HardSwish)
 _RE_SE = functools.partial(_RE, squeeze_excite=True)
 _HS_SE = functools.partial(_HS, squeeze_excite=True)
 
@@ -64,7 +64,7 @@ class MobilenetV3Large(mobilenet.Mobilenet):
             output_stride,
             stem_filters=16,
             last_filters=480,
-            activation=layers.HardSwish,
+            activation=joints.HardSwish,
             depth_multiplier=depth_multiplier,
             name=name,
         )
@@ -84,7 +84,7 @@ class MobilenetV3Small(mobilenet.Mobilenet):
             output_stride,
             stem_filters=16,
             last_filters=288,
-            activation=layers.HardSwish,
+            activation=joints.HardSwish,
             depth_multiplier=depth_multiplier,
             name=name,
         )

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import model
-from deeplab.core import layers
+from deeplab.core import joints
 from deeplab.testing import backbone_case
 from deeplab.utils import checkpoint
 
@@ -59,7 +59,7 @@ class TestMobilenetV3Small(MobilenetV3Case):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_hard_swish_is_zero_below_and_the_identity_above_three(dtype):
     x = tf.constant([-9.0, -3.0, 0.0, 1.0, 3.0, 9.0], dtype)
-    y = layers.HardSwish()(x)
+    y = joints.HardSwish()(x)
     assert y.dtype == x.dtype
     np.testing.assert_allclose(
         tf.cast(y, tf.float32),

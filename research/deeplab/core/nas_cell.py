@@ -8,9 +8,18 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from deeplab.core import blocks, layers, nas_genotypes, training_hooks, utils
+from deeplab.core import (
+    blocks,
+    containers,
+    joints,
+    layers,
+    nas_genotypes,
+    normalization,
+    training_hooks,
+    utils,
+)
 
-BATCH_NORM = layers.BatchNormOptions(decay=0.9997, epsilon=1e-3)
+BATCH_NORM = normalization.BatchNormOptions(decay=0.9997, epsilon=1e-3)
 _ATROUS_RATE = 2
 
 
@@ -28,7 +37,7 @@ def conv2d(
     return layers.Conv2D(filters, kernel_size, initializer=initializer(), name=name, **kwargs)
 
 
-class ReluConv(layers.Layer):
+class ReluConv(containers.Layer):
     """ReLU and a convolution, which has batch norm.
 
     Args:
@@ -40,7 +49,7 @@ class ReluConv(layers.Layer):
         super().__init__(name=f".{conv.name}")
         self.conv = conv
         self.halves = halves
-        self.relu = layers.Activation(tf.nn.relu)
+        self.relu = joints.Activation(tf.nn.relu)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the variables for `input_shape` [B, H, W, C]."""
@@ -55,7 +64,7 @@ class ReluConv(layers.Layer):
         return self.conv(x, training=training)
 
 
-class Operation(layers.Layer):
+class Operation(containers.Layer):
     """One operation of a cell; its scope is `left` or `right`.
 
     Args:
@@ -109,10 +118,10 @@ class Operation(layers.Layer):
         """[B, H, W, filters] -> [B, ceil(H / stride), ceil(W / stride), filters]."""
         if self.design.kind == "max_pool":
             return tf.nn.max_pool2d(x, self.design.kernel_size, self.stride, "SAME")
-        return layers.apply(self.steps, x, training)
+        return containers.apply(self.steps, x, training)
 
 
-class Combination(layers.Layer):
+class Combination(containers.Layer):
     """The sum of two operations; its scope is `comb_iter_<i>`.
 
     Args:
@@ -134,7 +143,7 @@ class Combination(layers.Layer):
             Operation(design, filters, stride, side)
             for design, side in zip(designs, ("left", "right"), strict=True)
         ]
-        self.sum = layers.Joint(".sum")
+        self.sum = joints.AddN()
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the variables for states of `input_shape` [B, H, W, filters]."""
@@ -158,7 +167,7 @@ class Combination(layers.Layer):
             if kept is not None and operation.design.kind != "none":
                 y *= tf.cast(kept[:, index, tf.newaxis, tf.newaxis, tf.newaxis], y.dtype)
             outputs.append(y)
-        return self.sum(tf.add_n(outputs))
+        return self.sum(*outputs)
 
 
 class DropPath(keras.layers.Layer):
@@ -198,7 +207,7 @@ class DropPath(keras.layers.Layer):
         return tf.floor(keep + random) / keep
 
 
-class Cell(layers.Layer):
+class Cell(containers.Layer):
     """A NAS cell: operations on its input and the input of the cell before, concatenated.
 
     Args:

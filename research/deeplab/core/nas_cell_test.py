@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab.core import layers, nas_cell, nas_genotypes, training_hooks
+from deeplab.core import nas_cell, nas_genotypes, networks, training_hooks
 from deeplab.testing import golden
 from deeplab.utils import checkpoint
 
@@ -140,7 +140,7 @@ class TestDropPath:
     def test_an_image_loses_a_path_as_a_whole(self, monkeypatch):
         """One factor an image and operation: doubled, it doubles that image's part."""
         layer = self.dropping(1.0)
-        layers.set_fine_tune_batch_norm(layer, True)
+        networks.set_fine_tune_batch_norm(layer, True)
 
         def output(factors):
             monkeypatch.setattr(nas_cell.DropPath, "call", lambda self, x, paths: factors)
@@ -156,7 +156,7 @@ class TestDropPath:
     def test_inference_and_frozen_batch_norm_drop_nothing(self):
         layer, plain = self.dropping(1.0), cell()
         np.testing.assert_array_equal(layer(*inputs()), plain(*inputs()))
-        layers.set_fine_tune_batch_norm(layer, False)
+        networks.set_fine_tune_batch_norm(layer, False)
         np.testing.assert_array_equal(layer(*inputs(), training=True), plain(*inputs()))
 
     @pytest.mark.parametrize("probability", [0.0, -0.5, 1.5])

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from deeplab.core import layers, nas_cell, nas_genotypes
+from deeplab.core import containers, joints, nas_cell, nas_genotypes
 
 # Resolution of each cell's output: level n has output stride 4 * 2**n.
 _PNASNET_LEVELS = {
@@ -21,7 +21,7 @@ _DOWNSAMPLED_FILTERS = {16: 512, 32: 1024}
 _CLASSIFIED_FILTERS = 2048
 
 
-class Stem(layers.Layer):
+class Stem(containers.Layer):
     """Three convolutions, down to output stride 4."""
 
     def __init__(self):
@@ -31,7 +31,7 @@ class Stem(layers.Layer):
             for name, filters, stride in _STEM
         ]
         self.activations = [
-            layers.Activation(tf.nn.relu, f".{conv.name}_relu") for conv in self.convs[:-1]
+            joints.Activation(tf.nn.relu, f".{conv.name}_relu") for conv in self.convs[:-1]
         ]
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -50,7 +50,7 @@ class Stem(layers.Layer):
         return outputs
 
 
-class ClassificationHead(layers.Layer):
+class ClassificationHead(containers.Layer):
     """The convolutions of an image classifier between its cells and its logits.
 
     Convolutions go on to output stride 32, or dilate from the network's output stride on.
@@ -89,7 +89,7 @@ class ClassificationHead(layers.Layer):
                 symmetric_padding=True,
             )
         self._add("classification_head", _CLASSIFIED_FILTERS, 1)
-        self.activations = [layers.Activation(tf.nn.relu, f".{name}_relu") for name in self.steps]
+        self.activations = [joints.Activation(tf.nn.relu, f".{name}_relu") for name in self.steps]
 
     def _add(self, name: str, filters: int, kernel_size: int, **kwargs) -> None:
         self.steps[name] = nas_cell.conv2d(
@@ -112,7 +112,7 @@ class ClassificationHead(layers.Layer):
         return x, end_points
 
 
-class NASNet(layers.Layer):
+class NASNet(containers.Layer):
     """A stem and a stack of NAS cells.
 
     End points, as in the official code and before their ReLUs: `Stem`, `Cell_<i>`, and with the

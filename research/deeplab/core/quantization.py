@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 import keras
 import tensorflow as tf
 
-from deeplab.core import keras_internals, layers, scopes, training_hooks
+from deeplab.core import joints, keras_internals, layers, scopes, training_hooks
 
 _BITS = 8
 # Share of a moving range that a training step keeps.
@@ -259,7 +259,7 @@ class _Place:
 
     path: str
     owner: str
-    layer: layers.Joint | layers.Convolution
+    layer: joints.Joint | layers.Convolution
 
     def attach(self, quantizer: Quantizer) -> None:
         """Put a quantizer there."""
@@ -335,7 +335,7 @@ def _places(layer: keras.layers.Layer, path: str) -> Iterator[_Place]:
     """Find the places below a layer of a path ("" for the network itself), in their order."""
     for child in keras_internals.children(layer):
         below = f"{path}/{child.name}".lstrip("/")
-        if isinstance(child, layers.Joint):
+        if isinstance(child, joints.Joint):
             yield _Place(below, scopes.official(path), child)
         yield from _places(child, below)
     if isinstance(layer, layers.Convolution):

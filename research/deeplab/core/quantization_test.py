@@ -9,7 +9,16 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import layers, quantization, quantization_tables, training_hooks
+from deeplab.core import (
+    containers,
+    joints,
+    keras_internals,
+    layers,
+    normalization,
+    quantization,
+    quantization_tables,
+    training_hooks,
+)
 from deeplab.testing import golden
 from deeplab.utils import checkpoint
 
@@ -105,7 +114,7 @@ def _check_ranges(net: model.DeepLab, variables: dict, expected: dict) -> dict:
 def _layer(quantize: bool, decay: float = 0.9, **options) -> layers.Conv2D:
     """A small convolution with variables that differ from channel to channel."""
     layer = layers.Conv2D(
-        6, 3, batch_norm=layers.BatchNormOptions(decay, 1e-3), name="conv", **options
+        6, 3, batch_norm=normalization.BatchNormOptions(decay, 1e-3), name="conv", **options
     )
     if quantize:
         quantization.attach(layer)
@@ -230,7 +239,7 @@ def test_ranges_are_learned_before_values_are_rounded():
 
 
 def test_dropout_is_rounded_in_training_and_nothing_otherwise():
-    layer = layers.Dropout(0.5)
+    layer = joints.Dropout(0.5)
     sites = [
         quantization.Site(
             r"\.before", "mul/activation_Mul_quant", only_in_training=True, divisor=0.5
@@ -274,7 +283,7 @@ def test_every_site_of_the_tables_has_a_place_only_where_it_belongs():
 
 
 def test_two_quantizers_of_one_name_are_refused():
-    layer = layers.Scope(
+    layer = containers.Scope(
         "scope", layers.Conv2D(6, 3, name=".one"), layers.Conv2D(6, 3, name=".two")
     )
     with pytest.raises(ValueError, match=r"act_quant sits at \.one/\.linear and at \.two/"):
@@ -283,7 +292,9 @@ def test_two_quantizers_of_one_name_are_refused():
 
 def test_a_site_can_depend_on_layers_beside_it():
     def names(*convolutions):
-        layer = layers.Scope("scope", *(layers.Conv2D(6, 1, name=name) for name in convolutions))
+        layer = containers.Scope(
+            "scope", *(layers.Conv2D(6, 1, name=name) for name in convolutions)
+        )
         sites = [
             quantization.Site(r"last/\.linear", "given_quant", given="../first"),
             quantization.Site(r"last/\.linear", None, unless="../second"),
@@ -305,7 +316,9 @@ def test_training_has_to_be_started():
 def test_networks_have_no_quantizers_unless_they_are_to():
     def count(**options):
         net = model.DeepLab(common.ModelOptions(depth_multiplier=0.1, **options))
-        found = sum(isinstance(layer, quantization.Quantizer) for layer in layers.sublayers(net))
+        found = sum(
+            isinstance(layer, quantization.Quantizer) for layer in keras_internals.sublayers(net)
+        )
         return found, net
 
     assert count()[0] == 0

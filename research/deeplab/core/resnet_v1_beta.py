@@ -12,14 +12,14 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
-from deeplab.core import atrous, layers
+from deeplab.core import atrous, containers, joints, layers, normalization
 from deeplab.core.weight_sources import WeightSources
 
 # Makes a convolution from its filters, kernel size and the keyword arguments of `layers.Conv2D`.
 MakeConvolution = Callable[..., layers.Conv2D]
 
 _batch_normalized = functools.partial(
-    layers.Conv2D, batch_norm=layers.BatchNormOptions(decay=0.95, epsilon=1e-5)
+    layers.Conv2D, batch_norm=normalization.BatchNormOptions(decay=0.95, epsilon=1e-5)
 )
 
 _COPIED_UNIT = re.compile(r"(resnet_v1_\d+)/block(?:[5-9]|\d\d+)/unit_(\d+)/(.*)")
@@ -54,7 +54,7 @@ def variance_scaling() -> keras.initializers.Initializer:
     return keras.initializers.VarianceScaling(2.6 * kept**2, "fan_in", "truncated_normal")
 
 
-class ResidualUnit(layers.Container):
+class ResidualUnit(containers.Container):
     """Convolutions, and a shortcut around them that is added before the ReLU.
 
     A subclass has `make_convolutions(conv, filters, rate)`: the convolutions, to be applied in
@@ -85,15 +85,15 @@ class ResidualUnit(layers.Container):
         if inputs != outputs:
             self.shortcut = conv(outputs, 1, stride=stride, name="shortcut")
         self.convs = self.make_convolutions(conv, filters, rate)
-        self.add = layers.Add()
-        self.activation = layers.Activation(tf.nn.relu)
+        self.add = joints.Add()
+        self.activation = joints.Activation(tf.nn.relu)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """[B, H, W, inputs] -> the unit's output, and the end points.
 
         These are the output and that of the last convolution, before the shortcut is added.
         """
-        residual = layers.apply(self.convs, x, training)
+        residual = containers.apply(self.convs, x, training)
         if self.shortcut:
             x = self.shortcut(x, training=training)
         elif self.stride > 1:
@@ -171,7 +171,7 @@ def decoder_end_points(depth: int) -> dict[int, str]:
     }
 
 
-class ResNetV1(layers.Container):
+class ResNetV1(containers.Container):
     """A ResNet up to its last block, or with its classification head.
 
     The last block may be followed by copies of itself (arXiv 1706.05587, section 3.2): blocks 5, 6
@@ -254,16 +254,16 @@ class ResNetV1(layers.Container):
 
         strides = atrous.AtrousStrides(output_stride // _STEM_STRIDE)
         channels = self.stem[-1].filters
-        self.blocks: list[layers.Stack] = []
+        self.blocks: list[containers.Stack] = []
         for block, (filters, unit_rates) in enumerate(blocks, start=1):
             units = []
             for number, unit_rate in enumerate(unit_rates, start=1):
                 is_strided = number == len(unit_rates) and block < len(blocks)
                 stride, rate = strides.next(2 if is_strided else 1)
                 unit = architecture.unit(conv, channels, filters, stride, rate * unit_rate)
-                units.append(layers.Stack(f"unit_{number}", [unit]))
+                units.append(containers.Stack(f"unit_{number}", [unit]))
                 channels = filters * architecture.unit.expansion
-            self.blocks.append(layers.Stack(f"block{block}", units))
+            self.blocks.append(containers.Stack(f"block{block}", units))
 
         self.classifier = None
         if num_classes:
@@ -277,7 +277,7 @@ class ResNetV1(layers.Container):
         With a classification head, logits [B, 1, 1, num_classes] in place of the features, and
         the end point `predictions` (probabilities) as well.
         """
-        x = layers.apply(self.stem, x, training)
+        x = containers.apply(self.stem, x, training)
         x = tf.nn.max_pool2d(x, 3, 2, "SAME")
         end_points = {}
         for block in self.blocks:

@@ -7,7 +7,14 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import conv2d_ws, feature_extractor, layers, resnet_v1_beta
+from deeplab.core import (
+    conv2d_ws,
+    feature_extractor,
+    keras_internals,
+    networks,
+    normalization,
+    resnet_v1_beta,
+)
 from deeplab.testing import backbone_case, golden
 from deeplab.utils import checkpoint
 
@@ -88,7 +95,7 @@ def test_weight_decay_is_on_the_official_variables(fresh):
     facts = golden.misc("gradient_multipliers_and_weight_decay")[0]["resnet_v1_50_beta_v3plus"]
     official = checkpoint.official_variables(fresh)
     names = {id(variable): name for name, variable in official.items()}
-    ours = [names[id(variable)] for variable in layers.regularized_variables(fresh)]
+    ours = [names[id(variable)] for variable in networks.regularized_variables(fresh)]
     assert sorted(ours) == sorted(facts["regularized"])
 
 
@@ -96,8 +103,8 @@ def test_moving_averages_keep_the_official_share():
     net = resnet_v1_beta.ResNetV1(18, 32)
     kept = {
         (layer.options.decay, layer.options.epsilon)
-        for layer in layers.sublayers(net)
-        if isinstance(layer, layers.BatchNorm)
+        for layer in keras_internals.sublayers(net)
+        if isinstance(layer, normalization.BatchNorm)
     }
     assert kept == {(0.95, 1e-5)}
 

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from deeplab.core import atrous, layers
+from deeplab.core import atrous, containers, layers
 from deeplab.core.weight_sources import KerasWeights, WeightSources
 
 # Convolutions of each block, and their filters; configuration D of the paper.
@@ -117,7 +117,7 @@ def max_pool(x: tf.Tensor, stride: int) -> tf.Tensor:
     return tf.nn.max_pool2d(tf.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), 3, stride, "VALID")
 
 
-class _Block(layers.Scope):
+class _Block(containers.Scope):
     """Convolutions in turn, each of which is an end point."""
 
     def __init__(self, name: str, convs: Sequence[layers.Conv2D]):
@@ -131,10 +131,10 @@ class _Block(layers.Scope):
         return x, end_points
 
 
-class _MultiScale(layers.Scope):
+class _MultiScale(containers.Scope):
     """Features made of several end points, each by the part that has its name."""
 
-    def __init__(self, name: str, parts: Sequence[layers.Scope]):
+    def __init__(self, name: str, parts: Sequence[containers.Scope]):
         super().__init__(name, *parts)
 
     def call(self, end_points: dict[str, tf.Tensor], training: bool = False) -> list[tf.Tensor]:
@@ -142,7 +142,7 @@ class _MultiScale(layers.Scope):
         return [part(end_points[part.name], training=training) for part in self.parts]
 
 
-class VGG16(layers.Container):
+class VGG16(containers.Container):
     """VGG-16 up to fc7.
 
     Variables: `vgg_16/conv1/conv1_1/weights`, ..., `vgg_16/fc6/weights`, `vgg_16/fc7/weights` and
@@ -223,7 +223,7 @@ class VGG16(layers.Container):
             convs = []
             for source, pool_stride in zip(sources, self.pool_strides, strict=True):
                 convs.append(
-                    layers.Scope(
+                    containers.Scope(
                         source,
                         layers.Conv2D(
                             _MULTI_SCALE_FILTERS,

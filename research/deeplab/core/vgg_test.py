@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import feature_extractor, layers, vgg
+from deeplab.core import feature_extractor, keras_internals, vgg
 from deeplab.testing import backbone_case, golden
 from deeplab.training import optimizers
 from deeplab.utils import checkpoint
@@ -253,7 +253,7 @@ def test_gradients_reach_the_multi_scale_features():
 
 def test_half_of_fc6_and_fc7_drops_out_in_training():
     net = _narrow(vgg_fc6_filters=64)
-    drops = [layer for layer in layers.sublayers(net) if hasattr(layer, "seed_generator")]
+    drops = [layer for layer in keras_internals.sublayers(net) if hasattr(layer, "seed_generator")]
     assert [drop.rate for drop in drops] == [0.5, 0.5]
     still, training = (net.backbone(_images(), training=training)[0] for training in (False, True))
     dead = np.mean((np.asarray(still) > 0) & (np.asarray(training) == 0))

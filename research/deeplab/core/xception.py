@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from deeplab.core import atrous, blocks, layers
+from deeplab.core import atrous, blocks, containers, joints, layers, normalization
 
 _EXIT_FLOW = ((728, 1024, 1024), (1536, 1536, 2048))
 _MIDDLE_FILTERS = 728
@@ -17,7 +17,7 @@ _BOUND = 6.0
 
 _INITIALIZER = layers.truncated_normal(0.09)
 _NORMALIZED = {
-    "batch_norm": layers.BatchNormOptions(decay=0.9997, epsilon=1e-3),
+    "batch_norm": normalization.BatchNormOptions(decay=0.9997, epsilon=1e-3),
     "initializer": _INITIALIZER,
 }
 
@@ -27,7 +27,7 @@ def clip(x: tf.Tensor) -> tf.Tensor:
     return tf.clip_by_value(x, -_BOUND, _BOUND)
 
 
-class XceptionModule(layers.Container):
+class XceptionModule(containers.Container):
     """Three separable convolutions and a shortcut around them.
 
     A module with a shortcut activates before its separable convolutions and is linear otherwise;
@@ -62,7 +62,7 @@ class XceptionModule(layers.Container):
             inner_activation = activation
         else:
             inner_activation = clip if bounded_activation else None
-        self.add = layers.Add() if shortcut != "none" else None
+        self.add = joints.Add() if shortcut != "none" else None
         self.separable_convs = []
         for index, channels in enumerate(filters):
             spatial = {
@@ -89,7 +89,7 @@ class XceptionModule(layers.Container):
         self.activations = []
         if shortcut != "none":
             self.activations = [
-                layers.Activation(activation, f".relu_{number}")
+                joints.Activation(activation, f".relu_{number}")
                 for number in range(1, len(filters) + 1)
             ]
         self.squeeze_excite = None
@@ -113,7 +113,7 @@ class XceptionModule(layers.Container):
         for index, conv in enumerate(self.separable_convs):
             if self.activations:
                 y = self.activations[index](y)
-            y = inner[f"{self.name}/{conv[-1].name}"] = layers.apply(conv, y, training)
+            y = inner[f"{self.name}/{conv[-1].name}"] = containers.apply(conv, y, training)
         if self.squeeze_excite:
             y = self.squeeze_excite(y, training=training)
         if self.add:
@@ -125,7 +125,7 @@ class XceptionModule(layers.Container):
         return y, {self.name: y, **inner}
 
 
-class Xception(layers.Container):
+class Xception(containers.Container):
     """Entry, middle and exit flow; 2048 channels.
 
     End points, for each module: `<flow>/block<i>/unit_<j>/xception_module` and, below it, its
@@ -188,7 +188,7 @@ class Xception(layers.Container):
                 regularize_depthwise=regularize_depthwise,
             )
 
-        self.stem = layers.Scope(
+        self.stem = containers.Scope(
             "entry_flow",
             layers.Conv2D(
                 32,
@@ -244,14 +244,17 @@ class Xception(layers.Container):
         return x, end_points
 
 
-def _flow(name: str, blocks: Sequence[Sequence[XceptionModule]]) -> layers.Stack:
+def _flow(name: str, blocks: Sequence[Sequence[XceptionModule]]) -> containers.Stack:
     """Nest the modules of each block of a flow: `<name>/block<i>/unit_<j>/xception_module`."""
-    return layers.Stack(
+    return containers.Stack(
         name,
         [
-            layers.Stack(
+            containers.Stack(
                 f"block{number}",
-                [layers.Stack(f"unit_{unit}", [part]) for unit, part in enumerate(parts, start=1)],
+                [
+                    containers.Stack(f"unit_{unit}", [part])
+                    for unit, part in enumerate(parts, start=1)
+                ],
             )
             for number, parts in enumerate(blocks, start=1)
         ],

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import feature_extractor, layers, xception
+from deeplab.core import feature_extractor, networks, xception
 from deeplab.testing import backbone_case, golden, parity
 from deeplab.utils import checkpoint
 
@@ -81,7 +81,7 @@ def test_parts_that_no_flag_reaches_equal_the_official_code(name, build, options
 def test_regularize_depthwise_regularizes_both_halves_of_a_separable_convolution():
     net = xception.xception_41(16, regularize_depthwise=True)
     net(tf.zeros((1, 33, 33, 3)))
-    regularized = layers.regularized_variables(net)
+    regularized = networks.regularized_variables(net)
     kinds = {variable.name for variable in regularized}
     assert kinds == {"weights", "depthwise_weights", "pointwise_weights"}
     assert len(regularized) == sum(name.name.endswith("weights") for name in net.trainable_weights)

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import feature_extractor, layers
+from deeplab.core import feature_extractor, networks
 from deeplab.testing import golden
 from deeplab.utils import checkpoint
 
@@ -149,5 +149,5 @@ def check_weight_decay(net: model.DeepLab, name: str) -> None:
     """
     facts, _ = golden.misc("gradient_multipliers_and_weight_decay")
     names = {id(variable): key for key, variable in checkpoint.official_variables(net).items()}
-    ours = {names[id(variable)] for variable in layers.regularized_variables(net)}
+    ours = {names[id(variable)] for variable in networks.regularized_variables(net)}
     assert ours == set(facts[name]["regularized"])

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import layers
+from deeplab.core import keras_internals, networks, normalization
 from deeplab.core.options import TrainOptions
 from deeplab.testing import golden, processes, tiny
 from deeplab.training import distribution
@@ -63,7 +63,7 @@ def _train(strategy: tf.distribute.Strategy, steps: int, **options) -> dict[str,
             common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8, num_classes=3)
         )
         golden.assign(checkpoint.official_variables(net))
-        for layer in layers.sublayers(net):
+        for layer in keras_internals.sublayers(net):
             if isinstance(layer, keras.layers.Dropout):
                 layer.rate = 0.0
         options = TrainOptions(train_batch_size=4, base_learning_rate=0.01, **options)
@@ -74,7 +74,7 @@ def _train(strategy: tf.distribute.Strategy, steps: int, **options) -> dict[str,
             results[f"loss/{name}/{number}"] = value.numpy()
     for name, variable in step.state.variables().items():
         results[name] = variable.numpy()
-    for variable in layers.moving_averages(net):
+    for variable in networks.moving_averages(net):
         copies = [copy.numpy() for copy in strategy.experimental_local_results(variable.value)]
         assert all(np.array_equal(copy, copies[0]) for copy in copies), variable.path
     return results
@@ -84,7 +84,7 @@ def _normalize(strategy: tf.distribute.Strategy) -> list[np.ndarray]:
     """Return output, gradients and moving averages of a synchronized batch norm."""
     x, dy = np.random.default_rng(2).normal(3, 2, (2, 4, 5, 7, 6)).astype(np.float32)
     with strategy.scope():
-        layer = layers.BatchNorm(layers.BatchNormOptions(decay=0.9, epsilon=1e-3))
+        layer = normalization.BatchNorm(normalization.BatchNormOptions(decay=0.9, epsilon=1e-3))
         layer.sync = True
         layer.build((None, None, None, 6))
         layer.gamma.assign(np.linspace(0.5, 2, 6))
@@ -119,7 +119,7 @@ def _normalize(strategy: tf.distribute.Strategy) -> list[np.ndarray]:
 def _normalize_constants(strategy: tf.distribute.Strategy) -> np.ndarray:
     """Return the output of a synchronized batch norm for channels that are constant."""
     with strategy.scope():
-        layer = layers.BatchNorm(layers.BatchNormOptions(decay=0.9, epsilon=1e-5))
+        layer = normalization.BatchNorm(normalization.BatchNormOptions(decay=0.9, epsilon=1e-5))
         layer.sync = True
         layer.build((None, None, None, 200))
     x = np.broadcast_to(np.linspace(5, 60, 200, dtype=np.float32), (2, 33, 33, 200))

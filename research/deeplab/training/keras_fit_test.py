@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import layers
+from deeplab.core import keras_internals, networks
 from deeplab.core.options import TrainOptions
 from deeplab.evaluation import keras_metrics
 from deeplab.testing import golden, tiny
@@ -59,7 +59,7 @@ def _batches() -> tf.data.Dataset:
 def _with_weights(net: model.DeepLab) -> model.DeepLab:
     """Give a network golden weights and a repeatable dropout."""
     golden.assign(checkpoint.official_variables(net))
-    for generator in layers.seed_generators(net):
+    for generator in networks.seed_generators(net):
         generator.state.assign([3, 0])
     return net
 
@@ -197,7 +197,7 @@ def test_evaluate_and_predict_measure_what_the_network_gives(whole):
         loss = losses.softmax_cross_entropy(
             logits, labels, ignore_label=_IGNORE_LABEL, label_weights=weights
         )
-        decay = losses.l2_loss(layers.regularized_variables(net), _TRAINING.weight_decay)
+        decay = losses.l2_loss(networks.regularized_variables(net), _TRAINING.weight_decay)
     assert values["loss"] == pytest.approx(float(loss + decay), rel=1e-5)
 
 
@@ -264,7 +264,7 @@ def _two_replicas() -> None:
     ):
         with strategy.scope():
             net = _with_weights(keras_fit.TrainableDeepLab(network))
-            for layer in layers.sublayers(net):
+            for layer in keras_internals.sublayers(net):
                 if isinstance(layer, keras.layers.Dropout):
                     layer.rate = 0.0
             net.compile(training, _IGNORE_LABEL, [keras_metrics.MeanIoU(3)])

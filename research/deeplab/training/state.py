@@ -40,7 +40,7 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab import model
-from deeplab.core import layers, training_hooks
+from deeplab.core import networks, training_hooks
 from deeplab.core.options import TrainOptions
 from deeplab.training import optimizers
 from deeplab.training.batch_parts import BatchParts
@@ -230,7 +230,7 @@ def begin_run(net: model.DeepLab, options: TrainOptions) -> TrainState:
         net,
         optimizer,
         options.seed,
-        generators=layers.seed_generators(net),
+        generators=networks.seed_generators(net),
         ranges=training_hooks.begin_training(net, schedule),
         quantization_step=quantization_step,
         loss_scale=LossScale() if net.compute_dtype == "float16" else None,
@@ -254,7 +254,7 @@ def _check_quantization(net: model.DeepLab, options: TrainOptions, parts: BatchP
 
 def _set_batch_norm(net: model.DeepLab, options: TrainOptions, parts: BatchParts) -> None:
     net.set_fine_tune_batch_norm(options.fine_tune_batch_norm)
-    layers.set_sync_batch_norm(net, parts.shares_statistics)
+    networks.set_sync_batch_norm(net, parts.shares_statistics)
     if parts.shares_statistics or parts.averages_statistics:
         logging.info(
             "batch norm uses the statistics of %d images, those of %s",

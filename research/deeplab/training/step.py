@@ -8,7 +8,7 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab import model
-from deeplab.core import depthwise, layers, utils
+from deeplab.core import depthwise, networks, utils
 from deeplab.core.options import TrainOptions
 from deeplab.training import distribution, losses, optimizers
 from deeplab.training.batch_parts import BatchParts
@@ -63,9 +63,9 @@ class TrainStep:
         self.strategy = tf.distribute.get_strategy()
         self.parts = BatchParts.of(options)
         self._observe = observe
-        self._regularized = layers.regularized_variables(net)
+        self._regularized = networks.regularized_variables(net)
         self._factors = _gradient_factors(state.network, net.trainable_weights, options)
-        self._averaged = layers.moving_averages(net) if self.parts.averages_statistics else []
+        self._averaged = networks.moving_averages(net) if self.parts.averages_statistics else []
         # Sums of the gradients of the parts so far, for each replica; zero between steps.
         self._sums = _sums(net.trainable_weights) if self.parts.per_replica > 1 else []
         if options.jit_compile:

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import layers
+from deeplab.core import keras_internals
 from deeplab.core.options import TrainOptions
 from deeplab.testing import golden, tiny
 from deeplab.training import loss_scale, optimizers, trainer
@@ -32,7 +32,7 @@ def _step(precision: str = "float32", dropout: bool = False, **options) -> Train
     keras.utils.set_random_seed(1)
     net = model.DeepLab(_MODEL, dtype=precision)
     golden.assign(checkpoint.official_variables(net))
-    for layer in layers.sublayers(net):
+    for layer in keras_internals.sublayers(net):
         if isinstance(layer, keras.layers.Dropout) and not dropout:
             layer.rate = 0.0
     options = {"train_batch_size": 4, "base_learning_rate": 0.01, **options}

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from deeplab import common, model, train
 from deeplab.cli import train_flags
-from deeplab.core import layers
+from deeplab.core import keras_internals
 from deeplab.testing import golden, tiny, training
 from deeplab.training import trainer
 from deeplab.utils import checkpoint
@@ -32,7 +32,7 @@ def _golden_trainer(settings: dict) -> trainer.Trainer:
         options[name] = settings[key]
     net = model.DeepLab(common.ModelOptions(**options))
     golden.assign(checkpoint.official_variables(net))
-    for layer in layers.sublayers(net):
+    for layer in keras_internals.sublayers(net):
         if isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0
     run = trainer.Trainer(net, _golden_options(settings), training.IGNORE_LABEL)

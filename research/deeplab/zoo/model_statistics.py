@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 
 from deeplab import model
-from deeplab.core import layers
+from deeplab.core import containers, keras_internals, layers
 from deeplab.utils import checkpoint, reports
 
 PARTS = ("backbone", "head", "decoder", "logits")
@@ -95,7 +95,7 @@ def measure(net: model.DeepLab, image_size: tuple[int, int]) -> ModelStatistics:
     }
     part_layers = {part: members for part, members in part_layers.items() if members}
     convolutions = [
-        layer for layer in layers.sublayers(net) if isinstance(layer, layers.Convolution)
+        layer for layer in keras_internals.sublayers(net) if isinstance(layer, layers.Convolution)
     ]
     shapes: dict[int, list[Shape]] = {}
     with contextlib.ExitStack() as stack:
@@ -105,7 +105,7 @@ def measure(net: model.DeepLab, image_size: tuple[int, int]) -> ModelStatistics:
         for key, layer in observed.items():
             noted = shapes[key] = []
             observer = functools.partial(_note_shapes, noted)
-            stack.enter_context(layers.observed(layer, observer))
+            stack.enter_context(containers.observed(layer, observer))
         # The trace belongs to a function of its own, so it does not stay in the network.
         tf.function(lambda images: net(images)).get_concrete_function(
             tf.TensorSpec((1, *image_size, 3))

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import feature_extractor, layers
+from deeplab.core import feature_extractor, keras_internals
 from deeplab.utils import checkpoint
 from deeplab.zoo import model_statistics
 
@@ -155,9 +155,9 @@ def test_a_normalization_of_another_scope_counts_with_its_convolution():
 def test_leaves_the_network_as_it_was(net):
     image = tf.constant(np.random.default_rng(0).uniform(0, 255, (1, 33, 33, 3)), tf.float32)
     before = net(image)
-    attributes = [set(vars(layer)) for layer in layers.sublayers(net)]
+    attributes = [set(vars(layer)) for layer in keras_internals.sublayers(net)]
     model_statistics.measure(net, (33, 33))
-    assert [set(vars(layer)) for layer in layers.sublayers(net)] == attributes
+    assert [set(vars(layer)) for layer in keras_internals.sublayers(net)] == attributes
     np.testing.assert_array_equal(net(image), before)
 
 
