@@ -357,8 +357,8 @@ def _default_names(network: keras.layers.Layer) -> dict[str, str | None]:
     def add(layer: keras.layers.Layer, path: str) -> None:
         if isinstance(layer, layers.Convolution):
             kind = layer.activation.name if layer.activation else None
-            joints = _CONVOLUTION.get(kind, _OTHER_CONVOLUTION)
-            for joint, name in {_WEIGHTS_PLACE: WEIGHTS, **joints}.items():
+            rounded = _CONVOLUTION.get(kind, _OTHER_CONVOLUTION)
+            for joint, name in {_WEIGHTS_PLACE: WEIGHTS, **rounded}.items():
                 names[f"{path}/{joint}".lstrip("/")] = _resolve(path, name)
         for child in keras_internals.children(layer):
             add(child, f"{path}/{child.name}".lstrip("/"))
