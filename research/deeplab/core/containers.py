@@ -1,0 +1,93 @@
+"""Layers made of other layers: scopes, stacks, and outputs that can be observed."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+class Layer(keras.layers.Layer):
+    """A layer whose outputs can be observed; see `observed`."""
+
+    _observer: Callable[[Any], None] | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the layer and show its output to the observer, if there is one."""
+        output = super().__call__(*args, **kwargs)
+        if self._observer is not None:
+            self._observer(output)
+        return output
+
+
+@contextlib.contextmanager
+def observed(layer: Layer, observer: Callable[[Any], None]) -> Iterator[None]:
+    """Let a function see what a layer returns in each call inside the context.
+
+    Args:
+        layer: the layer.
+        observer: takes the layer's output.
+    """
+    layer._observer = observer
+    try:
+        yield
+    finally:
+        layer._observer = None
+
+
+class Container(Layer):
+    """A layer made of others, which make their variables when they are first called.
+
+    Without a `build` of its own, Keras would trace the call of each one within the other.
+    """
+
+    def build(self, *shapes: tuple[int | None, ...], **named_shapes: tuple[int | None, ...]):
+        """Make nothing: the sublayers make their variables."""
+
+
+class Scope(Container):
+    """An official scope around layers that are applied in turn.
+
+    Args:
+        name: the scope.
+        *parts: the layers. The output is that of the last one.
+    """
+
+    def __init__(self, name: str, *parts: keras.layers.Layer):
+        super().__init__(name=name)
+        self.parts = list(parts)
+
+    def call(self, x: tf.Tensor, training: bool = False) -> Any:
+        """Apply the layers to `x` [B, H, W, C]."""
+        return apply(self.parts, x, training)
+
+
+class Stack(Container):
+    """Layers applied in turn, each of which returns its output and its end points by name.
+
+    The end points of the stack are theirs, with the name of the stack and a slash in front.
+
+    Args:
+        name: the official scope.
+        parts: the layers.
+    """
+
+    def __init__(self, name: str, parts: Sequence[keras.layers.Layer]):
+        super().__init__(name=name)
+        self.parts = list(parts)
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Return the last layer's output for `x` [B, H, W, C], and the end points."""
+        end_points = {}
+        for part in self.parts:
+            x, inner = part(x, training=training)
+            end_points |= {f"{self.name}/{name}": value for name, value in inner.items()}
+        return x, end_points
+
+
+def apply(layers: list[keras.layers.Layer], x: tf.Tensor, training: bool = False) -> tf.Tensor:
+    """Apply layers in turn."""
+    for layer in layers:
+        x = layer(x, training=training)
+    return x

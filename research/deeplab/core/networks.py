@@ -1,0 +1,56 @@
+"""Settings and lists of the layers of a whole network."""
+
+import keras
+
+from deeplab.core import keras_internals, layers, normalization
+
+
+def set_precision(network: keras.layers.Layer, policy: keras.dtype_policies.DTypePolicy) -> None:
+    """Give every layer of a network a precision policy, before its variables are made."""
+    for layer in keras_internals.sublayers(network):
+        layer.dtype_policy = policy
+
+
+def seed_generators(network: keras.layers.Layer) -> list[keras.random.SeedGenerator]:
+    """Return the sources of the random numbers of dropout and drop path."""
+    return [
+        layer.seed_generator
+        for layer in keras_internals.sublayers(network)
+        if isinstance(getattr(layer, "seed_generator", None), keras.random.SeedGenerator)
+    ]
+
+
+def set_fine_tune_batch_norm(network: keras.layers.Layer, fine_tune: bool) -> None:
+    """Set in every `BatchNorm` whether training uses and moves the batch statistics."""
+    for layer in keras_internals.sublayers(network):
+        if isinstance(layer, normalization.BatchNorm):
+            layer.fine_tune = fine_tune
+
+
+def set_sync_batch_norm(network: keras.layers.Layer, sync: bool) -> None:
+    """Set in every `BatchNorm` whether replicas share their batch statistics."""
+    for layer in keras_internals.sublayers(network):
+        if isinstance(layer, normalization.BatchNorm):
+            layer.sync = sync
+
+
+def moving_averages(network: keras.layers.Layer) -> list[keras.Variable]:
+    """Return the moving averages of every batch norm."""
+    return [
+        variable
+        for layer in keras_internals.sublayers(network)
+        if isinstance(layer, normalization.BatchNorm)
+        for variable in (layer.moving_mean, layer.moving_variance)
+    ]
+
+
+def regularized_variables(network: keras.layers.Layer) -> list[keras.Variable]:
+    """Return the variables with weight decay in the official code: convolution weights.
+
+    Biases and batch norms are never among them, depthwise weights only in the NAS networks.
+    """
+    return [
+        layer.kernel
+        for layer in keras_internals.sublayers(network)
+        if isinstance(layer, layers.Convolution) and layer.regularized
+    ]

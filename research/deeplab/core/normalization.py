@@ -1,0 +1,122 @@
+"""Batch normalization whose moving averages move like the official ones."""
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchNormOptions:
+    """Batch norm options of a part of the network.
+
+    Attributes:
+        decay: share of a moving average that a training step keeps.
+        epsilon: added to the variance.
+    """
+
+    decay: float
+    epsilon: float
+
+
+class BatchNorm(keras.layers.Layer):
+    """Batch normalization whose moving averages move like the official ones.
+
+    It normalizes with the biased variance of the batch and moves the moving variance towards the
+    unbiased one (Bessel's correction), as TensorFlow's fused operation does; Keras'
+    `BatchNormalization` does not. Statistics and parameters are float32 in any precision.
+
+    With `fine_tune` off it uses and keeps the moving averages in training too, while gamma and
+    beta go on learning: the official `fine_tune_batch_norm=False`.
+
+    With `sync` on, the replicas of a distribution strategy share their statistics: they normalize
+    as one device would the whole batch. With it off, each replica normalizes by itself and moves
+    its own copy of the averages, which have to be averaged (`moving_averages`).
+    """
+
+    def __init__(self, options: BatchNormOptions, name: str = "BatchNorm"):
+        super().__init__(name=name)
+        self.options = options
+        self.fine_tune = True
+        self.sync = False
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make gamma, beta and the moving averages, float32 [channels]."""
+
+        def add(name: str, value: str, trainable: bool) -> keras.Variable:
+            return self.add_weight(
+                name=name,
+                shape=(input_shape[-1],),
+                initializer=value,
+                dtype="float32",
+                trainable=trainable,
+                autocast=False,
+            )
+
+        self.gamma = add("gamma", "ones", True)
+        self.beta = add("beta", "zeros", True)
+        self.moving_mean = add("moving_mean", "zeros", False)
+        self.moving_variance = add("moving_variance", "ones", False)
+
+    def uses_batch(self, training: bool) -> bool:
+        """Return whether a call with this `training` normalizes with the batch's own statistics."""
+        return bool(training) and self.fine_tune
+
+    def affine(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return scale and offset, float32 [channels], that normalize with the moving averages."""
+        scale = self.gamma.value * tf.math.rsqrt(self.moving_variance.value + self.options.epsilon)
+        return scale, self.beta.value - self.moving_mean.value * scale
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Normalize `x` [B, H, W, C]; the result has its shape and dtype."""
+        if not self.uses_batch(training):
+            scale, offset = self.affine()
+            return x * tf.cast(scale, x.dtype) + tf.cast(offset, x.dtype)
+        if self.sync and tf.distribute.get_replica_context().num_replicas_in_sync > 1:
+            y, mean, variance = self._normalize_over_replicas(x)
+        else:
+            y, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+                x, self.gamma.value, self.beta.value, epsilon=self.options.epsilon
+            )
+        self._move(mean, variance)
+        return y
+
+    def _move(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
+        """Move the averages towards a batch's mean and unbiased variance."""
+        step = 1.0 - self.options.decay
+        self.moving_mean.assign_sub((self.moving_mean.value - mean) * step)
+        self.moving_variance.assign_sub((self.moving_variance.value - variance) * step)
+
+    def batch_correction(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return factor and offset, float32 [channels], that make `affine`'s scale the batch's.
+
+        They normalize features that were scaled for the moving averages with the mean and variance
+        of `x` [B, H, W, C], the features without that scale. The averages are moved.
+        """
+        mean, variance = tf.nn.moments(tf.cast(x, tf.float32), (0, 1, 2))
+        deviation = tf.sqrt(self.moving_variance.value + self.options.epsilon)
+        inverse = tf.math.rsqrt(variance + self.options.epsilon)
+        factor, offset = deviation * inverse, self.beta.value - mean * self.gamma.value * inverse
+        count = tf.cast(tf.size(x) / tf.size(mean), tf.float32)
+        self._move(mean, variance * count / tf.maximum(count - 1.0, 1.0))
+        return factor, offset
+
+    def _normalize_over_replicas(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Normalize `x` with the statistics of all replicas; return their mean and variance too."""
+        context = tf.distribute.get_replica_context()
+        # All replicas have the same moving mean. Near the mean, few digits are lost in the
+        # variance as a difference of squares.
+        origin = tf.stop_gradient(self.moving_mean.value)
+        centered = tf.cast(x, tf.float32) - origin
+        moments = [
+            tf.reduce_mean(values, axis=(0, 1, 2)) for values in (centered, tf.square(centered))
+        ]
+        mean, square = tf.unstack(
+            context.all_reduce(tf.distribute.ReduceOp.MEAN, tf.stack(moments))
+        )
+        # Rounding may make it less than nothing where a channel is constant.
+        variance = tf.maximum(square - tf.square(mean), 0.0)
+        scale = self.gamma.value * tf.math.rsqrt(variance + self.options.epsilon)
+        y = tf.cast((centered - mean) * scale + self.beta.value, x.dtype)
+        count = tf.cast(tf.size(x[..., 0]) * context.num_replicas_in_sync, tf.float32)
+        return y, mean + origin, variance * (count / tf.maximum(count - 1.0, 1.0))
