@@ -1,6 +1,7 @@
 """Scripts: help, exit codes, and errors that are one line."""
 
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -63,6 +64,8 @@ def run(tmp_path: pathlib.Path):
             text=True,
             env={"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin"},
             check=False,
+            # Tests in the background may have been started to ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
 
     return call
