@@ -15,7 +15,7 @@ from deeplab.datasets import examples, shards
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.input_preprocess import Preprocessing
 
-# Marks the padding of a batch before it gets its color; no image has such values.
+# Marks the padding of a batch until it gets its color; images have no such value.
 _NO_PIXEL = -1.0
 
 
@@ -29,13 +29,32 @@ class Dataset:
         height: int64 [B], the feature `image/height`: of the image before preprocessing.
         width: int64 [B], the feature `image/width`.
 
-    Images are decoded by what they are, JPEG or PNG; the feature `image/format` is not read.
+    Images are decoded by their content, JPEG or PNG; the feature `image/format` is not used.
+
+    Args:
+        descriptor: The dataset.
+        split_name: The split, by any of its names; its files are those of `shards.find`.
+        dataset_dir: Folder of the files, local or of any file system of `tf.io.gfile`.
+        preprocessing: How images and labels are prepared. The ignore label is that of the data
+            set.
+        scales: The random scales in training. None: images are not scaled.
+        seed: Seed of order and augmentation in training.
+        cache_bytes: Training keeps the encoded records in memory if they take at most this.
 
     Attributes:
-        descriptor: what the dataset is.
-        split_name: the split.
-        files: the records of its files, to be read by number.
-        paths: its files.
+        descriptor: The dataset.
+        split_name: The split.
+        files: The records of the files, to be read by number.
+        paths: The files.
+
+    Raises:
+        FileNotFoundError: There are no files.
+        ValueError: A shard is missing or empty; a file is truncated or corrupt; or there are no
+            records at all.
+
+    Example:
+        records = Dataset(descriptor, "train", "tfrecord", Preprocessing(crop_size=(513, 513)))
+        for batch in records.training(8): ...
 
     Reference: official `data_generator.Dataset`.
     """
@@ -51,22 +70,6 @@ class Dataset:
         seed: int = 0,
         cache_bytes: int = 2**29,
     ):
-        """Finds the records of the split.
-
-        Args:
-            descriptor: what the dataset is.
-            split_name: the split, by any of its names; its files are those of `shards.find`.
-            dataset_dir: the folder they are in, local or of any file system of `tf.io.gfile`.
-            preprocessing: how images and labels are prepared. Its ignore label is replaced by that
-                of the dataset.
-            scales: the random scales in training. None: images are not scaled.
-            seed: what order and augmentation in training depend on.
-            cache_bytes: training keeps the encoded records in memory if they take at most this.
-
-        Raises:
-            FileNotFoundError: there are no files.
-            ValueError: a file is truncated or corrupt, or there are no records in any.
-        """
         self.descriptor = descriptor
         self.split_name = split_name
         self.files = shards.open_split(dataset_dir, descriptor.split_names(split_name))
@@ -83,7 +86,7 @@ class Dataset:
         self._scales = scales
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
         return len(self.files)
 
     def training(
@@ -95,28 +98,28 @@ class Dataset:
         shard: int = 0,
         replicas_per_shard: int = 1,
     ) -> tf.data.Dataset:
-        """Batches of random crops, without end.
+        """Return endless batches of random crops.
 
         Step k trains on the samples number `k * batch_size` to `(k + 1) * batch_size - 1`. Sample n
-        is one record with one augmentation, and both depend on the records, the seed and n alone:
-        starting at a later step, or reading a step's samples in several shards, changes nothing.
-        Every `len(self)` samples, from a multiple of it, show each record once, in a new order.
+        is one record with one augmentation. Both depend only on the records, the seed and n: it
+        makes no difference to start at a later step, or to read a step's samples in several shards.
+        Each epoch of `len(self)` samples contains each record once, in a new order.
 
-        Of a step's samples, each shard takes `batch_size / num_shards` neighboring ones, and hands
-        them out in `replicas_per_shard` batches, so that the shards' batches of a step, one after
-        the other, are those samples in order. For a `tf.distribute.InputContext`:
+        Each shard takes `batch_size / num_shards` neighboring samples of a step and returns them in
+        `replicas_per_shard` batches. The batches of all shards, one after the other, are the
+        samples of the step in order. For a `tf.distribute.InputContext`:
         `num_shards=context.num_input_pipelines`, `shard=context.input_pipeline_id`,
         `replicas_per_shard=context.num_replicas_in_sync // context.num_input_pipelines`.
 
         Args:
-            batch_size: samples of a step, over all shards and replicas.
-            start_step: the first step.
-            num_shards: number of readers that share a step's samples.
-            shard: which of them this is, from 0.
-            replicas_per_shard: number of batches that a shard's part of a step is split into.
+            batch_size: Number of samples of a step, over all shards and replicas.
+            start_step: The first step.
+            num_shards: Number of readers that share the samples of a step.
+            shard: Number of this reader, from 0.
+            replicas_per_shard: Number of batches into which a shard's part of a step is split.
 
         Returns:
-            Dicts as the class describes, images and labels of the crop size.
+            Dicts as the class describes. Images and labels have the crop size.
 
         Raises:
             ValueError: `batch_size` cannot be split, a number is out of range, or a record that
@@ -145,18 +148,18 @@ class Dataset:
         return _finish(samples.batch(batch_size // parts, drop_remainder=True))
 
     def evaluation(self, batch_size: int, *, labels_required: bool = True) -> tf.data.Dataset:
-        """Batches of whole images, once, in the order of the records; the last may be smaller.
+        """Return batches of whole images, once, in order; the last may be smaller.
 
         An image is padded below and right to the crop size and to the largest of its batch.
 
         Args:
-            batch_size: number of images.
-            labels_required: whether a record without a label is an error; if not, its label is the
-                ignore label everywhere.
+            batch_size: Number of images.
+            labels_required: Whether a record without a label is an error. If not, all pixels of its
+                label are the ignore label.
 
         Returns:
-            Dicts as the class describes, and with
-                original_image: [B, h, w, 3], 0..255, the images before padding to the crop size;
+            Dicts as the class describes, with these keys in addition:
+                original_image: [B, h, w, 3], 0..255, the images before padding to the crop size:
                     float32 if they were resized, else uint8; padded with 0 to the batch's largest.
                 original_size: int32 [B, 2], height and width of the original images.
         """
@@ -178,16 +181,19 @@ class Dataset:
 
     @contextlib.contextmanager
     def named_errors(self, labels_required: bool = True) -> Iterator[None]:
-        """Within it, an operation's error that is due to a bad record says which it is.
+        """Replace errors of operations on bad records, within a block, by errors that name them.
 
-        Operations do not know the record that they fail on, so that all are checked then. Use it
-        around what takes a batch: `with records.named_errors(): batch = next(batches)`.
+        Operations do not know the record that they fail on, so all records are checked then.
 
         Args:
-            labels_required: whether a record without a label is a bad one.
+            labels_required: Whether a record without a label is bad.
 
         Raises:
-            ValueError: a record is bad; see `check`. Any error that is not due to a record passes.
+            ValueError: A record is bad; see `check`. Errors with another cause pass.
+
+        Example:
+            with records.named_errors():
+                batch = next(batches)
         """
         try:
             yield
@@ -197,14 +203,14 @@ class Dataset:
             raise
 
     def check(self, labels_required: bool = True) -> None:
-        """Reads and decodes all records.
+        """Read and decode all records.
 
         Args:
-            labels_required: whether a record without a label is a bad one.
+            labels_required: Whether a record without a label is bad.
 
         Raises:
-            ValueError: some are bad; the message names the first, its file and its image, says
-                what is wrong with it, and how many others there are.
+            ValueError: A record is bad. The message names the first one, its file and its image,
+                says what is wrong, and how many others are bad.
         """
 
         def decoded(record: tf.Tensor) -> tf.Tensor:
@@ -219,7 +225,7 @@ class Dataset:
         bad = sorted(set(range(len(self))) - {int(record) for record in good.as_numpy_iterator()})
         if bad:
             more = f" ({len(bad) - 1} other records are bad, too)" if len(bad) > 1 else ""
-            example = self.files[bad[0]]  # Says itself that a record is corrupt.
+            example = self.files[bad[0]]  # Raises an error if it is corrupt.
             try:
                 examples.check(example, labels_required)
             except ValueError as error:
@@ -229,10 +235,10 @@ class Dataset:
         return None if labels_required else self.descriptor.ignore_label
 
     def _sample_numbers(self, first: int) -> tf.data.Dataset:
-        """Pairs of sample number, from `first` on, and record."""
+        """Return pairs of the number of a sample, from `first` on, and its record."""
 
         def epoch_order(epoch: tf.Tensor) -> tf.data.Dataset:
-            # Seeds that are not those of samples, which are not negative.
+            # Seeds of samples are not negative.
             keys = tf.random.stateless_uniform(
                 [len(self)], [self._seed, -1 - epoch], None, None, tf.int64, alg="philox"
             )
@@ -269,16 +275,16 @@ class Dataset:
 
 
 def pairs(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """The images and labels of a `Dataset`'s batches, as `keras.Model.fit` takes them.
-
-    Example:
-        net.fit(pairs(records.training(8)), steps_per_epoch=100, epochs=3)
+    """Return the images and labels of batches, as `keras.Model.fit` takes them.
 
     Args:
-        batches: of `Dataset.training` or `Dataset.evaluation`.
+        batches: The result of `Dataset.training` or `Dataset.evaluation`.
 
     Returns:
         Tuples of images, float32 [B, height, width, 3], and labels, int32 [B, height, width, 1].
+
+    Example:
+        net.fit(pairs(records.training(8)), steps_per_epoch=100, epochs=3)
     """
     return batches.map(lambda batch: (batch["image"], batch["label"]))
 
