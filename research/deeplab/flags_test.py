@@ -21,7 +21,7 @@ _MODULES = {
     "deeplab/vis.py": "deeplab.vis",
     "deeplab/export_model.py": "deeplab.export_model",
     "deeplab/convert_to_tflite.py": "deeplab.convert_to_tflite",
-    "deeplab/datasets/build_data.py": "deeplab.cli.converter_flags",
+    "deeplab/datasets/build_data.py": "deeplab.datasets.build_data",
     "deeplab/datasets/build_voc2012_data.py": "deeplab.datasets.build_voc2012_data",
     "deeplab/datasets/build_cityscapes_data.py": "deeplab.datasets.build_cityscapes_data",
     "deeplab/datasets/build_ade20k_data.py": "deeplab.datasets.build_ade20k_data",

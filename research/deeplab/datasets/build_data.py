@@ -20,6 +20,9 @@ from deeplab.datasets.label_files import Label, LabelReader
 from deeplab.datasets.source_files import Source
 from deeplab.utils.progress import Progress
 
+# The flags of the official module.
+define_flags = converter_flags.define_flags
+
 # Starting a process takes about as long as reading this many images.
 _IMAGES_A_PROCESS = 500
 # How many bad files are logged before the conversion stops.
