@@ -49,6 +49,7 @@ def test_initial_values_and_weight_decay_are_the_official_ones(model_variant):
         parity.check_initial_values(net, model_variant)
 
 
+@pytest.mark.slow
 def test_the_classifier_equals_the_official_one():
     official = json.loads(golden.shared("golden/_extra/nas_pnasnet_classifier.json").read_text())
     arrays = np.load(golden.shared("golden/_extra/nas_pnasnet_classifier.npz"))

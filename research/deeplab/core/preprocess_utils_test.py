@@ -105,6 +105,7 @@ def test_sampling_a_whole_image_is_the_official_scaling(scale):
     )
 
 
+@pytest.mark.slow
 def test_nearest_positions_are_those_of_the_kernel_for_every_size():
     for size in (2, 3, 64, 97, 375, 500):
         side = np.arange(size, dtype=np.int32)[None, :, None, None]

@@ -173,6 +173,7 @@ def cascade() -> model.DeepLab:
     return _cascade(8)
 
 
+@pytest.mark.slow
 def test_the_dense_features_of_a_cascade_contain_the_coarse_ones(cascade):
     images = np.random.default_rng(0).uniform(0, 255, (1, 257, 129, 3)).astype(np.float32)
     dense = cascade.single_scale(images)["features"]

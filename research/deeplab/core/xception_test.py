@@ -39,6 +39,7 @@ def test_initial_values_and_weight_decay_are_the_official_ones():
     parity.check_weight_decay(net, "xception_65_v3plus")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "build", "options"),
     [
