@@ -10,7 +10,7 @@ import tensorflow as tf
 from deeplab import eval as eval_script
 from deeplab import export_model, predict, train, vis
 from deeplab.testing import tiny
-from deeplab.utils import checkpoint
+from deeplab.utils import checkpoint, checkpoint_files
 
 _NETWORK = ("--depth_multiplier=0.1", "--aspp_convs_filters=8", "--train_crop_size=33,33")
 
@@ -73,11 +73,11 @@ def test_a_network_is_trained_resumed_evaluated_shown_and_exported(root, tmp_pat
             )
     assert "step 2 of " in caplog.text
     # Saved after each step, of which five stay; the second run went on from the second step.
-    assert checkpoint.names(logdir) == [f"model.ckpt-{step}" for step in range(1, 5)]
+    assert checkpoint_files.names(logdir) == [f"model.ckpt-{step}" for step in range(1, 5)]
     assert checkpoint.global_step(checkpoint.read(logdir)) == 4
     assert tf.io.gfile.exists(f"{logdir}/model_options.json")
     best = _read_json(f"{logdir}/best/eval.json")
-    assert checkpoint.names(f"{logdir}/best") == [f"model.ckpt-{best['step']}"]
+    assert checkpoint_files.names(f"{logdir}/best") == [f"model.ckpt-{best['step']}"]
 
     with tiny.shallow():
         tiny.run(
@@ -135,7 +135,7 @@ def test_no_more_checkpoints_stay_than_asked_for(root):
     variables = {"value": tf.Variable(1.0)}
     for step in range(4):
         checkpoint.save(f"{root}/few", step, variables, max_to_keep=2)
-    assert checkpoint.names(f"{root}/few") == ["model.ckpt-2", "model.ckpt-3"]
+    assert checkpoint_files.names(f"{root}/few") == ["model.ckpt-2", "model.ckpt-3"]
 
 
 def test_a_remote_export_is_not_replaced(root):

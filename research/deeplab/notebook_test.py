@@ -11,7 +11,7 @@ import tensorflow as tf
 from deeplab import common, model
 from deeplab.evaluation import keras_metrics
 from deeplab.testing import golden, notebook
-from deeplab.utils import checkpoint
+from deeplab.utils import checkpoint, checkpoint_files
 
 _NOTEBOOK = pathlib.Path(__file__).parent / "g3doc/fine_tuning.ipynb"
 _CHECKPOINT = "data/checkpoints/deeplabv3_mnv2_dm05_pascal"
@@ -68,5 +68,5 @@ def test_the_network_of_the_notebook_learns(tmp_path, monkeypatch):
     assert (tmp_path / "shapes.keras").is_file()
     assert names["net"].optimizer.iterations == 150
     assert names["run"].step == 20
-    assert checkpoint.names("train_log") == ["model.ckpt-20"]
+    assert checkpoint_files.names("train_log") == ["model.ckpt-20"]
     assert checkpoint.load_options("train_log") == names["net"].options

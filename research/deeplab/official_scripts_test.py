@@ -13,7 +13,7 @@ import pytest
 
 from deeplab import common, model
 from deeplab.testing import golden, tiny
-from deeplab.utils import checkpoint
+from deeplab.utils import checkpoint, checkpoint_files
 from deeplab.zoo import flag_files
 
 _PACKAGE = pathlib.Path(__file__).resolve().parent
@@ -174,7 +174,7 @@ def test_the_local_test_of_mobilenetv2_runs(package, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     results = data / "exp/train_on_trainval_set_mobilenetv2"
-    assert checkpoint.names(str(results / "train"))[-1] == "model.ckpt-1"
+    assert checkpoint_files.names(str(results / "train"))[-1] == "model.ckpt-1"
     assert (results / "eval/eval.json").is_file()
     assert list((results / "vis/segmentation_results").glob("*_prediction.png"))
     assert (results / "export/frozen_inference_graph.pb").is_file()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from deeplab.testing import processes, tiny
-from deeplab.utils import checkpoint
+from deeplab.utils import checkpoint, checkpoint_files
 
 _STEPS = 18
 _EVAL_EVERY = 6
@@ -111,7 +111,7 @@ def test_a_run_that_is_killed_ends_with_the_same_bits(flags, whole, tmp_path):
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL, f"kill {kill}: {log.read_text()}"
-        if (newest := checkpoint.latest(str(tmp_path))) is not None:
+        if (newest := checkpoint_files.latest(str(tmp_path))) is not None:
             _tensors(newest)  # It can be read after every kill.
     process = processes.train(arguments, log)
     process.join()
@@ -123,7 +123,7 @@ def test_a_run_that_is_killed_ends_with_the_same_bits(flags, whole, tmp_path):
         results[step] = json.loads((tmp_path / f"eval/eval-{step}.json").read_text())["miou"]
     best = json.loads((tmp_path / "best/eval.json").read_text())
     assert best["miou"] == max(results.values()) == results[best["step"]]
-    assert checkpoint.latest(str(tmp_path / "best")).endswith(f"model.ckpt-{best['step']}")
+    assert checkpoint_files.latest(str(tmp_path / "best")).endswith(f"model.ckpt-{best['step']}")
     assert checkpoint.load_options(str(tmp_path / "best")).depth_multiplier == 0.1
     assert not list(tmp_path.glob("*tempstate*"))
 

@@ -14,7 +14,7 @@ from deeplab import common, train
 from deeplab import eval as deeplab_eval
 from deeplab.datasets import data_generator, first_records
 from deeplab.testing import golden, tiny
-from deeplab.utils import checkpoint
+from deeplab.utils import checkpoint, checkpoint_files
 
 _RESEARCH = pathlib.Path(__file__).resolve().parents[1]
 
@@ -205,7 +205,7 @@ def test_sigterm_before_the_first_step_ends_the_run_at_once(
     with pytest.raises(SystemExit) as ended:
         _train(data, tmp_path, "--training_number_of_steps=1")
     assert ended.value.code == 0
-    assert checkpoint.latest(str(tmp_path)) is None
+    assert checkpoint_files.latest(str(tmp_path)) is None
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from deeplab.utils import files, get_dataset_colormap
+from deeplab.utils import file_systems, files, get_dataset_colormap
 from deeplab.visualization import colors
 
 # Labels are stored as 8-bit PNG files.
@@ -245,7 +245,7 @@ def load(name_or_path: str) -> DatasetDescriptor:
 
 
 def _read(path: str) -> DatasetDescriptor:
-    if not files.exists(path):
+    if not file_systems.exists(path):
         raise FileNotFoundError(
             f"dataset descriptor {path} not found (working directory: {os.getcwd()})"
         )

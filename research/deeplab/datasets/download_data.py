@@ -16,7 +16,7 @@ from absl import flags, logging
 
 from deeplab import common
 from deeplab.cli import script
-from deeplab.utils import files
+from deeplab.utils import files, temporary_files
 from deeplab.zoo import download
 
 
@@ -56,8 +56,8 @@ def unpack(archive: str, folder: str) -> None:
     Raises:
         ValueError: the archive is damaged or unsafe, or an entry is in the folder already.
     """
-    files.remove_leftovers(folder, re.escape(os.path.basename(archive)))
-    with files.temporary_folder(archive) as unpacked:
+    temporary_files.remove_leftovers(folder, re.escape(os.path.basename(archive)))
+    with temporary_files.temporary_folder(archive) as unpacked:
         try:
             download.unpack(archive, unpacked)
         except ValueError as error:

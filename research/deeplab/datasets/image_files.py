@@ -12,7 +12,7 @@ from deeplab import input_preprocess
 from deeplab.core import preprocess_utils
 from deeplab.datasets import images, patterns, source_files
 from deeplab.input_preprocess import Preprocessing
-from deeplab.utils import files
+from deeplab.utils import file_systems
 
 # The images of a folder; a file that is named may have any name.
 _EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -54,7 +54,7 @@ def result_names(paths: Sequence[str]) -> list[str]:
     names = [os.path.splitext(os.path.basename(path))[0] for path in paths]
     if len(set(names)) == len(names):
         return names
-    paths = [path if files.is_remote(path) else os.path.abspath(path) for path in paths]
+    paths = [path if file_systems.is_remote(path) else os.path.abspath(path) for path in paths]
     shared = os.path.commonprefix([os.path.dirname(path).split("/") for path in paths])
     paths = ["/".join(path.split("/")[len(shared) :]) for path in paths]
     names = [os.path.splitext(path)[0] for path in paths]
@@ -121,7 +121,7 @@ def _expand(part: str) -> list[str]:
 
 
 def _matches(pattern: str) -> list[str]:
-    if not files.is_remote(pattern):
+    if not file_systems.is_remote(pattern):
         return patterns.expand(pattern)
     found = tf.io.gfile.glob(pattern)
     return sorted(path for path in found if not os.path.basename(path).startswith("."))

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from deeplab.datasets import source_files
 from deeplab.datasets.record_files import RecordFiles
-from deeplab.utils import files
+from deeplab.utils import files, temporary_files
 
 # Its name is the official one, with any extension.
 _SHARD = re.compile(
@@ -54,7 +54,7 @@ def writing(
         raise ValueError(f"split {split!r}: the name {fault}")
     tf.io.gfile.makedirs(folder)
     _refuse_other_count(folder, split, num_shards)
-    files.remove_leftovers(folder, rf"{re.escape(split)}-\d+-of-\d+\.tfrecord")
+    temporary_files.remove_leftovers(folder, rf"{re.escape(split)}-\d+-of-\d+\.tfrecord")
     finals = [os.path.join(folder, shard_name(split, i, num_shards)) for i in range(num_shards)]
     per_shard = max(1, math.ceil(num_records / num_shards))
     written = 0

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 from absl import logging
 
-from deeplab.utils import checkpoint
+from deeplab.utils import checkpoint, checkpoint_files
 
 _LOOK_EVERY_SECS = 5
 
@@ -37,7 +37,7 @@ def wait(path: str, last: str | None = None, pause_secs: float = 0.0) -> str:
     time.sleep(max(pause_secs, 0.0))
     names: list[str] = []
     while (newest := _latest(path)) in (None, last):
-        before, names = names, [] if newest else checkpoint.names(path)
+        before, names = names, [] if newest else checkpoint_files.names(path)
         # For a moment this is normal: the state file is written after the checkpoint.
         if names and names == before:
             raise FileNotFoundError(
@@ -81,7 +81,7 @@ def new_checkpoints(
 
 
 def _latest(path: str) -> str | None:
-    newest = checkpoint.latest(path)
+    newest = checkpoint_files.latest(path)
     # A folder may be made later, but a checkpoint that is named must be there.
     named = tf.io.gfile.exists(path) or ".ckpt" in os.path.basename(path)
     if newest is None and named and not tf.io.gfile.isdir(path):

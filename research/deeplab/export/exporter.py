@@ -13,7 +13,7 @@ from deeplab import common, model
 from deeplab.core.options import InferenceOptions
 from deeplab.datasets import descriptors
 from deeplab.export import inference_graph, saved_model
-from deeplab.utils import checkpoint, files
+from deeplab.utils import checkpoint, file_systems, files
 
 # The graph without its weights, beside a frozen graph (official name).
 GRAPH_TEXT_FILE = "inference_graph.pbtxt"
@@ -51,7 +51,7 @@ def check_destination(path: str) -> None:
     """
     if not path:
         raise ValueError("--export_path is empty")
-    if files.is_remote(path):
+    if file_systems.is_remote(path):
         if tf.io.gfile.exists(path) and not is_frozen_graph(path):
             raise ValueError(
                 f"--export_path={path} is there already, and a folder in this file system cannot be"
@@ -229,7 +229,7 @@ def export_saved_model(
 def _run_saved_model(path: str, images: np.ndarray) -> Iterator[tuple[str, _Outputs]]:
     """Yield the name of each signature and its outputs for one image."""
     encoded = tf.io.encode_png(images[0])[tf.newaxis]
-    with files.without_wildcards(path) as plain:
+    with file_systems.without_wildcards(path) as plain:
         loaded = tf.saved_model.load(plain).signatures
     for name, value in (
         (inference_graph.SERVING_IMAGES, tf.constant(images)),

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from deeplab.datasets import descriptors
-from deeplab.utils import files
+from deeplab.utils import file_systems
 
 # The description of the dataset, if it was known at export.
 DATASET_FILE = "dataset.json"
@@ -39,7 +39,7 @@ class ExportedNetwork:
                 f"--export_path={path} is no SavedModel, which is a folder with saved_model.pb;"
                 " export_model writes one if its --export_path does not end in .pb"
             )
-        with files.without_wildcards(path) as plain:
+        with file_systems.without_wildcards(path) as plain:
             loaded = tf.saved_model.load(plain)
         self._signature = loaded.signatures.get("serving_default")
         outputs = self._signature.structured_outputs if self._signature else {}
@@ -50,7 +50,7 @@ class ExportedNetwork:
             )
         self.num_classes = outputs[_PROBABILITIES].shape[-1]
         file = os.path.join(path, DATASET_FILE)
-        self.descriptor = descriptors.load(file) if files.exists(file) else None
+        self.descriptor = descriptors.load(file) if file_systems.exists(file) else None
         # The signature's variables live as long as the loaded object does.
         self._loaded = loaded
 

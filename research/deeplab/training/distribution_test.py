@@ -20,7 +20,7 @@ from deeplab.testing import golden, processes, tiny
 from deeplab.training import distribution
 from deeplab.training.state import begin_run
 from deeplab.training.step import TrainStep
-from deeplab.utils import checkpoint
+from deeplab.utils import checkpoint, checkpoint_files
 
 _IGNORE_LABEL = 255
 # Cases: the number of steps and the options; each is run on one device and on two.
@@ -348,7 +348,8 @@ class _Hosts:
     def wait_for_step(self, logdir, step: int) -> None:
         """Wait until there is a checkpoint of this step or a later one."""
         while not any(
-            int(name.removeprefix("model.ckpt-")) >= step for name in checkpoint.names(str(logdir))
+            int(name.removeprefix("model.ckpt-")) >= step
+            for name in checkpoint_files.names(str(logdir))
         ):
             assert all(process.is_alive() for process in self.processes), self.logs
             time.sleep(0.05)

@@ -9,7 +9,7 @@ from absl import logging
 from deeplab.evaluation.evaluator import NEWEST_RESULT, Evaluator
 from deeplab.training import guards
 from deeplab.training.state import TrainState
-from deeplab.utils import checkpoint, checkpoint_integrity, files, reports
+from deeplab.utils import checkpoint_files, checkpoint_integrity, files, reports
 
 # Subfolders of the folder of the run.
 LOGS = "eval"
@@ -91,7 +91,7 @@ class TrainingEvaluation:
 def _best_miou(folder: str) -> float | None:
     """Return the mean IoU of the best checkpoint so far; None if there is none."""
     path = os.path.join(folder, NEWEST_RESULT)
-    if checkpoint.latest(folder) is None or not tf.io.gfile.exists(path):
+    if checkpoint_files.latest(folder) is None or not tf.io.gfile.exists(path):
         return None
     try:
         return float(files.read_json(path)["miou"])

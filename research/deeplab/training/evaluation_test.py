@@ -10,7 +10,7 @@ import pytest
 
 from deeplab.evaluation.segmentation import SegmentationResult
 from deeplab.training.evaluation import TrainingEvaluation
-from deeplab.utils import checkpoint, reports
+from deeplab.utils import checkpoint, checkpoint_files, reports
 
 
 class _Evaluator:
@@ -70,7 +70,7 @@ def _best(trained) -> int:
     facts = json.loads((folder / "eval.json").read_text())
     reader = checkpoint.read(str(folder))
     assert facts["step"] == checkpoint.global_step(reader) == reader.get_tensor("value")
-    assert checkpoint.names(str(folder)) == [f"model.ckpt-{facts['step']}"]
+    assert checkpoint_files.names(str(folder)) == [f"model.ckpt-{facts['step']}"]
     return facts["step"]
 
 

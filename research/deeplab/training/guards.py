@@ -13,7 +13,7 @@ from deeplab.core.options import TrainOptions
 from deeplab.evaluation import report
 from deeplab.training import distribution
 from deeplab.training.step import TrainStep
-from deeplab.utils import checkpoint, error_text
+from deeplab.utils import checkpoint_files, error_text
 
 # The most common remedy for numbers that are not finite.
 REMEDY = "a smaller --base_learning_rate or a --slow_start_step may help"
@@ -135,7 +135,7 @@ def check_finite(
         cause = f"the weights are not finite since step {step - 1}, images {before}"
     raise FloatingPointError(
         f"the loss is not finite at step {step}: {bad}, learning rate {rate:g}, {cause};"
-        f" the newest checkpoint is {checkpoint.latest(logdir) or 'none'} ({REMEDY})"
+        f" the newest checkpoint is {checkpoint_files.latest(logdir) or 'none'} ({REMEDY})"
     )
 
 

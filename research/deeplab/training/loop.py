@@ -18,7 +18,7 @@ from deeplab.training.state import TrainState
 from deeplab.training.step import TrainStep
 from deeplab.training.stop_signals import StopSignals
 from deeplab.training.summaries import TrainSummaries
-from deeplab.utils import checkpoint
+from deeplab.utils import checkpoint_files
 
 
 def train(
@@ -45,7 +45,7 @@ def train(
     chief_logdir = logdir if is_chief else None
     with _stopping(state, train_step.strategy) as stop:
         if evaluation and first > 1 and evaluation.is_missing(state.step, last, logdir):
-            _evaluate(evaluation, state, chief_logdir, checkpoint.latest(logdir), stop)
+            _evaluate(evaluation, state, chief_logdir, checkpoint_files.latest(logdir), stop)
         if state.step >= last:
             logging.info("nothing to do: the run is at step %d of %d", state.step, last)
             return

@@ -15,7 +15,7 @@ from deeplab import common, model
 from deeplab.testing import tiny
 from deeplab.training import trainer
 from deeplab.training.state import TrainState
-from deeplab.utils import checkpoint
+from deeplab.utils import checkpoint, checkpoint_files
 
 _IGNORE_LABEL = 255
 _LAST = 6
@@ -113,7 +113,7 @@ def test_a_full_disk_costs_a_checkpoint_and_no_more(run, tmp_path, caplog, disk_
     )
     assert kept[0] == kept[1] == ["model.ckpt-1.data-00000-of-00001", "model.ckpt-1.index"]
     assert run.step == _LAST
-    assert checkpoint.names(str(tmp_path)) == [f"model.ckpt-{step}" for step in (1, 4, 5, 6)]
+    assert checkpoint_files.names(str(tmp_path)) == [f"model.ckpt-{step}" for step in (1, 4, 5, 6)]
 
 
 def test_a_last_checkpoint_that_cannot_be_saved_is_an_error(run, tmp_path, disk_full_at):
@@ -137,7 +137,7 @@ def test_weights_that_were_not_finite_before_name_the_step_before(run, tmp_path)
         match=r"at step 3: .* the weights are not finite since step 2, images image2a, image2b",
     ):
         run.train(_batches(step_3=spoil))
-    assert checkpoint.latest(str(tmp_path)).endswith("model.ckpt-2")
+    assert checkpoint_files.latest(str(tmp_path)).endswith("model.ckpt-2")
 
 
 def test_a_save_of_weights_that_are_not_finite_names_the_images(run, tmp_path, monkeypatch):
@@ -155,7 +155,7 @@ def test_a_save_of_weights_that_are_not_finite_names_the_images(run, tmp_path, m
         match=r"biases is not finite after step 3; .*-2; learning rate 0.0\d+, images image3a,",
     ):
         run.train(_batches())
-    assert checkpoint.latest(str(tmp_path)).endswith("model.ckpt-2")
+    assert checkpoint_files.latest(str(tmp_path)).endswith("model.ckpt-2")
 
 
 def test_a_label_that_is_no_class_names_the_image(run):
@@ -173,8 +173,9 @@ def test_a_label_that_is_no_class_names_the_image(run):
 def test_steps_leave_the_folder_of_checkpoints_alone(run, monkeypatch):
     """The folder may be on a remote file system."""
     run.options = dataclasses.replace(run.options, save_interval_secs=600)
-    for name in ("latest", "names", "read"):
-        monkeypatch.setattr(checkpoint, name, None)
+    for name in ("latest", "names"):
+        monkeypatch.setattr(checkpoint_files, name, None)
+    monkeypatch.setattr(checkpoint, "read", None)
     run.train(_batches())
     assert run.step == _LAST
 
@@ -187,7 +188,7 @@ def test_sigterm_ends_the_step_and_saves_it(run, tmp_path, caplog):
     with caplog.at_level("INFO", logger="absl"):
         run.train(_batches(step_3=lambda: os.kill(os.getpid(), signal.SIGTERM)))
     assert run.step == 3
-    assert checkpoint.latest(str(tmp_path)).endswith("model.ckpt-3")
+    assert checkpoint_files.latest(str(tmp_path)).endswith("model.ckpt-3")
     assert "stopped at step 3" in caplog.text
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
@@ -196,7 +197,7 @@ def test_an_interrupt_is_passed_on_after_the_save(run, tmp_path):
     run.options = dataclasses.replace(run.options, save_interval_secs=600)
     with pytest.raises(KeyboardInterrupt):
         run.train(_batches(step_2=lambda: os.kill(os.getpid(), signal.SIGINT)))
-    assert checkpoint.latest(str(tmp_path)).endswith("model.ckpt-2")
+    assert checkpoint_files.latest(str(tmp_path)).endswith("model.ckpt-2")
 
 
 def test_a_second_interrupt_stops_at_once(run, tmp_path, request):
@@ -211,7 +212,7 @@ def test_a_second_interrupt_stops_at_once(run, tmp_path, request):
 
     with pytest.raises(KeyboardInterrupt):
         run.train(_batches(step_2=interrupt_twice))
-    assert checkpoint.latest(str(tmp_path)) is None
+    assert checkpoint_files.latest(str(tmp_path)) is None
 
 
 # --- Evaluation on the way ---

@@ -14,7 +14,7 @@ from deeplab.evaluation import evaluator, predictor
 from deeplab.training import distribution
 from deeplab.training.evaluation import TrainingEvaluation
 from deeplab.training.trainer import Trainer
-from deeplab.utils import checkpoint, files
+from deeplab.utils import checkpoint, checkpoint_files, files
 
 
 def run(
@@ -74,7 +74,7 @@ def prepare(
         task=options.task,
     )
     descriptor = descriptors.load(options.dataset)
-    is_resumed = bool(checkpoint.names(options.train_logdir))
+    is_resumed = bool(checkpoint_files.names(options.train_logdir))
     model_options = asked(
         stored=checkpoint.load_options(options.train_logdir) if is_resumed else None,
         num_classes=descriptor.num_classes,

@@ -8,7 +8,7 @@ from absl import logging
 
 from deeplab.training import guards
 from deeplab.training.state import TrainState
-from deeplab.utils import checkpoint, error_text
+from deeplab.utils import checkpoint_files, error_text
 
 
 class CheckpointSaver:
@@ -77,7 +77,7 @@ class CheckpointSaver:
         except (OSError, tf.errors.OpError) as error:
             message = (
                 f"step {self._state.step} cannot be saved: {error_text.one_line(error)}; the newest"
-                f" checkpoint is still {checkpoint.latest(self._logdir) or 'none'}"
+                f" checkpoint is still {checkpoint_files.latest(self._logdir) or 'none'}"
             )
             if needed:
                 raise OSError(

@@ -45,7 +45,7 @@ from deeplab.core.options import TrainOptions
 from deeplab.training import optimizers
 from deeplab.training.batch_parts import BatchParts
 from deeplab.training.loss_scale import LossScale
-from deeplab.utils import checkpoint
+from deeplab.utils import checkpoint, checkpoint_files
 
 # Official name of the number of updates of a network that is quantized later.
 QUANTIZATION_STEP = "fake_quantization_step"
@@ -131,7 +131,7 @@ class TrainState:
             if not np.all(np.isfinite(variable.numpy())):
                 raise FloatingPointError(
                     f"{name} is not finite after step {self.step}; nothing is saved, and the newest"
-                    f" checkpoint is {checkpoint.latest(folder) or 'none'}"
+                    f" checkpoint is {checkpoint_files.latest(folder) or 'none'}"
                 )
         checkpoint.save_options(folder, self.net.options)
         return checkpoint.save(folder, self.step, variables, max_to_keep)

@@ -14,7 +14,7 @@ from deeplab.cli import train_flags
 from deeplab.core import keras_internals
 from deeplab.testing import golden, tiny, training
 from deeplab.training import trainer
-from deeplab.utils import checkpoint
+from deeplab.utils import checkpoint, checkpoint_files
 
 _STEPS, _ARRAYS = golden.misc("train_steps")
 
@@ -230,7 +230,7 @@ def test_the_first_loss_that_is_not_finite_stops_the_run(tmp_path: pathlib.Path)
         match=r"at step 2: .*images image1a, image1b; or the step before broke .* image0a",
     ):
         run.train(batches())
-    assert checkpoint.latest(str(tmp_path)) is None
+    assert checkpoint_files.latest(str(tmp_path)) is None
 
 
 def test_frozen_batch_norm_keeps_its_averages_but_learns_gamma_and_beta(tmp_path):

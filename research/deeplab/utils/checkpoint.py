@@ -19,7 +19,14 @@ from absl import logging
 from deeplab import common
 from deeplab.core import dense_prediction_cell, feature_extractor, scopes
 from deeplab.core.weight_sources import WeightSources
-from deeplab.utils import error_text, files, initial_values, keras_weights
+from deeplab.utils import (
+    checkpoint_files,
+    error_text,
+    file_systems,
+    files,
+    initial_values,
+    keras_weights,
+)
 
 GLOBAL_STEP = "global_step"
 # Last part of the name of a weight's moving average, as in TensorFlow 1.
@@ -46,45 +53,6 @@ def official_variables(net: keras.Model) -> dict[str, keras.Variable]:
     return variables
 
 
-def latest(path: str) -> str | None:
-    """Return the checkpoint that `path` names, or the newest one of a folder; None without any.
-
-    Args:
-        path: A folder with a `checkpoint` state file, or a prefix such as `model.ckpt-30000`.
-    """
-    if tf.io.gfile.exists(f"{path}.index"):
-        return path
-    newest = known(path)[-1:]
-    return newest[0] if newest and tf.io.gfile.exists(f"{newest[0]}.index") else None
-
-
-def known(folder: str) -> list[str]:
-    """Return the checkpoints that a folder's state file names, the newest last.
-
-    The list is empty without folder or file. A damaged file is logged and counts as missing.
-    """
-    try:
-        state = tf.train.get_checkpoint_state(folder)
-    except ValueError as error:
-        file = os.path.join(folder, "checkpoint")
-        logging.warning("skipping %s, which is damaged: %s", file, error_text.one_line(error))
-        return []
-    if state is None:
-        return []
-    newest = state.model_checkpoint_path
-    return [path for path in state.all_model_checkpoint_paths if path != newest] + [newest]
-
-
-def names(folder: str) -> list[str]:
-    """Return the names of all checkpoints in a folder, also those that no state file names."""
-    entries = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else ()
-    return sorted(
-        entry.removesuffix(".index")
-        for entry in entries
-        if entry.endswith(".index") and not entry.startswith(".")
-    )
-
-
 def read(path: str) -> Reader:
     """Open a checkpoint.
 
@@ -95,15 +63,16 @@ def read(path: str) -> Reader:
         FileNotFoundError: There is no checkpoint.
         ValueError: The checkpoint cannot be read.
     """
-    prefix = latest(path)
+    prefix = checkpoint_files.latest(path)
     if prefix is None:
         folder = path if tf.io.gfile.isdir(path) else os.path.dirname(path) or "."
+        found = ", ".join(checkpoint_files.names(folder)) or "none"
         raise FileNotFoundError(
-            f"no checkpoint at {path}: {folder} holds {', '.join(names(folder)) or 'none'}"
+            f"no checkpoint at {path}: {folder} holds {found}"
             " (give the name without .index or .data-*)"
         )
     try:
-        if files.has_wildcards(prefix):
+        if file_systems.has_wildcards(prefix):
             return _LiteralReader(prefix)
         return tf.compat.v1.train.NewCheckpointReader(prefix)
     except (RuntimeError, tf.errors.OpError) as error:
@@ -117,11 +86,11 @@ class _LiteralReader:
     """
 
     def __init__(self, prefix: str):
-        if files.is_remote(prefix):
+        if file_systems.is_remote(prefix):
             raise ValueError(f"{prefix} has a wildcard; in a remote path it cannot be read")
         self._folder = tempfile.TemporaryDirectory()
         link = os.path.join(self._folder.name, "checkpoint")
-        for file in files_of(prefix):
+        for file in checkpoint_files.files_of(prefix):
             os.symlink(os.path.abspath(file), link + file.removeprefix(prefix))
         self._reader = tf.compat.v1.train.NewCheckpointReader(link)
 
@@ -348,7 +317,7 @@ def save(
     tensors[GLOBAL_STEP] = tf.constant(step, tf.int64)
     try:
         tf.io.gfile.makedirs(logdir)
-        others = _plainly_named(logdir)
+        others = checkpoint_files.plainly_named(logdir)
         is_new = not tf.io.gfile.exists(f"{prefix}.index")
         every = [other for other in others if other != name] + [name]
         obsolete, kept = every[:-max_to_keep], every[-max_to_keep:]
@@ -360,72 +329,19 @@ def save(
                 tensors=list(tensors.values()),
             )
         try:
-            _write_state(logdir, kept)
+            checkpoint_files.write_state(logdir, kept)
         except Exception:
             if is_new:
-                _remove(prefix)
+                checkpoint_files.remove(prefix)
             raise
         for other in obsolete:
-            _remove(os.path.join(logdir, other))
+            checkpoint_files.remove(os.path.join(logdir, other))
     except (OSError, tf.errors.OpError) as error:
         # The name of a temporary file, or of the state file, comes before the reason.
         reason = getattr(error, "strerror", None) or error_text.one_line(error)
         reason = reason.split("; ")[-1].rpartition("cannot be written: ")[2]
         raise OSError(f"{prefix} cannot be written: {reason}") from None
     return prefix
-
-
-def _plainly_named(folder: str) -> list[str]:
-    """Return the checkpoints that the state file names plainly, the newest last.
-
-    Only these may be removed, and nothing that a path or a pattern names.
-    """
-    state = os.path.join(folder, "checkpoint")
-    if not tf.io.gfile.exists(state):
-        return []
-    with tf.io.gfile.GFile(state, "rb") as file:
-        named = set(re.findall(rb'^\s*\w+:\s*"([\w.-]+)"\s*$', file.read(), re.MULTILINE))
-    names = [os.path.basename(path) for path in known(folder)]
-    return [name for name in names if name.encode() in named]
-
-
-def files_of(prefix: str) -> list[str]:
-    """Return the paths of a checkpoint's files, however many there are; the index comes first."""
-    folder, name = os.path.split(prefix)
-    found = [
-        each
-        for each in (tf.io.gfile.listdir(folder or ".") if tf.io.gfile.isdir(folder or ".") else ())
-        if each == f"{name}.index" or each.startswith(f"{name}.data-")
-    ]
-    return [os.path.join(folder, each) for each in sorted(found, reverse=True)]
-
-
-def _remove(prefix: str) -> None:
-    """Remove the files of a checkpoint.
-
-    The index is first renamed to a temporary name. After a kill in between, this name tells which
-    data files remain to be removed.
-    """
-    index = f"{prefix}.index"
-    if not files.is_remote(prefix) and os.path.exists(index):
-        with files.temporary_name(prefix) as temporary:
-            os.replace(index, f"{temporary}.index")
-            _remove_files(prefix)
-            os.remove(f"{temporary}.index")
-    else:
-        _remove_files(prefix)
-
-
-def _remove_files(prefix: str) -> None:
-    for file in files_of(prefix):
-        tf.io.gfile.remove(file)
-
-
-def _write_state(logdir: str, names: Sequence[str]) -> None:
-    """Write the `checkpoint` state file. Its names are relative, so the folder can be moved."""
-    lines = [f'model_checkpoint_path: "{names[-1]}"']
-    lines += [f'all_model_checkpoint_paths: "{name}"' for name in names]
-    files.write_text(os.path.join(logdir, "checkpoint"), "\n".join(lines) + "\n")
 
 
 def global_step(reader: Reader) -> int:

@@ -7,9 +7,9 @@ import re
 import tensorflow as tf
 from absl import logging
 
-from deeplab.utils import checkpoint, error_text, files
+from deeplab.utils import checkpoint, checkpoint_files, error_text, temporary_files
 
-# The index of a checkpoint that is being written; its name is that of `files.temporary_name`.
+# The temporary name of a checkpoint's index; see `temporary_files.temporary_name`.
 _INDEX_ASIDE = re.compile(r"(?P<aside>\.(?P<name>model\.ckpt-\d+)\..*\.tmp)\.index")
 # Names of unfinished files of earlier versions.
 _EARLIER_LEFTOVER = re.compile(
@@ -51,14 +51,16 @@ def newest_whole(folder: str) -> str | None:
         ValueError: None of the checkpoints can be used. The message lists them.
     """
     faults = {}
-    for prefix in (*reversed(checkpoint.known(folder)), *reversed(_numbered(folder))):
+    for prefix in (*reversed(checkpoint_files.known(folder)), *reversed(_numbered(folder))):
         if prefix in faults:
             continue
         faults[prefix] = fault(prefix)
         if faults[prefix] is None:
             return prefix
         logging.warning("skipping %s, which is damaged: %s", prefix, faults[prefix])
-    others = [name for name in checkpoint.names(folder) if os.path.join(folder, name) not in faults]
+    others = [
+        name for name in checkpoint_files.names(folder) if os.path.join(folder, name) not in faults
+    ]
     if not faults and not others:
         return None
     listed = [f"{os.path.basename(prefix)} ({reason})" for prefix, reason in faults.items()]
@@ -72,7 +74,7 @@ def newest_whole(folder: str) -> str | None:
 def _numbered(folder: str) -> list[str]:
     """Return the prefixes of the checkpoints that training wrote, by step."""
     steps = {}
-    for name in checkpoint.names(folder):
+    for name in checkpoint_files.names(folder):
         if match := re.fullmatch(r"model\.ckpt-(\d+)", name):
             steps[int(match[1])] = os.path.join(folder, name)
     return [steps[step] for step in sorted(steps)]
@@ -80,7 +82,7 @@ def _numbered(folder: str) -> list[str]:
 
 def remove_leftovers(folder: str) -> None:
     """Remove the files of checkpoints that killed processes did not finish."""
-    removed = files.remove_leftovers(folder)
+    removed = temporary_files.remove_leftovers(folder)
     for index in removed:
         match = _INDEX_ASIDE.fullmatch(os.path.basename(index))
         if match and f"{match['aside']}.data" not in "\n".join(removed):
@@ -105,8 +107,8 @@ def _remove_data_without_index(folder: str, name: str) -> None:
 
     A checkpoint that the state file names was intact once: it is damaged, and stays as it is.
     """
-    known = [os.path.basename(path) for path in checkpoint.known(folder)]
+    known = [os.path.basename(path) for path in checkpoint_files.known(folder)]
     if name in known or tf.io.gfile.exists(os.path.join(folder, f"{name}.index")):
         return
-    for file in checkpoint.files_of(os.path.join(folder, name)):
+    for file in checkpoint_files.files_of(os.path.join(folder, name)):
         _remove(file)

@@ -5,8 +5,6 @@ import os
 import pathlib
 import resource
 import socket
-import subprocess
-import sys
 from unittest import mock
 
 import keras
@@ -14,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab.utils import checkpoint, checkpoint_integrity, files
+from deeplab.utils import checkpoint, checkpoint_files, checkpoint_integrity, temporary_files
 
 _SHAPE = (100, 100)
 
@@ -63,7 +61,7 @@ def _kill_at(number: int):
                 if action is save:
                     for suffix in ("data-00000-of-00001.tempstate1234", "index.tempstate5678"):
                         pathlib.Path(f"{kwargs['prefix']}.{suffix}").write_bytes(b"half")
-                elif action is files._create:
+                elif action is temporary_files.create:
                     pathlib.Path(args[0]).write_bytes(b"half")
             if done >= number:
                 raise _Killed
@@ -74,7 +72,7 @@ def _kill_at(number: int):
     save = tf.raw_ops.SaveV2
     with (
         mock.patch.object(tf.raw_ops, "SaveV2", before(save)),
-        mock.patch.object(files, "_create", before(files._create)),
+        mock.patch.object(temporary_files, "create", before(temporary_files.create)),
         mock.patch.object(os, "replace", before(os.replace)),
         mock.patch.object(os, "remove", before(os.remove)),
         mock.patch.object(tf.io.gfile, "remove", before(tf.io.gfile.remove)),
@@ -99,7 +97,7 @@ def test_a_kill_at_any_moment_of_a_save_leaves_a_good_checkpoint(tmp_path, earli
             assert not [path for path in folder.iterdir() if path.name.startswith(".")]
             assert not list(folder.glob("*temp*"))
             with_data = {path.name.split(".data-")[0] for path in folder.glob("*.data-*")}
-            assert with_data == set(checkpoint.names(str(folder)))
+            assert with_data == set(checkpoint_files.names(str(folder)))
             _save(folder, new, max_to_keep=2)
             assert _newest(folder) == new
         else:
@@ -107,14 +105,6 @@ def test_a_kill_at_any_moment_of_a_save_leaves_a_good_checkpoint(tmp_path, earli
     # Files, renamed one by one, state (begun, renamed, nothing left to remove); where there are
     # older ones, the oldest (index aside, data, index).
     assert number == 7 + (3 if earlier else 0)
-
-
-@pytest.fixture(scope="module")
-def gone() -> int:
-    """The number of a process that has ended."""
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        process.wait()
-    return process.pid
 
 
 def test_leftovers_of_every_kind_are_removed_and_nothing_else(tmp_path, gone):
@@ -187,7 +177,7 @@ def test_a_damaged_state_file_loses_nothing(tmp_path, content):
         _save(tmp_path, step)
     (tmp_path / "checkpoint").write_bytes(content)
     assert _newest(tmp_path) == 10
-    assert checkpoint.latest(str(tmp_path)) is None
+    assert checkpoint_files.latest(str(tmp_path)) is None
     _save(tmp_path, 11)
     assert _newest(tmp_path) == 11
 
@@ -219,7 +209,7 @@ def test_data_whose_index_never_came_stays_unless_a_killed_process_left_it(tmp_p
     for step in (1, 2, 3):
         prefix = _save(tmp_path, step)
         pathlib.Path(f"{prefix}.index").unlink()
-    checkpoint._write_state(str(tmp_path), ["model.ckpt-1"])
+    checkpoint_files.write_state(str(tmp_path), ["model.ckpt-1"])
     host = socket.gethostname().replace(".", "-")
     for step in (1, 3):
         (tmp_path / f".model.ckpt-{step}.{host}.{gone}.0123456789abcdef.tmp.index").touch()
@@ -252,8 +242,8 @@ def test_a_save_removes_only_what_the_state_file_names_plainly(tmp_path, line):
         'all_model_checkpoint_paths: "model.ckpt-2"\n'
     )
     _save(folder, 3, max_to_keep=1)
-    assert checkpoint.names(str(folder)) == ["model.ckpt-1", "model.ckpt-3"]
-    assert checkpoint.names(str(other)) == ["model.ckpt-1"]
+    assert checkpoint_files.names(str(folder)) == ["model.ckpt-1", "model.ckpt-3"]
+    assert checkpoint_files.names(str(other)) == ["model.ckpt-1"]
     assert _newest(folder) == 3
 
 

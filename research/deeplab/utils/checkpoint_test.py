@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from deeplab import common, model
 from deeplab.testing import golden
-from deeplab.utils import checkpoint
+from deeplab.utils import checkpoint, checkpoint_files
 
 _OPTIONS = common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8, num_classes=3)
 
@@ -97,7 +97,7 @@ def test_the_newest_checkpoints_are_kept(net, tmp_path):
         "model.ckpt-3.index",
         "model.ckpt-4.index",
     }
-    assert checkpoint.latest(str(tmp_path)) == str(tmp_path / "model.ckpt-4")
+    assert checkpoint_files.latest(str(tmp_path)) == str(tmp_path / "model.ckpt-4")
 
 
 def test_a_folder_may_be_given_relative_to_the_working_directory(net, tmp_path, monkeypatch):
@@ -105,7 +105,7 @@ def test_a_folder_may_be_given_relative_to_the_working_directory(net, tmp_path, 
     variables = checkpoint.official_variables(net)
     for step in (1, 2):
         checkpoint.save("runs/train", step, variables)
-    assert checkpoint.latest("runs/train") == "runs/train/model.ckpt-2"
+    assert checkpoint_files.latest("runs/train") == "runs/train/model.ckpt-2"
     state = tf.train.get_checkpoint_state(str(tmp_path / "runs/train"))
     assert [pathlib.Path(path).name for path in state.all_model_checkpoint_paths] == [
         "model.ckpt-1",
@@ -129,7 +129,7 @@ def test_a_save_that_is_cut_off_leaves_the_last_checkpoint(net, tmp_path, monkey
     monkeypatch.setattr(checkpoint.files, "write_text", die)
     with pytest.raises(KeyboardInterrupt):
         _saved(net, tmp_path, step=2)
-    assert checkpoint.latest(str(tmp_path)) == path
+    assert checkpoint_files.latest(str(tmp_path)) == path
     checkpoint.restore(net, str(tmp_path))
 
 

@@ -9,9 +9,7 @@ import ctypes
 import errno
 import os
 import re
-import secrets
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -19,17 +17,7 @@ from typing import Any
 from absl import logging
 
 from deeplab.core import json_text
-from deeplab.utils import error_text
-
-# `.<name>.<host>.<pid>.<random>.tmp`, and what TensorFlow appends to the prefix of a checkpoint.
-_TEMPORARY = re.compile(
-    r"\.(?P<name>.+)\.(?P<host>[^.]+)\.(?P<pid>\d+)\.[0-9a-f]{16}\.(tmp|old)(\.(index|data-).*)?"
-)
-# The form of earlier versions; the extension came last.
-_EARLIER_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.(tmp|old)(?P<extension>\.\w+)?")
-# The suffix of a folder that is being replaced by one that lies aside.
-_OLD = ".old"
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+from deeplab.utils import error_text, file_systems, temporary_files
 
 # Arguments of Linux' renameat2.
 _AT_FDCWD = -100
@@ -38,35 +26,6 @@ _RENAME_EXCHANGE = 2
 # A full disk or quota, a file beyond the allowed size, and a disk that fails.
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
-# Temporary paths that this process still uses.
-_in_use: set[str] = set()
-
-
-def is_remote(path: str | os.PathLike[str]) -> bool:
-    """Return whether a path names a file system, as `gs://bucket/folder` does."""
-    return _SCHEME.match(os.fspath(path)) is not None
-
-
-def has_wildcards(path: str | os.PathLike[str]) -> bool:
-    """Return whether functions that take patterns would not take a path literally."""
-    return re.search(r"[*?[\]\\]", os.fspath(path)) is not None
-
-
-def _gfile() -> Any:
-    # Imported late: it takes seconds, and worker processes and tables do without it.
-    import tensorflow as tf
-
-    return tf.io.gfile
-
-
-def _host() -> str:
-    return socket.gethostname().replace(".", "-")
-
-
-def exists(path: str | os.PathLike[str]) -> bool:
-    """Return whether there is a file or folder at a path."""
-    return _gfile().exists(os.fspath(path)) if is_remote(path) else os.path.exists(path)
-
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """Return the content of a file.
@@ -74,11 +33,11 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     Raises:
         OSError: The file cannot be read.
     """
-    if not is_remote(path):
+    if not file_systems.is_remote(path):
         with open(path, "rb") as file:
             return file.read()
     try:
-        with _gfile().GFile(os.fspath(path), "rb") as file:
+        with file_systems.gfile().GFile(os.fspath(path), "rb") as file:
             return file.read()
     except Exception as error:
         raise OSError(f"{path} cannot be read: {error_text.one_line(error)}") from None
@@ -105,76 +64,21 @@ def make_folder(flag: str, path: str) -> None:
         ValueError: The folder cannot be made, or files cannot be written in it.
     """
     try:
-        if is_remote(path):
-            _gfile().makedirs(path)
-            with temporary_name(os.path.join(path, "check")) as temporary:
-                with _gfile().GFile(temporary, "w") as file:
+        if file_systems.is_remote(path):
+            file_systems.gfile().makedirs(path)
+            with temporary_files.temporary_name(os.path.join(path, "check")) as temporary:
+                with file_systems.gfile().GFile(temporary, "w") as file:
                     file.write("-")
-                _gfile().remove(temporary)
+                file_systems.gfile().remove(temporary)
         else:
             os.makedirs(path, exist_ok=True)
             check = os.path.join(path, "check")
-            with temporary_file(check) as temporary, open(temporary, "wb") as file:
+            with temporary_files.temporary_file(check) as temporary, open(temporary, "wb") as file:
                 file.write(b"-")
     except Exception as error:  # Of the operating system or of TensorFlow.
         raise ValueError(
             f"--{flag}={path} cannot be written: {error_text.one_line(error)}"
         ) from None
-
-
-@contextlib.contextmanager
-def without_wildcards(path: str) -> Iterator[str]:
-    """Yield a path of a local folder or file that TensorFlow does not take for a pattern.
-
-    Where `path` has wildcards, that is a link to it in a temporary folder.
-    """
-    if is_remote(path) or not has_wildcards(path):
-        yield path
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        link = os.path.join(folder, "link")
-        os.symlink(os.path.abspath(path), link)
-        yield link
-
-
-@contextlib.contextmanager
-def temporary_name(path: str, suffix: str = ".tmp") -> Iterator[str]:
-    """Yield a path beside `path`, `.<name>.<host>.<pid>.<random><suffix>`, to use in the block.
-
-    It cannot be guessed, and tells which process it belongs to, so that `remove_leftovers` finds
-    what a killed process left.
-    """
-    folder, name = os.path.split(path)
-    temporary = os.path.join(
-        folder, f".{name}.{_host()}.{os.getpid()}.{secrets.token_hex(8)}{suffix}"
-    )
-    _in_use.add(temporary)
-    try:
-        yield temporary
-    finally:
-        _in_use.discard(temporary)
-
-
-@contextlib.contextmanager
-def temporary_file(path: str) -> Iterator[str]:
-    """Yield the path of an empty file beside `path` that is gone when the block ends."""
-    with temporary_name(path) as temporary:
-        _create(temporary)
-        try:
-            yield temporary
-        finally:
-            _remove_if_there(temporary)
-
-
-@contextlib.contextmanager
-def temporary_folder(path: str) -> Iterator[str]:
-    """Yield the path of an empty folder beside `path` that is gone when the block ends."""
-    with temporary_name(path) as temporary:
-        os.mkdir(temporary)
-        try:
-            yield temporary
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -195,13 +99,13 @@ def replacing_all(paths: Sequence[str | os.PathLike[str]]) -> Iterator[list[str]
     with contextlib.ExitStack() as stack:
         temporaries = []
         for path in paths:
-            if is_remote(path):
+            if file_systems.is_remote(path):
                 folder = stack.enter_context(tempfile.TemporaryDirectory())
                 temporary = os.path.join(folder, "file")
-                _create(temporary)
+                temporary_files.create(temporary)
             else:
                 os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-                temporary = stack.enter_context(temporary_file(path))
+                temporary = stack.enter_context(temporary_files.temporary_file(path))
             temporaries.append(temporary)
         try:
             yield temporaries
@@ -214,7 +118,7 @@ def replacing_all(paths: Sequence[str | os.PathLike[str]]) -> Iterator[list[str]
             where = paths[0] if len(paths) == 1 else os.path.dirname(paths[0]) or "."
             raise OSError(f"{where} cannot be written: {error.strerror}") from None
         for temporary, path in zip(temporaries, paths, strict=True):
-            if is_remote(path):
+            if file_systems.is_remote(path):
                 _copy_to_remote(temporary, path)
             else:
                 os.replace(temporary, path)
@@ -222,9 +126,9 @@ def replacing_all(paths: Sequence[str | os.PathLike[str]]) -> Iterator[list[str]
 
 def _copy_to_remote(source: str, path: str) -> None:
     """Copy a file of this machine, aside and renamed there too: a copy may break off."""
-    gfile = _gfile()
+    gfile = file_systems.gfile()
     gfile.makedirs(os.path.dirname(path))
-    with temporary_name(path) as temporary:
+    with temporary_files.temporary_name(path) as temporary:
         try:
             gfile.copy(source, temporary)
             gfile.rename(temporary, path, overwrite=True)
@@ -232,16 +136,6 @@ def _copy_to_remote(source: str, path: str) -> None:
             with contextlib.suppress(Exception):
                 gfile.remove(temporary)
             raise
-
-
-def _create(path: str) -> None:
-    """Create an empty file; fail if there is anything at `path`, even a dangling link."""
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-
-
-def _remove_if_there(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.remove(path)
 
 
 @contextlib.contextmanager
@@ -278,10 +172,10 @@ def replacing_prefix(prefix: str, *, last: str) -> Iterator[str]:
     Yields:
         The temporary prefix.
     """
-    if is_remote(prefix):
+    if file_systems.is_remote(prefix):
         yield prefix
         return
-    with temporary_name(prefix) as temporary:
+    with temporary_files.temporary_name(prefix) as temporary:
         try:
             yield temporary
             suffixes = _suffixes(temporary)
@@ -289,7 +183,7 @@ def replacing_prefix(prefix: str, *, last: str) -> Iterator[str]:
                 os.replace(temporary + suffix, prefix + suffix)
         finally:
             for suffix in _suffixes(temporary):
-                _remove_if_there(temporary + suffix)
+                temporary_files.remove_if_there(temporary + suffix)
 
 
 def _suffixes(prefix: str) -> list[str]:
@@ -318,16 +212,16 @@ def replacing_folder(path: str | os.PathLike[str], *, last: str = "") -> Iterato
     Raises:
         FileExistsError: There is such a remote folder.
     """
-    if is_remote(path):
+    if file_systems.is_remote(path):
         with _new_remote_folder(os.fspath(path), last) as temporary:
             yield temporary
         return
     path = os.path.realpath(path)
     parent, name = os.path.split(path)
     os.makedirs(parent, exist_ok=True)
-    remove_leftovers(parent, re.escape(name))
+    temporary_files.remove_leftovers(parent, re.escape(name))
     # In the end it is the folder that was replaced, or is gone.
-    with temporary_folder(path) as temporary:
+    with temporary_files.temporary_folder(path) as temporary:
         yield temporary
         if os.path.isdir(path):
             _exchange(temporary, path)
@@ -338,7 +232,7 @@ def replacing_folder(path: str | os.PathLike[str], *, last: str = "") -> Iterato
 
 @contextlib.contextmanager
 def _new_remote_folder(path: str, last: str) -> Iterator[str]:
-    gfile = _gfile()
+    gfile = file_systems.gfile()
     if gfile.exists(path):
         raise FileExistsError(
             f"{path} is there already, and folders of this file system cannot be replaced at"
@@ -362,7 +256,7 @@ def _exchange(temporary: str, path: str) -> None:
     """
     if _exchange_at_once(temporary, path):
         return
-    with temporary_name(path, _OLD) as old:
+    with temporary_files.temporary_name(path, temporary_files.OLD) as old:
         os.rename(path, old)
         try:
             os.rename(temporary, path)
@@ -385,78 +279,3 @@ def _exchange_at_once(first: str, second: str) -> bool:
     if error in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):  # The file system cannot do it.
         return False
     raise OSError(error, os.strerror(error), second)
-
-
-def recover_folder(path: str) -> None:
-    """Bring back a folder whose replacement was killed between two renames."""
-    if is_remote(path) or os.path.lexists(path):
-        return
-    parent, name = os.path.split(os.path.abspath(path))
-    for other in sorted(os.listdir(parent)) if os.path.isdir(parent) else ():
-        old = os.path.join(parent, other)
-        if other.endswith(_OLD) and _left_over_name(old) == name:
-            logging.warning("%s was being replaced when a process was killed: it is back", path)
-            os.rename(old, path)
-            return
-
-
-def remove_leftovers(folder: str, names: str = ".*") -> list[str]:
-    """Remove the temporary files and folders of processes that were killed.
-
-    Those of running processes and of other hosts stay.
-
-    Args:
-        folder: Where they lie; it need not exist.
-        names: Regular expression for the whole names of the files that they would have become.
-
-    Returns:
-        The paths that were removed.
-    """
-    removed: list[str] = []
-    if is_remote(folder) or not os.path.isdir(folder):
-        return removed
-    for entry in sorted(os.listdir(folder)):
-        path = os.path.join(folder, entry)
-        name = _left_over_name(path)
-        if name is None or not re.fullmatch(names, name):
-            continue
-        if entry.endswith(_OLD):
-            # It is the only good one if its replacement never came.
-            recover_folder(os.path.join(folder, name))
-            if not os.path.lexists(path):
-                continue
-        logging.info("removing %s: a process was killed while it wrote it", path)
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            _remove_if_there(path)
-        removed.append(path)
-    return removed
-
-
-def _left_over_name(path: str) -> str | None:
-    """Return what a temporary file of a process that is gone would have become; else None."""
-    name = os.path.basename(path)
-    if match := _TEMPORARY.fullmatch(name):
-        if match["host"] != _host():
-            return None
-    elif not (match := _EARLIER_TEMPORARY.fullmatch(name)):
-        return None
-    pid = int(match["pid"])
-    if pid == os.getpid():
-        # A process of an earlier start may have had this number, as in a container.
-        if any(path.startswith(temporary) for temporary in _in_use):
-            return None
-    elif _is_running(pid):
-        return None
-    return match["name"] + (match.groupdict().get("extension") or "")
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True

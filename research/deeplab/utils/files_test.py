@@ -77,19 +77,6 @@ def test_of_several_files_an_error_leaves_none(tmp_path):
     assert paths[0].read_text() == "old"
 
 
-def test_a_temporary_file_follows_no_link(tmp_path, monkeypatch):
-    """Somebody who knew its name in a shared folder could have it written elsewhere."""
-    victim = tmp_path / "victim"
-    victim.write_text("precious")
-    monkeypatch.setattr(files.secrets, "token_hex", lambda count: "0" * 2 * count)
-    with files.temporary_name(str(tmp_path / "file")) as trap:
-        os.symlink(victim, trap)
-    with pytest.raises(FileExistsError):
-        files.write_text(tmp_path / "file", "new")
-    assert victim.read_text() == "precious"
-    assert not (tmp_path / "file").exists()
-
-
 def _fill(folder, content):
     with open(os.path.join(folder, "content"), "w") as file:
         file.write(content)
@@ -149,27 +136,6 @@ class TestReplacingFolder:
         assert reader.returncode == 0
         assert (path / "content").read_text() == "199"
 
-    def test_one_whose_replacement_was_killed_comes_back(self, tmp_path, gone):
-        host = socket.gethostname().replace(".", "-")
-        for name in (
-            f".1.{host}.{gone}.0123456789abcdef.old",
-            f".1.{host}.{gone}.fedcba9876543210.tmp",
-        ):
-            (tmp_path / name).mkdir()
-            _fill(tmp_path / name, name[-3:])
-        files.recover_folder(str(tmp_path / "1"))
-        assert (tmp_path / "1" / "content").read_text() == "old"
-        files.remove_leftovers(str(tmp_path))
-        assert tiny.files(tmp_path) == ["1/content"]
-
-    def test_the_form_of_earlier_versions_comes_back_too(self, tmp_path, gone):
-        (tmp_path / f".1.{gone}.old").mkdir()
-        _fill(tmp_path / f".1.{gone}.old", "good")
-        (tmp_path / f".1.{gone}.tmp").mkdir()
-        files.remove_leftovers(str(tmp_path))
-        assert (tmp_path / "1" / "content").read_text() == "good"
-        assert os.listdir(tmp_path) == ["1"]
-
     def test_an_error_that_is_none_of_the_file_system_is_told(self, tmp_path, monkeypatch):
         (tmp_path / "1").mkdir()
 
@@ -180,58 +146,6 @@ class TestReplacingFolder:
         with pytest.raises(OSError, match="denied"), files.replacing_folder(tmp_path / "1"):
             pass
         assert os.listdir(tmp_path) == ["1"]
-
-
-@pytest.fixture(scope="module")
-def gone():
-    """The number of a process that has ended."""
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        process.wait()
-    return process.pid
-
-
-class TestRemoveLeftovers:
-    def test_only_those_of_dead_processes_of_this_host(self, tmp_path, gone):
-        host = socket.gethostname().replace(".", "-")
-        ends = "0123456789abcdef.tmp"
-        stay = {
-            f".a.{host}.{os.getppid()}.{ends}",
-            f".a.elsewhere.{gone}.{ends}",
-            "a",
-            ".a.tmp",
-            f"a.{host}.{gone}.{ends}",
-        }
-        go = {f".a.{host}.{gone}.{ends}", f".b.c.{host}.{gone}.{ends}", f".a.{gone}.tmp.json"}
-        for name in stay | go:
-            (tmp_path / name).touch()
-        removed = files.remove_leftovers(str(tmp_path))
-        assert set(os.listdir(tmp_path)) == stay
-        assert {os.path.basename(path) for path in removed} == go
-
-    def test_only_those_of_some_names(self, tmp_path, gone):
-        host = socket.gethostname().replace(".", "-")
-        for name in ("train-1", "val-1"):
-            (tmp_path / f".{name}.{host}.{gone}.0123456789abcdef.tmp").touch()
-        files.remove_leftovers(str(tmp_path), r"train-\d")
-        (left,) = os.listdir(tmp_path)
-        assert left.startswith(".val-1.")
-
-    def test_not_what_this_process_is_writing(self, tmp_path):
-        with files.replacing(tmp_path / "file") as temporary:
-            files.remove_leftovers(str(tmp_path))
-            with open(temporary, "w") as file:
-                file.write("whole")
-        assert (tmp_path / "file").read_text() == "whole"
-
-    def test_a_number_that_an_earlier_process_had(self, tmp_path):
-        """As process 1 of a container that was started again."""
-        with files.temporary_name(str(tmp_path / "file")) as temporary, open(temporary, "w"):
-            pass
-        files.remove_leftovers(str(tmp_path))
-        assert not os.listdir(tmp_path)
-
-    def test_a_folder_that_is_not_there(self, tmp_path):
-        assert files.remove_leftovers(str(tmp_path / "none")) == []
 
 
 class TestReplacingPrefix:
@@ -257,11 +171,6 @@ class TestReplacingPrefix:
 
 
 class TestRemote:
-    def test_paths(self):
-        assert files.is_remote("gs://bucket/folder")
-        assert not files.is_remote("/folder/a:b//c")
-        assert not files.is_remote("folder")
-
     def test_a_file(self):
         files.write_text("ram://files_test/a/b.txt", "old")
         files.write_text("ram://files_test/a/b.txt", "new")

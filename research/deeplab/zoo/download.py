@@ -17,7 +17,7 @@ from typing import Any
 
 from absl import logging
 
-from deeplab.utils import files
+from deeplab.utils import files, temporary_files
 
 _CHUNK = 2**20
 _TIMEOUT_SECS = 60.0
@@ -58,7 +58,10 @@ def install(
     folder = os.path.abspath(folder)
     if os.path.lexists(folder):
         raise FileExistsError(f"{folder} is there already")
-    with files.replacing_folder(folder) as unpacked, files.temporary_file(folder) as archive:
+    with (
+        files.replacing_folder(folder) as unpacked,
+        temporary_files.temporary_file(folder) as archive,
+    ):
         fetch(url, archive, size_limits)
         if digest:
             verify(archive, digest, url)

@@ -1,0 +1,48 @@
+"""Paths: of this machine, or of another file system that TensorFlow knows (`gs://...`)."""
+
+import contextlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def is_remote(path: str | os.PathLike[str]) -> bool:
+    """Return whether a path names a file system, as `gs://bucket/folder` does."""
+    return _SCHEME.match(os.fspath(path)) is not None
+
+
+def has_wildcards(path: str | os.PathLike[str]) -> bool:
+    """Return whether functions that take patterns would not take a path literally."""
+    return re.search(r"[*?[\]\\]", os.fspath(path)) is not None
+
+
+def gfile() -> Any:
+    """Return `tf.io.gfile`."""
+    # Imported late: it takes seconds, and worker processes and tables do without it.
+    import tensorflow as tf
+
+    return tf.io.gfile
+
+
+def exists(path: str | os.PathLike[str]) -> bool:
+    """Return whether there is a file or folder at a path."""
+    return gfile().exists(os.fspath(path)) if is_remote(path) else os.path.exists(path)
+
+
+@contextlib.contextmanager
+def without_wildcards(path: str) -> Iterator[str]:
+    """Yield a path of a local folder or file that TensorFlow does not take for a pattern.
+
+    Where `path` has wildcards, that is a link to it in a temporary folder.
+    """
+    if is_remote(path) or not has_wildcards(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = os.path.join(folder, "link")
+        os.symlink(os.path.abspath(path), link)
+        yield link

@@ -1,0 +1,24 @@
+from deeplab.utils import file_systems
+
+
+def test_paths():
+    assert file_systems.is_remote("gs://bucket/folder")
+    assert not file_systems.is_remote("/folder/a:b//c")
+    assert not file_systems.is_remote("folder")
+
+
+def test_wildcards():
+    assert all(file_systems.has_wildcards(f"a/{mark}b") for mark in "*?[]\\")
+    assert not file_systems.has_wildcards("a b/{c}/(d)/größe,~!$")
+
+
+def test_a_path_with_wildcards_is_read_through_a_link(tmp_path):
+    path = tmp_path / "a[b]*"
+    path.mkdir()
+    (path / "file").write_text("content")
+    with file_systems.without_wildcards(str(path)) as plain:
+        assert not file_systems.has_wildcards(plain)
+        with open(f"{plain}/file") as file:
+            assert file.read() == "content"
+    with file_systems.without_wildcards(str(tmp_path)) as plain:
+        assert plain == str(tmp_path)

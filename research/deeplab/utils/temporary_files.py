@@ -1,0 +1,155 @@
+"""Temporary files and folders, whose names tell the process that they belong to."""
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator
+
+from absl import logging
+
+from deeplab.utils import file_systems
+
+# `.<name>.<host>.<pid>.<random>.tmp`, and what TensorFlow appends to the prefix of a checkpoint.
+_TEMPORARY = re.compile(
+    r"\.(?P<name>.+)\.(?P<host>[^.]+)\.(?P<pid>\d+)\.[0-9a-f]{16}\.(tmp|old)(\.(index|data-).*)?"
+)
+# The form of earlier versions; the extension came last.
+_EARLIER_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.(tmp|old)(?P<extension>\.\w+)?")
+# The suffix of a folder that is being replaced by one that lies aside.
+OLD = ".old"
+
+# Temporary paths that this process still uses.
+_in_use: set[str] = set()
+
+
+def _host() -> str:
+    return socket.gethostname().replace(".", "-")
+
+
+@contextlib.contextmanager
+def temporary_name(path: str, suffix: str = ".tmp") -> Iterator[str]:
+    """Yield a path beside `path`, `.<name>.<host>.<pid>.<random><suffix>`, to use in the block.
+
+    It cannot be guessed, and tells which process it belongs to, so that `remove_leftovers` finds
+    what a killed process left.
+    """
+    folder, name = os.path.split(path)
+    temporary = os.path.join(
+        folder, f".{name}.{_host()}.{os.getpid()}.{secrets.token_hex(8)}{suffix}"
+    )
+    _in_use.add(temporary)
+    try:
+        yield temporary
+    finally:
+        _in_use.discard(temporary)
+
+
+@contextlib.contextmanager
+def temporary_file(path: str) -> Iterator[str]:
+    """Yield the path of an empty file beside `path` that is gone when the block ends."""
+    with temporary_name(path) as temporary:
+        create(temporary)
+        try:
+            yield temporary
+        finally:
+            remove_if_there(temporary)
+
+
+@contextlib.contextmanager
+def temporary_folder(path: str) -> Iterator[str]:
+    """Yield the path of an empty folder beside `path` that is gone when the block ends."""
+    with temporary_name(path) as temporary:
+        os.mkdir(temporary)
+        try:
+            yield temporary
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def create(path: str) -> None:
+    """Create an empty file; fail if there is anything at `path`, even a dangling link."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+
+
+def remove_if_there(path: str) -> None:
+    """Remove a file, if there is one."""
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(path)
+
+
+def recover_folder(path: str) -> None:
+    """Bring back a folder whose replacement was killed between two renames."""
+    if file_systems.is_remote(path) or os.path.lexists(path):
+        return
+    parent, name = os.path.split(os.path.abspath(path))
+    for other in sorted(os.listdir(parent)) if os.path.isdir(parent) else ():
+        old = os.path.join(parent, other)
+        if other.endswith(OLD) and _left_over_name(old) == name:
+            logging.warning("%s was being replaced when a process was killed: it is back", path)
+            os.rename(old, path)
+            return
+
+
+def remove_leftovers(folder: str, names: str = ".*") -> list[str]:
+    """Remove the temporary files and folders of processes that were killed.
+
+    Those of running processes and of other hosts stay.
+
+    Args:
+        folder: Where they lie; it need not exist.
+        names: Regular expression for the whole names of the files that they would have become.
+
+    Returns:
+        The paths that were removed.
+    """
+    removed: list[str] = []
+    if file_systems.is_remote(folder) or not os.path.isdir(folder):
+        return removed
+    for entry in sorted(os.listdir(folder)):
+        path = os.path.join(folder, entry)
+        name = _left_over_name(path)
+        if name is None or not re.fullmatch(names, name):
+            continue
+        if entry.endswith(OLD):
+            # It is the only good one if its replacement never came.
+            recover_folder(os.path.join(folder, name))
+            if not os.path.lexists(path):
+                continue
+        logging.info("removing %s: a process was killed while it wrote it", path)
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            remove_if_there(path)
+        removed.append(path)
+    return removed
+
+
+def _left_over_name(path: str) -> str | None:
+    """Return what a temporary file of a process that is gone would have become; else None."""
+    name = os.path.basename(path)
+    if match := _TEMPORARY.fullmatch(name):
+        if match["host"] != _host():
+            return None
+    elif not (match := _EARLIER_TEMPORARY.fullmatch(name)):
+        return None
+    pid = int(match["pid"])
+    if pid == os.getpid():
+        # A process of an earlier start may have had this number, as in a container.
+        if any(path.startswith(temporary) for temporary in _in_use):
+            return None
+    elif _is_running(pid):
+        return None
+    return match["name"] + (match.groupdict().get("extension") or "")
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
