@@ -8,7 +8,6 @@ is there already is not downloaded again, and nothing half-written is left.
 """
 
 import os
-import re
 import urllib.parse
 from collections.abc import Sequence
 
@@ -56,7 +55,7 @@ def unpack(archive: str, folder: str) -> None:
     Raises:
         ValueError: the archive is damaged or unsafe, or an entry is in the folder already.
     """
-    temporary_files.remove_leftovers(folder, re.escape(os.path.basename(archive)))
+    temporary_files.remove_leftovers_of(archive)
     with temporary_files.temporary_folder(archive) as unpacked:
         try:
             download.unpack(archive, unpacked)

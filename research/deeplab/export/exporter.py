@@ -13,7 +13,7 @@ from deeplab import common, model
 from deeplab.core.options import InferenceOptions
 from deeplab.datasets import descriptors
 from deeplab.export import inference_graph, saved_model
-from deeplab.utils import checkpoint, file_systems, files
+from deeplab.utils import checkpoint, file_systems, files, temporary_files
 
 # The graph without its weights, beside a frozen graph (official name).
 GRAPH_TEXT_FILE = "inference_graph.pbtxt"
@@ -168,6 +168,7 @@ def export_frozen_graph(
     images = _test_images(net)
     expected = _expected(net, images, inference)
     graph_def, without_weights = inference_graph.frozen(net, inference)
+    temporary_files.remove_leftovers_of(path)
     with files.replacing(path) as temporary:
         with open(temporary, "wb") as file:
             file.write(graph_def.SerializeToString())

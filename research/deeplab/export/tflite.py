@@ -12,7 +12,7 @@ from absl import logging
 
 from deeplab.datasets import image_files
 from deeplab.export import inference_graph
-from deeplab.utils import files
+from deeplab.utils import files, temporary_files
 
 # The node with the preprocessed images has this name, in official MobileNets and in every network
 # here.
@@ -52,6 +52,7 @@ def convert_file(
         if found.largest_difference is not None:
             print(f"the largest difference of a value is {found.largest_difference:.3g}")
     if model_path:
+        temporary_files.remove_leftovers_of(model_path)
         files.write_bytes(model_path, model)
         logging.info("wrote %s (%d bytes)", model_path, len(model))
     else:

@@ -8,7 +8,6 @@ import contextlib
 import ctypes
 import errno
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -217,9 +216,8 @@ def replacing_folder(path: str | os.PathLike[str], *, last: str = "") -> Iterato
             yield temporary
         return
     path = os.path.realpath(path)
-    parent, name = os.path.split(path)
-    os.makedirs(parent, exist_ok=True)
-    temporary_files.remove_leftovers(parent, re.escape(name))
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    temporary_files.remove_leftovers_of(path)
     # In the end it is the folder that was replaced, or is gone.
     with temporary_files.temporary_folder(path) as temporary:
         yield temporary

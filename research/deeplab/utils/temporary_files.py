@@ -127,6 +127,12 @@ def remove_leftovers(folder: str, names: str = ".*") -> list[str]:
     return removed
 
 
+def remove_leftovers_of(path: str) -> list[str]:
+    """Remove what killed processes left when they wrote this file or folder."""
+    folder, name = os.path.split(path)
+    return remove_leftovers(folder or ".", re.escape(name))
+
+
 def _left_over_name(path: str) -> str | None:
     """Return what a temporary file of a process that is gone would have become; else None."""
     name = os.path.basename(path)

@@ -76,6 +76,13 @@ class TestRemoveLeftovers:
         (left,) = os.listdir(tmp_path)
         assert left.startswith(".val-1.")
 
+    def test_only_those_of_one_file(self, tmp_path, monkeypatch, gone):
+        for name in ("a.b", "aXb"):
+            (tmp_path / f".{name}.{gone}.tmp").touch()
+        monkeypatch.chdir(tmp_path)
+        temporary_files.remove_leftovers_of("a.b")
+        assert os.listdir(tmp_path) == [f".aXb.{gone}.tmp"]
+
     def test_not_what_this_process_is_writing(self, tmp_path):
         with files.replacing(tmp_path / "file") as temporary:
             temporary_files.remove_leftovers(str(tmp_path))
