@@ -1,5 +1,6 @@
 """The evaluation script: from flags to results."""
 
+import csv
 import json
 import logging
 import subprocess
@@ -62,6 +63,13 @@ def test_the_newest_checkpoint_is_evaluated_once(records, dataset, net, tmp_path
     assert result["output_stride"] == 8
     assert sum(map(sum, result["confusion_matrix"])) == 20 * 30 + 33 * 33 + 31 * 12
     assert f"mIoU {100 * result['miou']:.2f} %" in capsys.readouterr().out
+    assert len(result["boundary_iou"]) == len(result["trimap_miou"]) == 4
+    rows = list(csv.DictReader((tmp_path / "log/eval-7-images.csv").open()))
+    assert [row["image"] for row in rows] == ["image_0", "image_1", "image_2"]
+    assert [int(row["pixels"]) for row in rows] == [20 * 30, 33 * 33, 31 * 12]
+    right = sum(float(row["accuracy"]) * int(row["pixels"]) for row in rows)
+    assert right == pytest.approx(np.trace(result["confusion_matrix"]))
+    assert "iou_disc" in rows[0]
 
 
 def test_an_official_checkpoint_is_evaluated_with_flags(records, dataset, net, tmp_path):

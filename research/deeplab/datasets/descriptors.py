@@ -34,6 +34,8 @@ class DatasetDescriptor:
         class_names: A name for each label 0, 1, ..., or None.
         colormap: A color (red, green, blue), 0..255, for each label, or None.
         train_id_to_eval_id: For each label the one that an evaluation server expects, or None.
+        categories: For each label the name of the category that its class belongs to, or None if
+            it belongs to none; or None.
 
     Raises:
         ValueError: A field has a wrong type or value; the message names the field.
@@ -52,6 +54,7 @@ class DatasetDescriptor:
     class_names: tuple[str, ...] | None = None
     colormap: tuple[tuple[int, int, int], ...] | None = None
     train_id_to_eval_id: tuple[int, ...] | None = None
+    categories: tuple[str | None, ...] | None = None
 
     def __post_init__(self):
         if not isinstance(self.name, str) or not self.name:
@@ -62,6 +65,7 @@ class DatasetDescriptor:
         self._set_tuple("class_names", _class_name, exact=True)
         self._set_tuple("colormap", _color, exact=False)
         self._set_tuple("train_id_to_eval_id", _eval_id, exact=True)
+        self._set_tuple("categories", _category, exact=True)
 
     def _check_splits(self) -> None:
         if not isinstance(self.splits_to_sizes, Mapping):
@@ -89,6 +93,10 @@ class DatasetDescriptor:
     def is_label(self, value: int) -> bool:
         """Return whether `value` is the label of a class or the ignore label."""
         return 0 <= value < self.num_classes or value == self.ignore_label
+
+    def labels(self) -> tuple[str, ...]:
+        """Return the name of each class; its number if the classes have no names."""
+        return self.class_names or tuple(map(str, range(self.num_classes)))
 
     def split_names(self, split: str) -> tuple[str, ...]:
         """Return the names that the files of a split may begin with, the most likely first.
@@ -157,6 +165,10 @@ def _class_name(field: str, value: Any) -> str:
     return value
 
 
+def _category(field: str, value: Any) -> str | None:
+    return None if value is None else _class_name(field, value)
+
+
 def _color(field: str, value: Any) -> tuple[int, int, int]:
     if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 3:
         raise ValueError(f"{field} is {value!r}; it must be a color [red, green, blue]")
@@ -208,6 +220,11 @@ _BUILT_IN = {
         ),
         train_id_to_eval_id=(
             *(7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33),
+        ),
+        categories=(
+            *("flat", "flat", "construction", "construction", "construction"),
+            *("object", "object", "object", "nature", "nature", "sky", "human", "human"),
+            *("vehicle", "vehicle", "vehicle", "vehicle", "vehicle", "vehicle"),
         ),
     ),
     # Label 0 is everything without a class; the official code counts it as a class and ignores it.

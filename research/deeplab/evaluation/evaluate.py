@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from deeplab.core.options import EvaluationOptions
 from deeplab.datasets import data_generator, descriptors, shards
-from deeplab.evaluation import checkpoints
+from deeplab.evaluation import checkpoints, image_table
 from deeplab.evaluation.crf_search import CrfSearch
 from deeplab.evaluation.evaluator import Evaluator
 from deeplab.utils import files
@@ -43,4 +43,7 @@ def evaluate(
         if crf_grid:
             search.report(search.run(), path, step, options.logdir)
         else:
-            evaluator.report(evaluator.evaluate(), path, step, options.logdir)
+            table = image_table.path(options.logdir, step)
+            with image_table.writing(table, descriptor.labels()) as add_row:
+                result = evaluator.evaluate(observers=[add_row])
+            evaluator.report(result, path, step, options.logdir)

@@ -2,21 +2,42 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from deeplab.datasets.data_generator import Dataset
-from deeplab.evaluation import report
+from deeplab.evaluation import report, segmentation
 from deeplab.evaluation.predictor import NetworkPredictor
-from deeplab.evaluation.segmentation import SegmentationMetrics, SegmentationResult
+from deeplab.evaluation.segmentation import SegmentationResult
 from deeplab.utils import reports
 from deeplab.utils.progress import Progress
 
 # Name of the file with the newest result.
 NEWEST_RESULT = "eval.json"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EvaluatedImage:
+    """An image, its label and its prediction, all without padding.
+
+    Args:
+        name: The feature `image/filename`.
+        image: RGB [height, width, 3], 0..255: as the network sees it, float32 if it was resized,
+            else uint8.
+        label: Integers [height, width].
+        prediction: int32 [height, width].
+        result: The metrics of this image alone.
+    """
+
+    name: str
+    image: np.ndarray
+    label: np.ndarray
+    prediction: np.ndarray
+    result: SegmentationResult
 
 
 class Evaluator:
@@ -47,11 +68,16 @@ class Evaluator:
         self._batch_size = batch_size
         self._logged_larger = False
 
-    def evaluate(self, should_stop: Callable[[], bool] | None = None) -> SegmentationResult | None:
+    def evaluate(
+        self,
+        should_stop: Callable[[], bool] | None = None,
+        observers: Sequence[Callable[[EvaluatedImage], None]] = (),
+    ) -> SegmentationResult | None:
         """Predict all images and count.
 
         Args:
             should_stop: Called before each batch; evaluation stops if it returns True.
+            observers: Each is called with each image, in the order of the records.
 
         Returns:
             The metrics; None if evaluation was stopped.
@@ -59,22 +85,18 @@ class Evaluator:
         Raises:
             ValueError: A record cannot be read, or a label is no class. The message names it.
         """
-        descriptor = self._records.descriptor
-        metrics = SegmentationMetrics(descriptor.num_classes, descriptor.ignore_label)
+        total: SegmentationResult | None = None
         progress = Progress("evaluated", len(self._records))
         with self._records.named_errors():
             for batch in self._records.evaluation(self._batch_size):
                 if should_stop and should_stop():
                     return None
-                names = [
-                    name.decode(errors="backslashreplace") for name in batch["image_name"].numpy()
-                ]
-                self._log_if_larger(batch["original_size"], names)
-                labels = tf.squeeze(batch["label"], axis=-1).numpy()
-                predictions = self._predictor(batch["image"], batch["original_size"])
-                metrics.update(labels, predictions, names)
-                progress.advance(len(names))
-        return metrics.result()
+                for image in self._images(batch):
+                    total = image.result if total is None else total + image.result
+                    for observe in observers:
+                        observe(image)
+                progress.advance(len(batch["image"]))
+        return total
 
     def report(self, result: SegmentationResult, path: str, step: int, eval_logdir: str) -> None:
         """Print the result as a table, and write it for TensorBoard and as JSON.
@@ -117,15 +139,37 @@ class Evaluator:
             "output_stride": options.output_stride,
             "crop_size": options.crop_size,
             **dataclasses.asdict(inference),
-            **report.segmentation_facts(result, names),
+            **report.segmentation_facts(result, names, self._records.descriptor.categories),
         }
 
-    def _log_if_larger(self, sizes: tf.Tensor, names: list[str]) -> None:
+    def _images(self, batch: Mapping[str, tf.Tensor]) -> Iterator[EvaluatedImage]:
+        """Predict a batch, and yield its images without padding."""
+        descriptor = self._records.descriptor
+        names = [name.decode(errors="backslashreplace") for name in batch["image_name"].numpy()]
+        sizes = batch["original_size"].numpy()
+        self._log_if_larger(sizes, names)
+        labels = batch["label"].numpy()[..., 0]
+        predictions = self._predictor(batch["image"], sizes)
+        images = batch["original_image"].numpy()
+        for index, (name, (height, width)) in enumerate(zip(names, sizes, strict=True)):
+            label = labels[index, :height, :width]
+            prediction = predictions[index, :height, :width]
+            yield EvaluatedImage(
+                name,
+                images[index, :height, :width],
+                label,
+                prediction,
+                segmentation.measure(
+                    label, prediction, descriptor.num_classes, descriptor.ignore_label, name
+                ),
+            )
+
+    def _log_if_larger(self, sizes: np.ndarray, names: list[str]) -> None:
         """Log once that an image is larger than the crop size, where the official eval fails."""
         crop_size = self._predictor.options.crop_size
         if self._logged_larger or crop_size is None:
             return
-        for name, (height, width) in zip(names, sizes.numpy(), strict=True):
+        for name, (height, width) in zip(names, sizes, strict=True):
             if height > crop_size[0] or width > crop_size[1]:
                 self._logged_larger = True
                 logging.info(

@@ -114,6 +114,25 @@ def test_the_result_does_not_depend_on_the_batch_size(trained, tmp_path, crf):
         assert np.abs(matrix - alone).sum() <= 2e-5 * alone.sum()
 
 
+def test_every_image_is_seen_in_order_as_it_is_alone(trained, tmp_path):
+    samples = _samples(trained, right=0.7)
+    records = _records(tmp_path, samples)
+    seen = []
+    result = evaluator.Evaluator(trained, records, 2).evaluate(observers=[seen.append])
+    assert [image.name for image in seen] == list(samples)
+    for image, (pixels, label) in zip(seen, samples.values(), strict=True):
+        np.testing.assert_array_equal(image.image, pixels)
+        np.testing.assert_array_equal(image.label, label)
+        np.testing.assert_array_equal(image.prediction, _padded_prediction(trained, pixels))
+        alone = segmentation.measure(label, image.prediction, 4, 255)
+        np.testing.assert_array_equal(image.result.confusion_matrix, alone.confusion_matrix)
+        np.testing.assert_array_equal(
+            image.result.borders.boundary.hits, alone.borders.boundary.hits
+        )
+    hits = sum(image.result.borders.boundary.hits for image in seen)
+    np.testing.assert_array_equal(result.borders.boundary.hits, hits)
+
+
 def test_progress_is_logged(trained, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     evaluator.Evaluator(trained, _records(tmp_path, _samples(trained))).evaluate()

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from deeplab.evaluation import boundary
 from deeplab.evaluation.segmentation import SegmentationResult
 from deeplab.utils import reports
 
@@ -91,18 +92,24 @@ def single_class_remark(
 
 
 def segmentation_facts(
-    result: SegmentationResult, class_names: Sequence[str] | None = None
+    result: SegmentationResult,
+    class_names: Sequence[str] | None = None,
+    categories: Sequence[str | None] | None = None,
 ) -> dict[str, Any]:
     """Return the metrics as plain values for JSON. Shares are 0 to 1, or NaN.
 
     Args:
         result: The metrics.
         class_names: A name for each class.
+        categories: The category of each class; see `DatasetDescriptor`.
 
     Returns:
         `miou`, `pixel_accuracy`, `mean_class_accuracy`, `frequency_weighted_iou`, `classes` (a
         list of `id`, `name`, `iou`, `accuracy`, `label_pixels`, `predicted_pixels`) and
-        `confusion_matrix` (rows are labels).
+        `confusion_matrix` (rows are labels). `dice`, `precision`, `recall` and, if borders were
+        counted, `boundary_iou` and `trimap_miou` are lists with a value for each class; the mean
+        of `dice` is `mean_dice`, and so on. `trimaps` has the mean for each width of the band, and
+        `categories` the IoU of each category, with the mean `category_miou`, if there are any.
     """
     classes = []
     for index in range(len(result.confusion_matrix)):
@@ -123,7 +130,42 @@ def segmentation_facts(
         "mean_class_accuracy": result.mean_class_accuracy,
         "frequency_weighted_iou": result.frequency_weighted_iou,
         "classes": classes,
+        **_class_lists(result),
+        **(_category_facts(result, categories) if categories else {}),
         "confusion_matrix": result.confusion_matrix.tolist(),
+    }
+
+
+def _class_lists(result: SegmentationResult) -> dict[str, Any]:
+    """Return the metrics that are a list for the classes, and the mean of each beside it."""
+    counts, borders = result.counts, result.borders
+    facts = {
+        "mean_dice": counts.mean_dice,
+        "dice": counts.class_dice.tolist(),
+        "mean_precision": counts.mean_precision,
+        "precision": counts.class_precision.tolist(),
+        "mean_recall": counts.mean_recall,
+        "recall": counts.class_recall.tolist(),
+    }
+    if borders is not None:
+        trimaps = zip(boundary.TRIMAP_WIDTHS, borders.trimaps, strict=True)
+        facts |= {
+            "mean_boundary_iou": borders.boundary.mean_iou,
+            "boundary_iou": borders.boundary.class_iou.tolist(),
+            "mean_trimap_miou": borders.trimap.mean_iou,
+            "trimap_miou": borders.trimap.class_iou.tolist(),
+            "trimaps": [{"width": width, "miou": each.mean_iou} for width, each in trimaps],
+        }
+    return facts
+
+
+def _category_facts(result: SegmentationResult, categories: Sequence[str | None]) -> dict[str, Any]:
+    of_categories = result.of_categories(categories)
+    values = np.array(list(of_categories.values()))
+    known = values[~np.isnan(values)]
+    return {
+        "category_miou": float(known.mean()) if known.size else float("nan"),
+        "categories": [{"name": name, "iou": iou} for name, iou in of_categories.items()],
     }
 
 

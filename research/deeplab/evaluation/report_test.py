@@ -98,6 +98,28 @@ class TestJson:
         assert read["confusion_matrix"] == [[3, 1, 0], [0, 1, 1], [0, 0, 0]]
         assert os.listdir(path.parent) == ["eval.json"]
 
+    def test_lists_for_the_classes_with_their_means(self):
+        label = np.array([[0, 0, 0, 1], [0, 0, 1, 1], [255, 0, 1, 1]])
+        prediction = np.array([[0, 0, 2, 1], [0, 0, 0, 1], [0, 0, 1, 1]])
+        result = segmentation.measure(label, prediction, 3, 255)
+        facts = report.segmentation_facts(result, _NAMES, ("a", "b", "b"))
+        nan = np.nan
+        for key, values, mean in (
+            ("dice", [10 / 12, 8 / 9, nan], (10 / 12 + 8 / 9) / 3),
+            ("precision", [5 / 6, 1, 0], (5 / 6 + 1) / 3),
+            ("recall", [5 / 6, 4 / 5, nan], (5 / 6 + 4 / 5) / 3),
+            # Every pixel of so small an image is within five pixels of a border.
+            ("trimap_miou", [5 / 7, 4 / 5, nan], (5 / 7 + 4 / 5) / 3),
+        ):
+            np.testing.assert_allclose(facts[key], values, err_msg=key)
+            assert facts[f"mean_{key}"] == pytest.approx(mean)
+        assert len(facts["boundary_iou"]) == 3
+        assert facts["mean_boundary_iou"] == pytest.approx(np.nansum(facts["boundary_iou"]) / 3)
+        assert [each["width"] for each in facts["trimaps"]] == [1, 3, 5, 10, 20, 40]
+        assert facts["trimaps"][2]["miou"] == facts["mean_trimap_miou"]
+        assert facts["categories"] == [{"name": "a", "iou": 5 / 7}, {"name": "b", "iou": 4 / 6}]
+        assert facts["category_miou"] == pytest.approx((5 / 7 + 4 / 6) / 2)
+
     def test_without_names_there_are_none(self):
         assert "name" not in report.segmentation_facts(_result())["classes"][0]
 

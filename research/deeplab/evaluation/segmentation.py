@@ -1,9 +1,14 @@
 """Metrics of semantic segmentation from a confusion matrix (official `eval.py`)."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
+
+from deeplab.evaluation import boundary
+from deeplab.evaluation.boundary import BoundaryResult
+from deeplab.evaluation.class_counts import ClassCounts, divide
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -14,29 +19,42 @@ class SegmentationResult:
 
     Attributes:
         confusion_matrix: Pixels by label (row) and prediction (column), int64 [classes, classes].
+        borders: Counts at borders; None: they were not counted.
     """
 
     confusion_matrix: np.ndarray
+    borders: BoundaryResult | None = None
+
+    def __add__(self, other: "SegmentationResult") -> "SegmentationResult":
+        borders = None
+        if self.borders is not None and other.borders is not None:
+            borders = self.borders + other.borders
+        return SegmentationResult(self.confusion_matrix + other.confusion_matrix, borders)
+
+    @functools.cached_property
+    def counts(self) -> ClassCounts:
+        """Return the pixels of each class, with Dice, precision and recall."""
+        return ClassCounts.of_confusions(self.confusion_matrix)
 
     @property
     def label_pixels(self) -> np.ndarray:
         """Return the pixels of each class in the labels, int64 [classes]."""
-        return self.confusion_matrix.sum(axis=1)
+        return self.counts.labeled
 
     @property
     def predicted_pixels(self) -> np.ndarray:
         """Return the pixels of each class in the predictions, int64 [classes]."""
-        return self.confusion_matrix.sum(axis=0)
+        return self.counts.predicted
 
     @property
     def class_iou(self) -> np.ndarray:
         """Return the IoU of each class; NaN for a class in no label, even if it is predicted."""
-        return np.where(self.label_pixels > 0, self._iou(), np.nan)
+        return self.counts.class_iou
 
     @property
     def class_accuracy(self) -> np.ndarray:
         """Return the share of each class's pixels that is correct; NaN for a class in no label."""
-        return _divide(self._hits(), self.label_pixels)
+        return self.counts.class_recall
 
     @property
     def mean_iou(self) -> float:
@@ -45,14 +63,12 @@ class SegmentationResult:
         A class that is predicted but in no label counts as 0 here, so this is not the mean of
         `class_iou`. Without any pixel it is 0.
         """
-        iou = self._iou()
-        occurs = ~np.isnan(iou)
-        return float(iou[occurs].mean()) if occurs.any() else 0.0
+        return self.counts.mean_iou
 
     @property
     def pixel_accuracy(self) -> float:
         """Return the share of correct pixels; NaN without pixels."""
-        return float(_divide(self._hits().sum(), self.confusion_matrix.sum()))
+        return float(divide(self.counts.hits.sum(), self.confusion_matrix.sum()))
 
     @property
     def mean_class_accuracy(self) -> float:
@@ -64,21 +80,24 @@ class SegmentationResult:
     def frequency_weighted_iou(self) -> float:
         """Return the mean IoU, weighted by the classes' pixels in labels; NaN without pixels."""
         weighted = np.nansum(self.label_pixels * self.class_iou)
-        return float(_divide(weighted, self.confusion_matrix.sum()))
+        return float(divide(weighted, self.confusion_matrix.sum()))
 
-    def _hits(self) -> np.ndarray:
-        return np.diagonal(self.confusion_matrix)
+    def of_categories(self, categories: Sequence[str | None]) -> dict[str, float]:
+        """Return the IoU of each category; NaN for one in neither labels nor predictions.
 
-    def _iou(self) -> np.ndarray:
-        """Return the IoU of each class; NaN for a class in neither labels nor predictions."""
-        union = self.label_pixels + self.predicted_pixels - self._hits()
-        return _divide(self._hits(), union)
+        Within a category it makes no difference which class is predicted (category IoU of
+        Cityscapes).
 
-
-def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Return the quotient in float64; NaN where the denominator is 0."""
-    denominator = np.asarray(denominator, np.float64)
-    return np.asarray(numerator, np.float64) / np.where(denominator == 0, np.nan, denominator)
+        Args:
+            categories: The category of each class; None: it is in none.
+        """
+        names = list(dict.fromkeys(name for name in categories if name is not None))
+        of_class = np.array([-1 if name is None else names.index(name) for name in categories])
+        member = of_class == np.arange(len(names))[:, np.newaxis]
+        labeled, predicted = member @ self.label_pixels, member @ self.predicted_pixels
+        hits = np.diagonal(member @ self.confusion_matrix @ member.T)
+        iou = divide(hits, labeled + predicted - hits)
+        return dict(zip(names, iou.tolist(), strict=True))
 
 
 class SegmentationMetrics:
@@ -182,3 +201,29 @@ class SegmentationMetrics:
         if kind == "label":
             message += "; correct the label, or num_classes and ignore_label of the dataset"
         raise ValueError(message)
+
+
+def measure(
+    label: np.ndarray,
+    prediction: np.ndarray,
+    num_classes: int,
+    ignore_label: int | None = None,
+    name: str | None = None,
+) -> SegmentationResult:
+    """Return all metrics of one image, with those at borders; add them up over a dataset.
+
+    Args:
+        label: Integers [height, width], without padding.
+        prediction: Integers [height, width].
+        num_classes: See `SegmentationMetrics`.
+        ignore_label: See `SegmentationMetrics`.
+        name: Name of the image, for errors.
+
+    Raises:
+        ValueError: The shapes differ, or a label or prediction is out of bounds.
+    """
+    metrics = SegmentationMetrics(num_classes, ignore_label)
+    names = None if name is None else [name]
+    metrics.update(label[np.newaxis], prediction[np.newaxis], names)
+    borders = boundary.measure(label, prediction, num_classes, ignore_label)
+    return SegmentationResult(metrics.confusion_matrix, borders)

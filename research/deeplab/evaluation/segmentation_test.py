@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from deeplab.datasets import descriptors
 from deeplab.evaluation import segmentation
 from deeplab.testing import golden
 
@@ -79,6 +80,59 @@ class TestByHand:
         assert np.isnan(
             [result.pixel_accuracy, result.mean_class_accuracy, result.frequency_weighted_iou]
         ).all()
+
+
+def _cityscapes_category_scores(confusion, categories):
+    """Category IoUs as Cityscapes' scripts define them, pixel pair by pixel pair."""
+    scores = {}
+    for category in categories:
+        hits = false_negatives = false_positives = 0
+        for label, prediction in np.ndindex(*confusion.shape):
+            count = confusion[label, prediction]
+            if categories[label] == category:
+                if categories[prediction] == category:
+                    hits += count
+                else:
+                    false_negatives += count
+            elif categories[prediction] == category:
+                false_positives += count
+        pixels = hits + false_negatives + false_positives
+        scores[category] = hits / pixels if pixels else float("nan")
+    return scores
+
+
+class TestCategories:
+    def test_those_of_cityscapes(self):
+        cityscapes = descriptors.load("cityscapes")
+        confusion = np.random.default_rng(0).integers(0, 1000, (19, 19))
+        # Vehicles are in no label, nature is in neither.
+        confusion[13:] = 0
+        confusion[8:10] = confusion[:, 8:10] = 0
+        found = segmentation.SegmentationResult(confusion).of_categories(cityscapes.categories)
+        names = ["flat", "construction", "object", "nature", "sky", "human", "vehicle"]
+        assert list(found) == names
+        expected = _cityscapes_category_scores(confusion, cityscapes.categories)
+        assert found == pytest.approx(expected, nan_ok=True)
+        assert found["vehicle"] == 0
+
+    def test_their_members(self):
+        """Categories of the label definitions of Cityscapes."""
+        cityscapes = descriptors.load("cityscapes")
+        category = dict(zip(cityscapes.class_names, cityscapes.categories, strict=True))
+        for members, name in (
+            (("road", "sidewalk"), "flat"),
+            (("building", "wall", "fence"), "construction"),
+            (("pole", "traffic light", "traffic sign"), "object"),
+            (("vegetation", "terrain"), "nature"),
+            (("person", "rider"), "human"),
+            (("car", "truck", "bus", "train", "motorcycle", "bicycle"), "vehicle"),
+        ):
+            assert {category[member] for member in members} == {name}
+
+    def test_a_class_without_a_category_counts_as_another_one(self):
+        confusion = np.array([[5, 1, 2], [1, 4, 0], [3, 0, 9]])
+        found = segmentation.SegmentationResult(confusion).of_categories(("a", "a", None))
+        assert found == {"a": 11 / (11 + 2 + 3)}
 
 
 class TestAccumulation:
