@@ -110,13 +110,12 @@ class Backbone:
         return self.decoder_end_points[output_stride]
 
 
-def _xception(
-    build: Callable[..., xception.Xception], scope: str, decoder_blocks: Mapping[int, str]
-) -> Backbone:
+def _xception(scope: str, decoder_blocks: Mapping[int, str]) -> Backbone:
     """Return an Xception; the decoder takes a separable convolution of the given blocks."""
     return Backbone(
         scope=scope,
-        build=lambda options: build(
+        build=lambda options: xception.Xception(
+            scope,
             options.output_stride,
             multi_grid=options.multi_grid,
             bounded_activation=options.use_bounded_activation,
@@ -126,7 +125,9 @@ def _xception(
             for stride, block in decoder_blocks.items()
         },
         has_multi_grid=True,
-        quantizers=quantization_tables.xception,
+        quantizers=lambda options: quantization_tables.xception(
+            xception.DEPTHS[scope], bounded_activation=options.use_bounded_activation
+        ),
     )
 
 
@@ -270,17 +271,14 @@ BACKBONES: dict[str, Backbone] = {
         weight_sources=vgg.WEIGHT_SOURCES,
     ),
     "xception_41": _xception(
-        xception.xception_41,
         scope="xception_41",
         decoder_blocks={4: "entry_flow/block2", 8: "entry_flow/block3", 16: "exit_flow/block1"},
     ),
     "xception_65": _xception(
-        xception.xception_65,
         scope="xception_65",
         decoder_blocks={4: "entry_flow/block2", 8: "entry_flow/block3", 16: "exit_flow/block1"},
     ),
     "xception_71": _xception(
-        xception.xception_71,
         scope="xception_71",
         decoder_blocks={4: "entry_flow/block3", 8: "entry_flow/block5", 16: "exit_flow/block1"},
     ),

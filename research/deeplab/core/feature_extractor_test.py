@@ -31,7 +31,7 @@ def _knows_names(path: pathlib.Path) -> bool:
     if path.parent == _PACKAGE / "core":
         modules = filter(inspect.ismodule, vars(feature_extractor).values())
         backbones = {pathlib.Path(module.__file__ or "") for module in modules}
-        return path in backbones or path.stem in ("feature_extractor", "quantization_tables")
+        return path in backbones or path.stem == "feature_extractor"
     # The default of an option.
     return path.parent == _PACKAGE / "zoo" or path.stem == "model_options"
 

@@ -26,6 +26,7 @@ class TestPNASNet(backbone_case.BackboneCase):
     options = {"nas_stem_output_num_conv_filters": 8}
     consistent_strides = ()
     heavy = True
+    shallow = True
 
 
 class TestAutoDeepLab(backbone_case.BackboneCase):
@@ -34,6 +35,7 @@ class TestAutoDeepLab(backbone_case.BackboneCase):
     options = {"output_stride": 8, "nas_stem_output_num_conv_filters": 8}
     consistent_strides = ()
     heavy = True
+    shallow = True
 
 
 @pytest.mark.parametrize(

@@ -63,8 +63,8 @@ class Site:
         places: a regular expression that the end of the paths matches, from the beginning of a name
             on.
         name: official name of the quantizer, relative to the official scope of the layer that has
-            the joint or weight; `..` is the scope above. None: there is no quantizer, not even the
-            one that convolutions have by default.
+            the joint or weight; `..` is the scope above, `\\1` the first group of `places`. None:
+            there is no quantizer, not even the one that convolutions have by default.
         given: only where there is a layer in this official scope, relative like `name`.
         unless: only where there is none.
         only_in_training: whether values pass as they are in inference.
@@ -287,19 +287,19 @@ def attach(network: keras.layers.Layer, sites: Iterable[Site] = ()) -> None:
     decided: set[str] = set()
     for site in sites:
         pattern = re.compile(f"(?:.*/)?{site.places}")
-        found = [place for place in places if pattern.fullmatch(place.path)]
+        found = [(place, match) for place in places if (match := pattern.fullmatch(place.path))]
         if not found:
             raise ValueError(
                 f"{network.name} has no place for the quantizer {site.name}: no layer is"
                 f" {site.places}"
             )
-        for place in found:
+        for place, match in found:
             there = site.given is None or _resolve(place.owner, site.given) in known_scopes
             absent = site.unless is None or _resolve(place.owner, site.unless) not in known_scopes
             if there and absent and place.path not in decided:
                 decided.add(place.path)
                 settings[place.path] = site
-                names[place.path] = site.name and _resolve(place.owner, site.name)
+                names[place.path] = site.name and _resolve(place.owner, match.expand(site.name))
     used: dict[str, str] = {}
     with tf.init_scope():
         for place in places:

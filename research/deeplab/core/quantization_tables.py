@@ -17,6 +17,7 @@ from deeplab.core.quantization import (
     WEIGHTS,
     Site,
 )
+from deeplab.core.xception import Depth
 
 Sites = tuple[Site, ...]
 
@@ -49,17 +50,16 @@ def resnet_v1(depth: int) -> Sites:
     )
 
 
-def _xception(entry_flow_blocks: int, middle_flow_units: int) -> Sites:
-    """Return the places in an Xception of some modules.
+def xception(depth: Depth, *, bounded_activation: bool) -> Sites:
+    """Return the places in an Xception.
 
-    Outputs that only a ReLU follows are rounded after it; sums before and after.
-
-    Args:
-        entry_flow_blocks: number of modules of the entry flow.
-        middle_flow_units: number of modules of the middle flow.
+    Outputs that only a ReLU follows are rounded after it; sums before and after. With bounded
+    activations the places are the default ones.
     """
-    modules = [f"entry_flow/block{block}/unit_1" for block in range(1, entry_flow_blocks + 1)]
-    modules += [f"middle_flow/block1/unit_{unit}" for unit in range(1, middle_flow_units + 1)]
+    if bounded_activation:
+        return ()
+    modules = [f"entry_flow/block{block}/unit_1" for block in range(1, len(depth.entry_flow) + 1)]
+    modules += [f"middle_flow/block1/unit_{unit}" for unit in range(1, depth.middle_units + 1)]
     modules.append("exit_flow/block1/unit_1")
     # The last module, exit_flow/block2, activates after each convolution and has no shortcut.
     summing = r"(entry_flow|middle_flow|exit_flow/block1)/(.*/)?xception_module"
@@ -81,16 +81,6 @@ def _xception(entry_flow_blocks: int, middle_flow_units: int) -> Sites:
             for before, module in zip(modules, modules[1:], strict=False)
         ),
     )
-
-
-_XCEPTIONS = {"xception_41": (3, 8), "xception_65": (3, 16), "xception_71": (5, 16)}
-
-
-def xception(options: ModelOptions) -> Sites:
-    """Return the places in an Xception; with bounded activations they are the default ones."""
-    if options.use_bounded_activation:
-        return ()
-    return _xception(*_XCEPTIONS[options.model_variant])
 
 
 def nas(genotype: nas_genotypes.Genotype, options: ModelOptions) -> Sites:
@@ -116,10 +106,7 @@ def _nas(genotype: nas_genotypes.Genotype, *, classification_head: bool) -> Iter
     yield from _cell(genotype)
     if classification_head:
         yield Site(r"\.head/.*_conv/\.linear", None)
-        yield Site(r"\.head/\.classification_head_relu", f"classification_head_conv/{ACTIVATION}")
-        for stride in (16, 32):
-            name = f"downsample_os{stride}"
-            yield Site(rf"\.head/\.{name}_relu", f"{name}_conv/{ACTIVATION}")
+        yield Site(r"\.head/\.(\w+)_relu", rf"\1_conv/{ACTIVATION}")
 
 
 def _cell(genotype: nas_genotypes.Genotype) -> Iterator[Site]:

@@ -18,6 +18,7 @@ from deeplab.core import (
     quantization,
     quantization_tables,
     training_hooks,
+    xception,
 )
 from deeplab.testing import golden
 from deeplab.utils import checkpoint
@@ -275,7 +276,7 @@ def test_every_site_of_the_tables_has_a_place_only_where_it_belongs():
     for sites in (
         quantization_tables.MOBILENET_V3,
         quantization_tables.resnet_v1(50),
-        quantization_tables.xception(options.replace(model_variant="xception_41")),
+        quantization_tables.xception(xception.DEPTHS["xception_41"], bounded_activation=False),
         quantization_tables.heads(options.replace(aspp_with_concat_projection=True)),
     ):
         with pytest.raises(ValueError, match="has no place for the quantizer"):

@@ -35,24 +35,28 @@ class TestResNet50(backbone_case.BackboneCase):
     model_variant = "resnet_v1_50"
     golden_prefix = "resnet_v1_50_os"
     heavy = True
+    shallow = True
 
 
 class TestResNet50Beta(backbone_case.BackboneCase):
     model_variant = "resnet_v1_50_beta"
     golden_prefix = "resnet_v1_50_beta"
     heavy = True
+    shallow = True
 
 
 class TestResNet101(backbone_case.BackboneCase):
     model_variant = "resnet_v1_101"
     golden_prefix = "resnet_v1_101_os"
     heavy = True
+    shallow = True
 
 
 class TestResNet101Beta(backbone_case.BackboneCase):
     model_variant = "resnet_v1_101_beta"
     golden_prefix = "resnet_v1_101_beta"
     heavy = True
+    shallow = True
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 See arXiv 1802.02611, section 3.2 and figure 4; official `core/xception.py`.
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 import keras
@@ -19,6 +20,27 @@ _INITIALIZER = layers.truncated_normal(0.09)
 _NORMALIZED = {
     "batch_norm": normalization.BatchNormOptions(decay=0.9997, epsilon=1e-3),
     "initializer": _INITIALIZER,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Depth:
+    """How many modules an Xception has.
+
+    Attributes:
+        entry_flow: (channels, stride) of each module of the entry flow.
+        middle_units: number of modules of the middle flow.
+    """
+
+    entry_flow: tuple[tuple[int, int], ...]
+    middle_units: int
+
+
+# By official scope. Xception-65 is the one of DeepLab v3+.
+DEPTHS = {
+    "xception_41": Depth(((128, 2), (256, 2), (728, 2)), 8),
+    "xception_65": Depth(((128, 2), (256, 2), (728, 2)), 16),
+    "xception_71": Depth(((128, 2), (256, 1), (256, 2), (728, 1), (728, 2)), 16),
 }
 
 
@@ -132,8 +154,7 @@ class Xception(containers.Container):
     separable convolutions, as in the official code.
 
     Args:
-        entry_flow: channels and stride of each module of the entry flow.
-        middle_units: number of modules of the middle flow.
+        name: official scope: a key of `DEPTHS`.
         output_stride: ratio of image size to feature size: 2, 4, 8, 16 or 32.
         multi_grid: factors on the atrous rates of the last module's separable convolutions; None:
             (1, 1, 1).
@@ -142,7 +163,6 @@ class Xception(containers.Container):
         squeeze_and_excitation: whether modules of 728 and 1024 channels gate their channels.
         regularize_depthwise: see `XceptionModule`.
         num_classes: of an image classification head; None: no head, the features are returned.
-        name: the official scope.
 
     Raises:
         ValueError: an output stride or multi_grid that the network cannot have.
@@ -150,8 +170,7 @@ class Xception(containers.Container):
 
     def __init__(
         self,
-        entry_flow: Sequence[tuple[int, int]],
-        middle_units: int,
+        name: str,
         output_stride: int,
         *,
         multi_grid: Sequence[int] | None = None,
@@ -159,9 +178,9 @@ class Xception(containers.Container):
         squeeze_and_excitation: bool = False,
         regularize_depthwise: bool = False,
         num_classes: int | None = None,
-        name: str,
     ):
         super().__init__(name=name)
+        depth = DEPTHS[name]
         if output_stride not in (2, 4, 8, 16, 32):
             raise ValueError(f"--output_stride is {output_stride}; {name} takes 2, 4, 8, 16 and 32")
         multi_grid = multi_grid or (1, 1, 1)
@@ -202,10 +221,15 @@ class Xception(containers.Container):
             layers.Conv2D(64, 3, activation=activation, name="conv1_2", **_NORMALIZED),
         )
         self.flows = [
-            _flow("entry_flow", [[module([n] * 3, stride)] for n, stride in entry_flow]),
+            _flow("entry_flow", [[module([n] * 3, stride)] for n, stride in depth.entry_flow]),
             _flow(
                 "middle_flow",
-                [[module([_MIDDLE_FILTERS] * 3, shortcut="sum") for _ in range(middle_units)]],
+                [
+                    [
+                        module([_MIDDLE_FILTERS] * 3, shortcut="sum")
+                        for _ in range(depth.middle_units)
+                    ]
+                ],
             ),
             _flow(
                 "exit_flow",
@@ -259,21 +283,3 @@ def _flow(name: str, blocks: Sequence[Sequence[XceptionModule]]) -> containers.S
             for number, parts in enumerate(blocks, start=1)
         ],
     )
-
-
-def xception_41(output_stride: int, **options) -> Xception:
-    """Build Xception-41; `options` are those of `Xception`."""
-    return Xception(((128, 2), (256, 2), (728, 2)), 8, output_stride, name="xception_41", **options)
-
-
-def xception_65(output_stride: int, **options) -> Xception:
-    """Build Xception-65, the one of DeepLab v3+; `options` are those of `Xception`."""
-    return Xception(
-        ((128, 2), (256, 2), (728, 2)), 16, output_stride, name="xception_65", **options
-    )
-
-
-def xception_71(output_stride: int, **options) -> Xception:
-    """Build Xception-71, whose entry flow has two more modules; see `Xception` for `options`."""
-    entry_flow = ((128, 2), (256, 1), (256, 2), (728, 1), (728, 2))
-    return Xception(entry_flow, 16, output_stride, name="xception_71", **options)

@@ -21,12 +21,14 @@ class TestXception65(backbone_case.BackboneCase):
     model_variant = "xception_65"
     golden_prefix = "xception_65"
     heavy = True
+    shallow = True
 
 
 class TestXception71(backbone_case.BackboneCase):
     model_variant = "xception_71"
     golden_prefix = "xception_71"
     heavy = True
+    shallow = True
 
 
 def test_initial_values_and_weight_decay_are_the_official_ones():
@@ -41,26 +43,26 @@ def test_initial_values_and_weight_decay_are_the_official_ones():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "build", "options"),
+    ("name", "variant", "options"),
     [
-        ("xception_41_classifier", xception.xception_41, {"output_stride": 32, "num_classes": 11}),
+        ("xception_41_classifier", "xception_41", {"output_stride": 32, "num_classes": 11}),
         (
             "xception_41_regularize_depthwise",
-            xception.xception_41,
+            "xception_41",
             {"output_stride": 16, "regularize_depthwise": True},
         ),
         (
             "xception_65_se",
-            xception.xception_65,
+            "xception_65",
             {"output_stride": 16, "squeeze_and_excitation": True},
         ),
     ],
 )
-def test_parts_that_no_flag_reaches_equal_the_official_code(name, build, options):
+def test_parts_that_no_flag_reaches_equal_the_official_code(name, variant, options):
     official = json.loads(golden.shared(f"golden/_extra/{name}.json").read_text())
     arrays = np.load(golden.shared(f"golden/_extra/{name}.npz"))
     images = feature_extractor.to_unit_range(tf.constant(arrays["image"], tf.float32))
-    net = build(**options)
+    net = xception.Xception(variant, **options)
     net(images)
     variables = {
         f"{net.name}/{key}": variable
@@ -80,7 +82,7 @@ def test_parts_that_no_flag_reaches_equal_the_official_code(name, build, options
 
 
 def test_regularize_depthwise_regularizes_both_halves_of_a_separable_convolution():
-    net = xception.xception_41(16, regularize_depthwise=True)
+    net = xception.Xception("xception_41", 16, regularize_depthwise=True)
     net(tf.zeros((1, 33, 33, 3)))
     regularized = networks.regularized_variables(net)
     kinds = {variable.name for variable in regularized}
@@ -91,7 +93,7 @@ def test_regularize_depthwise_regularizes_both_halves_of_a_separable_convolution
 @pytest.mark.parametrize("variant", ["xception_41", "xception_65", "xception_71"])
 @pytest.mark.parametrize("output_stride", [2, 4, 8, 16, 32])
 def test_modules_stride_until_the_output_stride_and_dilate_from_there(variant, output_stride):
-    net = getattr(xception, variant)(output_stride, multi_grid=(1, 2, 4))
+    net = xception.Xception(variant, output_stride, multi_grid=(1, 2, 4))
     modules = [unit.parts[0] for flow in net.flows for block in flow.parts for unit in block.parts]
     strides = [module.separable_convs[-1][0].stride for module in modules]
     assert 2 * np.prod(strides) == output_stride

@@ -1,7 +1,9 @@
 """Tests that every backbone has to pass; the test class of a variant inherits them."""
 
+import contextlib
 import functools
 import pathlib
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -10,7 +12,7 @@ import tensorflow as tf
 
 from deeplab import common, model
 from deeplab.core import feature_extractor
-from deeplab.testing import golden, parity
+from deeplab.testing import golden, parity, tiny
 from deeplab.utils import checkpoint
 
 
@@ -21,8 +23,11 @@ def new_network(options: common.ModelOptions) -> model.DeepLab:
     return net
 
 
-# Large networks take seconds to build.
-_shared_network = functools.lru_cache(maxsize=2)(new_network)
+# Large networks take seconds to build, shallow or not.
+@functools.lru_cache(maxsize=2)
+def _shared_network(options: common.ModelOptions, is_shallow: bool) -> model.DeepLab:
+    del is_shallow
+    return new_network(options)
 
 
 class BackboneCase:
@@ -36,6 +41,8 @@ class BackboneCase:
             exist; empty where the architecture has no such property.
         coarsest_stride: the largest output stride that it can be built for.
         heavy: whether to run only the golden configurations of the repository without `--slow`.
+        shallow: whether the tests build it with fewer of its repeated blocks, all but those of its
+            outputs and of its end points.
     """
 
     model_variant = ""
@@ -44,6 +51,7 @@ class BackboneCase:
     consistent_strides = (8, 16, 32)
     coarsest_stride = 32
     heavy = False
+    shallow = False
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Make one golden test for each configuration of this variant."""
@@ -66,10 +74,20 @@ class BackboneCase:
         if self.heavy and not golden_test and not request.config.getoption("--slow"):
             pytest.skip("slow: run with --slow")
 
+    @pytest.fixture(autouse=True)
+    def _build_shallow_networks(self, request: pytest.FixtureRequest) -> Iterator[None]:
+        whole = (
+            "test_equals_the_official_code",
+            "test_decoder_end_points_have_their_strides",
+        )
+        self._is_shallow = self.shallow and request.function.__name__ not in whole
+        with tiny.shallow() if self._is_shallow else contextlib.nullcontext():
+            yield
+
     def build(self, **changes) -> model.DeepLab:
         """Return a small network with the golden weights, which tests do not change."""
         values = {"model_variant": self.model_variant, "num_classes": 5, **self.options, **changes}
-        return _shared_network(common.ModelOptions(**values))
+        return _shared_network(common.ModelOptions(**values), self._is_shallow)
 
     def images(self, height: int = 65, width: int = 65, batch: int = 1) -> tf.Tensor:
         """Return smooth random images, float32 0..255."""

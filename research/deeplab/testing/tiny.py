@@ -15,7 +15,7 @@ import tensorflow as tf
 from absl import flags
 
 from deeplab import common, model
-from deeplab.core import mobilenet_v2, nas_genotypes, resnet_v1_beta, training_hooks
+from deeplab.core import mobilenet_v2, nas_genotypes, resnet_v1_beta, training_hooks, xception
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.testing import golden
 from deeplab.utils import checkpoint
@@ -46,16 +46,23 @@ def shallow() -> Iterator[None]:
     """Inside, build networks with fewer repeated blocks, for tests that spend their time on graphs.
 
     MobileNetV2 has 8 of its 17 blocks: the first of each width, with all strides, and one with a
-    residual. ResNet-101 has 9 of its 33 units, a cell of the NAS networks 2 of its 5 pairs of
-    operations, with all kinds.
+    residual. ResNet-50 and -101 have 9 of their 16 and 33 units, the middle flow of Xception has 2
+    of its 8 or 16, a cell of the NAS networks 2 of its 5 pairs of operations, with all kinds.
     """
     blocks = tuple(mobilenet_v2.BLOCKS[index] for index in (0, 1, 2, 3, 6, 10, 13, 16))
     resnets = resnet_v1_beta.ARCHITECTURES
-    resnet = dataclasses.replace(resnets[101], units=(2, 2, 2, 3))
+    shallow_resnets = {
+        50: dataclasses.replace(resnets[50], units=(2, 2, 2, 3)),
+        101: dataclasses.replace(resnets[101], units=(2, 2, 2, 3)),
+    }
+    xceptions = {
+        name: dataclasses.replace(depth, middle_units=2) for name, depth in xception.DEPTHS.items()
+    }
     pnasnet, hnasnet = nas_genotypes.PNASNET, nas_genotypes.HNASNET
     with (
         mock.patch.object(mobilenet_v2, "BLOCKS", blocks),
-        mock.patch.dict(resnets, {101: resnet}),
+        mock.patch.dict(resnets, shallow_resnets),
+        mock.patch.dict(xception.DEPTHS, xceptions),
         mock.patch.object(nas_genotypes, "PNASNET", (pnasnet[0], pnasnet[4])),
         mock.patch.object(nas_genotypes, "HNASNET", hnasnet[:2]),
     ):
