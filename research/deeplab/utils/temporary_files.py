@@ -6,6 +6,7 @@ import re
 import secrets
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 
 from absl import logging
@@ -18,6 +19,9 @@ _TEMPORARY = re.compile(
 )
 # The form of earlier versions; the extension came last.
 _EARLIER_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.(tmp|old)(?P<extension>\.\w+)?")
+# Whether a process of another host still runs cannot be asked. No conversion, export or download
+# leaves what it writes alone for so long.
+_STALE_SECS = 7 * 24 * 3600
 # The suffix of a folder that is being replaced by one that lies aside.
 OLD = ".old"
 
@@ -96,7 +100,8 @@ def recover_folder(path: str) -> None:
 def remove_leftovers(folder: str, names: str = ".*") -> list[str]:
     """Remove the temporary files and folders of processes that were killed.
 
-    Those of running processes and of other hosts stay.
+    Those of running processes stay, and those of other hosts for a week after the last change:
+    they may share the folder. In remote file systems all of them stay.
 
     Args:
         folder: Where they lie; it need not exist.
@@ -138,7 +143,7 @@ def _left_over_name(path: str) -> str | None:
     name = os.path.basename(path)
     if match := _TEMPORARY.fullmatch(name):
         if match["host"] != _host():
-            return None
+            return match["name"] if _is_stale(path) else None
     elif not (match := _EARLIER_TEMPORARY.fullmatch(name)):
         return None
     pid = int(match["pid"])
@@ -149,6 +154,15 @@ def _left_over_name(path: str) -> str | None:
     elif _is_running(pid):
         return None
     return match["name"] + (match.groupdict().get("extension") or "")
+
+
+def _is_stale(path: str) -> bool:
+    try:
+        state = os.lstat(path)
+        # The second one changes when it is renamed, too: an old folder may have been put aside now.
+        return time.time() - max(state.st_mtime, state.st_ctime) > _STALE_SECS
+    except OSError:  # It is gone.
+        return False
 
 
 def _is_running(pid: int) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 
 import pytest
 
@@ -67,6 +68,21 @@ class TestRemoveLeftovers:
         removed = temporary_files.remove_leftovers(str(tmp_path))
         assert set(os.listdir(tmp_path)) == stay
         assert {os.path.basename(path) for path in removed} == go
+
+    def test_those_of_another_host_only_when_nobody_has_touched_them_for_a_week(
+        self, tmp_path, monkeypatch, gone
+    ):
+        (tmp_path / f".a.elsewhere.{gone}.0123456789abcdef.tmp").touch()
+        aside = tmp_path / f".1.elsewhere.{gone}.0123456789abcdef.old"
+        aside.mkdir()
+        # An export of long ago that is put aside now.
+        os.utime(aside, (0, 0))
+        now = time.time()
+        for days, left in ((6, 2), (8, 1)):
+            monkeypatch.setattr(time, "time", lambda days=days: now + days * 86400)
+            temporary_files.remove_leftovers(str(tmp_path))
+            assert len(os.listdir(tmp_path)) == left
+        assert os.listdir(tmp_path) == ["1"]
 
     def test_only_those_of_some_names(self, tmp_path, gone):
         host = socket.gethostname().replace(".", "-")
