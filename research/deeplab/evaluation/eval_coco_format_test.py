@@ -220,6 +220,15 @@ class TestBadInput:
         self._change(example[0], change)
         self._fails(example, message)
 
+    @pytest.mark.parametrize("value", [-1, 2**24, 10**30])
+    @pytest.mark.parametrize("key", ["id", "category_id", "iscrowd"])
+    def test_a_number_out_of_range_names_the_file(self, example, key, value):
+        def change(content):
+            content["annotations"][0]["segments_info"][0][key] = value
+
+        self._change(example[0], change)
+        self._fails(example, f"gt.json: segment with the {key} {value}, which must be from 0 to")
+
     @pytest.mark.parametrize("value", [None, [], {}, "x", 1.5, [[]], [None]])
     @pytest.mark.parametrize(
         "keys",

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from deeplab.datasets import descriptors
-from deeplab.utils import file_systems
+from deeplab.utils import error_text, file_systems
 
 # The description of the dataset, if it was known at export.
 DATASET_FILE = "dataset.json"
@@ -39,8 +39,13 @@ class ExportedNetwork:
                 f"--export_path={path} is no SavedModel, which is a folder with saved_model.pb;"
                 " export_model writes one if its --export_path does not end in .pb"
             )
-        with file_systems.without_wildcards(path) as plain:
-            loaded = tf.saved_model.load(plain)
+        try:
+            with file_systems.without_wildcards(path) as plain:
+                loaded = tf.saved_model.load(plain)
+        except Exception as error:  # TensorFlow raises almost everything for damaged files.
+            raise ValueError(
+                f"--export_path={path} cannot be read: {error_text.one_line(error)}"
+            ) from None
         self._signature = loaded.signatures.get("serving_default")
         outputs = self._signature.structured_outputs if self._signature else {}
         if not {_LABELS, _PROBABILITIES} <= set(outputs):

@@ -10,8 +10,8 @@ make the same update. One process runs the replicas of one host, which the offic
 import contextlib
 import dataclasses
 import functools
-import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -19,9 +19,12 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
+from deeplab.core import json_text
+from deeplab.core.options import fields
 from deeplab.training import stop_signals
 
 _TF_CONFIG = "TF_CONFIG"
+_LARGEST_PORT = 65535
 # Time for the last answer to reach the other hosts.
 _LAST_WORDS_SECS = 1.0
 
@@ -40,13 +43,21 @@ def _cluster() -> _Cluster | None:
     if not text.strip():
         return None
     try:
-        config = json.loads(text)
+        config = json_text.parse(text, "it")
         cluster, task = config.get("cluster", {}), config.get("task", {})
         chief, workers = tuple(cluster.get("chief", ())), tuple(cluster.get("worker", ()))
         kind, index = task.get("type", "worker"), int(task.get("index", 0))
-    except (ValueError, AttributeError, TypeError) as error:
-        raise ValueError(f"{_TF_CONFIG} is {text!r}, which cannot be parsed: {error}") from None
+    except (ValueError, AttributeError, TypeError, OverflowError) as error:
+        shown = fields.quoted(text)
+        raise ValueError(f"{_TF_CONFIG} is {shown}, which cannot be parsed: {error}") from None
     hosts = chief + workers
+    for host in hosts:
+        address = isinstance(host, str) and re.fullmatch(r"\S+:(\d{1,5})", host)
+        if not address or not 1 <= int(address[1]) <= _LARGEST_PORT:
+            raise ValueError(
+                f"{_TF_CONFIG} lists {fields.quoted(host)}; it must be <address>:<port>, with a"
+                f" port from 1 to {_LARGEST_PORT}"
+            )
     if len(hosts) < 2:
         return None
     if kind not in ("chief", "worker"):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import tensorflow as tf
 from absl import logging
 
+from deeplab.core.options import fields
 from deeplab.evaluation.evaluator import NEWEST_RESULT, Evaluator
 from deeplab.training import guards
 from deeplab.training.state import TrainState
@@ -35,6 +36,18 @@ class TrainingEvaluation:
     def __init__(self, evaluator: Evaluator, every: int):
         self._evaluator = evaluator
         self._every = every
+
+    @staticmethod
+    def check_best(logdir: str) -> None:
+        """Reject a damaged result of the best checkpoint, before the first step of a resumed run.
+
+        Args:
+            logdir: Folder of the run.
+
+        Raises:
+            OSError: The result is damaged; the message names the file.
+        """
+        _best_miou(os.path.join(logdir, BEST))
 
     def is_due(self, step: int, last: int) -> bool:
         """Return whether an evaluation is due after a step.
@@ -89,13 +102,15 @@ class TrainingEvaluation:
 
 
 def _best_miou(folder: str) -> float | None:
-    """Return the mean IoU of the best checkpoint so far; None if there is none."""
+    """Return the mean IoU of the best checkpoint so far; None if there is none, or no number."""
     path = os.path.join(folder, NEWEST_RESULT)
     if checkpoint_files.latest(folder) is None or not tf.io.gfile.exists(path):
         return None
     try:
-        return float(files.read_json(path)["miou"])
-    except (ValueError, TypeError, KeyError):
+        miou = files.read_json(path)["miou"]
+        # Without a pixel that counts there is no mean, which is null in the file.
+        return None if miou is None else fields.convert(fields.Share, miou)
+    except (ValueError, TypeError, KeyError, IndexError):
         raise OSError(
             f"{path} is damaged, so the best mean IoU is unknown; remove it to keep the next best"
             " checkpoint"

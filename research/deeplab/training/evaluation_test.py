@@ -121,6 +121,19 @@ def test_an_evaluation_that_is_given_up_reports_nothing(trained):
     assert not os.listdir(trained.logdir)
 
 
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "{}", '{"miou": "0.5"}', '{"miou": 1e999}', '{"miou": 2}', '"miou"']
+)
+def test_a_damaged_result_of_the_best_is_found_before_the_first_step(trained, content):
+    _go(trained, {10: 5})
+    TrainingEvaluation.check_best(trained.logdir)
+    path = pathlib.Path(trained.logdir) / "best/eval.json"
+    path.write_text(content)
+    with pytest.raises(OSError, match=f"^{path} is damaged, .*remove it") as error:
+        TrainingEvaluation.check_best(trained.logdir)
+    assert "\n" not in str(error.value)
+
+
 def test_a_full_disk_keeps_the_best_so_far(trained, caplog):
     _go(trained, {10: 5})
     trained.full = True

@@ -95,6 +95,8 @@ def prepare(
     )
     evaluation = _evaluation(options, net, descriptor) if options.eval_every else None
     first_records.check(records)
+    if evaluation:
+        evaluation.check_best(options.train_logdir)
     trainer.open(options.train_logdir, options.tf_initial_checkpoint, options.initialize_last_layer)
     logging.info(
         "training %s on %d images of %s/%s",
