@@ -28,12 +28,17 @@ def log_unused_flags(flag_values: flags.FlagValues, unused: dict[str, str]) -> N
 def definer(module_name: str, flag_values: flags.FlagValues) -> Callable[..., None]:
     """Return a function that defines a module's flags: of a kind, name, default and help text.
 
+    A number, or a list of them, also has a range, `within`: a type of `core.options.fields`; see
+    `check_ranges`.
+
     Args:
         module_name: the module under which --help lists the flags.
         flag_values: where the flags are defined.
     """
 
-    def define(kind: str, name: str, default: Any, help_text: str, **kwargs: Any) -> None:
+    def define(
+        kind: str, name: str, default: Any, help_text: str, within: Any = None, **kwargs: Any
+    ) -> None:
         getattr(flags, f"DEFINE_{kind}")(
             name=name,
             default=default,
@@ -42,8 +47,34 @@ def definer(module_name: str, flag_values: flags.FlagValues) -> Callable[..., No
             module_name=module_name,
             **kwargs,
         )
+        if kind.endswith(("integer", "float")) and within is None:
+            raise TypeError(f"the number --{name} has no range: give `within`")
+        if within is not None:
+            flag_values[name].within = within
 
     return define
+
+
+def check_ranges(flag_values: flags.FlagValues, names: Iterable[str] | None = None) -> None:
+    """Reject a number that is out of range, whether it is used in this run or not.
+
+    Args:
+        flag_values: parsed flags.
+        names: of the flags to check. Default: all.
+
+    Raises:
+        ValueError: A value is out of range; the message names the flag and the value.
+    """
+    for name in flag_values if names is None else names:
+        value, within = flag_values[name].value, getattr(flag_values[name], "within", None)
+        if within is None or value is None:
+            continue
+        try:
+            fields.convert(within, value)
+        except ValueError as error:
+            texts = isinstance(value, list) and all(isinstance(each, str) for each in value)
+            shown = (",".join(value) or "empty") if texts else fields.quoted(value)
+            raise ValueError(f"--{name} is {shown}; {error}") from None
 
 
 # Kinds of flags for the types of fields.
@@ -69,15 +100,17 @@ def define_option(
     name: str,
     *,
     prefix: str = "",
+    flag: str | None = None,
     **changes: Any,
 ) -> None:
-    """Define the flag of a field, with the field's type, default and help text.
+    """Define the flag of a field, with the field's type, range, default and help text.
 
     Args:
         define: of `definer`.
         options_class: a dataclass of `core.options`.
         name: the field.
         prefix: what the flag's name has before the field's.
+        flag: name of the flag. Default: `prefix` and the field's.
         **changes: a `kind`, `default` or `help_text` that differs from the field's.
     """
     field = fields.describe(options_class)[name]
@@ -88,8 +121,10 @@ def define_option(
         kind, default = "list", default and [str(value) for value in default]
     elif field.is_sequence:
         kind, default = f"multi_{kind}", default and list(default)
+    if field.is_number:
+        more["within"] = field.hint
     found = {"kind": kind, "default": default, "help_text": field.help, **more, **changes}
-    define(name=prefix + name, **found)
+    define(name=flag or prefix + name, **found)
 
 
 def define_options(
@@ -118,7 +153,13 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     define_options(define, ModelOptions, leave_out=_OWN_OF_SCRIPTS)
     define_option(define, TrainOptions, "label_weights")
     define("bool", "keep_aspect_ratio", True, "No effect: resizing always keeps the aspect ratio.")
-    define("float", "batch_norm_decay", 0.9997, "No effect: each part has its official decay.")
+    define(
+        "float",
+        "batch_norm_decay",
+        0.9997,
+        "No effect: each part has its official decay.",
+        within=fields.Share,
+    )
 
 
 def _from_flags(

@@ -15,8 +15,8 @@ def _parse(*arguments: str) -> flags.FlagValues:
     values = flags.FlagValues()
     common.define_flags(values)
     define = common.definer("test", values)
-    define("multi_integer", "atrous_rates", None, "")
-    define("integer", "output_stride", 16, "")
+    for name in ("atrous_rates", "output_stride"):
+        common.define_option(define, common.ModelOptions, name)
     values(["script", *arguments])
     return values
 

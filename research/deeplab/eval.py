@@ -21,6 +21,7 @@ from absl import flags
 
 from deeplab import common
 from deeplab.cli import crf_flags, network_flags, script
+from deeplab.core.options import EvaluationOptions
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -30,13 +31,13 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     define = common.definer("deeplab.eval", flag_values)
     network_flags.define_flags(define)
     define("string", "eval_logdir", None, "Folder for TensorBoard logs and JSON files.")
-    define("integer", "eval_batch_size", 1, "Images per batch.")
-    define("list", "eval_crop_size", ["513", "513"], "Height,width that images are padded to.")
-    define(
-        "integer",
-        "max_number_of_evaluations",
-        0,
-        "Stop after this many checkpoints. 0: keep watching for new checkpoints.",
+    network_flags.define_batches(define, "eval")
+    common.define_option(
+        define,
+        EvaluationOptions,
+        "max_number",
+        flag="max_number_of_evaluations",
+        help_text="Stop after this many checkpoints. 0: keep watching for new checkpoints.",
     )
     define("string", "eval_split", "val", "Split to evaluate on.")
     crf_flags.define_search_flags(define)

@@ -18,6 +18,7 @@ from absl import flags
 
 from deeplab import common
 from deeplab.cli import crf_flags, network_flags, script
+from deeplab.core.options import InferenceOptions, ModelOptions
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -39,25 +40,21 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "Frozen graph if it ends in .pb, otherwise folder of the SavedModel. An earlier export"
         " there is replaced.",
     )
-    define(
-        "integer",
+    common.define_option(
+        define,
+        ModelOptions,
         "num_classes",
-        21,
-        "Number of classes. Default: that of training, where it is known.",
+        help_text="Number of classes. Default: that of training, where it is known.",
     )
-    define(
-        "multi_integer",
+    common.define_option(
+        define,
+        ModelOptions,
         "crop_size",
-        [513, 513],
-        "Pad smaller images to this: give the flag twice, height then width. Default: that of"
-        " training, where it is known.",
+        default=[513, 513],
+        help_text="Pad smaller images to this: give the flag twice, height then width. Default:"
+        " that of training, where it is known.",
     )
-    define(
-        "multi_float",
-        "inference_scales",
-        [1.0],
-        "Scale at which the network sees the images.",
-    )
+    common.define_option(define, InferenceOptions, "eval_scales", flag="inference_scales")
     define(
         "bool",
         "save_inference_graph",

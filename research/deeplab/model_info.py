@@ -31,7 +31,14 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Define the flags of this script and the shared ones."""
     common.define_flags(flag_values)
     define = common.definer("deeplab.model_info", flag_values)
-    define("list", "crop_size", ["513", "513"], "Height,width of the image.")
+    common.define_option(
+        define,
+        ModelOptions,
+        "crop_size",
+        kind="list",
+        default=["513", "513"],
+        help_text="Height,width of the image.",
+    )
     for name in ("atrous_rates", "output_stride", "num_classes"):
         common.define_option(define, ModelOptions, name)
     define(

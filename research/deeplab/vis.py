@@ -23,6 +23,7 @@ from absl import flags
 
 from deeplab import common
 from deeplab.cli import crf_flags, network_flags, script
+from deeplab.core.options import EvaluationOptions
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -32,14 +33,14 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     define = common.definer("deeplab.vis", flag_values)
     network_flags.define_flags(define)
     define("string", "vis_logdir", None, "Folder for the pictures.")
-    define("integer", "vis_batch_size", 1, "Images per batch.")
-    define("list", "vis_crop_size", ["513", "513"], "Height,width that images are padded to.")
-    define(
-        "integer",
-        "max_number_of_iterations",
-        0,
-        "Stop after this many checkpoints; the pictures of each replace those of the one before."
-        " 0: keep watching for new checkpoints.",
+    network_flags.define_batches(define, "vis")
+    common.define_option(
+        define,
+        EvaluationOptions,
+        "max_number",
+        flag="max_number_of_iterations",
+        help_text="Stop after this many checkpoints; the pictures of each replace those of the one"
+        " before. 0: keep watching for new checkpoints.",
     )
     define("string", "vis_split", "val", "Split to visualize.")
     define(

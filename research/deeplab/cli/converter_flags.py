@@ -1,9 +1,14 @@
 """Flags of the converters of datasets, and of all scripts that read many files."""
 
+from typing import Annotated
+
 from absl import flags
 
 from deeplab import common
+from deeplab.core.options.fields import Range
 
+# More than the processors of a machine; each takes memory of its own.
+NumProcesses = Annotated[int, Range(at_least=1, at_most=1024)]
 IMAGE_FORMATS = ("jpg", "jpeg", "png")
 
 
@@ -30,5 +35,5 @@ def define_num_processes(flag_values: flags.FlagValues) -> None:
         None,
         "Number of processes that read and check files. Default: one for a small dataset, up to"
         " one a CPU for a large one.",
-        lower_bound=1,
+        within=NumProcesses,
     )

@@ -7,7 +7,7 @@ import numpy as np
 from absl import flags
 
 from deeplab import common
-from deeplab.core.options import CrfOptions
+from deeplab.core.options import CrfOptions, fields
 from deeplab.core.options.crf_options import FLAG_PREFIX, SEARCHED
 
 _SEARCHED_VALUES = {"bi_w": range(5, 11), "bi_sxy": range(50, 101, 10), "bi_srgb": range(3, 11)}
@@ -41,11 +41,22 @@ def define_search_flags(define: Callable[..., None]) -> None:
         False,
         "Search for the CRF parameters that suit the network best, in place of evaluating.",
     )
-    define("integer", "crf_search_images", 100, "Number of images to search with.")
+    define(
+        "integer",
+        "crf_search_images",
+        100,
+        "Number of images to search with.",
+        within=fields.PositiveInt,
+    )
     for name, values in _SEARCHED_VALUES.items():
         flag = f"--{FLAG_PREFIX}{name}"
-        texts = [str(value) for value in values]
-        define("list", f"{FLAG_PREFIX}search_{name}", texts, f"Values of {flag} to try.")
+        define(
+            "list",
+            f"{FLAG_PREFIX}search_{name}",
+            [str(value) for value in values],
+            f"Values of {flag} to try.",
+            within=tuple[fields.describe(CrfOptions)[name].hint, ...],
+        )
 
 
 def from_flags(flag_values: flags.FlagValues) -> CrfOptions | None:
@@ -75,7 +86,7 @@ def search_grid(flag_values: flags.FlagValues) -> dict[str, list[float]] | None:
         flag_values: parsed flags of that script.
 
     Raises:
-        ValueError: A value is not a number, or flags contradict each other.
+        ValueError: A value is no number or out of range, or flags contradict each other.
     """
     if not flag_values.crf_search:
         for name in ("images", *SEARCHED):
@@ -93,11 +104,8 @@ def search_grid(flag_values: flags.FlagValues) -> dict[str, list[float]] | None:
             raise ValueError(
                 f"--crf_search looks for {name}: give --{flag} in place of --{FLAG_PREFIX}{name}"
             )
-        texts = flag_values[flag].value
-        try:
-            grid[name] = [float(text) for text in texts]
-        except ValueError:
-            raise ValueError(f"--{flag} is {','.join(texts)}; it must be numbers") from None
+        common.check_ranges(flag_values, [flag])
+        grid[name] = [float(text) for text in flag_values[flag].value]
     return grid
 
 

@@ -7,7 +7,7 @@ from absl import flags
 
 from deeplab import common
 from deeplab.cli import crf_flags
-from deeplab.core.options import EvaluationOptions, InferenceOptions, ModelOptions
+from deeplab.core.options import EvaluationOptions, InferenceOptions, ModelOptions, TrainOptions
 
 UNUSED_FLAGS = {
     **common.UNUSED_FLAGS,
@@ -38,11 +38,11 @@ def define_network_flags(define: Callable[..., None], output_stride: int = 16) -
     )
     common.define_option(define, InferenceOptions, "add_flipped_images")
     define("bool", "use_ema", False, "Use the moving averages of the weights.")
-    define(
-        "integer",
+    common.define_option(
+        define,
+        TrainOptions,
         "quantize_delay_step",
-        -1,
-        "Not below 0: simulate 8-bit inference. Default: as in training.",
+        help_text="Not below 0: simulate 8-bit inference. Default: as in training.",
     )
 
 
@@ -61,7 +61,7 @@ def define_flags(define: Callable[..., None]) -> None:
         "Folder whose newest checkpoint is used, then each newer one; or one checkpoint, such as"
         " train_log/model.ckpt-30000.",
     )
-    define("integer", "eval_interval_secs", 300, "Minimum seconds between two checkpoints.")
+    common.define_option(define, EvaluationOptions, "interval_secs", prefix="eval_", default=300)
     common.define_option(define, InferenceOptions, "eval_scales")
     define(
         "string",
@@ -71,6 +71,24 @@ def define_flags(define: Callable[..., None]) -> None:
         " classes are those of the network.",
     )
     define("string", "dataset_dir", None, "Folder of the TFRecords.")
+
+
+def define_batches(define: Callable[..., None], script: str) -> None:
+    """Define the size and number of the images at a time: for eval and vis.
+
+    Args:
+        define: a script's, of `common.definer`.
+        script: what the flags begin with, "eval" or "vis".
+    """
+    common.define_option(define, EvaluationOptions, "batch_size", prefix=f"{script}_")
+    common.define_option(
+        define,
+        EvaluationOptions,
+        "crop_size",
+        prefix=f"{script}_",
+        kind="list",
+        default=["513", "513"],
+    )
 
 
 def check(flag_values: flags.FlagValues) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from absl import app, flags, logging
 
+import deeplab
+from deeplab import common
 from deeplab.utils import error_text
 
 _HELP = frozenset({"-h", "-help", "--help", "-helpshort", "--helpshort"})
@@ -74,7 +76,7 @@ class _Interrupts:
         # A process in the background may have been started to ignore signals.
         if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
             signal.signal(signal.SIGTERM, self._terminate)
-        if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, deeplab.leave):
             signal.signal(signal.SIGINT, self._interrupt)
 
     def _terminate(self, number: int, frame: types.FrameType | None) -> None:
@@ -88,15 +90,42 @@ class _Interrupts:
         signal.default_int_handler(number, frame)
 
 
+def parse(argv: Sequence[str], flag_values: flags.FlagValues) -> Sequence[str]:
+    """Parse the flags, and check the ranges of all numbers.
+
+    Args:
+        argv: The command line, with the name of the program.
+        flag_values: The flags that are defined.
+
+    Returns:
+        The name of the program and the arguments that are no flags.
+
+    Raises:
+        ValueError: A flag is unknown, or its value is wrong; or a flag file cannot be read.
+    """
+    files_given = " ".join(word for word in argv if word.lstrip("-").startswith("flagfile"))
+    origin = f"; flags come from {files_given}, too" if files_given else ""
+    try:
+        arguments = flag_values(argv)
+    except flags.Error as error:
+        message = f"{error_text.one_line(error)} (--help lists the flags{origin})"
+        raise ValueError(message) from None
+    except (ValueError, OSError) as error:
+        message = f"{files_given} cannot be read: {error_text.one_line(error)}"
+        raise ValueError(message) from None
+    try:
+        common.check_ranges(flag_values)
+    except ValueError as error:
+        raise ValueError(f"{error}{origin}") from None
+    return arguments
+
+
 def _parse(argv: Sequence[str]) -> Sequence[str]:
     """Return the arguments that are no flags; end the script if one cannot be parsed."""
     try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:
-        sys.exit(_fail(f"{error_text.one_line(error)} (--help lists the flags)"))
-    except (ValueError, OSError) as error:
-        files_given = " ".join(word for word in argv if word.lstrip("-").startswith("flagfile"))
-        sys.exit(_fail(f"{files_given} cannot be read: {error_text.one_line(error)}"))
+        return parse(argv, flags.FLAGS)
+    except ValueError as error:
+        sys.exit(_fail(str(error)))
 
 
 def _main(

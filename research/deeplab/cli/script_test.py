@@ -50,6 +50,21 @@ if __name__ == "__main__":
     script.run(main, define_flags, required=("name",))
 '''
 
+# Presses Ctrl-C when a module of the package is looked for, and hides that as C extensions do.
+_INTERRUPTING_IMPORTS = """
+import signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "deeplab.common":
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                raise ImportError("initialization failed")
+
+sys.meta_path.insert(0, Finder())
+"""
+
 
 @pytest.fixture
 def run(tmp_path: pathlib.Path):
@@ -138,6 +153,34 @@ def test_an_interrupt_that_arrives_as_another_exception_is_one_line(run):
     assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
 
 
+def test_an_interrupt_while_a_command_imports_is_one_line(tmp_path):
+    """Before `run` is called, and even if the import makes another exception of it."""
+    (tmp_path / "sitecustomize.py").write_text(_INTERRUPTING_IMPORTS)
+    root = pathlib.Path(__file__).resolve().parents[2]
+    train = root / "deeplab" / "train.py"
+    for program in (["-m", "deeplab.train"], [str(train)]):
+        done = subprocess.run(
+            [sys.executable, *program, "--help"],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={"PYTHONPATH": f"{tmp_path}:{root}", "PATH": "/usr/bin:/bin"},
+            check=False,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        assert (done.returncode, done.stderr, done.stdout) == (130, "error: interrupted\n", "")
+
+
+def test_a_program_that_imports_the_package_keeps_its_signals(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import deeplab, signal\n"
+        "assert signal.getsignal(signal.SIGINT) is not deeplab.leave, 'replaced'\n"
+    )
+    root = pathlib.Path(__file__).resolve().parents[2]
+    subprocess.run([sys.executable, str(program)], env={"PYTHONPATH": str(root)}, check=True)
+
+
 def test_sigterm_removes_temporary_files(run, tmp_path):
     done = run(f"--name=terminated:{tmp_path / 'export'}")
     assert (done.returncode, done.stdout) == (143, "terminating\n")
@@ -175,6 +218,8 @@ def test_an_error_of_a_file_names_its_flag(run, tmp_path):
     [
         (("--name=you", "stray"), "error: unexpected argument 'stray'"),
         (("--name=you", "--merge_method=sum"), "error: flag --merge_method=sum"),
+        (("--name=you", "--label_weights=nan"), "error: --label_weights is [nan]; it must be a"),
+        (("--name=you", "--multi_grid=0"), "error: --multi_grid is [0]; it must be a list of"),
         (("--name=you", "--multi_grid=one"), "error: flag --multi_grid=one"),
         (("--name=you", "--no_such_flag=1"), "error: Unknown command line flag 'no_such_flag'"),
         ((), "error: flag --name=None: it must be given"),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from absl import flags
 
 from deeplab import common
-from deeplab.core.options import ModelOptions, RandomScale, RunOptions, TrainOptions
+from deeplab.core.options import ModelOptions, RandomScale, RunOptions, TrainOptions, fields
 
 
 def define_flags(define: Callable[..., None]) -> None:
@@ -20,8 +20,11 @@ def define_flags(define: Callable[..., None]) -> None:
     common.define_option(define, ModelOptions, "atrous_rates")
     common.define_option(define, ModelOptions, "output_stride")
     define("string", "master", "", "No effect: hosts find each other by TF_CONFIG.")
-    define("integer", "startup_delay_steps", 15, "No effect: hosts start together.")
-    define("integer", "num_ps_tasks", 0, "No effect: every host keeps the variables.")
+    for name, default, help_text in (
+        ("startup_delay_steps", 15, "No effect: hosts start together."),
+        ("num_ps_tasks", 0, "No effect: every host keeps the variables."),
+    ):
+        define("integer", name, default, help_text, within=fields.NonNegativeInt)
 
 
 def run_options(flag_values: flags.FlagValues) -> RunOptions:

@@ -26,6 +26,10 @@ from deeplab.core import aspp, containers, json_text, layers, utils
 SCOPE = "meta_architecture"
 _FILTERS = 256
 _KEEP_PROBABILITY = 0.9
+# Larger ones than any features need.
+_LARGEST_KERNEL = 127
+_LARGEST_GRID = 4096
+_LARGEST_RATE = 4096
 # The output stride that the rates of a file are meant for.
 _DESIGNED_STRIDE = 16
 # Where the cells that come with the package lie.
@@ -101,7 +105,10 @@ def read(path: str) -> tuple[Branch, ...]:
 
 
 def _quote(value: Any) -> str:
-    text = json.dumps(value)
+    try:
+        text = json.dumps(value)
+    except RecursionError:
+        return "nested too deeply"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -124,27 +131,29 @@ class _Fields:
             raise self._error("input", f"-1 (the features){earlier}")
         source = None if source < 0 else source
         if op == "pyramid_pooling":
-            return PoolingBranch(source, self._pair("grid_size", "two positive integers"))
+            return PoolingBranch(source, self._pair("grid_size", _LARGEST_GRID))
         if op != "conv":
             raise self._error("op", '"conv" or "pyramid_pooling"')
         kernel = self.fields.get("kernel")
-        if _is_integer(kernel) and kernel > 0:
+        if _is_integer(kernel) and 0 < kernel <= _LARGEST_KERNEL:
             kernel = (kernel, kernel)
         else:
-            kernel = self._pair("kernel", "a positive integer or two of them")
+            kernel = self._pair("kernel", _LARGEST_KERNEL, "a positive integer or two of them")
         if kernel == (1, 1):
             return ConvolutionBranch(source, kernel)
-        return ConvolutionBranch(source, kernel, self._pair("rate", "two positive integers"))
+        return ConvolutionBranch(source, kernel, self._pair("rate", _LARGEST_RATE))
 
-    def _pair(self, field: str, wanted: str) -> tuple[int, int]:
+    def _pair(
+        self, field: str, largest: int, wanted: str = "two positive integers"
+    ) -> tuple[int, int]:
         pair = self.fields.get(field)
         if (
             isinstance(pair, list)
             and len(pair) == 2
-            and all(_is_integer(value) and value > 0 for value in pair)
+            and all(_is_integer(value) and 0 < value <= largest for value in pair)
         ):
             return tuple(pair)
-        raise self._error(field, wanted)
+        raise self._error(field, f"{wanted}, at most {largest}")
 
     def _error(self, field: str, wanted: str) -> ValueError:
         found = f"is {_quote(self.fields[field])}" if field in self.fields else "is missing"

@@ -131,12 +131,11 @@ def random_scale(scales: RandomScale, uniform: float | tf.Tensor) -> tf.Tensor:
     Reference: official `preprocess_utils.get_random_scale`.
     """
     min_scale, max_scale = scales.min_scale_factor, scales.max_scale_factor
-    step = scales.scale_factor_step_size
     if min_scale == max_scale:
         return tf.constant(min_scale, tf.float32)
-    if step == 0:
+    if scales.scale_factor_step_size == 0:
         return min_scale + uniform * (max_scale - min_scale)
-    count = int((max_scale - min_scale) / step + 1)
+    count = scales.num_scales()
     # This operation, unlike tf.linspace, gives the official scales to the last bit; with some of
     # them, that bit decides about a row of the scaled image.
     table = tf.raw_ops.LinSpace(start=min_scale, stop=max_scale, num=count)

@@ -249,7 +249,7 @@ def test_gradients_reach_all_of_a_cascade(cascade):
         ),
         (
             {"model_variant": "resnet_v1_18", "cascaded_blocks": -1},
-            "^--cascaded_blocks is -1; it must be a whole number, at least 0$",
+            "^--cascaded_blocks is -1; it must be a whole number, at least 0 and at most 16$",
         ),
         (
             {"model_variant": "resnet_v1_18", "decoder_output_stride": (2,)},

@@ -282,7 +282,10 @@ def test_the_head_and_decoder_of_later_papers_fit():
             {"vgg_fc6_kernel_size": 5},
             r"^--vgg_fc6_kernel_size is 5; vgg_16 takes \[3, 4, 7\]$",
         ),
-        ({"vgg_fc6_filters": 0}, "^--vgg_fc6_filters is 0; it must be a whole number, at least 1$"),
+        (
+            {"vgg_fc6_filters": 0},
+            "^--vgg_fc6_filters is 0; it must be a whole number, at least 1 and at most 16384$",
+        ),
         (
             {"vgg_multi_scale_features": True, "atrous_rates": (6, 12)},
             r"^--vgg_multi_scale_features goes with one atrous rate, not with \[6, 12\]",

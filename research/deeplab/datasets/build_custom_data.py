@@ -13,16 +13,20 @@ a/b.jpg is a/b.png in --label_folder. Classes are given by --class_names, --num_
 import dataclasses
 import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from absl import flags, logging
 
 from deeplab import common
 from deeplab.cli import converter_flags, script
+from deeplab.core.options import fields
 from deeplab.datasets import descriptors, patterns, source_files
 from deeplab.utils import files
 
 _IGNORE = "ignore"
+# Label files have 8 or 16 bits.
+_MAX_STORED = 65535
+_StoredValue = Annotated[int, fields.Range(at_least=0, at_most=_MAX_STORED)]
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -68,6 +72,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "num_classes",
         None,
         "Number of classes, including the background, not the ignore label.",
+        within=descriptors.NumClasses,
     )
     define("list", "class_names", None, "Names of the labels 0, 1, 2, ...")
     define(
@@ -75,6 +80,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "ignore_label",
         255,
         "Label of pixels that are left out of training and evaluation.",
+        within=descriptors.Label,
     )
     define(
         "string",
@@ -95,8 +101,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "num_shards",
         4,
         "Number of files per split.",
-        lower_bound=1,
-        upper_bound=999,
+        within=Annotated[int, fields.Range(at_least=1, at_most=999)],
     )
     converter_flags.define_num_processes(flag_values)
 
@@ -126,7 +131,9 @@ def read_colors(path: str, ignore_label: int) -> Colors:
     entries = files.read_json(path)
     named = isinstance(entries, dict)
     if not named and not isinstance(entries, list):
-        raise ValueError(f"{path} holds {entries!r}; it must be an object or a list of colors")
+        raise ValueError(
+            f"{path} holds {fields.quoted(entries)}; it must be an object or a list of colors"
+        )
     items = list(entries.items()) if named else [(str(i), color) for i, color in enumerate(entries)]
     labels: dict[tuple[int, int, int], int] = {}
     colormap, names = [], []
@@ -148,7 +155,9 @@ def _colors(value: Any, what: str) -> list[tuple[int, int, int]]:
     colors = [tuple(c) if isinstance(c, list) else () for c in (value if several else [value])]
     for color in colors:
         if len(color) != 3 or not all(type(v) is int and 0 <= v <= 255 for v in color):
-            raise ValueError(f"{what} is {value!r}; it must be [red, green, blue], 0 to 255")
+            raise ValueError(
+                f"{what} is {fields.quoted(value)}; it must be [red, green, blue], 0 to 255"
+            )
     return colors
 
 
@@ -161,9 +170,15 @@ def parse_label_map(entries: Sequence[str]) -> dict[int, int]:
     label_map = {}
     for entry in entries:
         value, _, label = entry.partition(":")
-        if not (value.strip().isdigit() and label.strip().isdigit()):
-            raise ValueError(f"--label_map has {entry!r}; it takes <value>:<label>, such as 255:1")
-        label_map[int(value)] = int(label)
+        try:
+            label_map[fields.convert(_StoredValue, int(value))] = fields.convert(
+                descriptors.Label, int(label)
+            )
+        except ValueError:
+            raise ValueError(
+                f"--label_map has {entry!r}; it takes <value>:<label>, such as 255:1, with values"
+                f" of 0 to {_MAX_STORED} and labels of 0 to {descriptors.MAX_LABEL}"
+            ) from None
     return label_map
 
 
@@ -294,6 +309,11 @@ def main(argv: Sequence[str]) -> None:
         parse_label_map(values.label_map),
         colors.labels if colors else None,
         remedy="correct the file, or change --num_classes, --ignore_label or --label_map",
+    )
+    if os.path.isdir(path):
+        raise ValueError(f"--descriptor is {path}, which is a folder; it must be a file")
+    files.make_folder(
+        "descriptor" if values.descriptor else "output_dir", os.path.dirname(path) or "."
     )
     for split, sources in splits.items():
         build_data.convert(

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 
 import cv2
 import numpy as np
@@ -110,6 +111,9 @@ def test_a_list_of_colors_has_no_names(tmp_path):
         ('{"roof": "red"}', "the color of roof is 'red'"),
         ('{"roof": [0, 0, 256]}', "the color of roof is"),
         ('{"roof": []}', "the color of roof is"),
+        pytest.param(
+            f'{{"roof": {"[" * 900}{"]" * 900}}}', "the color of roof is", id="nested in the limit"
+        ),
         ('{"a": [1, 2, 3], "b": [1, 2, 3]}', r"the color \[1, 2, 3\] of b is also another's"),
     ],
 )
@@ -126,9 +130,21 @@ def test_label_values_are_replaced(convert, folder):
     np.testing.assert_array_equal(_label(_records(folder, "val")[0]), [[0, 1, 255, 0]] * 3)
 
 
-def test_a_malformed_label_map_is_named():
-    with pytest.raises(ValueError, match="--label_map has '255->1'"):
-        build_custom_data.parse_label_map(["1:2", "255->1"])
+@pytest.mark.parametrize(
+    "entry", ["255->1", "70000:1", "1:256", "1:-1", "-1:1", "1:nan", "\u00b2:1", "1:2:3", ":", ""]
+)
+def test_a_malformed_label_map_is_named(entry):
+    with pytest.raises(ValueError, match=f"--label_map has {re.escape(repr(entry))}; it takes"):
+        build_custom_data.parse_label_map(["1:2", entry])
+
+
+@pytest.mark.parametrize("name", ["file/roofs.json", "folder.json"])
+def test_a_descriptor_that_cannot_be_written_is_found_before_the_shards_are(convert, folder, name):
+    (folder / "file").touch()
+    (folder / "folder.json").mkdir()
+    with pytest.raises(ValueError, match="--descriptor"):
+        convert("--num_classes=3", f"--descriptor={folder}/{name}")
+    assert not (folder / "out").exists()
 
 
 def test_images_may_have_no_labels(convert, folder):

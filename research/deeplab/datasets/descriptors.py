@@ -4,15 +4,19 @@ import dataclasses
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
+from deeplab.core.options.fields import Range, quoted
 from deeplab.utils import file_systems, files, get_dataset_colormap
 from deeplab.visualization import colors
 
 # Labels are stored as 8-bit PNG files.
 MAX_LABEL = 255
+Label = Annotated[int, Range(at_least=0, at_most=MAX_LABEL)]
+NumClasses = Annotated[int, Range(at_least=2, at_most=MAX_LABEL + 1)]
+_MOST_IMAGES = 10**12
 
 _FINE = "_fine"
 
@@ -58,7 +62,7 @@ class DatasetDescriptor:
 
     def __post_init__(self):
         if not isinstance(self.name, str) or not self.name:
-            raise ValueError(f"name is {self.name!r}; it must be a non-empty string")
+            raise ValueError(f"name is {quoted(self.name)}; it must be a non-empty string")
         _check_integer("num_classes", self.num_classes, 2, MAX_LABEL + 1)
         _check_integer("ignore_label", self.ignore_label, 0, MAX_LABEL)
         self._check_splits()
@@ -70,11 +74,11 @@ class DatasetDescriptor:
     def _check_splits(self) -> None:
         if not isinstance(self.splits_to_sizes, Mapping):
             raise ValueError(
-                f"splits_to_sizes is {self.splits_to_sizes!r}; it must map names of splits to"
+                f"splits_to_sizes is {quoted(self.splits_to_sizes)}; it must map names of splits to"
                 " numbers of images"
             )
         for split, size in self.splits_to_sizes.items():
-            _check_integer(f"splits_to_sizes[{split!r}]", size, 0)
+            _check_integer(f"splits_to_sizes[{split!r}]", size, 0, _MOST_IMAGES)
 
     def _set_tuple(self, field: str, convert: Callable[[str, Any], Any], *, exact: bool) -> None:
         """Check a field that has one entry per class, and make a tuple of it."""
@@ -82,7 +86,9 @@ class DatasetDescriptor:
         if values is None:
             return
         if isinstance(values, str) or not isinstance(values, Sequence):
-            raise ValueError(f"{field} is {values!r}; it must be a list with one entry per class")
+            raise ValueError(
+                f"{field} is {quoted(values)}; it must be a list with one entry per class"
+            )
         if len(values) < self.num_classes or (exact and len(values) > self.num_classes):
             raise ValueError(
                 f"{field} has {len(values)} entries for {self.num_classes} classes (num_classes)"
@@ -151,17 +157,16 @@ class DatasetDescriptor:
         files.write_text(path, self.to_json())
 
 
-def _check_integer(field: str, value: Any, low: int, high: int | None = None) -> None:
+def _check_integer(field: str, value: Any, low: int, high: int) -> None:
     # JSON's true is a bool, which Python takes for an integer.
     right_type = isinstance(value, int) and not isinstance(value, bool)
-    if not right_type or value < low or (high is not None and value > high):
-        limits = f"from {low} to {high}" if high is not None else f"of at least {low}"
-        raise ValueError(f"{field} is {value!r}; it must be an integer {limits}")
+    if not right_type or not low <= value <= high:
+        raise ValueError(f"{field} is {quoted(value)}; it must be an integer from {low} to {high}")
 
 
 def _class_name(field: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError(f"{field} is {value!r}; it must be a non-empty string")
+        raise ValueError(f"{field} is {quoted(value)}; it must be a non-empty string")
     return value
 
 
@@ -171,7 +176,7 @@ def _category(field: str, value: Any) -> str | None:
 
 def _color(field: str, value: Any) -> tuple[int, int, int]:
     if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 3:
-        raise ValueError(f"{field} is {value!r}; it must be a color [red, green, blue]")
+        raise ValueError(f"{field} is {quoted(value)}; it must be a color [red, green, blue]")
     for channel in value:
         _check_integer(field, channel, 0, 255)
     red, green, blue = value

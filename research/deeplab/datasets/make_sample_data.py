@@ -11,6 +11,7 @@ not. Images have different sizes. Labels have VOC's palette, and 255 along the b
 
 import os
 from collections.abc import Sequence
+from typing import Annotated
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from absl import flags, logging
 
 from deeplab import common
 from deeplab.cli import script
+from deeplab.core.options import fields
 from deeplab.datasets import descriptors
 from deeplab.utils import files, get_dataset_colormap
 from deeplab.utils.progress import Progress
@@ -25,6 +27,8 @@ from deeplab.utils.progress import Progress
 CLASS_NAMES = ("background", "disc", "square", "triangle", "star", "cross")
 IGNORE_LABEL = 255
 
+# The names of the images have six digits.
+_Count = Annotated[int, fields.Range(at_least=1, at_most=500_000)]
 _SIZES = (90, 160)
 # Shapes are drawn larger by this factor and averaged, for smooth edges.
 _OVERSAMPLING = 4
@@ -36,9 +40,9 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Define the flags of this script."""
     define = common.definer("deeplab.datasets.make_sample_data", flag_values)
     define("string", "output_dir", None, "Folder of the dataset.")
-    define("integer", "num_train", 320, "Number of training images.", lower_bound=1)
-    define("integer", "num_val", 64, "Number of validation images.", lower_bound=1)
-    define("integer", "seed", 1, "Seed of all random choices.", lower_bound=0)
+    define("integer", "num_train", 320, "Number of training images.", within=_Count)
+    define("integer", "num_val", 64, "Number of validation images.", within=_Count)
+    define("integer", "seed", 1, "Seed of all random choices.", within=fields.NonNegativeInt)
 
 
 def draw(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

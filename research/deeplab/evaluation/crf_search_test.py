@@ -139,10 +139,10 @@ def test_the_script_prints_and_writes_what_was_tried(trained, records, tmp_path,
         ),
         (
             ["--crf", "--crf_search", "--crf_search_bi_w=a"],
-            "--crf_search_bi_w is a; it must be num",
+            "--crf_search_bi_w is a; it must be a list of finite num",
         ),
         (["--crf", "--crf_search", "--crf_search_bi_w="], "--crf_search_bi_w is empty"),
-        (["--crf", "--crf_search", "--crf_search_bi_sxy=0"], "--crf_search_bi_sxy is 0.0; it must"),
+        (["--crf", "--crf_search", "--crf_search_bi_sxy=0"], "--crf_search_bi_sxy is 0; it must"),
         (["--crf", "--crf_search", "--crf_search_images=0"], "--crf_search_images is 0; it must"),
     ],
 )

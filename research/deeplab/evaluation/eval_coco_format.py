@@ -11,7 +11,7 @@ import functools
 import multiprocessing
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ from absl import flags
 
 from deeplab import common
 from deeplab.cli import script
+from deeplab.core.options.fields import NonNegativeInt, Range, quoted
 from deeplab.evaluation import base_metric, panoptic_quality, parsing_covering
 from deeplab.utils import files, reports
 from deeplab.utils.progress import Progress
@@ -26,10 +27,15 @@ from deeplab.utils.progress import Progress
 # Id of the pixels that belong to no segment.
 _VOID = 0
 
+# Arrays have a number for each.
+_MOST_CATEGORIES = 10**6
+
 # Fields and types of the entries that are used.
 _ANNOTATION = {"image_id": int | str, "file_name": str, "segments_info": list}
 _SEGMENT = {"id": int, "category_id": int}
 _CATEGORY = {"id": int, "isthing": int}
+# Pixels hold ids in three bytes.
+_LARGEST = {"id": 2**24 - 1, "category_id": _MOST_CATEGORIES, "isthing": 1, "iscrowd": 1}
 
 _UNUSED_FLAGS = {
     "max_instances_per_category": "the number of instances is not limited",
@@ -181,6 +187,8 @@ def _read_json(path: str) -> dict[str, Any]:
         _check_fields(path, "annotation", annotation, _ANNOTATION)
         for segment in annotation["segments_info"]:
             _check_fields(path, "segment", segment, _SEGMENT)
+            if "iscrowd" in segment:
+                _check_fields(path, "segment", segment, {"iscrowd": int})
     return content
 
 
@@ -192,7 +200,7 @@ def _entries(path: str, content: Any, name: str) -> list[Any]:
 
 
 def _check_fields(path: str, kind: str, entry: Any, types: dict[str, type]) -> None:
-    shown = str(entry)[:100]
+    shown = quoted(entry)
     if not isinstance(entry, dict):
         raise ValueError(f"{path}: {kind} is no object: {shown}")
     if missing := [name for name in types if name not in entry]:
@@ -200,8 +208,13 @@ def _check_fields(path: str, kind: str, entry: Any, types: dict[str, type]) -> N
     for name, kinds in types.items():
         if not isinstance(entry[name], kinds):
             raise ValueError(
-                f"{path}: {kind} with the {name} {str(entry[name])[:40]!r}, which has the wrong"
-                f" type: {shown}"
+                f"{path}: {kind} with the {name} {quoted(entry[name])}, which has the wrong type:"
+                f" {shown}"
+            )
+        if name in _LARGEST and not 0 <= entry[name] <= _LARGEST[name]:
+            raise ValueError(
+                f"{path}: {kind} with the {name} {quoted(entry[name])}, which must be from 0 to"
+                f" {_LARGEST[name]}: {shown}"
             )
 
 
@@ -248,8 +261,8 @@ def _format_results(results: dict[str, dict[str, float]], digits: int) -> str:
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Define the flags of this script."""
-    string = functools.partial(flags.DEFINE_string, flag_values=flag_values)
-    integer = functools.partial(flags.DEFINE_integer, flag_values=flag_values)
+    define = common.definer("deeplab.evaluation.eval_coco_format", flag_values)
+    string = functools.partial(define, "string")
     string("gt_json_file", None, "JSON file of the ground truth, in COCO's panoptic format.")
     string("pred_json_file", None, "JSON file of the predictions.")
     string(
@@ -262,25 +275,49 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         None,
         "Folder of the PNG files of the predictions. Default: --pred_json_file without .json.",
     )
-    flags.DEFINE_enum(
+    define(
+        "enum",
         "metric",
         "pq",
-        ["pq", "pc"],
         "Panoptic quality or parsing covering.",
-        flag_values=flag_values,
+        enum_values=["pq", "pc"],
     )
-    integer("num_categories", 201, "Number of categories; all ids are below it.")
-    integer("ignored_label", 0, "Category that is not evaluated; void pixels have it.")
-    integer("max_instances_per_category", 256, "No effect: the number is not limited.")
-    integer("intersection_offset", None, "No effect: the number of segments is not limited.")
-    flags.DEFINE_bool(
+    define(
+        "bool",
         "normalize_by_image_size",
         True,
         "Parsing covering weights segments by their share of the image instead of their pixels.",
-        flag_values=flag_values,
     )
-    integer("num_workers", 0, "Number of processes; 0: no other process, -1: one per CPU.")
-    integer("print_digits", 3, "Digits of the printed shares (3: percent with one digit).")
+    integer = functools.partial(define, "integer")
+    integer(
+        "num_categories",
+        201,
+        "Number of categories; all ids are below it.",
+        within=Annotated[int, Range(at_least=1, at_most=_MOST_CATEGORIES)],
+    )
+    integer(
+        "ignored_label",
+        0,
+        "Category that is not evaluated; void pixels have it.",
+        within=Annotated[int, Range(at_least=0, at_most=_MOST_CATEGORIES)],
+    )
+    for name, default, what in (
+        ("max_instances_per_category", 256, "number"),
+        ("intersection_offset", None, "number of segments"),
+    ):
+        integer(name, default, f"No effect: the {what} is not limited.", within=NonNegativeInt)
+    integer(
+        "num_workers",
+        0,
+        "Number of processes; 0: no other process, -1: one per CPU.",
+        within=Annotated[int, Range(at_least=-1, at_most=1024)],
+    )
+    integer(
+        "print_digits",
+        3,
+        "Digits of the printed shares (3: percent with one digit).",
+        within=Annotated[int, Range(at_least=0, at_most=17)],
+    )
 
 
 def main(argv: Sequence[str]) -> None:

@@ -162,7 +162,7 @@ class TrainState:
         for name in new:
             del variables[name]
         checkpoint.assign(variables, reader, path)
-        step = checkpoint.global_step(reader)
+        step = checkpoint.global_step(reader, path)
         self._begin_extras(new, step)
         self.optimizer.iterations.assign(step)
 

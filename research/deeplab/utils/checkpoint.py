@@ -138,7 +138,7 @@ def restore(net: keras.Model, path: str, *, averages: bool = False) -> int:
             " a flag such as --decoder_output_stride or --quantize_delay_step is missing",
             *(path, len(left), left[0]),
         )
-    step = global_step(reader)
+    step = global_step(reader, path)
     logging.info("restored %s (step %d)", path, step)
     return step
 
@@ -192,11 +192,24 @@ def assign(variables: Mapping[str, keras.Variable], reader: Reader, path: str) -
             " (check --depth_multiplier and the dataset's number of classes)"
         )
     for name, variable in variables.items():
-        try:
-            value = reader.get_tensor(name)
-        except (LookupError, RuntimeError, tf.errors.OpError) as error:
-            raise ValueError(f"{path} is damaged: {error_text.one_line(error)}") from None
-        variable.assign(value)
+        variable.assign(_value(reader, name, path))
+
+
+def _value(reader: Reader, name: str, path: str) -> np.ndarray:
+    """Return the value of a variable in a checkpoint.
+
+    Args:
+        reader: The open checkpoint.
+        name: Name of the variable.
+        path: Path of the checkpoint, for messages.
+
+    Raises:
+        ValueError: The data of the checkpoint are damaged.
+    """
+    try:
+        return reader.get_tensor(name)
+    except (LookupError, RuntimeError, MemoryError, tf.errors.OpError) as error:
+        raise ValueError(f"{path} is damaged: {error_text.one_line(error)}") from None
 
 
 def initialize(net: keras.Model, path: str, excluded_scopes: Sequence[str] = ()) -> None:
@@ -344,11 +357,22 @@ def save(
     return prefix
 
 
-def global_step(reader: Reader) -> int:
-    """Return the step of a checkpoint; 0 if it holds none."""
+def global_step(reader: Reader, path: str = "the checkpoint") -> int:
+    """Return the step of a checkpoint; 0 if it holds none.
+
+    Args:
+        reader: The open checkpoint.
+        path: Path of the checkpoint, for messages.
+
+    Raises:
+        ValueError: The data of the checkpoint are damaged.
+    """
     if not reader.has_tensor(GLOBAL_STEP):
         return 0
-    return int(np.asarray(reader.get_tensor(GLOBAL_STEP)))
+    step = np.asarray(_value(reader, GLOBAL_STEP, path))
+    if step.size != 1 or not np.issubdtype(step.dtype, np.integer):
+        raise ValueError(f"{path} is damaged: its {GLOBAL_STEP} is no whole number")
+    return int(step.item())
 
 
 def save_options(folder: str, options: common.ModelOptions) -> None:

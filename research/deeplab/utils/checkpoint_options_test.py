@@ -28,6 +28,30 @@ class TestOptions:
         with pytest.raises(ValueError, match=f"^{tmp_path}.*unknown model options .'model_varian'"):
             checkpoint.load_options(str(tmp_path))
 
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ('{"aspp_with_batch_norm": "no"}', "--aspp_with_batch_norm is 'no'; .* a truth value"),
+            ('{"add_image_level_feature": 1}', "--add_image_level_feature is 1; .* a truth value"),
+            (
+                '{"crop_size": [1e999, 33]}',
+                r"the crop size .* is \[inf, 33\]; .* two whole numbers",
+            ),
+            ('{"depth_multiplier": NaN}', "--depth_multiplier is nan; it must be a finite number"),
+            ('{"atrous_rates": {"a": 1}}', "--atrous_rates is .*; it must be a list of whole"),
+            ('{"model_variant": null}', "--model_variant is None; it must be a text"),
+            ('{"num_classes": 1e30}', "--num_classes is 1e.30; it must be a whole number"),
+            ("[1]", "model options are a JSON object, not list"),
+            pytest.param("[" * 5000, "nested too deeply", id="nested"),
+            ('{"model_variant": "\\ud800"}', "half a character"),
+        ],
+    )
+    def test_a_value_of_another_type_names_file_and_field(self, tmp_path, text, message):
+        (tmp_path / common.OPTIONS_FILE).write_text(text)
+        with pytest.raises(ValueError, match=f"^{tmp_path}/model_options.json: .*{message}") as e:
+            checkpoint.load_options(str(tmp_path))
+        assert "\n" not in str(e.value)
+
     def test_a_dense_prediction_cell_moves_with_them(self, tmp_path):
         source = tmp_path / "elsewhere" / "cell.json"
         source.parent.mkdir()

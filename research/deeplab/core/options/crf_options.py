@@ -5,7 +5,11 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from deeplab.core.options.fields import NonNegativeFloat, NonNegativeInt, PositiveFloat, validate
+from deeplab.core.options.fields import Range, validate
+
+_Payment = Annotated[float, Range(at_least=-(10**6), at_most=10**6)]
+_Weight = Annotated[float, Range(at_least=0, at_most=10**6)]
+_Deviation = Annotated[float, Range(above=0, at_most=10**6)]
 
 # The flag of a field is this and the field's name.
 FLAG_PREFIX = "crf_"
@@ -24,23 +28,21 @@ class CrfOptions:
     """
 
     # 0: the unary term alone.
-    iterations: Annotated[NonNegativeInt, "Mean-field iterations of the CRF."] = 10
+    iterations: Annotated[
+        int, Range(at_least=0, at_most=10000), "Mean-field iterations of the CRF."
+    ] = 10
     # w2 and sigma gamma.
-    pos_w: Annotated[NonNegativeFloat, "Weight of the CRF's spatial kernel. 0: no such kernel."] = (
+    pos_w: Annotated[_Weight, "Weight of the CRF's spatial kernel. 0: no such kernel."] = 3.0
+    pos_sxy: Annotated[_Deviation, "Standard deviation of the CRF's spatial kernel, in pixels."] = (
         3.0
     )
-    pos_sxy: Annotated[
-        PositiveFloat, "Standard deviation of the CRF's spatial kernel, in pixels."
-    ] = 3.0
     # w1, sigma alpha and sigma beta.
-    bi_w: Annotated[
-        NonNegativeFloat, "Weight of the CRF's bilateral kernel. 0: no such kernel."
-    ] = 4.0
+    bi_w: Annotated[_Weight, "Weight of the CRF's bilateral kernel. 0: no such kernel."] = 4.0
     bi_sxy: Annotated[
-        PositiveFloat, "Standard deviation of the CRF's bilateral kernel, in pixels."
+        _Deviation, "Standard deviation of the CRF's bilateral kernel, in pixels."
     ] = 67.0
     bi_srgb: Annotated[
-        PositiveFloat, "Standard deviation of the CRF's bilateral kernel, in color values 0 to 255."
+        _Deviation, "Standard deviation of the CRF's bilateral kernel, in color values 0 to 255."
     ] = 3.0
     normalization: Annotated[
         Literal["symmetric", "after"],
@@ -49,7 +51,7 @@ class CrfOptions:
     ] = "symmetric"
     # None: Potts, -bi_w on the diagonal. With a matrix, bi_w only must not be 0.
     compatibility: Annotated[
-        tuple[tuple[float, ...], ...] | None,
+        tuple[tuple[_Payment, ...], ...] | None,
         "Matrix [classes, classes] in place of the weight of the CRF's bilateral kernel: what a"
         " class (row) pays for another (column).",
     ] = None

@@ -1,8 +1,9 @@
 """The checkpoints and images that are evaluated or drawn."""
 
 import dataclasses
+from typing import Annotated
 
-from deeplab.core.options.fields import NonNegativeInt, PositiveInt, Size, validate
+from deeplab.core.options.fields import BatchSize, NonNegativeInt, Size, validate
 from deeplab.core.options.inference_options import InferenceOptions
 
 
@@ -33,10 +34,10 @@ class EvaluationOptions:
     dataset: str
     dataset_dir: str | None
     split: str
-    crop_size: Size
-    batch_size: PositiveInt = 1
+    crop_size: Annotated[Size, "Height,width that images are padded to."] = (513, 513)
+    batch_size: Annotated[BatchSize, "Images per batch."] = 1
     max_number: NonNegativeInt = 0
-    interval_secs: NonNegativeInt = 0
+    interval_secs: Annotated[NonNegativeInt, "Minimum seconds between two checkpoints."] = 0
     use_ema: bool = False
     inference: InferenceOptions = InferenceOptions()
 

@@ -9,13 +9,14 @@ Example:
             validate(self)
 """
 
+import ctypes
 import dataclasses
 import functools
 import math
 import numbers
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 # A longer value is cut in an error message.
@@ -46,12 +47,39 @@ class Range:
         )
 
 
-PositiveInt = Annotated[int, Range(at_least=1)]
-NonNegativeInt = Annotated[int, Range(at_least=0)]
-PositiveFloat = Annotated[float, Range(above=0)]
-NonNegativeFloat = Annotated[float, Range(at_least=0)]
+@dataclasses.dataclass(frozen=True)
+class NotAllZero:
+    """Sequences that have a number other than 0."""
+
+    def __contains__(self, values: Sequence[float]) -> bool:
+        return any(values)
+
+    def __str__(self) -> str:
+        return "not all 0"
+
+
+# More steps, seconds or images than there will ever be, which 64 bits hold.
+_MANY = 10**12
+
+PositiveInt = Annotated[int, Range(at_least=1, at_most=_MANY)]
+NonNegativeInt = Annotated[int, Range(at_least=0, at_most=_MANY)]
+PositiveFloat = Annotated[float, Range(above=0, at_most=_MANY)]
+NonNegativeFloat = Annotated[float, Range(at_least=0, at_most=_MANY)]
+Share = Annotated[float, Range(at_least=0, at_most=1)]
+# A side of an image in pixels. The features of a larger image need more memory than a machine has.
+Side = Annotated[int, Range(at_least=1, at_most=16384)]
 # Height and width.
-Size = tuple[PositiveInt, PositiveInt]
+Size = tuple[Side, Side]
+# Scale of an image.
+Scale = Annotated[float, Range(above=0, at_most=16)]
+# Images at a time.
+BatchSize = Annotated[int, Range(at_least=1, at_most=65536)]
+# Channels of a layer.
+Channels = Annotated[int, Range(at_least=1, at_most=16384)]
+# Distance between the taps of a kernel, in pixels of the features or of a coarser unit.
+AtrousRate = Annotated[int, Range(at_least=1, at_most=4096)]
+# Names of the classes and a confusion matrix limit it.
+NumClasses = Annotated[int, Range(at_least=2, at_most=65536)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +92,7 @@ class Field:
         type: `bool`, `int`, `float` or `str`: of the value, or of the elements of a sequence.
         is_sequence: whether the value is a tuple.
         choices: the values that it may have, if they are listed.
+        hint: the type with its range; see `convert`.
     """
 
     default: Any
@@ -71,6 +100,12 @@ class Field:
     type: type
     is_sequence: bool
     choices: tuple[str, ...] | None
+    hint: Any
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the value is a number, or numbers."""
+        return self.type in (int, float)
 
 
 @functools.cache
@@ -88,7 +123,12 @@ def describe(options_class: type) -> Mapping[str, Field]:
             hint = _required(typing.get_args(hint)[0])
         choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else None
         described[field.name] = Field(
-            field.default, help_text, str if choices else hint, is_sequence, choices
+            field.default,
+            help_text,
+            str if choices else hint,
+            is_sequence,
+            choices,
+            hints[field.name],
         )
     return described
 
@@ -111,12 +151,26 @@ def validate(options: Any, prefix: str = "", flags: Mapping[str, str] | None = N
     for name, hint in _hints(type(options)).items():
         value = getattr(options, name)
         try:
-            object.__setattr__(options, name, _converted(hint, value))
-        except (TypeError, ValueError, OverflowError):
+            object.__setattr__(options, name, convert(hint, value))
+        except ValueError as error:
             flag = (flags or {}).get(name, f"--{prefix}{name}")
-            raise ValueError(
-                f"{flag} is {_quoted(value)}; it must be {_wanted(hint, '', 'a ')}"
-            ) from None
+            raise ValueError(f"{flag} is {quoted(value)}; {error}") from None
+
+
+def convert(hint: Any, value: Any) -> Any:
+    """Return a value as exactly the type of a field; see `validate`.
+
+    Args:
+        hint: the type, such as `PositiveInt`.
+        value: the value.
+
+    Raises:
+        ValueError: It has another type, or is out of range. The message says what it must be.
+    """
+    try:
+        return _converted(hint, value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"it must be {_wanted(hint, '', 'a ')}") from None
 
 
 @functools.cache
@@ -127,6 +181,15 @@ def _hints(options_class: type) -> Mapping[str, Any]:
 
 def _metadata(hint: Any) -> tuple[Any, ...]:
     return getattr(hint, "__metadata__", ())
+
+
+def _in_32_bits(value: float) -> float:
+    """The value that networks compute with: too large ones are infinite, too small ones 0."""
+    return ctypes.c_float(value).value
+
+
+def _ranges(hint: Any) -> list[Range | NotAllZero]:
+    return [bounds for bounds in _metadata(hint) if isinstance(bounds, Range | NotAllZero)]
 
 
 def _is_optional(hint: Any) -> bool:
@@ -152,8 +215,11 @@ def _converted(hint: Any, value: Any) -> Any:
     """
     if _metadata(hint):
         value = _converted(typing.get_args(hint)[0], value)
-        ranges = [bounds for bounds in _metadata(hint) if isinstance(bounds, Range)]
-        if value is not None and not all(value in bounds for bounds in ranges):
+        if value is not None and not all(value in bounds for bounds in _ranges(hint)):
+            raise ValueError
+        if isinstance(value, float) and not all(
+            _in_32_bits(value) in bounds for bounds in _ranges(hint)
+        ):
             raise ValueError
         return value
     if _is_optional(hint):
@@ -167,6 +233,7 @@ def _converted(hint: Any, value: Any) -> Any:
     elif hint in (int, float):
         valid = isinstance(value, numbers.Real) and not isinstance(value, bool)
         valid = valid and math.isfinite(value) and hint(value) == value
+        valid = valid and (hint is int or math.isfinite(_in_32_bits(value)))
         value = hint(value)
     else:
         valid = isinstance(value, hint)
@@ -195,7 +262,7 @@ def _wanted(hint: Any, plural: str, article: str) -> str:
     """What a value must be, in words."""
     if _metadata(hint):
         words = _wanted(typing.get_args(hint)[0], plural, article)
-        ranges = [str(bounds) for bounds in _metadata(hint) if isinstance(bounds, Range)]
+        ranges = map(str, _ranges(hint))
         return ", ".join([words, *(f"each {bounds}" if plural else bounds for bounds in ranges)])
     if _is_optional(hint):
         return _wanted(_union_member(hint), plural, article)
@@ -212,6 +279,10 @@ def _wanted(hint: Any, plural: str, article: str) -> str:
     return f"{article}{names.get(hint, hint.__name__)}{plural}"
 
 
-def _quoted(value: Any) -> str:
-    text = " ".join(repr(value).split())
+def quoted(value: Any) -> str:
+    """Return a value as messages show it: in one line, cut if it is long."""
+    try:
+        text = " ".join(repr(value).split())
+    except RecursionError:
+        return "a value that is nested too deeply"
     return text if len(text) <= _MAX_QUOTED else f"{text[: _MAX_QUOTED - 3]}..."

@@ -8,7 +8,14 @@ import pytest
 
 from deeplab.core import options as option_classes
 from deeplab.core.options import fields
-from deeplab.core.options.fields import PositiveFloat, PositiveInt, Range, Size
+from deeplab.core.options.fields import (
+    NonNegativeFloat,
+    NotAllZero,
+    PositiveFloat,
+    PositiveInt,
+    Range,
+    Size,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -17,6 +24,7 @@ class _Options:
     share: Annotated[float, Range(above=0, at_most=1), "A share."] = 0.5
     rates: Annotated[tuple[PositiveFloat, ...] | None, "Rates."] = None
     size: Annotated[Size, "A size."] = (3, 4)
+    weights: Annotated[tuple[NonNegativeFloat, ...] | None, NotAllZero(), "Weights."] = None
     kind: Annotated[Literal["plain", "fancy"], "A kind."] = "plain"
     name: str | None = None
     flag: bool = False
@@ -67,6 +75,10 @@ def test_a_value_is_kept_as_its_type(value, expected):
         ({"flag": "yes"}, "--my_flag is 'yes'; it must be a truth value"),
         ({"rates": list(range(100))}, r"--my_rates is \[0, 1, .*\.\.\.; it"),
         ({"rates": np.zeros((9, 9))}, "--my_rates is array"),
+        ({"share": 1e-60}, "--my_share is 1e-60; it must be a finite number, above 0"),
+        ({"rates": (1e39,)}, "must be a list of finite numbers, each above 0"),
+        ({"count": 10**400}, "--my_count is 1000.*; it must be a whole number"),
+        ({"weights": (0, 0)}, r"--my_weights is \(0, 0\); .*, each at least 0.*, not all 0"),
     ],
 )
 def test_a_value_of_another_type_or_out_of_range_names_the_flag(value, message):
@@ -77,10 +89,18 @@ def test_a_value_of_another_type_or_out_of_range_names_the_flag(value, message):
 
 def test_a_field_says_what_its_flag_needs():
     described = fields.describe(_Options)
-    assert list(described) == ["count", "share", "rates", "size", "kind", "name", "flag"]
-    assert described["count"] == fields.Field(1, "A count.", int, False, None)
-    assert described["rates"] == fields.Field(None, "Rates.", float, True, None)
-    assert described["kind"] == fields.Field("plain", "A kind.", str, False, ("plain", "fancy"))
+    assert list(described) == [
+        *("count", "share", "rates", "size", "weights", "kind", "name", "flag")
+    ]
+    found = {
+        name: dataclasses.astuple(dataclasses.replace(field, hint=None))
+        for name, field in described.items()
+    }
+    assert found["count"] == (1, "A count.", int, False, None, None)
+    assert found["rates"] == (None, "Rates.", float, True, None, None)
+    assert found["kind"] == ("plain", "A kind.", str, False, ("plain", "fancy"), None)
+    assert described["count"].is_number and not described["kind"].is_number
+    assert fields.convert(described["count"].hint, 3.0) == 3
 
 
 @pytest.mark.parametrize("name", option_classes.__all__)

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Annotated
 
 from deeplab.core.options.crf_options import CrfOptions
-from deeplab.core.options.fields import PositiveFloat, validate
+from deeplab.core.options.fields import Scale, validate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,9 +18,9 @@ class InferenceOptions:
         ValueError: A scale is not above 0.
     """
 
-    eval_scales: Annotated[
-        tuple[PositiveFloat, ...], "Scale at which the network sees the images."
-    ] = (1.0,)
+    eval_scales: Annotated[tuple[Scale, ...], "Scale at which the network sees the images."] = (
+        1.0,
+    )
     add_flipped_images: Annotated[bool, "Also predict images flipped left to right."] = False
     crf: Annotated[CrfOptions | None, "Refine predictions with a dense CRF."] = None
 

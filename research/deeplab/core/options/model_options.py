@@ -5,7 +5,16 @@ import json
 from typing import Annotated, Any, Literal
 
 from deeplab.core import json_text
-from deeplab.core.options.fields import PositiveFloat, PositiveInt, Range, Size, validate
+from deeplab.core.options.fields import (
+    AtrousRate,
+    Channels,
+    NumClasses,
+    Range,
+    Scale,
+    Side,
+    Size,
+    validate,
+)
 
 # Fields in which a trained network may differ from its training. Every other one is part of what
 # the weights mean.
@@ -49,27 +58,31 @@ class ModelOptions:
     # A name in `feature_extractor.BACKBONES`.
     model_variant: Annotated[str, "Name of the backbone."] = "mobilenet_v2"
     depth_multiplier: Annotated[
-        PositiveFloat, "Factor on the channels of every layer (MobileNetV2 and V3)."
+        float,
+        Range(above=0, at_most=16),
+        "Factor on the channels of every layer (MobileNetV2 and V3).",
     ] = 1.0
     divisible_by: Annotated[
-        PositiveInt | None,
+        Channels | None,
         "Round channels to multiples of this (MobileNetV2). Default: 8, or 1 if --depth_multiplier"
         " is not 1.",
     ] = None
     # v3, section 3.2.
     multi_grid: Annotated[
-        tuple[PositiveInt, ...] | None,
+        tuple[AtrousRate, ...] | None,
         "Factors on the atrous rates of the last block's units (ResNet, Xception).",
     ] = None
     # v3, section 3.2: three of them are blocks 5 to 7.
     cascaded_blocks: Annotated[
-        int, Range(at_least=0), "Copies of the last block that follow it (ResNet)."
+        int, Range(at_least=0, at_most=16), "Copies of the last block that follow it (ResNet)."
     ] = 0
     # v1, table 2: 3 (LargeFOV), 4 or 7. Its rate is that of atrous_rates where there is no ASPP, or
     # as wide as the image classifier's: 12, 8 and 4 at stride 8.
-    vgg_fc6_kernel_size: Annotated[int, "Kernel size of fc6: 3, 4 or 7 (VGG-16)."] = 3
+    vgg_fc6_kernel_size: Annotated[
+        int, Range(at_least=3, at_most=7), "Kernel size of fc6: 3, 4 or 7 (VGG-16)."
+    ] = 3
     # 1024 (LargeFOV) or 4096.
-    vgg_fc6_filters: Annotated[PositiveInt, "Channels of fc6 and fc7 (VGG-16)."] = 1024
+    vgg_fc6_filters: Annotated[Channels, "Channels of fc6 and fc7 (VGG-16)."] = 1024
     # MSc; v1, section 4.3.
     vgg_multi_scale_features: Annotated[
         bool, "Add features of the image and of the first four poolings (VGG-16)."
@@ -77,7 +90,7 @@ class ModelOptions:
     # It suits 8-bit inference.
     use_bounded_activation: Annotated[bool, "Use ReLU6 in place of ReLU."] = False
     nas_stem_output_num_conv_filters: Annotated[
-        int, "Channels of a cell's operations at output stride 4 (NAS networks)."
+        Channels, "Channels of a cell's operations at output stride 4 (NAS networks)."
     ] = 20
     nas_use_classification_head: Annotated[
         bool,
@@ -87,12 +100,14 @@ class ModelOptions:
         bool, "Remove the stride of the branch with output stride 32 (NAS networks)."
     ] = False
     # 4, 8, 16 or 32; with cascaded_blocks up to 256.
-    output_stride: Annotated[PositiveInt, "Ratio of image size to feature size."] = 16
+    output_stride: Annotated[
+        int, Range(at_least=1, at_most=256), "Ratio of image size to feature size."
+    ] = 16
 
     # --- The head: ASPP (v3, section 3.3), or a dense prediction cell (arXiv 1809.04184) ---
     # None: no 3x3 branches.
     atrous_rates: Annotated[
-        tuple[PositiveInt, ...] | None, "Atrous rate of a branch of the ASPP."
+        tuple[AtrousRate, ...] | None, "Atrous rate of a branch of the ASPP."
     ] = None
     add_image_level_feature: Annotated[bool, "Add the image-level feature to the head."] = True
     image_pooling_crop_size: Annotated[
@@ -112,7 +127,7 @@ class ModelOptions:
     aspp_with_separable_conv: Annotated[
         bool, "Use depthwise separable convolutions in the ASPP."
     ] = True
-    aspp_convs_filters: Annotated[PositiveInt, "Channels of each branch of the ASPP."] = 256
+    aspp_convs_filters: Annotated[Channels, "Channels of each branch of the ASPP."] = 256
     aspp_with_concat_projection: Annotated[
         bool, "Project the concatenated branches of the ASPP to --aspp_convs_filters channels."
     ] = True
@@ -130,14 +145,14 @@ class ModelOptions:
     # --- The decoder (v3+, arXiv 1802.02611) ---
     # Coarse to fine.
     decoder_output_stride: Annotated[
-        tuple[PositiveInt, ...] | None,
+        tuple[Annotated[int, Range(at_least=1, at_most=256)], ...] | None,
         "Output strides of the low-level features that the decoder uses, such as 4 or 8,4."
         " Default: no decoder.",
     ] = None
     decoder_use_separable_conv: Annotated[
         bool, "Use depthwise separable convolutions in the decoder."
     ] = True
-    decoder_filters: Annotated[PositiveInt, "Channels of the decoder's convolutions."] = 256
+    decoder_filters: Annotated[Channels, "Channels of the decoder's convolutions."] = 256
     decoder_use_sum_merge: Annotated[
         bool, "Merge features by a sum in place of concatenation and two convolutions."
     ] = False
@@ -146,13 +161,15 @@ class ModelOptions:
 
     # --- Logits and predictions ---
     # The background counts, the ignore label does not.
-    num_classes: Annotated[int, Range(at_least=2), "Number of classes."] = 21
+    num_classes: Annotated[NumClasses, "Number of classes."] = 21
     logits_kernel_size: Annotated[
-        PositiveInt, "Kernel size of the classifier; above 1 needs --aspp_with_batch_norm=false."
+        int,
+        Range(at_least=1, at_most=127),
+        "Kernel size of the classifier; above 1 needs --aspp_with_batch_norm=false.",
     ] = 1
     # None: only scale 1.
     image_pyramid: Annotated[
-        tuple[PositiveFloat, ...] | None,
+        tuple[Scale, ...] | None,
         "Scale at which the network sees the image.",
     ] = None
     merge_method: Annotated[
@@ -167,17 +184,23 @@ class ModelOptions:
     # --- The images ---
     # None: unknown.
     crop_size: Annotated[Size | None, "Height,width that images are cropped or padded to."] = None
-    # See `preprocess_utils.size_in_range`. None: images are not resized.
-    min_resize_value: Annotated[int | None, "Resize images: size of the smaller side."] = None
-    max_resize_value: Annotated[int | None, "Resize images: limit of the larger side."] = None
+    # See `preprocess_utils.size_in_range`. None, or 0 as officially: images are not resized.
+    min_resize_value: Annotated[
+        int | None, Range(at_least=0, at_most=16384), "Resize images: size of the smaller side."
+    ] = None
+    max_resize_value: Annotated[
+        int | None, Range(at_least=0, at_most=16384), "Resize images: limit of the larger side."
+    ] = None
     resize_factor: Annotated[
-        int | None, "Resize images: both sides are multiples of this plus one."
+        Side | None, "Resize images: both sides are multiples of this plus one."
     ] = None
 
     def __post_init__(self):
         validate(self, flags=_FLAGS)
         if self.image_pooling_stride is None:
             object.__setattr__(self, "image_pooling_stride", (1, 1))
+        for name in ("min_resize_value", "max_resize_value"):
+            object.__setattr__(self, name, getattr(self, name) or None)
         strides = self.decoder_output_stride or ()
         ordered = sorted(strides, reverse=True)
         if list(strides) != ordered:

@@ -3,7 +3,10 @@
 import dataclasses
 from typing import Annotated, Literal
 
-from deeplab.core.options.fields import NonNegativeInt, Size, validate
+from deeplab.core.options.fields import NonNegativeInt, Range, Size, validate
+
+# Of devices or hosts.
+_Count = Annotated[int, Range(at_least=1, at_most=65536)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,10 +46,12 @@ class RunOptions:
     eval_crop_size: Annotated[Size, "Height,width of the images of --eval_every."] = (513, 513)
 
     # --- Devices and precision ---
-    num_clones: Annotated[int, "Number of GPUs of this host to train on."] = 1
+    num_clones: Annotated[_Count, "Number of GPUs of this host to train on."] = 1
     clone_on_cpu: Annotated[bool, "Train on the CPU, split into --num_clones devices."] = False
-    num_replicas: Annotated[int, "Number of hosts, whose addresses are in TF_CONFIG."] = 1
-    task: Annotated[int, "Number of this host. Default: as in TF_CONFIG."] = 0
+    num_replicas: Annotated[_Count, "Number of hosts, whose addresses are in TF_CONFIG."] = 1
+    task: Annotated[
+        int, Range(at_least=0, at_most=65535), "Number of this host. Default: as in TF_CONFIG."
+    ] = 0
     precision: Annotated[
         Literal["float32", "mixed_bfloat16", "mixed_float16"],
         "Type that the network computes in. mixed_float16 scales the loss dynamically.",

@@ -4,11 +4,14 @@ import dataclasses
 from typing import Annotated, Literal
 
 from deeplab.core.options.fields import (
+    BatchSize,
     NonNegativeFloat,
     NonNegativeInt,
+    NotAllZero,
     PositiveFloat,
     PositiveInt,
     Range,
+    Share,
     validate,
 )
 
@@ -22,16 +25,16 @@ class TrainOptions:
     """
 
     training_number_of_steps: Annotated[PositiveInt, "Number of steps to train."] = 30000
-    train_batch_size: Annotated[PositiveInt, "Images per step, over all devices and hosts."] = 8
+    train_batch_size: Annotated[BatchSize, "Images per step, over all devices and hosts."] = 8
 
     # --- The optimizer ---
     optimizer: Annotated[Literal["momentum", "adam"], "The optimizer."] = "momentum"
-    momentum: Annotated[NonNegativeFloat, "Momentum of the momentum optimizer."] = 0.9
+    momentum: Annotated[Share, "Momentum of the momentum optimizer."] = 0.9
     # As in the official trainer, Adam has a rate of its own and follows no policy.
     adam_learning_rate: Annotated[
         NonNegativeFloat, "Learning rate of Adam, which ignores --learning_policy."
     ] = 0.001
-    adam_epsilon: Annotated[float, "Epsilon of Adam."] = 1e-8
+    adam_epsilon: Annotated[PositiveFloat, "Epsilon of Adam."] = 1e-8
 
     # --- The learning rate; see `learning_rate.learning_rate_schedule` ---
     learning_policy: Annotated[
@@ -39,22 +42,24 @@ class TrainOptions:
     ] = "poly"
     base_learning_rate: Annotated[NonNegativeFloat, "Learning rate at the start."] = 1e-4
     learning_rate_decay_factor: Annotated[
-        float, "Factor on the learning rate at each decay (policy step)."
+        NonNegativeFloat, "Factor on the learning rate at each decay (policy step)."
     ] = 0.1
     learning_rate_decay_step: Annotated[
         PositiveInt, "Steps between two decays of the learning rate (policy step)."
     ] = 2000
-    learning_power: Annotated[float, "Power of the decay (policy poly)."] = 0.9
+    learning_power: Annotated[
+        float, Range(at_least=0, at_most=1000), "Power of the decay (policy poly)."
+    ] = 0.9
     decay_steps: Annotated[
         NonNegativeFloat, "Steps of the decay (policy poly). 0: until training ends."
     ] = 0.0
     boundaries: Annotated[
-        tuple[int, ...] | None,
+        tuple[NonNegativeInt, ...] | None,
         "Step up to which a learning rate is kept, counted after the slow start (policy"
         " multi_steps).",
     ] = None
     boundary_learning_rates: Annotated[
-        tuple[float, ...] | None,
+        tuple[NonNegativeFloat, ...] | None,
         "Learning rate up to each boundary, and one more after the last (policy multi_steps).",
     ] = None
     end_learning_rate: Annotated[
@@ -70,21 +75,22 @@ class TrainOptions:
     # --- The loss; see `losses.softmax_cross_entropy` ---
     weight_decay: Annotated[NonNegativeFloat, "Weight decay (L2) of convolution weights."] = 4e-5
     label_weights: Annotated[
-        tuple[float, ...] | None,
+        tuple[NonNegativeFloat, ...] | None,
+        NotAllZero(),
         "Weight of a class in the loss, one for each class. Default: all 1.",
     ] = None
     upsample_logits: Annotated[
         bool, "Compute the loss on upsampled logits; if false, on downsampled labels."
     ] = True
-    top_k_percent_pixels: Annotated[
-        float, Range(at_least=0, at_most=1), "Share of the pixels, the hardest, that train."
-    ] = 1.0
+    top_k_percent_pixels: Annotated[Share, "Share of the pixels, the hardest, that train."] = 1.0
     hard_example_mining_step: Annotated[
         NonNegativeInt,
         "Step at which --top_k_percent_pixels is reached, starting from all pixels at step 0.",
     ] = 0
     quantize_delay_step: Annotated[
-        int, "Step from which training simulates 8-bit inference. Below 0: never."
+        int,
+        Range(at_least=-(10**12), at_most=10**12),
+        "Step from which training simulates 8-bit inference. Below 0: never.",
     ] = -1
 
     # --- Which variables learn, and how fast ---
@@ -115,7 +121,7 @@ class TrainOptions:
 
     # --- How a step is computed ---
     gradient_accumulation_steps: Annotated[
-        PositiveInt,
+        BatchSize,
         "Parts in which a device processes its images of a step, one after another, to save"
         " memory.",
     ] = 1
@@ -123,7 +129,8 @@ class TrainOptions:
 
     # --- The run ---
     seed: Annotated[
-        NonNegativeInt,
+        int,
+        Range(at_least=0, at_most=2**32 - 1),
         "Seed of the initial weights, the order of images, their augmentation, and dropout.",
     ] = 0
     log_steps: Annotated[PositiveInt, "Log progress every this many steps."] = 10
