@@ -48,10 +48,11 @@ _SCRIPTS = [*(path.removeprefix("deeplab/") for path in _OFFICIAL), *_OUR_SCRIPT
 _CODE = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 _STATUSES = {"same", "changed", "no effect", "not yet", "ours"}
 
-# Flags of other programs that pages mention: absl, run_tests.sh, pytest and TensorFlow's tools.
+# Flags of other programs that pages mention: absl, run_tests.sh, tools/, pytest, TensorFlow's
+# tools.
 _FLAGS_OF_OTHERS = {
     *("flagfile", "help", "helpfull", "verbosity"),
-    *("slow", "durations"),
+    *("slow", "durations", "cases"),
     # The first words of pip's `--no-deps` and `--wheel-dir`.
     *("no", "wheel"),
     *("model_name", "model_base_path", "port", "rest_api_port", "dir", "all", "logdir"),
