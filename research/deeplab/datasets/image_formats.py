@@ -8,8 +8,9 @@ _JPEG_SIGNATURE = b"\xff\xd8\xff"
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _EXIF = b"Exif\0\0"
 # Tags of TIFF, and of EXIF, which is TIFF without pixels.
-_ORIENTATION, _EXTRA_SAMPLES = 274, 338
-_SHORT = 3
+_ORIENTATION, _SAMPLES_PER_PIXEL, _PLANAR_CONFIGURATION, _EXTRA_SAMPLES = 274, 277, 284, 338
+_SHORT, _LONG = 3, 4
+_SEPARATE_PLANES = 2
 # Kinds of a fourth band. Decoders multiply colors by the first one.
 _UNASSOCIATED_ALPHA, _ASSOCIATED_ALPHA = 2, 1
 
@@ -59,6 +60,18 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         length, kind = struct.unpack_from(">I4s", data, position)
         yield kind, data[position + 8 : position + 8 + length]
         position += 12 + length
+
+
+def tiff_bands(data: bytes) -> int:
+    """Return the number of bands of a TIFF file; 1 for other content."""
+    entry = _tiff_entry(data, _SAMPLES_PER_PIXEL)
+    return entry[1] if entry else 1
+
+
+def has_separate_planes(data: bytes) -> bool:
+    """Return whether a TIFF file stores its bands one after the other, not pixel by pixel."""
+    entry = _tiff_entry(data, _PLANAR_CONFIGURATION)
+    return entry is not None and entry[1] == _SEPARATE_PLANES and tiff_bands(data) > 1
 
 
 def as_stored(data: bytes) -> bytes:
@@ -117,7 +130,10 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _tiff_entry(data: bytes, tag: int) -> tuple[int, int] | None:
-    """Return the position and the value of a tag that holds short integers; None if missing."""
+    """Return the position and the value of a tag that holds small integers; None if missing.
+
+    Of a tag with more values than fit beside it, they are meaningless.
+    """
     if not data.startswith(_TIFF_SIGNATURES):
         return None
     order = "<" if data.startswith(b"II") else ">"
@@ -133,8 +149,10 @@ def _tiff_entry(data: bytes, tag: int) -> tuple[int, int] | None:
         for index in range(min(count, 4096)):
             position = first + index * size
             found, kind = struct.unpack_from(f"{order}HH", data, position)
-            if found == tag and kind == _SHORT:
-                return position + value, struct.unpack_from(f"{order}H", data, position + value)[0]
+            if found == tag and kind in (_SHORT, _LONG):
+                # The lower half of a long integer comes last in big-endian files.
+                place = position + value + (2 if kind == _LONG and order == ">" else 0)
+                return place, struct.unpack_from(f"{order}H", data, place)[0]
     except struct.error:  # The file ends before.
         pass
     return None

@@ -7,6 +7,7 @@ orientation turns nothing here, and a fourth band is left out.
 
 import contextlib
 import dataclasses
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -16,6 +17,8 @@ from deeplab.datasets import image_formats
 
 # TensorFlow's decoders of JPEG and PNG refuse an image of so many values (pixels x channels).
 MAX_VALUES = 2**29
+# Of a TIFF image: colors and one more, which is left out.
+_MAX_BANDS = 4
 # The upper 8 bits of 16-bit images are used. Below this value they look black.
 _DARK = 2**14
 
@@ -141,9 +144,15 @@ def _check_values(height: int, width: int) -> None:
 
 def _decode_with_opencv(data: bytes) -> np.ndarray:
     """Return uint8 or uint16 [height, width, 3], RGB."""
+    if (bands := image_formats.tiff_bands(data)) > _MAX_BANDS:
+        raise ValueError(
+            f"has {bands} bands; TIFF images have at most {_MAX_BANDS}: save the three that are"
+            " red, green and blue"
+        )
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        pixels = cv2.imdecode(np.frombuffer(image_formats.as_stored(data), np.uint8), flags)
+        with _without_remarks():
+            pixels = cv2.imdecode(np.frombuffer(image_formats.as_stored(data), np.uint8), flags)
     except cv2.error as error:
         if "CV_IO_MAX_IMAGE" in str(error):
             raise ValueError(
@@ -156,8 +165,24 @@ def _decode_with_opencv(data: bytes) -> np.ndarray:
         raise ValueError(
             f"has values of the type {pixels.dtype}; images have 8 or 16 bits: convert it"
         )
+    if pixels.dtype == np.uint16 and image_formats.has_separate_planes(data):
+        # OpenCV mixes the bands up.
+        raise ValueError(
+            "has 16-bit bands in separate planes, which cannot be read: save it with 8 bits, or"
+            " pixel by pixel (PlanarConfiguration 1)"
+        )
     _check_values(*pixels.shape[:2])
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+@contextlib.contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Keep OpenCV from printing several lines about a file: there is one error, which names it."""
+    before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(before)
 
 
 def _sixteen_bits(data: bytes) -> np.ndarray | None:
