@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import os
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -128,9 +129,9 @@ class ImageFolder:
     """Finds images by the names that lists give them.
 
     The name of an image is its path relative to the folder, without extension. A name counts as
-    it is written first. If there is no such image, its extension is left out, backslashes are
-    taken for slashes, and a leading part that repeats the end of the folder's own path (or all of
-    it) is left out.
+    it is written first. If there is no such image, its extension is left out, accents are joined
+    to their letters or taken apart, backslashes are taken for slashes, and a leading part that
+    repeats the end of the folder's own path (or all of it) is left out.
 
     Args:
         folder: The folder.
@@ -181,7 +182,10 @@ class ImageFolder:
     def _candidates(self, name: str) -> Iterator[str]:
         """Yield forms of a name, as written first."""
         if not os.path.isabs(name):
-            yield os.path.normpath(name)
+            # Some systems take letters and their accents apart, as in the names of an archive.
+            for form in (name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))):
+                # "../images/a" is "a", if that is the folder.
+                yield os.path.relpath(os.path.join(self._folder, form), self._folder)
         own = os.path.abspath(self._folder).split("/")
         parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
         if "\\" in name and not name.startswith("\\"):

@@ -1,4 +1,5 @@
 import codecs
+import unicodedata
 
 import pytest
 
@@ -87,6 +88,7 @@ def images(tmp_path):
         ("images/b/c.JPG", "b/c", "b/c.JPG"),
         ("images\\b\\c.JPG", "b/c", "b/c.JPG"),
         ("/images/b/c.JPG", "b/c", "b/c.JPG"),
+        ("../images/a.jpg", "a", "a.jpg"),
         # As written first.
         ("images/a", "images/a", "images/a.png"),
         ("e.jpg", "e.jpg", "e.jpg.jpg"),
@@ -96,6 +98,14 @@ def test_a_name_counts_as_written_and_then_without_extension_and_folder(
     images, tmp_path, listed, name, file
 ):
     assert images.find(listed) == (name, [str(tmp_path / "data" / "images" / file)])
+
+
+@pytest.mark.parametrize(("listed", "stored"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_may_be_joined_or_taken_apart(tmp_path, listed, stored):
+    path = tmp_path / f"{unicodedata.normalize(stored, 'café')}.jpg"
+    path.touch()
+    folder = source_files.ImageFolder(str(tmp_path), [".jpg"])
+    assert folder.find(unicodedata.normalize(listed, "café")) == (path.stem, [str(path)])
 
 
 def test_whole_paths_are_names(images, tmp_path):
