@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from deeplab import convert_to_tflite, export_model, predict, train, vis
 from deeplab import eval as eval_script
-from deeplab import export_model, predict, train, vis
 from deeplab.testing import tiny
 from deeplab.utils import checkpoint, checkpoint_files
 
@@ -113,6 +113,12 @@ def test_a_network_is_trained_resumed_evaluated_shown_and_exported(root, tmp_pat
             f"--checkpoint_path={logdir}",
             f"--export_path={root}/export/graph.pb",
         )
+        tiny.run(
+            convert_to_tflite,
+            f"--quantized_graph_def_path={root}/export/graph.pb",
+            f"--output_tflite_path={root}/export/model.tflite",
+        )
+    assert tf.io.gfile.stat(f"{root}/export/model.tflite").length > 1000
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.png").write_bytes(tiny.png(tiny.picture(33, 33)))
     tiny.run(

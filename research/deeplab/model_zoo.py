@@ -189,7 +189,7 @@ def _evaluation_remark(result: PublishedResult) -> str:
 
 def run() -> None:
     """Run the console command."""
-    script.run(main, define_flags)
+    script.run(main, define_flags, local=("output_dir",))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The flags of the dense CRF, which eval, vis and export share."""
 
-import os
+import io
 from collections.abc import Callable
 
 import numpy as np
@@ -9,6 +9,7 @@ from absl import flags
 from deeplab import common
 from deeplab.core.options import CrfOptions, fields
 from deeplab.core.options.crf_options import FLAG_PREFIX, SEARCHED
+from deeplab.utils import file_systems, files
 
 _SEARCHED_VALUES = {"bi_w": range(5, 11), "bi_sxy": range(50, 101, 10), "bi_srgb": range(3, 11)}
 
@@ -111,10 +112,10 @@ def search_grid(flag_values: flags.FlagValues) -> dict[str, list[float]] | None:
 
 def _read_matrix(path: str) -> list[list[float]]:
     flag = f"--{FLAG_PREFIX}compatibility={path}"
-    if not os.path.exists(path):
+    if not file_systems.exists(path):
         raise ValueError(f"{flag} does not exist")
     try:
-        with open(path, "rb") as file:
-            return np.lib.format.read_array(file, allow_pickle=False).tolist()
+        file = io.BytesIO(files.read_bytes(path))
+        return np.lib.format.read_array(file, allow_pickle=False).tolist()
     except Exception:  # NumPy raises almost everything for a damaged header.
         raise ValueError(f"{flag} is no .npy file of numbers, as numpy.save writes it") from None

@@ -5,12 +5,13 @@ import re
 import signal
 import sys
 import types
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from absl import app, flags, logging
 
 import deeplab
 from deeplab import common
+from deeplab.cli import path_flags
 from deeplab.utils import error_text
 
 _HELP = frozenset({"-h", "-help", "--help", "-helpshort", "--helpshort"})
@@ -26,6 +27,7 @@ def run(
     define_flags: Callable[[], None],
     required: Iterable[str] = (),
     *,
+    local: Collection[str] = (),
     cpu_only: bool = False,
 ) -> None:
     """Define the flags, parse them, run `main` and exit with its return value.
@@ -37,6 +39,7 @@ def run(
         main: Takes the arguments that are no flags; returns an exit code or None.
         define_flags: Defines the script's flags in `flags.FLAGS`.
         required: Names of the flags that must be given.
+        local: Names of the flags whose files must be on this machine, not in another file system.
         cpu_only: Keep TensorFlow from using GPUs, whose memory other programs may need.
     """
     # Hide TensorFlow's notes about its own build, but not its errors.
@@ -51,7 +54,12 @@ def run(
         print(_help(sys.modules[main.__module__].__doc__ or ""))
         sys.exit(0)
     called = _on_cpu(main) if cpu_only else main
-    app.run(lambda argv: _main(called, argv, interrupts), flags_parser=_parse)
+
+    def checked(argv: Sequence[str]) -> int | None:
+        path_flags.check_file_systems(flags.FLAGS, local)
+        return called(argv)
+
+    app.run(lambda argv: _main(checked, argv, interrupts), flags_parser=_parse)
 
 
 def _on_cpu(main: Callable[[Sequence[str]], int | None]) -> Callable[[Sequence[str]], int | None]:

@@ -91,6 +91,14 @@ def test_a_script_runs(run):
     assert (done.returncode, done.stdout) == (0, "hello you\n")
 
 
+@pytest.mark.slow
+def test_an_unknown_file_system_ends_the_script_before_it_begins(run):
+    done = run("--name=xyz://a/b")
+    assert done.returncode == 1
+    assert "hello" not in done.stdout
+    assert done.stderr.splitlines()[-1].startswith("error: --name=xyz://a/b: TensorFlow knows no")
+
+
 @pytest.mark.parametrize("flag", ["--help", "-h", "--helpshort"])
 def test_help_shows_the_scripts_own_flags_first_and_no_library_flags(run, flag):
     done = run(flag)

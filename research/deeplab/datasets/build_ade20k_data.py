@@ -90,7 +90,17 @@ def main(argv: Sequence[str]) -> None:
 
 def run() -> None:
     """Run the script."""
-    script.run(main, define_flags, cpu_only=True)
+    script.run(
+        main,
+        define_flags,
+        local=(
+            "train_image_folder",
+            "train_image_label_folder",
+            "val_image_folder",
+            "val_image_label_folder",
+        ),
+        cpu_only=True,
+    )
 
 
 if __name__ == "__main__":

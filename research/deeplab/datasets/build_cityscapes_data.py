@@ -83,7 +83,7 @@ def main(argv: Sequence[str]) -> None:
 
 def run() -> None:
     """Run the script."""
-    script.run(main, define_flags, cpu_only=True)
+    script.run(main, define_flags, local=("cityscapes_root",), cpu_only=True)
 
 
 if __name__ == "__main__":

@@ -327,7 +327,13 @@ def main(argv: Sequence[str]) -> None:
 
 def run() -> None:
     """Run the script."""
-    script.run(main, define_flags, required=("image_folder", "output_dir"), cpu_only=True)
+    script.run(
+        main,
+        define_flags,
+        required=("image_folder", "output_dir"),
+        local=("image_folder", "label_folder", "list_folder", "split"),
+        cpu_only=True,
+    )
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import re
 import cv2
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from deeplab.datasets import build_custom_data, check_data, descriptors
 from deeplab.datasets.conftest import jpeg, png, read_records
@@ -280,3 +281,21 @@ def test_camvid_is_converted_and_passes_the_check(run_script, tmp_path, capsys):
     count = len(list(camvid.glob("JPEGImages/0016E5_080*")))
     assert count > 10
     assert f"val: {count} images, {count} with a label" in capsys.readouterr().out
+
+
+def test_records_are_written_to_and_checked_in_another_file_system(
+    convert, run_script, folder, capsys, monkeypatch
+):
+    monkeypatch.chdir(folder)
+    remote = "ram://build_custom_data_test"
+    for _ in range(2):  # Earlier records are replaced.
+        convert(_CLASSES, f"--output_dir={remote}/out", "--num_shards=1")
+    assert sorted(tf.io.gfile.listdir(f"{remote}/out")) == [
+        "dataset.json",
+        *(f"{split}-00000-of-00001.tfrecord" for split in ("train", "val")),
+    ]
+    run_script(check_data, f"--dataset={remote}/out/dataset.json", f"--dataset_dir={remote}/out")
+    assert "train: 2 images" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="in 1 shards .* delete them or choose another"):
+        convert(_CLASSES, f"--output_dir={remote}/out", "--num_shards=2")
+    assert sorted(os.listdir(folder)) == ["images", "labels", "lists"]

@@ -100,7 +100,12 @@ def main(argv: Sequence[str]) -> None:
 
 def run() -> None:
     """Run the script."""
-    script.run(main, define_flags, cpu_only=True)
+    script.run(
+        main,
+        define_flags,
+        local=("image_folder", "semantic_segmentation_folder", "list_folder"),
+        cpu_only=True,
+    )
 
 
 if __name__ == "__main__":

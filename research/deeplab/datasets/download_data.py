@@ -74,7 +74,7 @@ def unpack(archive: str, folder: str) -> None:
 
 def run() -> None:
     """Run the script."""
-    script.run(main, define_flags, required=("url",))
+    script.run(main, define_flags, required=("url",), local=("output_dir",))
 
 
 if __name__ == "__main__":

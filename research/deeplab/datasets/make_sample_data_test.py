@@ -1,6 +1,7 @@
 import cv2
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from deeplab.datasets import build_voc2012_data, descriptors, label_files, make_sample_data
 from deeplab.datasets.conftest import read_records
@@ -99,3 +100,11 @@ def test_the_color_hardly_tells_the_class():
     nearest = 1 + np.linalg.norm(colors[:, np.newaxis] - means, axis=2).argmin(axis=1)
     # One guess in five is right by chance.
     assert (nearest == classes).mean() < 0.4
+
+
+def test_other_file_systems_hold_the_same_files(make, run_script):
+    remote = "ram://make_sample_data_test"
+    run_script(make_sample_data, f"--output_dir={remote}", "--num_train=6", "--num_val=2")
+    local = _files(make("local"))
+    for name, data in local.items():
+        assert tf.io.gfile.GFile(f"{remote}/{name}", "rb").read() == data

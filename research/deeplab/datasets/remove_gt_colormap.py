@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> None:
 
 def run() -> None:
     """Run the script."""
-    script.run(main, define_flags, cpu_only=True)
+    script.run(main, define_flags, local=("original_gt_folder",), cpu_only=True)
 
 
 if __name__ == "__main__":

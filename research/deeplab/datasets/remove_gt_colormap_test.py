@@ -1,6 +1,7 @@
 import cv2
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from deeplab.datasets import remove_gt_colormap
 from deeplab.datasets.conftest import png
@@ -35,3 +36,10 @@ def test_color_images_are_refused(run_script, tmp_path):
 def test_an_empty_folder_is_an_error(run_script, tmp_path):
     with pytest.raises(ValueError, match=r"no file \*.png in .*--original_gt_folder"):
         _run(run_script, tmp_path, tmp_path / "raw")
+
+
+def test_labels_may_go_to_another_file_system(run_script, tmp_path):
+    label = png(np.array([[0, 1], [2, 255]]))
+    (tmp_path / "a.png").write_bytes(label)
+    _run(run_script, tmp_path, "ram://remove_gt_colormap_test")
+    assert tf.io.gfile.GFile("ram://remove_gt_colormap_test/a.png", "rb").read() == label

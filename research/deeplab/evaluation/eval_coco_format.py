@@ -341,7 +341,13 @@ def main(argv: Sequence[str]) -> None:
 
 def run() -> None:
     """Run the script."""
-    script.run(main, define_flags, required=("gt_json_file", "pred_json_file"))
+    files_given = ("gt_json_file", "pred_json_file")
+    script.run(
+        main,
+        define_flags,
+        required=files_given,
+        local=(*files_given, "gt_folder", "pred_folder"),
+    )
 
 
 if __name__ == "__main__":

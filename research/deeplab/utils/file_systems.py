@@ -28,6 +28,11 @@ def gfile() -> Any:
     return tf.io.gfile
 
 
+def known_schemes() -> list[str]:
+    """Return the file systems that TensorFlow knows, such as "gs", but that of this machine."""
+    return sorted(scheme for scheme in gfile().get_registered_schemes() if scheme)
+
+
 def exists(path: str | os.PathLike[str]) -> bool:
     """Return whether there is a file or folder at a path."""
     return gfile().exists(os.fspath(path)) if is_remote(path) else os.path.exists(path)
