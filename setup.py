@@ -18,6 +18,7 @@ SCRIPTS = {
     "deeplab-export-model": "deeplab.export_model",
     "deeplab-convert-to-tflite": "deeplab.convert_to_tflite",
     "deeplab-predict": "deeplab.predict",
+    "deeplab-make-recipe": "deeplab.make_recipe",
     "deeplab-model-zoo": "deeplab.model_zoo",
     "deeplab-model-info": "deeplab.model_info",
     "deeplab-build-voc2012-data": "deeplab.datasets.build_voc2012_data",

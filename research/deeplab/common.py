@@ -147,6 +147,27 @@ def option_values(
     return {name: flag_values[prefix + name].value for name in fields.describe(options_class)}
 
 
+def flag_words(options_class: type, name: str, value: Any) -> list[str]:
+    """Return the words of a command line that give a field a value, such as "--momentum=0.9".
+
+    Args:
+        options_class: a dataclass of `core.options`.
+        name: a field with a flag of its name.
+        value: not None.
+    """
+    if fields.describe(options_class)[name].is_sequence:
+        if name in _LISTS:
+            return [f"--{name}={','.join(map(_written, value))}"]
+        return [f"--{name}={_written(each)}" for each in value]
+    return [f"--{name}={_written(value)}"]
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Define the flags that train, eval, vis and export share (official `common.py`)."""
     define = definer("deeplab.common", flag_values)

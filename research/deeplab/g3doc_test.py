@@ -26,7 +26,7 @@ _OFFICIAL = json.loads((golden.DATA / "flags.json").read_text())
 
 # Scripts that share flags, and the modules that define these flags.
 _SHARED_FLAGS = {
-    **dict.fromkeys(("train", "model_info"), ("common.py",)),
+    **dict.fromkeys(("train", "model_info", "make_recipe"), ("common.py",)),
     **dict.fromkeys(("eval", "vis", "export_model"), ("common.py", "cli/crf_flags.py")),
     **dict.fromkeys(
         ("build_voc2012_data", "build_cityscapes_data", "build_ade20k_data"),
@@ -36,6 +36,7 @@ _SHARED_FLAGS = {
 _OUR_SCRIPTS = (
     "cli/crf_flags.py",
     "predict.py",
+    "make_recipe.py",
     "model_zoo.py",
     "model_info.py",
     "datasets/build_custom_data.py",

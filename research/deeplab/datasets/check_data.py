@@ -1,9 +1,12 @@
 """Check TFRecords before training: every image, every label and every label value.
 
-For each split, print the number of images and their sizes, the share of pixels of each class and
-of the ignore label, classes that are never seen and, for training splits, weights that balance the
-classes. The first bad record ends the script with exit code 1 and an error that names the record
-and the value.
+For each split, print the number of images and their sizes, statistics of the colors, the share of
+pixels of each class and of the ignore label, and what is suspicious, with the name of the remedy;
+for training splits, weights that balance the classes. Then compare the splits: copies and
+near-duplicates, classes that training lacks, and drift.
+
+The first bad record ends the script with exit code 1 and an error that names the record and the
+value. With --fail_on=warning the exit code is 2 if there is a warning.
 
   python -m deeplab.datasets.check_data --dataset=pascal_voc_seg --dataset_dir=tfrecord
 """
@@ -15,6 +18,9 @@ from absl import flags
 from deeplab import common
 from deeplab.cli import script
 from deeplab.datasets import descriptors
+
+# Exit code where every record is good, but a warning was asked to fail.
+_WARNED = 2
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -33,33 +39,54 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         None,
         "Split to check; repeat the flag for several. Default: all splits in the folder.",
     )
+    define("string", "json", None, "File to write the report to, as JSON.")
+    define(
+        "string",
+        "contact_sheet",
+        None,
+        "PNG file to draw images of each split with their labels to.",
+    )
+    define(
+        "enum",
+        "fail_on",
+        "error",
+        "What the exit code tells: bad records (1), or warnings as well (2).",
+        enum_values=["error", "warning"],
+    )
 
 
-def main(argv: Sequence[str]) -> None:
-    """Check the splits and print the reports."""
+def main(argv: Sequence[str]) -> int:
+    """Check the splits and print the reports; return the exit code."""
     del argv
     # Imports TensorFlow, which takes seconds: not for --help.
-    from deeplab.datasets import shards, split_statistics
+    from deeplab.datasets import shards, split_findings, split_report, split_statistics
+    from deeplab.utils import reports, save_annotation
 
     values = flags.FLAGS
     descriptor = descriptors.load(values.dataset)
-    splits = values.split or shards.splits(values.dataset_dir)
-    if not splits:
+    names = values.split or shards.splits(values.dataset_dir)
+    if not names:
         raise ValueError(
             f"there are no shards (<split>-00000-of-00004...) in {values.dataset_dir}"
             " (--dataset_dir); check files with other names with --split=<split>"
         )
-    statistics = {}
-    for split in splits:
-        statistics[split] = split_statistics.check(split, values.dataset_dir, descriptor)
-        print(split_statistics.report(split, statistics[split], descriptor))
-        weights = split_statistics.class_weights(statistics[split], descriptor)
-        if split.startswith("train") and weights is not None:
-            print("\nclass weights (median frequency balancing), for training with rare classes:")
-            print(" ".join(f"--label_weights={weight:.4g}" for weight in weights))
-        print()
-    for line in split_statistics.overlaps(statistics):
-        print(line)
+    splits, findings = [], []
+    for name in names:
+        split = split_statistics.check(name, values.dataset_dir, descriptor)
+        found = split_findings.of_split(name, split.statistics, descriptor)
+        print(split_report.text(split, found, descriptor))
+        splits.append(split)
+        findings += found
+    compared = split_findings.between(splits, descriptor)
+    for finding in compared:
+        print(finding)
+    findings += compared
+    if values.json:
+        reports.write_json(values.json, split_report.facts(splits, findings, descriptor))
+    if values.contact_sheet:
+        save_annotation.write_png(values.contact_sheet, split_report.picture(splits, descriptor))
+    warned = any(finding.level == "warning" for finding in findings)
+    return _WARNED if warned and values.fail_on == "warning" else 0
 
 
 def run() -> None:

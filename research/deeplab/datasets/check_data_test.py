@@ -1,3 +1,6 @@
+import json
+import pathlib
+import re
 import struct
 
 import cv2
@@ -7,7 +10,7 @@ import tensorflow as tf
 
 from deeplab.datasets import build_data, check_data, descriptors, shards, split_statistics
 from deeplab.datasets.conftest import jpeg, png
-from deeplab.testing import golden
+from deeplab.testing import golden, tiny
 
 _DATASET = descriptors.DatasetDescriptor(
     "roofs", 4, 255, {"train": 2, "val": 1}, ("ground", "roof", "road", "tree")
@@ -38,7 +41,7 @@ def check(run_script, tmp_path):
     """Runs the script on what was written."""
 
     def run(*more):
-        run_script(
+        return run_script(
             check_data, f"--dataset={tmp_path}/roofs.json", f"--dataset_dir={tmp_path}", *more
         )
 
@@ -170,3 +173,66 @@ def test_exif_and_dark_16_bit_images_are_mentioned(check, tmp_path, capsys):
     text = capsys.readouterr().out
     assert "training ignores the EXIF orientation of 1 images (turned)" in text
     assert "1 16-bit images are almost black" in text and "(dark)" in text
+
+
+def test_a_palette_that_was_read_as_gray_is_told_with_its_remedy(check, tmp_path):
+    _write(tmp_path, val=[_record(np.array([[0, 38, 75, 113]]))])
+    with pytest.raises(
+        ValueError, match="label 38: looks like a color-mapped PNG read as gray; ru"
+    ):
+        check()
+
+
+def test_the_json_report_has_its_documented_keys(check, tmp_path, capsys):
+    _write(tmp_path, train=[_record(_FIRST)], val=[_record(_FIRST), _record(_SECOND)])
+    assert check(f"--json={tmp_path}/report.json") == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    page = (pathlib.Path(check_data.__file__).parents[1] / "g3doc/check_data.md").read_text()
+    keys = set(report)
+    for entries in ("splits", "findings"):
+        keys |= set(report[entries][0])
+    for entries in ("classes", "sizes"):
+        keys |= set(report["splits"][0][entries][0])
+    assert keys == set(re.findall(r"^\| `(\w+)` \|", page.partition("## Findings")[0], re.M))
+    assert report["splits"][0]["classes"][1]["share"] == 2 / 8
+    kinds = {finding["kind"] for finding in report["findings"]}
+    assert {"copies", "never_seen", "missing_class"} <= kinds
+
+
+def test_every_kind_of_finding_is_documented():
+    folder = pathlib.Path(check_data.__file__).parent
+    code = (folder / "split_findings.py").read_text()
+    used = set(re.findall(r'(?:add|Finding)\(\s*"(\w+)"', code))
+    page = (folder.parent / "g3doc/check_data.md").read_text().partition("## Findings")[2]
+    assert used == set(re.findall(r"^\| `(\w+)` \|", page, re.M))
+    assert len(used) > 10
+
+
+def test_the_exit_code_tells_warnings_if_asked(check, tmp_path, capsys):
+    _write(tmp_path, train=[_record(_FIRST)], val=[_record(_FIRST)])
+    assert check() == 0
+    assert check("--fail_on=warning") == 2
+    assert check("--fail_on=warning", "--split=val") == 2  # Tiny objects.
+
+
+def test_the_contact_sheet_shows_every_split(check, tmp_path, capsys):
+    _write(tmp_path, train=[_record(_FIRST)], val=[_record(_SECOND)])
+    check(f"--contact_sheet={tmp_path}/sheet.png")
+    both = tiny.read_png(tmp_path / "sheet.png")
+    check(f"--contact_sheet={tmp_path}/sheet.png", "--split=val")
+    assert both.shape[0] > tiny.read_png(tmp_path / "sheet.png").shape[0] > 0
+
+
+def test_memory_does_not_grow_with_what_records_hold():
+    """Sixteen bytes for each record, besides counts."""
+    statistics = split_statistics.SplitStatistics()
+    record = _record(_FIRST)
+    for _ in range(3):
+        statistics.add(record, _DATASET)
+    grown = [
+        name
+        for name, value in vars(statistics).items()
+        if hasattr(value, "__len__") and len(value) == 3
+    ]
+    assert grown == ["digests", "hashes"]
+    assert statistics.digests.itemsize == statistics.hashes.itemsize == 8

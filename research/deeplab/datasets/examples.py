@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import tensorflow as tf
 
 from deeplab.datasets import images
@@ -65,12 +66,15 @@ def parse(record: bytes) -> Mapping[str, tf.train.Feature]:
         raise ValueError("is not a tf.train.Example") from None
 
 
-def check(record: bytes, labels_required: bool = True) -> None:
+def check(record: bytes, labels_required: bool = True) -> np.ndarray:
     """Reject a record that training refuses.
 
     Args:
         record: A serialized `tf.train.Example`.
         labels_required: Whether a record without a label is refused.
+
+    Returns:
+        The image as training sees it, uint8 [height, width, 3].
 
     Raises:
         ValueError: The record is bad; the message is the end of a sentence that begins with it,
@@ -78,7 +82,8 @@ def check(record: bytes, labels_required: bool = True) -> None:
     """
     try:
         with tf.device("CPU"):
-            decode(tf.constant(record), None if labels_required else 0)
+            _, image, _ = decode(tf.constant(record), None if labels_required else 0)
+            return image.numpy()
     except RECORD_ERRORS as error:
         raise ValueError(_fault(record, labels_required, error)) from None
 

@@ -1,24 +1,80 @@
 """Check the records of a split, and count what they hold."""
 
+import array
 import collections
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 
+import cv2
 import numpy as np
+import tensorflow as tf
 
-from deeplab.datasets import examples, images, label_files, shards
+from deeplab.datasets import (
+    examples,
+    image_formats,
+    images,
+    label_advice,
+    label_files,
+    perceptual_hash,
+    shards,
+)
 from deeplab.datasets.descriptors import DatasetDescriptor
-from deeplab.datasets.image_formats import image_format
-from deeplab.utils import reports
+from deeplab.datasets.record_files import RecordFiles
 from deeplab.utils.progress import Progress
 
-# How many image sizes a report lists.
-_LISTED_SIZES = 5
+# Brightness is that of gray, as of most image formats.
+_LUMINANCE = np.array([0.299, 0.587, 0.114])
+_GRAY = 0  # Color type of PNG.
+
+
+@dataclasses.dataclass
+class Counted:
+    """Images with something in common: their number and the name of the first."""
+
+    count: int = 0
+    first: str = ""
+
+    def add(self, name: str) -> None:
+        """Count an image."""
+        self.first = self.first or name
+        self.count += 1
+
+
+@dataclasses.dataclass
+class Moments:
+    """Means and deviations of quantities, without their values.
+
+    Attributes:
+        count: Number of values of each.
+        sums: float64 [quantities].
+        squares: float64 [quantities], sums of squares.
+    """
+
+    count: int = 0
+    sums: np.ndarray | float = 0.0
+    squares: np.ndarray | float = 0.0
+
+    def add(self, mean: np.ndarray, count: int = 1, variance: np.ndarray | float = 0.0) -> None:
+        """Count so many values of each quantity that have this mean and variance."""
+        self.count += count
+        self.sums = self.sums + count * mean
+        self.squares = self.squares + count * (mean**2 + variance)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """The mean of each quantity; NaN without values."""
+        return np.divide(self.sums, self.count) if self.count else np.full(1, np.nan)
+
+    @property
+    def variance(self) -> np.ndarray:
+        """The variance of each quantity."""
+        return np.maximum(np.divide(self.squares, max(self.count, 1)) - self.mean**2, 0.0)
 
 
 @dataclasses.dataclass
 class SplitStatistics:
-    """Counts over the records of a split.
+    """Counts over the records of a split: 16 bytes for each record, whatever it holds.
 
     Attributes:
         num_images: Number of records.
@@ -27,10 +83,15 @@ class SplitStatistics:
         images: int64 [256], number of images that contain each label value.
         pixels_where_seen: int64 [256], number of pixels of these images, without ignored ones.
         sizes: Number of images of each (height, width).
-        dark: Names of the 16-bit images that are almost black.
-        turned: Names of the images that EXIF turns, where the size of the label does not tell
-            whether it is that of the stored pixels.
-        digests: Digest of each image to the image's name.
+        dark: The 16-bit images that are almost black.
+        turned: The images that EXIF turns, where the size of the label does not tell whether it is
+            that of the stored pixels.
+        single: The images whose label has one value everywhere.
+        shares: Over images: the share of each label value among the pixels that count [256].
+        looks: Over images: binary logarithms of pixels and of width / height; brightness 0..255.
+        channels: Over pixels: red, green and blue.
+        digests: 64 bits of a digest of each encoded image, in the order of the records.
+        hashes: Perceptual hash of each image, in the order of the records.
     """
 
     num_images: int = 0
@@ -43,9 +104,14 @@ class SplitStatistics:
     sizes: collections.Counter[tuple[int, int]] = dataclasses.field(
         default_factory=collections.Counter
     )
-    dark: list[str] = dataclasses.field(default_factory=list)
-    turned: list[str] = dataclasses.field(default_factory=list)
-    digests: dict[bytes, str] = dataclasses.field(default_factory=dict)
+    dark: Counted = dataclasses.field(default_factory=Counted)
+    turned: Counted = dataclasses.field(default_factory=Counted)
+    single: Counted = dataclasses.field(default_factory=Counted)
+    shares: Moments = dataclasses.field(default_factory=Moments)
+    looks: Moments = dataclasses.field(default_factory=Moments)
+    channels: Moments = dataclasses.field(default_factory=Moments)
+    digests: array.array = dataclasses.field(default_factory=lambda: array.array("Q"))
+    hashes: array.array = dataclasses.field(default_factory=lambda: array.array("Q"))
 
     def add(self, record: bytes, descriptor: DatasetDescriptor, check_sizes: bool = True) -> str:
         """Check a record and count it.
@@ -62,15 +128,15 @@ class SplitStatistics:
         Raises:
             ValueError: The record is bad; the message says why.
         """
-        examples.check(record, labels_required=False)
+        pixels = examples.check(record, labels_required=False)
         features = examples.parse(record)
 
         def of_bytes(name: str) -> bytes:
             return b"".join(features[name].bytes_list.value)
 
-        name = of_bytes("image/filename").decode(errors="replace")
+        name = _image_name(features)
         encoded = of_bytes(examples.IMAGE)
-        image = _decode_image(encoded, name)
+        image = _stored_image(encoded, pixels, name)
         size = image.pixels.shape[:2]
         for axis, length in (("height", size[0]), ("width", size[1])):
             told = list(features[f"image/{axis}"].int64_list.value)
@@ -79,46 +145,74 @@ class SplitStatistics:
         self.num_images += 1
         self.sizes[size] += 1
         if image.remark():
-            self.dark.append(name)
-        self.digests[hashlib.sha1(encoded).digest()] = name
+            self.dark.add(name)
+        self._add_looks(image.pixels)
+        self.digests.append(int.from_bytes(hashlib.sha1(encoded).digest()[:8]))
+        self.hashes.append(perceptual_hash.of_image(image.pixels))
         label = of_bytes(examples.LABEL)
         if image.orientation != 1 and not (label and image.orientation >= 5 and size != size[::-1]):
-            self.turned.append(name)
+            self.turned.add(name)
         if label:
             try:
-                self._add_label(label, size, descriptor)
+                counts = _count_label(label, size, descriptor)
             except ValueError as error:
                 raise ValueError(f"({name}) has a label that {error}") from None
+            self._add_label(counts, descriptor, name)
         return name
 
-    def _add_label(self, data: bytes, size: tuple[int, int], descriptor: DatasetDescriptor) -> None:
-        indices = label_files.read_indices(data)
-        if indices.shape != size:
-            raise ValueError(
-                f"is {indices.shape[1]}x{indices.shape[0]} pixels (width x height); the image is"
-                f" {size[1]}x{size[0]}"
-            )
-        if label_files.as_gray(data) is not data:
-            raise ValueError(
-                "is not an 8-bit grayscale PNG, so decoding changes its values; convert the"
-                " data again with build_voc2012_data or build_custom_data"
-            )
-        remedy = "set the right --dataset, or convert the data again (build_custom_data)"
-        counts = label_files.LabelReader(descriptor, remedy=remedy).check(indices)
+    def _add_looks(self, pixels: np.ndarray) -> None:
+        mean, deviation = (values.ravel() for values in cv2.meanStdDev(pixels))
+        height, width = pixels.shape[:2]
+        brightness = float(mean @ _LUMINANCE)
+        self.looks.add(np.array([np.log2(height * width), np.log2(width / height), brightness]))
+        self.channels.add(mean, height * width, deviation**2)
+
+    def _add_label(self, counts: np.ndarray, descriptor: DatasetDescriptor, name: str) -> None:
         self.num_labels += 1
         self.pixels += counts
         self.images += counts > 0
-        self.pixels_where_seen[counts > 0] += counts.sum() - counts[descriptor.ignore_label]
+        labeled = counts.sum() - counts[descriptor.ignore_label]
+        self.pixels_where_seen[counts > 0] += labeled
+        if np.count_nonzero(counts) == 1:
+            self.single.add(name)
+        if labeled:
+            shares = counts / labeled
+            shares[descriptor.ignore_label] = 0.0
+            self.shares.add(shares)
 
 
-def _decode_image(data: bytes, name: str) -> images.StoredImage:
-    """Return an image; reject one that cannot be decoded."""
-    if image_format(data) is None:
-        raise ValueError(f"({name}) has an image that is neither JPEG nor PNG")
+def _image_name(features: Mapping[str, tf.train.Feature]) -> str:
+    return b"".join(features["image/filename"].bytes_list.value).decode(errors="replace")
+
+
+def _count_label(data: bytes, size: tuple[int, int], descriptor: DatasetDescriptor) -> np.ndarray:
+    """Return the number of pixels with each label value, int64 [256]; reject a bad label."""
+    indices = label_files.read_indices(data)
+    if indices.shape != size:
+        raise ValueError(
+            f"is {indices.shape[1]}x{indices.shape[0]} pixels (width x height); the image is"
+            f" {size[1]}x{size[0]}"
+        )
+    if image_formats.png_bit_depth(data) != 8 or data[25] != _GRAY:
+        raise ValueError(
+            "is not an 8-bit grayscale PNG, so decoding changes its values; convert the"
+            " data again with build_voc2012_data or build_custom_data"
+        )
     try:
-        return images.decode(data)
-    except ValueError as error:
-        raise ValueError(f"({name}) has an image that {error}") from None
+        return label_files.LabelReader(descriptor).check(indices)
+    except ValueError:
+        remedy = label_advice.advise(np.unique(indices), descriptor)
+        return label_files.LabelReader(descriptor, remedy=remedy).check(indices)
+
+
+def _stored_image(data: bytes, pixels: np.ndarray, name: str) -> images.StoredImage:
+    """Return an image that was decoded; reject one of another format than training's."""
+    kind = image_formats.image_format(data)
+    if kind is None:
+        raise ValueError(f"({name}) has an image that is neither JPEG nor PNG")
+    if kind == "png" and image_formats.png_bit_depth(data) == 16:
+        return images.decode(data)  # All 16 bits tell whether it is dark.
+    return images.StoredImage(pixels, image_formats.orientation(data))
 
 
 def class_weights(statistics: SplitStatistics, descriptor: DatasetDescriptor) -> np.ndarray | None:
@@ -148,74 +242,41 @@ def class_weights(statistics: SplitStatistics, descriptor: DatasetDescriptor) ->
     return weights
 
 
-def report(split: str, statistics: SplitStatistics, descriptor: DatasetDescriptor) -> str:
-    """Return a report about a split: images, sizes, classes and warnings."""
-    sizes = statistics.sizes.most_common(_LISTED_SIZES)
-    listed = ", ".join(f"{width}x{height} ({count})" for (height, width), count in sizes)
-    others = len(statistics.sizes) - len(sizes)
-    lines = [
-        f"{split}: {statistics.num_images} images, {statistics.num_labels} with a label",
-        f"width x height: {listed}" + (f" and {others} other sizes" if others else ""),
-    ]
-    expected = descriptor.split_size(split)
-    if expected not in (None, statistics.num_images):
-        lines.append(f"note: the descriptor says {expected} images")
-    if statistics.dark:
-        lines.append(
-            f"warning: {len(statistics.dark)} 16-bit images are almost black, as only the upper 8"
-            f" bits are used ({statistics.dark[0]}): scale their values to 0..65535"
-        )
-    if statistics.turned:
-        lines.append(
-            f"note: training ignores the EXIF orientation of {len(statistics.turned)} images"
-            f" ({statistics.turned[0]}): their labels must be those of the stored pixels"
-        )
-    if statistics.num_labels:
-        lines += ["", _class_table(statistics, descriptor), *_remarks(statistics, descriptor)]
-    return "\n".join(lines)
-
-
 def class_name(descriptor: DatasetDescriptor, label: int) -> str:
     """Return the number of a class and, if it is known, its name."""
     return f"{label} {descriptor.class_names[label]}" if descriptor.class_names else str(label)
 
 
-def _class_table(statistics: SplitStatistics, descriptor: DatasetDescriptor) -> str:
-    total = statistics.pixels.sum()
-    labels = [label for label in range(descriptor.num_classes) if label != descriptor.ignore_label]
-    names = [class_name(descriptor, label) for label in labels]
-    rows = [
-        (name, reports.percent(statistics.pixels[label] / total), str(statistics.images[label]))
-        for label, name in zip(
-            [*labels, descriptor.ignore_label],
-            [*names, f"{descriptor.ignore_label} (ignored)"],
-            strict=True,
-        )
-    ]
-    return reports.format_table(("label", "pixels %", "images"), rows)
+def labels_that_count(descriptor: DatasetDescriptor) -> list[int]:
+    """Return the labels of the classes, without the ignore label."""
+    return [label for label in range(descriptor.num_classes) if label != descriptor.ignore_label]
 
 
 def classes_seen(statistics: SplitStatistics, descriptor: DatasetDescriptor) -> list[int]:
     """Return the classes that at least one pixel has, without the ignore label."""
-    labels = [label for label in range(descriptor.num_classes) if label != descriptor.ignore_label]
-    return [label for label in labels if statistics.pixels[label]]
+    return [label for label in labels_that_count(descriptor) if statistics.pixels[label]]
 
 
-def _remarks(statistics: SplitStatistics, descriptor: DatasetDescriptor) -> list[str]:
-    labels = [label for label in range(descriptor.num_classes) if label != descriptor.ignore_label]
-    seen = classes_seen(statistics, descriptor)
-    lines = []
-    if not seen:
-        lines.append("warning: every pixel is ignored: there is nothing to learn")
-    elif len(seen) == 1:
-        lines.append(f"warning: every pixel that counts is {class_name(descriptor, seen[0])}")
-    elif len(seen) < len(labels):
-        never = ", ".join(class_name(descriptor, label) for label in labels if label not in seen)
-        lines.append(f"never seen: {never}")
-    return lines
+@dataclasses.dataclass(frozen=True)
+class CheckedSplit:
+    """A split whose records are all good.
+
+    Args:
+        name: Name of the split.
+        records: Its records.
+        statistics: What they hold.
+    """
+
+    name: str
+    records: RecordFiles
+    statistics: SplitStatistics
+
+    def image_name(self, index: int) -> str:
+        """Return the name of the image of a record."""
+        return _image_name(examples.parse(self.records[int(index)]))
 
 
-def check(split: str, folder: str, descriptor: DatasetDescriptor) -> SplitStatistics:
+def check(split: str, folder: str, descriptor: DatasetDescriptor) -> CheckedSplit:
     """Check and count all records of a split.
 
     Args:
@@ -224,7 +285,7 @@ def check(split: str, folder: str, descriptor: DatasetDescriptor) -> SplitStatis
         descriptor: The dataset.
 
     Returns:
-        The counts.
+        The records and their counts.
 
     Raises:
         ValueError: A file or a record is bad; the message names it and says what is wrong.
@@ -239,17 +300,4 @@ def check(split: str, folder: str, descriptor: DatasetDescriptor) -> SplitStatis
         except ValueError as error:
             raise ValueError(f"{found.describe(index)} {error}") from None
         progress.advance()
-    return statistics
-
-
-def overlaps(statistics: dict[str, SplitStatistics]) -> list[str]:
-    """Return a warning for each training split that has images of another split."""
-    lines = []
-    for split, own in statistics.items():
-        for other, others in statistics.items():
-            both = own.digests.keys() & others.digests.keys()
-            evaluated = not other.startswith("train")
-            if both and evaluated and split.startswith("train") and "trainval" not in split:
-                name = own.digests[min(both)]
-                lines.append(f"warning: {len(both)} images of {other} are also in {split} ({name})")
-    return lines
+    return CheckedSplit(split, found, statistics)

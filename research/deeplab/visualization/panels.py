@@ -6,17 +6,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from deeplab.visualization import drawing
 from deeplab.visualization.colors import colorize
-
-_PAPER = (250, 250, 250)
-_INK = (40, 40, 40)
-_FAINT = (150, 150, 150)
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
-_FONT_SCALE = 0.5
-# Pixels: between the parts of a panel, a line of text, a swatch of the legend.
-_GAP = 12
-_LINE = 24
-_SWATCH = 16
+from deeplab.visualization.drawing import GAP, LINE
 
 
 def overlay(
@@ -94,32 +86,32 @@ def panel(
         (width, height),
         interpolation=cv2.INTER_AREA if size < max(image.shape[:2]) else cv2.INTER_CUBIC,
     )
-    predicted = _resize_label(prediction, height, width)
+    predicted = drawing.resize_label(prediction, height, width)
     shown = prediction if unrefined is None else np.stack([prediction, unrefined])
     pictures = {"image": small}
     if label is not None:
         _check_size("label", label, image)
-        resized = _resize_label(label, height, width)
+        resized = drawing.resize_label(label, height, width)
         pictures["label"] = colorize(resized, colors, ignore_label)
     pictures["prediction"] = colorize(predicted, colors)
     if unrefined is not None:
         _check_size("prediction before the CRF", unrefined, image)
-        before = _resize_label(unrefined, height, width)
+        before = drawing.resize_label(unrefined, height, width)
         pictures["overlay before the CRF"] = overlay(small, before, colors, alpha)
     pictures["overlay"] = overlay(small, predicted, colors, alpha)
 
-    entries = _legend_entries(shown, label, colors, class_names, ignore_label)
-    pitch = max(width, *map(_text_width, pictures)) + _GAP
-    panel_width = len(pictures) * pitch + _GAP
-    legend = _legend(entries, panel_width - 2 * _GAP)
-    panel_width = max(panel_width, legend.shape[1] + 2 * _GAP)
-    canvas = _paper(_LINE + height + _GAP + legend.shape[0] + _GAP, panel_width)
+    entries = drawing.legend_entries(shown, label, colors, class_names, ignore_label)
+    pitch = max(width, *map(drawing.text_width, pictures)) + GAP
+    panel_width = len(pictures) * pitch + GAP
+    legend = drawing.legend(entries, panel_width - 2 * GAP)
+    panel_width = max(panel_width, legend.shape[1] + 2 * GAP)
+    canvas = drawing.paper(LINE + height + GAP + legend.shape[0] + GAP, panel_width)
     for index, (caption, picture) in enumerate(pictures.items()):
-        left = _GAP + index * pitch
-        _text(canvas, caption, left, _LINE - 8)
-        canvas[_LINE : _LINE + height, left : left + width] = picture
-    top = _LINE + height + _GAP
-    canvas[top : top + legend.shape[0], _GAP : _GAP + legend.shape[1]] = legend
+        left = GAP + index * pitch
+        drawing.text(canvas, caption, left, LINE - 8)
+        canvas[LINE : LINE + height, left : left + width] = picture
+    top = LINE + height + GAP
+    canvas[top : top + legend.shape[0], GAP : GAP + legend.shape[1]] = legend
     return canvas
 
 
@@ -174,66 +166,3 @@ def _borders(label: np.ndarray) -> np.ndarray:
     borders[:, 1:] |= right
     borders[:, :-1] |= right
     return borders
-
-
-def _resize_label(label: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize by taking the nearest pixel, for every integer type."""
-    label = np.asarray(label)
-    rows = ((np.arange(height) + 0.5) * label.shape[0] / height).astype(int)
-    columns = ((np.arange(width) + 0.5) * label.shape[1] / width).astype(int)
-    return label[rows[:, np.newaxis], columns]
-
-
-def _legend_entries(
-    prediction: np.ndarray,
-    label: np.ndarray | None,
-    colors: np.ndarray,
-    class_names: Sequence[str] | None,
-    ignore_label: int | None,
-) -> list[tuple[str, np.ndarray]]:
-    """Return name and swatch of each class that occurs, by number; ignored pixels come last."""
-    ignores = label is not None and ignore_label is not None and (label == ignore_label).any()
-    seen = set(np.unique(prediction).tolist())
-    if label is not None:
-        seen |= set(np.unique(label).tolist()) - ({ignore_label} if ignores else set())
-    entries = []
-    for value in sorted(seen):
-        named = class_names is not None and value < len(class_names)
-        swatch = colorize(np.full((_SWATCH, _SWATCH), value), colors)
-        entries.append((f"{value} {class_names[value]}" if named else str(value), swatch))
-    if ignores:
-        hatched = np.full((_SWATCH, _SWATCH), ignore_label)
-        entries.append(("ignored", colorize(hatched, colors, ignore_label)))
-    return entries
-
-
-def _legend(entries: list[tuple[str, np.ndarray]], width: int) -> np.ndarray:
-    """Draw the entries in as many columns as fit into the width."""
-    column = max(_text_width(name) for name, _ in entries) + _SWATCH + 8 + 2 * _GAP
-    columns = min(max(1, width // column), len(entries))
-    rows = -(-len(entries) // columns)
-    canvas = _paper(rows * _LINE, columns * column)
-    for index, (name, swatch) in enumerate(entries):
-        top, left = index // columns * _LINE, index % columns * column
-        inset = (_LINE - _SWATCH) // 2
-        canvas[top + inset : top + inset + _SWATCH, left : left + _SWATCH] = swatch
-        cv2.rectangle(
-            canvas,
-            (left, top + inset),
-            (left + _SWATCH - 1, top + inset + _SWATCH - 1),
-            _FAINT,
-        )
-        _text(canvas, name, left + _SWATCH + 8, top + _LINE - 7)
-    return canvas
-
-
-def _paper(height: int, width: int) -> np.ndarray:
-    return np.full((height, width, 3), _PAPER, np.uint8)
-
-
-def _text(canvas: np.ndarray, text: str, left: int, baseline: int) -> None:
-    cv2.putText(canvas, text, (left, baseline), _FONT, _FONT_SCALE, _INK, 1, cv2.LINE_AA)
-
-
-def _text_width(text: str) -> int:
-    return cv2.getTextSize(text, _FONT, _FONT_SCALE, 1)[0][0]

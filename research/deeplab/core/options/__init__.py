@@ -9,6 +9,7 @@ from deeplab.core.options.evaluation_options import EvaluationOptions
 from deeplab.core.options.inference_options import InferenceOptions
 from deeplab.core.options.model_options import ModelOptions
 from deeplab.core.options.random_scale import RandomScale
+from deeplab.core.options.recipe_options import RecipeOptions
 from deeplab.core.options.run_options import RunOptions
 from deeplab.core.options.train_options import TrainOptions
 
@@ -18,6 +19,7 @@ __all__ = [
     "InferenceOptions",
     "ModelOptions",
     "RandomScale",
+    "RecipeOptions",
     "RunOptions",
     "TrainOptions",
 ]
