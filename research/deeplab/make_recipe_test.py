@@ -1,30 +1,38 @@
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from deeplab import eval as eval_script
-from deeplab import export_model, make_recipe, model, train, vis
+from deeplab import make_recipe, model, train
+from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.testing import tiny
+from deeplab.training.recipe import measuring
+from deeplab.training.recipe.facts import Measurement
 
 _LIMITS = ("--minutes=0.5", "--memory_gb=8")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(autouse=True)
+def shallow():
+    """Build shallow networks, the checkpoint's and those of the scripts."""
+    with tiny.shallow():
+        yield
+
+
+@pytest.fixture
 def root(tmp_path_factory):
-    """A folder with records and a checkpoint of other classes."""
-    folder = tmp_path_factory.mktemp("root")
+    """A folder with records and a checkpoint of other classes; made once."""
+    folder = tmp_path_factory.getbasetemp() / "recipe_root"
+    if folder.exists():
+        return folder
     for split, count in (("train", 6), ("val", 2)):
         samples = {}
         for index in range(count):
             label = np.random.default_rng(index).integers(0, 3, (40, 60)).astype(np.uint8)
             samples[f"{split}_{index}"] = (tiny.picture(40, 60, index), label)
         tiny.write_records(folder, samples, split=split)
-    three = tiny.DATASET.__class__("three", 3, 255, {}, ("a", "b", "c"))
-    three.save(folder / "three.json")
+    DatasetDescriptor("three", 3, 255, {}, ("a", "b", "c")).save(folder / "three.json")
     tiny.save(model.DeepLab(tiny.OPTIONS), folder / "start", 0)
     return folder
 
@@ -40,37 +48,48 @@ def _flags(root, output_dir, *more):
     )
 
 
-@pytest.mark.slow
-def test_a_recipe_is_made_and_every_script_takes_its_files(root, tmp_path):
-    """The measured steps are made in another process, which a test cannot make shallow."""
-    recipe = tmp_path / "recipe"
-    done = subprocess.run(
-        [sys.executable, "-m", "deeplab.make_recipe", *_flags(root, recipe)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(make_recipe.__file__))},
+def _measured(request):
+    step = Measurement(
+        crop_size=request.crop_size, batch_size=4, seconds=0.01, peak_bytes=2 * 10**9
     )
-    assert done.returncode == 0, done.stderr
-    assert "next:\n  deeplab-train --flagfile=" in done.stdout
-    assert sorted(os.listdir(recipe)) == [
-        *("eval.txt", "export.txt", "facts.json", "train.txt", "vis.txt")
-    ]
-    facts = json.loads((recipe / "facts.json").read_text())["facts"]
-    assert facts["measurements"][0]["peak_bytes"] > facts["idle_bytes"] > 0
-    log = tmp_path / "log"
+    return measuring.Measured(memory_bytes=request.memory_bytes, measurements=[step])
+
+
+@pytest.mark.slow
+def test_training_and_evaluation_take_the_files(root, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(measuring, "measure", _measured)
+    recipe, log = tmp_path / "recipe", tmp_path / "log"
+    tiny.run(make_recipe, *_flags(root, recipe))
+    assert f"next:\n  deeplab-train --flagfile={recipe}/train.txt" in capsys.readouterr().out
+    names = ["eval.txt", "export.txt", "facts.json", "train.txt", "vis.txt"]
+    assert tiny.files(recipe) == names
+    written = [(recipe / name).read_bytes() for name in names]
+    tiny.run(make_recipe, *_flags(root, recipe))
+    assert [(recipe / name).read_bytes() for name in names] == written
     steps = "--training_number_of_steps=2"
     tiny.run(train, f"--flagfile={recipe}/train.txt", f"--train_logdir={log}", steps)
-    folder = f"--checkpoint_dir={log}"
-    tiny.run(eval_script, f"--flagfile={recipe}/eval.txt", folder, f"--eval_logdir={tmp_path}/eval")
-    assert json.loads((tmp_path / "eval/eval.json").read_text())["num_images"] == 2
-    tiny.run(vis, f"--flagfile={recipe}/vis.txt", folder, f"--vis_logdir={tmp_path}/vis")
     tiny.run(
-        export_model,
-        f"--flagfile={recipe}/export.txt",
-        f"--checkpoint_path={log}",
-        f"--export_path={tmp_path}/export",
+        eval_script,
+        f"--flagfile={recipe}/eval.txt",
+        f"--checkpoint_dir={log}",
+        f"--eval_logdir={tmp_path}/eval",
     )
-    assert (tmp_path / "export/saved_model.pb").exists()
+    assert json.loads((tmp_path / "eval/eval.json").read_text())["images"] == 2
+
+
+def test_a_network_without_memory_is_refused(root, tmp_path, monkeypatch):
+    sizes = []
+
+    def killed(request):
+        sizes.append(request.crop_size)
+        return measuring.Measured()
+
+    monkeypatch.setattr(measuring, "measure", killed)
+    with pytest.raises(ValueError, match="one crop of 17x17 pixels does not fit"):
+        tiny.run(make_recipe, *_flags(root, tmp_path / "recipe"))
+    # The smallest crops were tried, too.
+    assert sizes == [33, 17]
+    assert not (tmp_path / "recipe").exists()
 
 
 def test_images_without_labels_are_refused_before_steps_are_measured(root, tmp_path):

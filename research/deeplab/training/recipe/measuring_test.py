@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from deeplab.core.options import ModelOptions
+from deeplab.testing import tiny
+from deeplab.training.recipe import measuring
+
+
+def _request(folder, **changes):
+    samples = {
+        f"image_{index}": (tiny.picture(33, 33, index), np.full((33, 33), index % 4, np.uint8))
+        for index in range(3)
+    }
+    tiny.write_records(folder, samples, split="train")
+    tiny.DATASET.save(folder / "tiny.json")
+    values = {
+        "network": tiny.OPTIONS,
+        "dataset": f"{folder}/tiny.json",
+        "dataset_dir": str(folder),
+        "split": "train",
+        "crop_size": 33,
+        **changes,
+    }
+    return measuring.Request(**values)
+
+
+class _Pipe(list):
+    """Takes what a process would send."""
+
+    def send(self, message):
+        self.append(message)
+
+
+@pytest.mark.slow
+def test_steps_of_growing_batches_are_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(measuring, "_BATCH_SIZES", (1, 2))
+    monkeypatch.setattr(measuring, "_SECONDS", 0.0)
+    pipe = _Pipe()
+    with tiny.shallow():
+        measuring._send_measurements(pipe, _request(tmp_path))
+    kinds = [kind for kind, _ in pipe]
+    assert kinds == ["memory_bytes", "idle_bytes", "first_step", "measurement", "measurement"]
+    (_, limit), (_, idle), _, (_, first), (_, second) = pipe
+    assert limit > idle > 0
+    assert (first.batch_size, second.batch_size) == (1, 2)
+    assert first.crop_size == 33
+    assert first.seconds > 0
+    assert idle <= first.peak_bytes <= second.peak_bytes
+
+
+@pytest.mark.slow
+def test_an_error_of_the_process_is_one_line(tmp_path):
+    network = ModelOptions(num_classes=4, decoder_output_stride=(3,))
+    with pytest.raises(ValueError, match="^a training step fails: --decoder_output_stride has 3"):
+        measuring.measure(_request(tmp_path, network=network))
+
+
+def test_this_machine_tells_its_memory():
+    assert 0 < measuring._status("VmRSS") <= measuring._status("VmHWM")
+    assert measuring._free_bytes() > 0
