@@ -93,8 +93,9 @@ def test_a_network_without_memory_is_refused(root, tmp_path, monkeypatch):
 
 
 def test_images_without_labels_are_refused_before_steps_are_measured(root, tmp_path):
-    tiny.write_records(tmp_path, {"bare": (tiny.picture(20, 20), None)}, split="train")
-    with pytest.raises(ValueError, match="1 of the 1 images of --train_split=train have no label"):
+    for split in ("train", "val"):
+        tiny.write_records(tmp_path, {"bare": (tiny.picture(20, 20), None)}, split=split)
+    with pytest.raises(ValueError, match="1 of 1 images of --train_split=train have no label"):
         tiny.run(make_recipe, *_flags(root, tmp_path / "recipe", f"--dataset_dir={tmp_path}"))
     assert not (tmp_path / "recipe").exists()
 

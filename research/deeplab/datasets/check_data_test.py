@@ -236,3 +236,15 @@ def test_memory_does_not_grow_with_what_records_hold():
     ]
     assert grown == ["digests", "hashes"]
     assert statistics.digests.itemsize == statistics.hashes.itemsize == 8
+
+
+def test_a_part_of_a_split_is_spread_over_it(tmp_path):
+    images = [jpeg(1, 8, seed=seed) for seed in range(7)]
+    _write(
+        tmp_path,
+        train=[_record(_FIRST, image, name=str(index)) for index, image in enumerate(images)],
+    )
+    checked = split_statistics.check("train", str(tmp_path), _DATASET, most=3)
+    assert checked.statistics.num_images == 3
+    assert [checked.image_name(index) for index in range(3)] == ["0", "3", "6"]
+    assert len(checked.records) == 7

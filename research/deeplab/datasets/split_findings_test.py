@@ -33,7 +33,10 @@ class _Named(CheckedSplit):
 
 
 def _between(train, val, names=("train", "val")):
-    splits = [_Named(names[0], None, train), _Named(names[1], None, val)]
+    splits = [
+        _Named(name, None, found, range(99))
+        for name, found in zip(names, (train, val), strict=True)
+    ]
     return {finding.kind: finding for finding in split_findings.between(splits, _DATASET)}
 
 

@@ -4,7 +4,7 @@ import array
 import collections
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -264,25 +264,30 @@ class CheckedSplit:
     Args:
         name: Name of the split.
         records: Its records.
-        statistics: What they hold.
+        statistics: What those that were checked hold.
+        indices: Which were checked, in order.
     """
 
     name: str
     records: RecordFiles
     statistics: SplitStatistics
+    indices: Sequence[int]
 
     def image_name(self, index: int) -> str:
-        """Return the name of the image of a record."""
-        return _image_name(examples.parse(self.records[int(index)]))
+        """Return the name of an image by its place in the digests and hashes."""
+        return _image_name(examples.parse(self.records[int(self.indices[index])]))
 
 
-def check(split: str, folder: str, descriptor: DatasetDescriptor) -> CheckedSplit:
-    """Check and count all records of a split.
+def check(
+    split: str, folder: str, descriptor: DatasetDescriptor, most: int | None = None
+) -> CheckedSplit:
+    """Check and count the records of a split.
 
     Args:
         split: The split.
         folder: Where its files are.
         descriptor: The dataset.
+        most: Number of records to check, spread over the split. None: all.
 
     Returns:
         The records and their counts.
@@ -293,11 +298,14 @@ def check(split: str, folder: str, descriptor: DatasetDescriptor) -> CheckedSpli
     """
     found = shards.open_split(folder, descriptor.split_names(split))
     statistics = SplitStatistics()
-    progress = Progress(f"{split}: checked", len(found))
-    for index in range(len(found)):
+    indices = range(len(found))
+    if most is not None and most < len(found):
+        indices = [int(index) for index in np.linspace(0, len(found) - 1, most)]
+    progress = Progress(f"{split}: checked", len(indices))
+    for index in indices:
         try:
             statistics.add(found[index], descriptor)
         except ValueError as error:
             raise ValueError(f"{found.describe(index)} {error}") from None
         progress.advance()
-    return CheckedSplit(split, found, statistics)
+    return CheckedSplit(split, found, statistics, indices)

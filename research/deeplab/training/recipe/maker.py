@@ -16,6 +16,8 @@ from deeplab.training.recipe.facts import Facts
 from deeplab.utils import files, progress, reports
 
 FACTS_FILE = "facts.json"
+# So many images of a split tell sizes and shares of classes well enough.
+_MOST_IMAGES = 2000
 
 
 def make(options: RecipeOptions, given: Mapping[str, Any]) -> None:
@@ -52,18 +54,20 @@ def _facts(options: RecipeOptions, given: Mapping[str, Any]) -> Facts:
     descriptor = descriptors.load(options.dataset)
     start = starting_network.find(options.tf_initial_checkpoint, given, descriptor.num_classes)
     logging.info("the network %s: %s", start.origin, start.options.model_variant)
-    train = split_statistics.check(options.train_split, options.dataset_dir, descriptor).statistics
+    # The records of the second split are opened before those of the first are read.
+    shards.open_split(options.dataset_dir, descriptor.split_names(options.eval_split))
+    checked, evaluated = (
+        split_statistics.check(split, options.dataset_dir, descriptor, _MOST_IMAGES)
+        for split in (options.train_split, options.eval_split)
+    )
+    train = checked.statistics
     if train.num_labels < train.num_images:
         raise ValueError(
-            f"{train.num_images - train.num_labels} of the {train.num_images} images of"
+            f"{train.num_images - train.num_labels} of {train.num_images} images of"
             f" --train_split={options.train_split} have no label"
         )
-    shards.find(options.dataset_dir, descriptor.split_names(options.eval_split))
-    evaluated = split_statistics.check(
-        options.eval_split, options.dataset_dir, descriptor
-    ).statistics
     weights = split_statistics.class_weights(train, descriptor)
-    sizes = [*train.sizes, *evaluated.sizes]
+    sizes = [*train.sizes, *evaluated.statistics.sizes]
     return Facts(
         network=start.options,
         origin=start.origin,
@@ -73,7 +77,7 @@ def _facts(options: RecipeOptions, given: Mapping[str, Any]) -> Facts:
             split_statistics.class_name(descriptor, label)
             for label in range(descriptor.num_classes)
         ),
-        num_images=train.num_images,
+        num_images=len(checked.records),
         median_size=median_size(train),
         largest_size=(max(size[0] for size in sizes), max(size[1] for size in sizes)),
         balance=None if weights is None else tuple(map(float, weights)),

@@ -71,10 +71,6 @@ def test_a_network_that_the_checkpoint_is_not_of_is_refused(folder):
 _OPTIONS = [
     ModelOptions(depth_multiplier=0.5, **_SMALL),
     pytest.param(
-        ModelOptions(depth_multiplier=0.35, add_image_level_feature=False, **_SMALL),
-        marks=pytest.mark.slow,
-    ),
-    pytest.param(
         ModelOptions(model_variant="mobilenet_v3_small_seg", atrous_rates=(6, 12, 18), **_SMALL),
         marks=pytest.mark.slow,
     ),
