@@ -26,8 +26,10 @@ _OFFICIAL = json.loads((golden.DATA / "flags.json").read_text())
 
 # Scripts that share flags, and the modules that define these flags.
 _SHARED_FLAGS = {
-    **dict.fromkeys(("train", "model_info", "make_recipe"), ("common.py",)),
-    **dict.fromkeys(("eval", "vis", "export_model"), ("common.py", "cli/crf_flags.py")),
+    **dict.fromkeys(("model_info", "make_recipe"), ("common.py",)),
+    "train": ("common.py", "cli/augmentation_flags.py"),
+    **dict.fromkeys(("eval", "export_model"), ("common.py", "cli/crf_flags.py")),
+    "vis": ("common.py", "cli/crf_flags.py", "cli/augmentation_flags.py"),
     **dict.fromkeys(
         ("build_voc2012_data", "build_cityscapes_data", "build_ade20k_data"),
         ("datasets/build_data.py",),
@@ -35,6 +37,7 @@ _SHARED_FLAGS = {
 }
 _OUR_SCRIPTS = (
     "cli/crf_flags.py",
+    "cli/augmentation_flags.py",
     "predict.py",
     "make_recipe.py",
     "model_zoo.py",
@@ -196,7 +199,7 @@ def test_every_command_gives_its_script_flags_that_it_has(page):
 def test_the_pages_call_every_script():
     """Check that the test above sees every script."""
     scripts = {pathlib.PurePath(script).stem for script in _SCRIPTS}
-    scripts -= {"common", "crf_flags", "build_data"}
+    scripts -= {"common", "crf_flags", "augmentation_flags", "build_data"}
     called = {stem for page in _PAGES for stem, _ in _commands(page)}
     assert called == scripts
 

@@ -1,15 +1,18 @@
 """From image and label to a crop, for training and for evaluation."""
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-from deeplab.core import preprocess_utils
-from deeplab.core.options import RandomScale
+from deeplab.core import color_distortion, crops, preprocess_utils
+from deeplab.core.options import AugmentationOptions, RandomScale
 
 _FLIP_PROBABILITY = 0.5
+# How many crops are tried with `max_class_share`.
+_TRIED_CROPS = 10
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,19 +86,23 @@ def preprocess_for_training(
     seed: tf.Tensor,
     preprocessing: Preprocessing,
     scales: RandomScale | None = None,
+    augmentation: AugmentationOptions | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Take a random crop of the randomly scaled image, flipped or not.
 
-    The result is that of these steps in order: scale the image, pad it below and right to the crop
-    size, crop it, flip it. But only the pixels of the crop are computed, in one sampling of the
-    image.
+    The result is that of these steps in order: turn the image by quarters, scale it, pad it below
+    and right to the crop size, crop it, rotate the crop, flip it; then change the colors of what it
+    shows of the image, and blur that. But only the pixels of the crop are computed, in one sampling
+    of the image. Officially there are no turns, rotations and changes of colors.
 
     Args:
         image: [height, width, 3], 0..255.
         label: [height, width, 1].
-        seed: integers [2]; they alone decide scale, crop and flip.
-        preprocessing: how to prepare them; a resize comes before the scaling.
+        seed: integers [2]; they alone decide what is done.
+        preprocessing: how to prepare them; a resize comes before everything else.
         scales: the random scales. None: the image is not scaled.
+        augmentation: what is done besides. None: nothing. It does not change which scale, first
+            crop and flip left to right a seed gives.
 
     Returns:
         image: float32 [height, width, 3] of the crop size, 0..255.
@@ -106,34 +113,104 @@ def preprocess_for_training(
 
     Reference: official `input_preprocess.preprocess_image_and_label`, `is_training=True`.
     """
+    augmentation = augmentation or AugmentationOptions()
     crop_size = preprocessing.crop_size
     image, label = _resize(image, label, preprocessing)
     uniform = tf.random.stateless_uniform([4], seed, alg="philox")
+    turns, upside_down = _turns(seed, augmentation)
     size = tf.shape(image)[:2]
+    if turns:
+        size = tf.where(turns.quarters % 2 == 1, tf.reverse(size, [0]), size)
     scale = preprocess_utils.random_scale(scales, uniform[0]) if scales else 1.0
     scaled_size = tf.maximum(tf.cast(tf.cast(size, tf.float32) * scale, tf.int32), 1)
-    crop = tf.constant(list(crop_size), tf.int32)
     # An image that is smaller than the crop lies at its top left.
-    places = tf.cast(tf.maximum(scaled_size - crop, 0) + 1, tf.float32)
-    start = tf.cast(uniform[1:3] * places, tf.int32)
-    flip = uniform[3] < _FLIP_PROBABILITY
-
-    rows, columns = (
-        preprocess_utils.aligned_positions(size[i], scaled_size[i], start[i], crop_size[i])
-        for i in range(2)
+    places = tf.cast(
+        tf.maximum(scaled_size - tf.constant(list(crop_size), tf.int32), 0) + 1, tf.float32
     )
-    columns = tf.where(flip, tf.reverse(columns, [0]), columns)
-    # The padding is on the right before the flip.
-    left = tf.where(flip, crop[1] - tf.size(columns), 0)
+    flips = (upside_down, uniform[3] < _FLIP_PROBABILITY)
 
-    def pad(part: tf.Tensor, value: Sequence[float] | int) -> tf.Tensor:
-        part = preprocess_utils.pad_to_bounding_box(part, 0, left, crop[0], crop[1], value)
-        return tf.ensure_shape(part, [*crop_size, part.shape[-1]])
+    def crop_at(place: tf.Tensor) -> crops.StraightCrop | crops.TurnedCrop:
+        where = (size, scaled_size, tf.cast(place * places, tf.int32), crop_size, flips)
+        return crops.TurnedCrop.of(*where, turns) if turns else crops.StraightCrop.of(*where)
 
-    image = preprocess_utils.sample_bilinear(image, rows, columns)
-    label = preprocess_utils.sample_nearest(label, rows, columns)
-    label = tf.cast(label, tf.int32)
-    return pad(image, preprocessing.mean_pixel), pad(label, preprocessing.ignore_label)
+    place = uniform[1:3]
+    if augmentation.max_class_share < 1:
+        more = _uniform(seed, "places", [_TRIED_CROPS - 1, 2])
+        tried = tf.concat([place[tf.newaxis], more], axis=0)
+
+        def share(number: tf.Tensor) -> tf.Tensor:
+            return _class_share(crop_at(tried[number]).nearest(label), preprocessing.ignore_label)
+
+        place = tried[_first_below(share, augmentation.max_class_share)]
+    crop = crop_at(place)
+    image = crop.bilinear(image)
+    if augmentation.changes_colors:
+        draws = _uniform(seed, "colors", [color_distortion.DISTORT_DRAWS])
+        image = color_distortion.distort(image, draws, augmentation)
+    if augmentation.random_blur:
+        draws = _uniform(seed, "blur", [color_distortion.BLUR_DRAWS])
+        image = color_distortion.blur(image, draws, augmentation.random_blur)
+    label = tf.cast(crop.nearest(label), tf.int32)
+    return (
+        crop.pad(image, preprocessing.mean_pixel),
+        crop.pad(label, preprocessing.ignore_label),
+    )
+
+
+# What the random numbers of a seed besides the official four are for.
+_SUBJECTS = ("turns", "places", "colors", "blur")
+
+
+def _uniform(seed: tf.Tensor, subject: str, shape: list[int]) -> tf.Tensor:
+    """Return random numbers in [0, 1) that do not change with what others are drawn."""
+    own = tf.random.experimental.stateless_fold_in(
+        tf.convert_to_tensor(seed), _SUBJECTS.index(subject), alg="philox"
+    )
+    return tf.random.stateless_uniform(shape, own, alg="philox")
+
+
+def _turns(
+    seed: tf.Tensor, augmentation: AugmentationOptions
+) -> tuple[crops.Turns | None, tf.Tensor | None]:
+    """Return how the image is turned and whether it is upside down; None for what never is."""
+    if not (augmentation.turns or augmentation.random_vertical_flip):
+        return None, None
+    draws = _uniform(seed, "turns", [3])
+    turns = None
+    if augmentation.turns:
+        several = augmentation.random_quarter_turns
+        quarters = tf.cast(draws[0] * 4.0, tf.int32) if several else tf.constant(0)
+        angle = None
+        if augmentation.max_rotation:
+            angle = (2.0 * draws[1] - 1.0) * math.radians(augmentation.max_rotation)
+        turns = crops.Turns(quarters, angle)
+    is_flipped = draws[2] < _FLIP_PROBABILITY if augmentation.random_vertical_flip else None
+    return turns, is_flipped
+
+
+def _class_share(label: tf.Tensor, ignore_label: int) -> tf.Tensor:
+    """Return the share of the most frequent class of the pixels that count; 1 without any."""
+    values, _, counts = tf.unique_with_counts(tf.reshape(label, [-1]))
+    counts = tf.where(tf.cast(values, tf.int32) == ignore_label, 0, counts)
+    largest, total = tf.reduce_max(counts), tf.reduce_sum(counts)
+    return tf.where(total > 0, tf.cast(largest / tf.maximum(total, 1), tf.float32), 1.0)
+
+
+def _first_below(share: Callable[[tf.Tensor], tf.Tensor], limit: float) -> tf.Tensor:
+    """Return the number of the first crop whose share is at most the limit, or of the smallest."""
+
+    def is_above(number: tf.Tensor, best: tf.Tensor, smallest: tf.Tensor) -> tf.Tensor:
+        del best
+        return (number < _TRIED_CROPS) & (smallest > limit)
+
+    def next_crop(
+        number: tf.Tensor, best: tf.Tensor, smallest: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        own = share(number)
+        return number + 1, tf.where(own < smallest, number, best), tf.minimum(own, smallest)
+
+    first = (tf.constant(1), tf.constant(0), share(tf.constant(0)))
+    return tf.while_loop(is_above, next_crop, first)[1]
 
 
 def _resize(

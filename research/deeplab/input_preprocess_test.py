@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import input_preprocess
-from deeplab.core.options import RandomScale
+from deeplab.core.options import AugmentationOptions, RandomScale
 from deeplab.input_preprocess import Preprocessing
 from deeplab.testing import golden
 
@@ -290,3 +290,130 @@ def test_choices_depend_on_the_seed_alone():
     assert len(set(once)) == 20
     others = [crop(tf.constant([9, n], tf.int64)).numpy().tobytes() for n in range(20)]
     assert not set(once) & set(others)
+
+
+# What training does besides.
+
+_TINY_CROP = (24, 30)
+
+
+def _places(size):
+    """An image whose first two channels are the place of a pixel, and such a label."""
+    places = np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), -1).astype(np.float32)
+    image = np.concatenate([places, np.full_like(places[..., :1], 200)], -1)
+    label = np.arange(size[0] * size[1], dtype=np.int32).reshape(*size, 1)
+    return tf.constant(image), tf.constant(label)
+
+
+def _augmented(image, label, number, crop_size=_TINY_CROP, **options):
+    preprocessing = Preprocessing(crop_size=crop_size, mean_pixel=MEAN_PIXEL, ignore_label=-1)
+    crop = input_preprocess.preprocess_for_training(
+        image,
+        label,
+        tf.constant([10, number], tf.int64),
+        preprocessing,
+        RandomScale(min_scale_factor=0.5, max_scale_factor=2.0, scale_factor_step_size=0),
+        AugmentationOptions(**options),
+    )
+    return crop[0].numpy(), crop[1].numpy()[..., 0]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"random_vertical_flip": True},
+        {"random_quarter_turns": True},
+        {"max_rotation": 180, "random_vertical_flip": True, "random_quarter_turns": True},
+    ],
+    ids=["flipped", "turned", "rotated"],
+)
+def test_image_and_label_of_every_geometry_show_the_same_places(options):
+    """Interpolation of places is exact, so that a label is off by half a pixel at most."""
+    image, label = _places((40, 27))
+    shown = 0
+    for number in range(25):
+        crop, places = _augmented(image, label, number, **options)
+        outside = places == -1
+        np.testing.assert_array_equal(crop[outside], np.float32([MEAN_PIXEL] * outside.sum()))
+        difference = crop[..., :2] - np.stack(np.divmod(places, 27), -1)
+        assert np.abs(difference[~outside]).max() <= 0.5 + 1e-3
+        np.testing.assert_allclose(crop[~outside][:, 2], 200, rtol=1e-6)
+        shown += np.mean(~outside)
+    assert shown > 10
+
+
+def test_turns_and_flips_come_evenly():
+    image, label = _places((9, 9))
+    found = collections.Counter()
+    for number in range(240):
+        _, places = _augmented(
+            image,
+            label,
+            number,
+            crop_size=(5, 5),
+            random_quarter_turns=True,
+            random_vertical_flip=True,
+        )
+        rows, columns = np.divmod(places, 9)
+        found[
+            np.sign(rows[-1, 0] - rows[0, 0]),
+            np.sign(columns[-1, 0] - columns[0, 0]),
+            np.sign(rows[0, -1] - rows[0, 0]),
+            np.sign(columns[0, -1] - columns[0, 0]),
+        ] += 1
+    assert len(found) == 8
+    _assert_even(np.repeat(range(8), list(found.values())), 8)
+
+
+def test_what_is_done_besides_changes_nothing_else():
+    """Scale, place and left-right flip are the official ones of the seed; colors move no pixel."""
+    image, label = _places((40, 27))
+    colors = {"random_brightness": 32, "random_contrast": 0.5, "random_blur": 2}
+    changed = 0
+    for number in range(12):
+        crop, places = _augmented(image, label, number)
+        upside_down = _augmented(image, label, number, random_vertical_flip=True)
+        assert any(
+            np.array_equal(upside_down[0], each) and np.array_equal(upside_down[1], same)
+            for each, same in ((crop, places), (crop[::-1], places[::-1]))
+        )
+        colored, same = _augmented(image, label, number, **colors)
+        np.testing.assert_array_equal(same, places)
+        # Padding keeps its color.
+        np.testing.assert_array_equal(colored[places == -1], crop[places == -1])
+        changed += not np.array_equal(colored, crop)
+    assert changed > 6
+
+
+def test_a_class_has_at_most_its_share_of_a_crop():
+    """The first of ten crops that does not exceed it is taken, else the one with the least."""
+    size = (90, 40)
+    random = np.random.default_rng(1)
+    label = np.where(np.arange(90)[:, None] < 60, 0, random.integers(1, 4, size))
+    label[75:] = -1
+    label = tf.constant(label[..., np.newaxis].astype(np.int32))
+    image = tf.zeros((*size, 3))
+
+    def share(places):
+        counts = np.bincount(places[places >= 0], minlength=4)
+        return counts.max() / counts.sum() if counts.sum() else 1.0
+
+    kept, found = 0, []
+    for number in range(30):
+        _, official = _augmented(image, label, number, crop_size=(15, 15))
+        _, places = _augmented(image, label, number, crop_size=(15, 15), max_class_share=0.6)
+        if share(official) <= 0.6:
+            np.testing.assert_array_equal(places, official)
+            kept += 1
+        else:
+            assert share(places) <= share(official)
+            found.append(share(places) <= 0.6)
+    assert kept > 2
+    assert np.mean(found) > 0.6
+
+
+def test_an_image_of_one_class_keeps_its_crop():
+    image, label = _picture((50, 60))
+    label = tf.zeros_like(label)
+    crops = [_augmented(image, label, 3, max_class_share=limit)[0] for limit in (0.5, 1.0)]
+    np.testing.assert_array_equal(*crops)

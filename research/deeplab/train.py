@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from deeplab import common
-from deeplab.cli import script, train_flags
+from deeplab.cli import augmentation_flags, script, train_flags
 from deeplab.training import stop_signals
 
 # Official flags for clusters that have no effect; TensorFlow 2 works differently.
@@ -29,6 +29,7 @@ _UNUSED_FLAGS = {
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Define the flags of this script (official `train.py`) and the shared ones."""
     common.define_flags(flag_values)
+    augmentation_flags.define_flags(flag_values)
     train_flags.define_flags(common.definer("deeplab.train", flag_values))
 
 
@@ -45,6 +46,7 @@ def main(argv: Sequence[str]) -> None:
             train_flags.run_options(values),
             train_flags.train_options(values),
             train_flags.random_scale(values),
+            augmentation_flags.from_flags(values),
             asked,
         )
 

@@ -12,24 +12,35 @@ Examples:
         --dataset=pascal_voc_seg --images='photos/*.jpg' \
         --checkpoint_dir=train_log/model.ckpt-30000 --vis_logdir=vis_log
 
+With --augmented, it writes a sheet of the first training samples instead, as the flags of
+augmentation make them.
+
 The options of the network are read from model_options.json beside the checkpoint. Official
 checkpoints have no such file; give the flags of the network for them.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from absl import flags
 
 from deeplab import common
-from deeplab.cli import crf_flags, network_flags, script
-from deeplab.core.options import EvaluationOptions
+from deeplab.cli import augmentation_flags, crf_flags, network_flags, script
+from deeplab.core.options import EvaluationOptions, RandomScale, RunOptions, TrainOptions
+
+# Flags of train.py that --augmented takes, too.
+_TRAIN_FLAGS = {
+    RunOptions: ("train_crop_size",),
+    RandomScale: ("min_scale_factor", "max_scale_factor", "scale_factor_step_size"),
+    TrainOptions: ("seed",),
+}
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Define the flags of this script (official `vis.py`) and the shared ones."""
     common.define_flags(flag_values)
     crf_flags.define_flags(flag_values)
+    augmentation_flags.define_flags(flag_values)
     define = common.definer("deeplab.vis", flag_values)
     network_flags.define_flags(define)
     define("string", "vis_logdir", None, "Folder for the pictures.")
@@ -67,6 +78,16 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     define(
         "bool", "also_save_raw_predictions", False, "Also save the predicted labels as PNG files."
     )
+    define(
+        "bool",
+        "augmented",
+        False,
+        "Instead of predictions, show the first samples of a training on --vis_split, as the flags"
+        " of scale, crop and augmentation make them; no checkpoint is needed.",
+    )
+    for options_class, names in _TRAIN_FLAGS.items():
+        for name in names:
+            common.define_option(define, options_class, name)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -74,10 +95,21 @@ def main(argv: Sequence[str]) -> None:
     del argv
     values = flags.FLAGS
     network_flags.check(values)
+    asked = functools.partial(common.ModelOptions.from_flags, values)
+    if values.augmented:
+        _show_training(values, asked)
+        return
+    for name in (
+        *augmentation_flags.names(),
+        *(each for own in _TRAIN_FLAGS.values() for each in own),
+    ):
+        if values[name].present:
+            raise ValueError(f"--{name} has no effect without --augmented")
+    if not values.checkpoint_dir:
+        raise ValueError("--checkpoint_dir must be given, or --augmented")
     options = network_flags.evaluation_options(values, "vis", "max_number_of_iterations")
     if bool(values.images) == bool(values.dataset_dir):
         raise ValueError("give either --dataset_dir (TFRecords) or --images (image files)")
-    asked = functools.partial(common.ModelOptions.from_flags, values)
 
     from deeplab.evaluation import visualize
 
@@ -91,9 +123,34 @@ def main(argv: Sequence[str]) -> None:
     )
 
 
+def _show_training(values: flags.FlagValues, asked: Callable[..., common.ModelOptions]) -> None:
+    """Save a sheet of what training sees."""
+    if values.images or not values.dataset_dir:
+        raise ValueError("--augmented shows TFRecords: give --dataset_dir, and not --images")
+    scales = RandomScale(**common.option_values(RandomScale, values))
+    augmentation = augmentation_flags.from_flags(values)
+    run = RunOptions(train_crop_size=values.train_crop_size)
+    seed = TrainOptions(seed=values.seed).seed
+
+    from deeplab.evaluation import training_samples
+
+    training_samples.save_contact_sheet(
+        values.vis_logdir,
+        dataset=values.dataset,
+        dataset_dir=values.dataset_dir,
+        split=values.vis_split,
+        crop_size=run.train_crop_size,
+        scales=scales,
+        augmentation=augmentation,
+        seed=seed,
+        asked=asked,
+        checkpoint_dir=values.checkpoint_dir,
+    )
+
+
 def run() -> None:
     """Run the console command."""
-    script.run(main, define_flags, required=("checkpoint_dir", "vis_logdir"))
+    script.run(main, define_flags, required=("vis_logdir",))
 
 
 if __name__ == "__main__":

@@ -118,9 +118,38 @@ def test_a_crf_refines_what_is_shown(images, dataset, checkpoint, tmp_path):
         assert wider > 0
 
 
+def test_augmented_shows_the_samples_of_training(dataset, tmp_path, caplog):
+    caplog.set_level("INFO", logger="absl")
+    label = np.tile(np.repeat(np.arange(4, dtype=np.uint8), 10), (30, 1))
+    samples = {f"image_{n}": (tiny.picture(30, 40, n), label) for n in range(3)}
+    folder = tiny.write_records(tmp_path / "records", samples, split="train")
+    flags = (
+        f"--dataset={dataset}",
+        f"--dataset_dir={folder}",
+        "--vis_split=train",
+        "--augmented",
+        "--train_crop_size=33,33",
+        "--model_variant=resnet_v1_50",
+        "--max_rotation=30",
+        "--random_hue=180",
+    )
+    sheets = []
+    for seed in (0, 1, 0):
+        tiny.run(vis, *flags, f"--vis_logdir={tmp_path}/{len(sheets)}", f"--seed={seed}")
+        assert tiny.files(tmp_path / str(len(sheets))) == ["augmented.png"]
+        sheets.append(tiny.read_png(tmp_path / str(len(sheets)) / "augmented.png"))
+    assert "the first 24 samples of training are in" in caplog.text
+    np.testing.assert_array_equal(sheets[0], sheets[2])
+    assert sheets[0].shape == sheets[1].shape
+    assert np.mean(sheets[0] != sheets[1]) > 0.1
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
+        (["--augmented"], "--augmented shows TFRecords: give --dataset_dir"),
+        (["--images={}", "--max_rotation=9"], "--max_rotation has no effect without --augmented"),
+        (["--images={}", "--checkpoint_dir="], "--checkpoint_dir must be given, or --augmented"),
         ([], "give either --dataset_dir .* or --images "),
         (["--images=x", "--dataset_dir=y"], "give either --dataset_dir .* or --images "),
         (["--images=/nowhere/*.jpg"], r"--images: there is no file /nowhere/\*.jpg"),

@@ -73,6 +73,21 @@ class Optimizer(keras.optimizers.Optimizer):
         called at that moment.
         """
 
+    def _clip_gradients(self, grads: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
+        # Keras clips the gradients of each replica; the norm of the whole batch's needs their sum.
+        return grads if self.global_clipnorm else super()._clip_gradients(grads)
+
+    def _all_reduce_sum_gradients(
+        self, grads_and_vars: Sequence[tuple[tf.Tensor, Any]]
+    ) -> list[tuple[tf.Tensor, Any]]:
+        pairs = super()._all_reduce_sum_gradients(grads_and_vars)
+        if not self.global_clipnorm:
+            return pairs
+        norm = tf.linalg.global_norm([gradient for gradient, _ in pairs])
+        # Exactly 1 up to the limit, so that smaller gradients keep their bits.
+        factor = self.global_clipnorm / tf.maximum(norm, self.global_clipnorm)
+        return [(gradient * factor, variable) for gradient, variable in pairs]
+
     def _backend_update_step(
         self, grads: Sequence[tf.Tensor], trainable_variables: Sequence[Any], learning_rate: Any
     ) -> None:

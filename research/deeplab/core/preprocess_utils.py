@@ -201,11 +201,12 @@ def sample_nearest(label: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.
     Returns:
         [h, w, 1] of the type of `label`.
     """
-    label = tf.gather(label, _nearest(rows), axis=0)
-    return tf.gather(label, _nearest(columns), axis=1)
+    label = tf.gather(label, nearest(rows), axis=0)
+    return tf.gather(label, nearest(columns), axis=1)
 
 
-def _nearest(positions: tf.Tensor) -> tf.Tensor:
+def nearest(positions: tf.Tensor) -> tf.Tensor:
+    """Return the integers nearest to floats that are not negative; of two, the later one."""
     below = tf.floor(positions)
     # Not floor(x + 0.5), whose sum rounds up just below a tie.
     return tf.cast(below + tf.cast(positions - below >= 0.5, tf.float32), tf.int32)

@@ -6,12 +6,13 @@ For training it is a pure function of records, seed and step: see `Dataset.train
 import contextlib
 from collections.abc import Iterator
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from deeplab import input_preprocess
-from deeplab.core.options import RandomScale
-from deeplab.datasets import examples, shards
+from deeplab.core.options import AugmentationOptions, RandomScale
+from deeplab.datasets import balanced_sampling, examples, shards
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.input_preprocess import Preprocessing
 
@@ -38,6 +39,7 @@ class Dataset:
         preprocessing: How images and labels are prepared. The ignore label is that of the data
             set.
         scales: The random scales in training. None: images are not scaled.
+        augmentation: What training does to images besides. None: nothing.
         seed: Seed of order and augmentation in training.
         cache_bytes: Training keeps the encoded records in memory if they take at most this.
 
@@ -67,6 +69,7 @@ class Dataset:
         preprocessing: Preprocessing,
         *,
         scales: RandomScale | None = None,
+        augmentation: AugmentationOptions | None = None,
         seed: int = 0,
         cache_bytes: int = 2**29,
     ):
@@ -84,6 +87,7 @@ class Dataset:
         self._cache_bytes = cache_bytes
         self._preprocessing = preprocessing.replace(ignore_label=descriptor.ignore_label)
         self._scales = scales
+        self._augmentation = augmentation or AugmentationOptions()
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -103,7 +107,9 @@ class Dataset:
         Step k trains on the samples number `k * batch_size` to `(k + 1) * batch_size - 1`. Sample n
         is one record with one augmentation. Both depend only on the records, the seed and n: it
         makes no difference to start at a later step, or to read a step's samples in several shards.
-        Each epoch of `len(self)` samples contains each record once, in a new order.
+        Each epoch of `len(self)` samples contains each record once, in a new order. With
+        `class_balanced_sampling` an epoch is longer: it contains each record at least once, those
+        with rare classes several times. To know them, all labels are read first.
 
         Each shard takes `batch_size / num_shards` neighboring samples of a step and returns them in
         `replicas_per_shard` batches. The batches of all shards, one after the other, are the
@@ -237,24 +243,57 @@ class Dataset:
     def _sample_numbers(self, first: int) -> tf.data.Dataset:
         """Return pairs of the number of a sample, from `first` on, and its record."""
 
+        balanced = self._augmentation.class_balanced_sampling
+        epochs = self._balanced_epochs() if balanced else None
+        length = len(self) if epochs is None else len(epochs)
+
         def epoch_order(epoch: tf.Tensor) -> tf.data.Dataset:
             # Seeds of samples are not negative.
+            seed = [self._seed, -1 - epoch]
+            if epochs is not None:
+                order = epochs.order(tf.convert_to_tensor(seed))
+                return tf.data.Dataset.from_tensor_slices(order)
             keys = tf.random.stateless_uniform(
-                [len(self)], [self._seed, -1 - epoch], None, None, tf.int64, alg="philox"
+                [len(self)], seed, None, None, tf.int64, alg="philox"
             )
             return tf.data.Dataset.from_tensor_slices(tf.argsort(keys, stable=True))
 
-        epoch, position = divmod(first, len(self))
-        epochs = tf.data.Dataset.range(epoch, tf.int64.max)
+        epoch, position = divmod(first, length)
+        epochs_from = tf.data.Dataset.range(epoch, tf.int64.max)
         return tf.data.Dataset.zip(
             tf.data.Dataset.range(first, tf.int64.max),
-            epochs.flat_map(epoch_order).skip(position),
+            epochs_from.flat_map(epoch_order).skip(position),
         )
+
+    def _balanced_epochs(self) -> balanced_sampling.Epochs:
+        """Read all labels; return epochs in which rare classes come more often."""
+
+        def classes(record: tf.Tensor) -> tf.Tensor:
+            label = tf.cast(examples.decode_label(self.files.read(record)), tf.int32)
+            return tf.math.bincount(label, minlength=256, maxlength=256) > 0
+
+        records = tf.data.Dataset.range(len(self))
+        found = records.map(classes, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        has_class = np.stack(list(found.as_numpy_iterator()))
+        has_class[:, self.descriptor.ignore_label : self.descriptor.ignore_label + 1] = False
+        has_class = has_class[:, : self.descriptor.num_classes]
+        repetitions = balanced_sampling.repetitions(has_class)
+        epochs = balanced_sampling.Epochs(repetitions)
+        logging.info(
+            "class-balanced sampling: an epoch has %d samples of %d images, of one up to %.1f",
+            *(len(epochs), len(self), repetitions.max()),
+        )
+        return epochs
 
     def _training_sample(self, sample: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
         features, image, label = examples.decode(self.files.read(record), absent_label=None)
         image, label = input_preprocess.preprocess_for_training(
-            image, label, [self._seed, sample], self._preprocessing, self._scales
+            image,
+            label,
+            [self._seed, sample],
+            self._preprocessing,
+            self._scales,
+            self._augmentation,
         )
         return {"image": image, "label": label, **_facts(features)}
 

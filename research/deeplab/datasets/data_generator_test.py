@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab.core.options import RandomScale
+from deeplab.core.options import AugmentationOptions, RandomScale
 from deeplab.datasets import data_generator, split_statistics
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.input_preprocess import Preprocessing
@@ -388,6 +388,63 @@ def test_distributed_datasets_give_the_whole_stream(folder):
     distributed = iter(strategy.experimental_distribute_dataset(dataset.training(4)))
     ours = [{k: v.numpy() for k, v in next(distributed).items()} for _ in range(3)]
     _assert_same(ours, _take(dataset.training(4), 3))
+
+
+# Every kind of augmentation that the official code does not have.
+AUGMENTED = {
+    "augmentation": AugmentationOptions(
+        class_balanced_sampling=True,
+        max_class_share=0.5,
+        random_vertical_flip=True,
+        random_quarter_turns=True,
+        max_rotation=20,
+        random_brightness=32,
+        random_contrast=0.5,
+        random_saturation=0.5,
+        random_hue=36,
+        random_blur=1,
+    )
+}
+
+
+def test_augmented_samples_are_functions_of_seed_and_number(folder):
+    """However a run is started, and however many hosts read its samples."""
+    dataset = _dataset(folder, **SCALES, **AUGMENTED)
+    whole = _take(dataset.training(6), 4)
+    again = _dataset(folder, cache_bytes=0, **SCALES, **AUGMENTED)
+    _assert_same(_take(again.training(6, start_step=2), 2), whole[2:])
+    parts = [_take(again.training(6, num_shards=2, shard=shard), 4) for shard in range(2)]
+    _assert_same([_join(pair) for pair in zip(*parts, strict=True)], whole)
+    other = _dataset(folder, seed=1, **SCALES, **AUGMENTED)
+    assert not np.array_equal(_take(other.training(6), 1)[0]["image"], whole[0]["image"])
+
+
+def test_images_with_rare_classes_come_more_often(tmp_path):
+    """The third class is in one of nine images: it asks for three times."""
+    examples = []
+    for number in range(9):
+        image, _ = _picture((20, 30), number)
+        label = np.zeros((20, 30), np.uint8)
+        label[:5] = 2 if number == 4 else 255
+        label[5:9] = 1
+        examples.append(_example(_encode(image, ".jpg"), _encode(label, ".png"), str(number)))
+    descriptor = DatasetDescriptor(name="tiny", num_classes=3, ignore_label=255)
+    balanced = AugmentationOptions(class_balanced_sampling=True)
+    dataset = _dataset(_write(tmp_path, examples), descriptor=descriptor, augmentation=balanced)
+    (batch,) = _take(dataset.training(11 * 6), 1)
+    for epoch in batch["image_name"].reshape(6, 11):
+        counts = np.bincount(epoch.astype(int), minlength=9)
+        np.testing.assert_array_equal(counts, [1, 1, 1, 1, 3, 1, 1, 1, 1])
+
+
+def test_balancing_classes_names_a_record_without_a_label(tmp_path):
+    image, _ = _picture((20, 30))
+    folder = _write(tmp_path, [_good(), _example(_encode(image, ".jpg"), name="bare")], shards=1)
+    balanced = AugmentationOptions(class_balanced_sampling=True)
+    dataset = _dataset(folder, augmentation=balanced)
+    message = r"record 1 of .* \(bare\) has no label"
+    with pytest.raises(ValueError, match=message), dataset.named_errors():
+        dataset.training(1)
 
 
 def test_resizing_comes_before_the_augmentation(folder):

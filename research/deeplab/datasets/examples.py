@@ -54,6 +54,11 @@ def decode(
     return features, image, label
 
 
+def decode_label(example: tf.Tensor) -> tf.Tensor:
+    """Decode the label of a record as `decode` does; a record without one is an error."""
+    return tf.io.decode_jpeg(tf.io.parse_single_example(example, _FEATURES)[LABEL], channels=1)
+
+
 def parse(record: bytes) -> Mapping[str, tf.train.Feature]:
     """Return the features of a record.
 

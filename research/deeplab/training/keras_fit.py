@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from deeplab import model
 from deeplab.core import keras_internals
-from deeplab.core.options import TrainOptions
+from deeplab.core.options import LossOptions, TrainOptions
 from deeplab.training import losses
 from deeplab.training.state import begin_run
 from deeplab.training.step import TrainStep
@@ -59,9 +59,7 @@ class TrainableDeepLab(model.DeepLab):
             state = begin_run(self, train_options)
             self._step = TrainStep(state, train_options, ignore_label, observe=self._observe)
         # For `evaluate`; `fit` uses the losses of the step.
-        loss = losses.SegmentationLoss(
-            ignore_label, train_options.label_weights or 1.0, train_options.upsample_logits
-        )
+        loss = losses.SegmentationLoss(ignore_label, **_loss_of_all_pixels(train_options))
         super().compile(state.optimizer, loss, metrics=metrics, auto_scale_loss=False, **kwargs)
         self._compile_arguments = keras.saving.serialize_keras_object(
             {
@@ -118,3 +116,11 @@ class TrainableDeepLab(model.DeepLab):
         arguments = keras.saving.deserialize_keras_object(config)
         options = TrainOptions(**arguments.pop("train_options"))
         self.compile(options, **arguments)
+
+
+def _loss_of_all_pixels(options: LossOptions) -> dict[str, Any]:
+    """Return the arguments of a `SegmentationLoss` without hard example mining."""
+    names = {field.name for field in dataclasses.fields(LossOptions)}
+    names -= {"top_k_percent_pixels", "hard_example_mining_step"}
+    values = {name: getattr(options, name) for name in names}
+    return values | {"label_weights": options.label_weights or 1.0}

@@ -35,12 +35,11 @@ def _with_gradients(case, step):
     logits = {name: tf.constant(_arrays()[name]) for name in names}
     with tf.GradientTape() as tape:
         tape.watch(logits)
-        each = losses.softmax_cross_entropy_for_each_scale(
-            logits,
-            tf.constant(_arrays()[case["labels"]]),
-            step=step,
-            **_options(case),
-        )
+        labels = tf.constant(_arrays()[case["labels"]])
+        each = {
+            name: losses.softmax_cross_entropy(each, labels, step=step, **_options(case))
+            for name, each in logits.items()
+        }
         total = tf.add_n(list(each.values()))
     return each, total, tape.gradient(total, logits)
 

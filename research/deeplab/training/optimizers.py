@@ -1,4 +1,4 @@
-"""The optimizers of the official trainer, and its gradient multipliers.
+"""The optimizers of the official trainer, AdamW, and the official gradient multipliers.
 
 The optimizers make the updates of TensorFlow 1 with the same kernels, and name their state as its
 checkpoints do.
@@ -21,7 +21,7 @@ class OfficialOptimizer(keras_internals.Optimizer):
 
     Inside `strategy.run`, `apply` sums the gradients over the replicas, as every Keras optimizer
     does: divide the loss by their number for a mean. In a cross-replica context, it applies the
-    gradients as they are.
+    gradients as they are. Unlike in Keras, `global_clipnorm` limits the norm of this sum.
     """
 
     _SLOTS: tuple[str, ...]
@@ -72,6 +72,18 @@ class OfficialOptimizer(keras_internals.Optimizer):
         if not self.use_ema:
             return {}
         return self._named(variables, {checkpoint.AVERAGE: self.averages})
+
+    def take_factors(
+        self, variables: Sequence[keras.Variable], factors: Sequence[float]
+    ) -> Sequence[float]:
+        """Return the factors that the variables' gradients are to be multiplied by.
+
+        Args:
+            variables: The variables that the optimizer was built for.
+            factors: How many times as fast as others each is to learn.
+        """
+        del variables
+        return factors
 
     def skip(self, variables: Sequence[keras.Variable]) -> None:
         """Count a step without an update of the variables; moving averages of them still move.
@@ -224,15 +236,61 @@ class Adam(OfficialOptimizer):
         return super().get_config() | config
 
 
+@keras.saving.register_keras_serializable(package="deeplab")
+class AdamW(Adam):
+    """Adam with decoupled weight decay: `w -= rate (decay w + m' / (sqrt(v') + epsilon))`.
+
+    The corrected averages m' and v' are those of `Adam`, and so is epsilon. Variables that learn
+    faster than others do so by their rate, because the size of a gradient makes no difference to
+    Adam; their decay is that of the others.
+
+    The slots have the names that TensorFlow 1's `AdamWOptimizer` gives them. Exclude variables from
+    the decay with `exclude_from_weight_decay`, before `build`.
+
+    Args:
+        learning_rate: A float or a schedule.
+        weight_decay: Factor on the weights that are subtracted, times the rate, at each step.
+        name: Name of the optimizer.
+        **kwargs: Arguments of `Adam` and of every Keras optimizer.
+
+    Reference: Loshchilov and Hutter, arXiv:1711.05101, algorithm 2.
+    """
+
+    _SLOTS = ("AdamW", "AdamW_1")
+
+    def __init__(
+        self,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 0.001,
+        weight_decay: float = 0.01,
+        name: str = "adamw",
+        **kwargs: Any,
+    ):
+        super().__init__(learning_rate, weight_decay=weight_decay, name=name, **kwargs)
+        self._factors: Mapping[int, float] = {}
+
+    def take_factors(
+        self, variables: Sequence[keras.Variable], factors: Sequence[float]
+    ) -> Sequence[float]:
+        """Multiply the rates of the variables by the factors; return ones for the gradients."""
+        indices = map(self.index, variables)
+        self._factors = dict(zip(indices, factors, strict=True))
+        return [1.0] * len(self._factors)
+
+    def update_step(
+        self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
+    ) -> None:
+        """Update one variable."""
+        factor = self._factors.get(self.index(variable), 1.0)
+        super().update_step(gradient, variable, learning_rate * factor)
+
+
 def from_options(options: TrainOptions) -> OfficialOptimizer:
     """Return the optimizer, with its learning rate, that the options name."""
-    averages = {}
+    more: dict[str, Any] = {"global_clipnorm": options.clip_gradient_norm}
     if options.ema_decay is not None:
-        averages = {"use_ema": True, "ema_momentum": options.ema_decay}
+        more |= {"use_ema": True, "ema_momentum": options.ema_decay}
     if options.optimizer == "adam":
-        return Adam(options.adam_learning_rate, epsilon=options.adam_epsilon, **averages)
-    if options.optimizer != "momentum":
-        raise ValueError(f"--optimizer is {options.optimizer!r}; known are momentum, adam")
+        return Adam(options.adam_learning_rate, epsilon=options.adam_epsilon, **more)
     schedule = learning_rate.learning_rate_schedule(
         options.learning_policy,
         base_learning_rate=options.base_learning_rate,
@@ -248,7 +306,9 @@ def from_options(options: TrainOptions) -> OfficialOptimizer:
         slow_start_learning_rate=options.slow_start_learning_rate,
         slow_start_burnin_type=options.slow_start_burnin_type,
     )
-    return Momentum(schedule, options.momentum, **averages)
+    if options.optimizer == "adamw":
+        return AdamW(schedule, options.adamw_weight_decay, epsilon=options.adam_epsilon, **more)
+    return Momentum(schedule, options.momentum, **more)
 
 
 def gradient_multipliers(

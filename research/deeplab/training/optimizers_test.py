@@ -10,7 +10,8 @@ from deeplab.testing import golden
 from deeplab.training import learning_rate, losses, optimizers
 
 SHAPES = {"a/weights": (3, 2), "a/biases": (2,), "b/gamma": (5,)}
-OURS = {"Momentum": optimizers.Momentum, "Adam": optimizers.Adam}
+OFFICIAL = {"Momentum": optimizers.Momentum, "Adam": optimizers.Adam}
+OURS = OFFICIAL | {"AdamW": optimizers.AdamW}
 
 
 def _values(step):
@@ -72,13 +73,13 @@ def _train_with_tensorflow_1(kind, steps=5):
 
 
 def _make(kind, **kwargs):
-    if kind == "Adam":
+    if kind != "Momentum":
         kwargs["epsilon"] = 1e-3  # large enough to tell where it is added
     return OURS[kind](_schedule(), **kwargs)
 
 
 @pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
-@pytest.mark.parametrize("kind", OURS)
+@pytest.mark.parametrize("kind", OFFICIAL)
 def test_weights_and_state_are_tensorflow_1s(kind, jit_compile):
     optimizer = _make(kind)
     variables = _train(optimizer, jit_compile=jit_compile)
@@ -112,6 +113,43 @@ def test_restored_state_continues_to_the_bit(kind):
         second.apply([tf.constant(value) for value in _values(step)], list(resumed.values()))
     for name, variable in whole.items():
         np.testing.assert_array_equal(resumed[name], variable)
+
+
+def test_adamw_decays_the_weights_apart_from_the_gradients():
+    """Algorithm 2 of the paper in NumPy, with the epsilon of Adam; one variable learns faster."""
+    optimizer = optimizers.AdamW(_schedule(), weight_decay=0.2, epsilon=1e-3)
+    variables = _variables()
+    trained = list(variables.values())
+    optimizer.exclude_from_weight_decay([variables["a/biases"]])
+    optimizer.build(trained)
+    assert optimizer.take_factors(trained, [1.0, 2.0, 1.0]) == [1.0, 1.0, 1.0]
+    weights = [np.float64(value) for value in _values(0)]
+    means, squares = ([np.zeros_like(value) for value in weights] for _ in range(2))
+    for step in range(1, 6):
+        optimizer.apply([tf.constant(value) for value in _values(step)], trained)
+        rate = 0.1 * 0.3 ** ((step - 1) // 2)
+        for index, gradient in enumerate(_values(step)):
+            means[index] = 0.9 * means[index] + 0.1 * gradient
+            squares[index] = 0.999 * squares[index] + 0.001 * np.float64(gradient) ** 2
+            correction = np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+            move = correction * means[index] / (np.sqrt(squares[index]) + 1e-3)
+            decay = 0.0 if index == 1 else 0.2 * weights[index]
+            weights[index] -= rate * ((2.0 if index == 1 else 1.0) * move + decay)
+    for variable, expected in zip(trained, weights, strict=True):
+        np.testing.assert_allclose(variable, expected, rtol=1e-5, atol=1e-6)
+    slots = {f"{name}/{slot}" for name in SHAPES for slot in ("AdamW", "AdamW_1")}
+    assert set(optimizer.official_variables(variables)) == slots | {"beta1_power", "beta2_power"}
+
+
+def test_the_norm_of_all_gradients_is_clipped():
+    norm = np.sqrt(sum(np.sum(np.float64(value) ** 2) for value in _values(1)))
+    plain, same, clipped = (
+        _train(optimizers.Momentum(1.0, global_clipnorm=limit), steps=1)
+        for limit in (None, 1.01 * norm, 0.25 * norm)
+    )
+    for name, before, gradient in zip(SHAPES, _values(0), _values(1), strict=True):
+        np.testing.assert_array_equal(same[name], plain[name])
+        np.testing.assert_allclose(clipped[name], before - 0.25 * gradient, rtol=1e-5, atol=1e-6)
 
 
 def test_slots_exist_for_what_is_trained_alone():
@@ -167,7 +205,7 @@ def test_keras_accumulates_gradients_into_one_update(kind):
     # Keras evaluates the schedule at the number of calls, within its first interval of two.
     for name, value in _train(_make(kind), steps=1).items():
         np.testing.assert_array_equal(variables[name], value)
-    if kind == "Adam":
+    if kind != "Momentum":
         state = optimizer.official_variables(variables)
         np.testing.assert_allclose(state["beta1_power"], 0.81)
 
@@ -186,7 +224,8 @@ def _two_replicas(kind):
         keras.utils.set_random_seed(0)
         with strategy.scope():
             net = keras.Sequential([keras.Input([9, 9, 3]), keras.layers.Conv2D(4, 3)])
-            optimizer = OURS[kind](0.1)
+            # The gradient of a part of the batch is longer than that of the whole.
+            optimizer = OURS[kind](0.1, global_clipnorm=0.5)
             net.compile(optimizer, losses.SegmentationLoss(ignore_label=255))
         net.fit(images, labels, batch_size=4, epochs=3, shuffle=False, verbose=0)
         state = optimizer.official_variables({"kernel": net.layers[0].kernel})

@@ -8,7 +8,7 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab import common, model
-from deeplab.core.options import RandomScale, RunOptions, TrainOptions
+from deeplab.core.options import AugmentationOptions, RandomScale, RunOptions, TrainOptions
 from deeplab.datasets import data_generator, descriptors, first_records
 from deeplab.evaluation import evaluator, predictor
 from deeplab.training import distribution
@@ -21,6 +21,7 @@ def run(
     options: RunOptions,
     train_options: TrainOptions,
     scales: RandomScale,
+    augmentation: AugmentationOptions,
     asked: Callable[..., common.ModelOptions],
 ) -> None:
     """Train a network.
@@ -29,6 +30,7 @@ def run(
         options: What the run reads and writes, and its devices.
         train_options: How the network is trained.
         scales: The random scales of the images.
+        augmentation: What is done to the images besides.
         asked: Gives the network's options for those that it was trained with (`stored`, None for a
             new run), `num_classes` and `crop_size`.
 
@@ -36,7 +38,7 @@ def run(
         ValueError: A flag, a record or a checkpoint is wrong; see also `Trainer`.
         OSError: A file cannot be found or written.
     """
-    trainer, records, evaluation = prepare(options, train_options, scales, asked)
+    trainer, records, evaluation = prepare(options, train_options, scales, augmentation, asked)
     with records.named_errors():
         training = functools.partial(
             records.training, trainer.options.train_batch_size, start_step=trainer.step
@@ -51,6 +53,7 @@ def prepare(
     options: RunOptions,
     train_options: TrainOptions,
     scales: RandomScale,
+    augmentation: AugmentationOptions,
     asked: Callable[..., common.ModelOptions],
 ) -> tuple[Trainer, data_generator.Dataset, TrainingEvaluation | None]:
     """Check the options, build the network, and open the run.
@@ -59,6 +62,7 @@ def prepare(
         options: What the run reads and writes, and its devices.
         train_options: How the network is trained.
         scales: The random scales of the images.
+        augmentation: What is done to the images besides.
         asked: Gives the network's options for those that it was trained with (`stored`, None for a
             new run), `num_classes` and `crop_size`.
 
@@ -91,6 +95,7 @@ def prepare(
         options.dataset_dir,
         net.preprocessing(),
         scales=scales,
+        augmentation=augmentation,
         seed=train_options.seed,
     )
     evaluation = _evaluation(options, net, descriptor) if options.eval_every else None

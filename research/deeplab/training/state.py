@@ -13,8 +13,8 @@ So a checkpoint contains no iterator and no random generator. It contains, by of
 
 - the variables of the network, including the ranges of its quantizers: `<variable>`;
 - the number of updates: `global_step`;
-- the optimizer's slots: `<variable>/Momentum`, or `<variable>/Adam`, `<variable>/Adam_1`,
-  `beta1_power` and `beta2_power`;
+- the optimizer's slots: `<variable>/Momentum`; or `<variable>/Adam`, `<variable>/Adam_1`,
+  `beta1_power` and `beta2_power`; or the same with `AdamW` and `AdamW_1`;
 - the state of the moving ranges of quantizers: `<quantizer>/<quantizer>/min/biased` and others;
 - the moving averages of the weights (`--ema_decay`): `<variable>/ExponentialMovingAverage`;
 - the loss scale (`--precision=mixed_float16`): `loss_scale`, `loss_scale_good_steps`;
@@ -151,7 +151,8 @@ class TrainState:
         """
         reader = checkpoint.read(path)
         slots = self.slots()
-        if not any(reader.has_tensor(name) for name in slots):
+        # The powers have the same names in several optimizers.
+        if not any(reader.has_tensor(name) for name in slots if "/" in name):
             raise ValueError(
                 f"{path} was not written with --optimizer={self.optimizer.name}: it has no"
                 f" {next(iter(slots))} and no other slots; use the optimizer of the run, or another"
@@ -205,6 +206,11 @@ def begin_run(net: model.DeepLab, options: TrainOptions) -> TrainState:
     parts = BatchParts.of(options)
     _check_quantization(net, options, parts)
     optimizer = optimizers.from_options(options)
+    if options.optimizer == "adamw":
+        decayed = {variable.path for variable in networks.regularized_variables(net)}
+        optimizer.exclude_from_weight_decay(
+            [variable for variable in net.trainable_weights if variable.path not in decayed]
+        )
     optimizer.build(net.trainable_weights)
     quantization_step = None
     if options.quantize_delay_step > 0:

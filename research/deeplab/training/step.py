@@ -63,8 +63,12 @@ class TrainStep:
         self.strategy = tf.distribute.get_strategy()
         self.parts = BatchParts.of(options)
         self._observe = observe
-        self._regularized = networks.regularized_variables(net)
-        self._factors = _gradient_factors(state.network, net.trainable_weights, options)
+        # AdamW decays the weights itself.
+        decoupled = options.optimizer == "adamw"
+        self._regularized = [] if decoupled else networks.regularized_variables(net)
+        self._factors = state.optimizer.take_factors(
+            net.trainable_weights, _gradient_factors(state.network, net.trainable_weights, options)
+        )
         self._averaged = networks.moving_averages(net) if self.parts.averages_statistics else []
         # Sums of the gradients of the parts so far, for each replica; zero between steps.
         self._sums = _sums(net.trainable_weights) if self.parts.per_replica > 1 else []
@@ -134,10 +138,10 @@ class TrainStep:
         """Process the replica's images or one part of them; update after the last part."""
         step = tf.cast(tf.convert_to_tensor(self.state.optimizer.iterations), tf.int64)
         self.state.reseed(step, self._part_number(part))
-        count = self._mean_count(labels)
+        counts = self._mean_counts(labels)
         if part is not None:
             images, labels = self._take_part(images, labels, part)
-        values, gradients = self._gradients(images, labels, step, count)
+        values, gradients = self._gradients(images, labels, step, counts)
         if not is_last:
             for so_far, gradient in zip(self._sums, gradients, strict=True):
                 so_far.assign_add(gradient)
@@ -172,18 +176,23 @@ class TrainStep:
             for each in (images, labels)
         )
 
-    def _mean_count(self, labels: tf.Tensor) -> tf.Tensor | None:
-        """Return the mean count of labeled pixels over all parts; None: use each part's own."""
+    def _mean_counts(self, labels: tf.Tensor) -> losses.Counts | None:
+        """Return the mean counts of the labels over all parts; None: use each part's own."""
         if self.parts.count == 1 or self.options.top_k_percent_pixels < 1:
             return None
         size = None
         if not self.options.upsample_logits:
             size = self.state.net.logits_size(utils.size(labels))
-        count = losses.count_labeled(labels, self.ignore_label, size)
-        return distribution.mean(count / self.parts.per_replica)
+        counts = losses.count_labeled(labels, self.ignore_label, size)
+        shares = losses.Counts(*(count / self.parts.per_replica for count in counts))
+        return losses.Counts(*distribution.mean(list(shares)))
 
     def _gradients(
-        self, images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor, count: tf.Tensor | None
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        step: tf.Tensor,
+        counts: losses.Counts | None,
     ) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
         """Return the losses of a part, and the gradients of its share of the scaled loss."""
         scale, variables = self.state.loss_scale, self.state.net.trainable_weights
@@ -191,7 +200,7 @@ class TrainStep:
         compiled = self.options.jit_compile
         dilation = contextlib.nullcontext() if compiled else depthwise.native_dilation()
         with dilation, tf.GradientTape() as tape:
-            values = self.losses(images, labels, step, count)
+            values = self.losses(images, labels, step, counts)
             total = tf.add_n(list(values.values()))
             # The parts' gradients are summed, the replicas' by the optimizer.
             share = total / self.parts.count if self.parts.count > 1 else total
@@ -208,7 +217,7 @@ class TrainStep:
         images: tf.Tensor,
         labels: tf.Tensor,
         step: tf.Tensor | int = 0,
-        count: tf.Tensor | None = None,
+        counts: losses.Counts | None = None,
     ) -> dict[str, tf.Tensor]:
         """Return the terms of the loss by name, in training mode; see `__call__`.
 
@@ -216,26 +225,25 @@ class TrainStep:
             images: [B, H, W, 3], RGB 0..255.
             labels: [B, H, W, 1].
             step: Number of updates made so far.
-            count: Number to divide the sum over the pixels by. None: the number of pixels.
+            counts: What to divide the sums over pixels and over images by. None: their numbers.
         """
-        options = self.options
         merged, scales = self.state.net.multi_scale(images, training=True)
         if self._observe:
             self._observe(labels, merged)
         logits = {"semantic_merged_logits": merged}
         if len(scales) > 1:
             logits |= {f"semantic_logits_{scale:.2f}": each for scale, each in scales.items()}
-        values = losses.softmax_cross_entropy_for_each_scale(
-            logits,
-            labels,
-            ignore_label=self.ignore_label,
-            label_weights=options.label_weights or 1.0,
-            upsample_logits=options.upsample_logits,
-            top_k_percent_pixels=options.top_k_percent_pixels,
-            hard_example_mining_step=options.hard_example_mining_step,
-            step=step,
-            normalizer=lambda own: own if count is None else count,
-        )
+        values = {
+            name: losses.segmentation_loss(
+                each,
+                labels,
+                self.options,
+                ignore_label=self.ignore_label,
+                step=step,
+                normalizer=lambda own, unit: own if counts is None else getattr(counts, unit),
+            )
+            for name, each in logits.items()
+        }
         values["total_regularization_loss"] = self.regularization_loss()
         return values
 

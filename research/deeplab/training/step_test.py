@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import keras_internals
+from deeplab.core import keras_internals, networks
 from deeplab.core.options import TrainOptions
 from deeplab.testing import golden, tiny
 from deeplab.training import loss_scale, optimizers, trainer
@@ -180,6 +180,7 @@ def test_averages_that_are_not_there_are_an_error(tmp_path):
 def test_a_run_in_parts_with_averages_and_float16_resumes_to_the_bit(tmp_path):
     """A checkpoint contains everything that these options add to the state."""
     options = {"gradient_accumulation_steps": 2, "ema_decay": 0.9, "fine_tune_batch_norm": True}
+    options |= {"optimizer": "adamw", "clip_gradient_norm": 0.5, "loss": "lovasz"}
 
     def run(name: str, precision: str = "mixed_float16", **changes) -> trainer.Trainer:
         with tiny.shallow():
@@ -202,6 +203,45 @@ def test_a_run_in_parts_with_averages_and_float16_resumes_to_the_bit(tmp_path):
         np.testing.assert_array_equal(
             second.variables()[name].numpy(), variable.numpy(), err_msg=name
         )
+
+
+@pytest.mark.slow
+def test_a_clipped_step_in_parts_is_that_of_the_whole():
+    """The loss of regions and the norm of the gradient are those of the whole batch."""
+    values, each_loss = [], []
+    for parts in (1, 2):
+        with tiny.shallow():
+            step = _step(
+                loss="cross_entropy_dice",
+                last_layer_gradient_multiplier=10.0,
+                clip_gradient_norm=0.01,
+                gradient_accumulation_steps=parts,
+            )
+        each_loss += _train(step, 1)
+        values.append(_values(step))
+    assert each_loss[1] == pytest.approx(each_loss[0], rel=1e-5)
+    whole, split = values
+    slots = [name for name in whole if name.endswith("/Momentum")]
+    # After the first step, they are the gradient.
+    assert np.sqrt(sum(np.sum(whole[name] ** 2) for name in slots)) == pytest.approx(0.01, rel=1e-5)
+    for name in slots:
+        error = np.max(np.abs(split[name] - whole[name]))
+        assert error <= 1e-4 * np.max(np.abs(whole[name])), name
+
+
+@pytest.mark.slow
+def test_adamw_decays_what_has_weight_decay_officially():
+    with tiny.shallow():
+        step = _step(optimizer="adamw", adamw_weight_decay=0.5, base_learning_rate=0.1)
+    before = _values(step)
+    decayed = {v.path for v in networks.regularized_variables(step.state.net)}
+    images, labels = _batch()
+    losses = step(images, tf.fill(labels.shape, _IGNORE_LABEL))
+    # Without a labeled pixel there is no gradient: only the decay is left.
+    assert losses["total_loss"] == losses["total_regularization_loss"] == 0
+    for name, variable in step.state.network.items():
+        factor = 0.95 if variable.path in decayed else 1.0
+        np.testing.assert_allclose(variable, factor * before[name], rtol=1e-6, err_msg=name)
 
 
 @pytest.mark.slow

@@ -4,9 +4,11 @@ A field states its type, range, meaning and default once. The flag of the same n
 there (`common.define_option`), and `fields.validate` checks them.
 """
 
+from deeplab.core.options.augmentation_options import AugmentationOptions
 from deeplab.core.options.crf_options import CrfOptions
 from deeplab.core.options.evaluation_options import EvaluationOptions
 from deeplab.core.options.inference_options import InferenceOptions
+from deeplab.core.options.loss_options import LossOptions
 from deeplab.core.options.model_options import ModelOptions
 from deeplab.core.options.random_scale import RandomScale
 from deeplab.core.options.recipe_options import RecipeOptions
@@ -14,9 +16,11 @@ from deeplab.core.options.run_options import RunOptions
 from deeplab.core.options.train_options import TrainOptions
 
 __all__ = [
+    "AugmentationOptions",
     "CrfOptions",
     "EvaluationOptions",
     "InferenceOptions",
+    "LossOptions",
     "ModelOptions",
     "RandomScale",
     "RecipeOptions",

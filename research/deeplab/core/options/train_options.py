@@ -7,18 +7,20 @@ from deeplab.core.options.fields import (
     BatchSize,
     NonNegativeFloat,
     NonNegativeInt,
-    NotAllZero,
     PositiveFloat,
     PositiveInt,
     Range,
     Share,
-    validate,
+    describe,
 )
+from deeplab.core.options.loss_options import LossOptions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainOptions:
+class TrainOptions(LossOptions):
     """How a network is trained; names and defaults are those of the official train flags.
+
+    The options of the loss are those of the base class.
 
     Raises:
         ValueError: A value is out of range; the message names the flag.
@@ -28,13 +30,21 @@ class TrainOptions:
     train_batch_size: Annotated[BatchSize, "Images per step, over all devices and hosts."] = 8
 
     # --- The optimizer ---
-    optimizer: Annotated[Literal["momentum", "adam"], "The optimizer."] = "momentum"
+    optimizer: Annotated[Literal["momentum", "adam", "adamw"], "The optimizer."] = "momentum"
     momentum: Annotated[Share, "Momentum of the momentum optimizer."] = 0.9
     # As in the official trainer, Adam has a rate of its own and follows no policy.
     adam_learning_rate: Annotated[
         NonNegativeFloat, "Learning rate of Adam, which ignores --learning_policy."
     ] = 0.001
-    adam_epsilon: Annotated[PositiveFloat, "Epsilon of Adam."] = 1e-8
+    adam_epsilon: Annotated[PositiveFloat, "Epsilon of Adam and AdamW."] = 1e-8
+    adamw_weight_decay: Annotated[
+        NonNegativeFloat,
+        "Decoupled weight decay of AdamW, which has no --weight_decay in its loss.",
+    ] = 0.01
+    clip_gradient_norm: Annotated[
+        PositiveFloat | None,
+        "Largest norm of the gradient of a step, over all variables. Default: any.",
+    ] = None
 
     # --- The learning rate; see `learning_rate.learning_rate_schedule` ---
     learning_policy: Annotated[
@@ -72,21 +82,8 @@ class TrainOptions:
         "Keep the learning rate of the slow start, or raise it linearly to the base rate.",
     ] = "none"
 
-    # --- The loss; see `losses.softmax_cross_entropy` ---
+    # --- The weight decay; see `losses.l2_loss` ---
     weight_decay: Annotated[NonNegativeFloat, "Weight decay (L2) of convolution weights."] = 4e-5
-    label_weights: Annotated[
-        tuple[NonNegativeFloat, ...] | None,
-        NotAllZero(),
-        "Weight of a class in the loss, one for each class. Default: all 1.",
-    ] = None
-    upsample_logits: Annotated[
-        bool, "Compute the loss on upsampled logits; if false, on downsampled labels."
-    ] = True
-    top_k_percent_pixels: Annotated[Share, "Share of the pixels, the hardest, that train."] = 1.0
-    hard_example_mining_step: Annotated[
-        NonNegativeInt,
-        "Step at which --top_k_percent_pixels is reached, starting from all pixels at step 0.",
-    ] = 0
     quantize_delay_step: Annotated[
         int,
         Range(at_least=-(10**12), at_most=10**12),
@@ -146,4 +143,10 @@ class TrainOptions:
     ] = None
 
     def __post_init__(self):
-        validate(self)
+        super().__post_init__()
+        default = describe(TrainOptions)["adamw_weight_decay"].default
+        if self.optimizer != "adamw" and self.adamw_weight_decay != default:
+            raise ValueError(
+                f"--adamw_weight_decay={self.adamw_weight_decay} belongs to --optimizer=adamw, but"
+                f" --optimizer is {self.optimizer}; remove one of them, or use --weight_decay"
+            )

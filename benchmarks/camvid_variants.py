@@ -1,0 +1,117 @@
+r"""Trains variants of a recipe with several seeds, and writes a table of the mIoU and rare classes.
+
+Every run is a process `python -m deeplab.train` that is evaluated at its end. A run whose result is
+there is not repeated, so that the script can be stopped and started again.
+
+Example:
+    PYTHONPATH=research python benchmarks/camvid_variants.py --output_dir=/tmp/variants \
+        --groups=losses --seeds=0,1 -- \
+        --flagfile=research/deeplab/recipes/camvid/train.txt --dataset_dir=camvid_tfrecord \
+        --dataset=research/deeplab/recipes/camvid/camvid.json --eval_crop_size=361,481 \
+        --tf_initial_checkpoint=mnv2_dm05/model.ckpt
+
+What follows `--` are flags of `train.py` for all runs. Only one flag of a variant differs from them
+or few do, so that a row tells what these do.
+"""
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+
+# Flags of each variant, by group and name. Every group has the recipe as it is for comparison.
+VARIANTS = {
+    "losses": {
+        "cross_entropy": [],
+        "focal": ["--loss=focal"],
+        "dice": ["--loss=dice"],
+        "cross_entropy_dice": ["--loss=cross_entropy_dice"],
+        "tversky": ["--loss=tversky"],
+        "lovasz": ["--loss=lovasz"],
+    },
+    "augmentation": {
+        "none": [],
+        "colors of SSD": [
+            "--random_brightness=32",
+            "--random_contrast=0.5",
+            "--random_saturation=0.5",
+            "--random_hue=36",
+        ],
+        "rotation by 10 degrees": ["--max_rotation=10"],
+        "vertical flip": ["--random_vertical_flip"],
+        "quarter turns": ["--random_quarter_turns"],
+        "blur up to 1.5": ["--random_blur=1.5"],
+        "class share 0.5": ["--max_class_share=0.5"],
+        "class-balanced sampling": ["--class_balanced_sampling"],
+    },
+    "optimizers": {
+        "momentum": [],
+        "momentum, norm 1": ["--clip_gradient_norm=1"],
+        "adamw 0.0005": ["--optimizer=adamw", "--base_learning_rate=0.0005"],
+        "adamw 0.0002": ["--optimizer=adamw", "--base_learning_rate=0.0002"],
+    },
+}
+
+
+def main() -> None:
+    """Makes the runs that are missing, and prints the table of each group."""
+    split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--output_dir", required=True, type=pathlib.Path)
+    parser.add_argument("--groups", default=",".join(VARIANTS), help="comma separated")
+    parser.add_argument("--seeds", default="0,1", help="comma separated")
+    parser.add_argument(
+        "--rare",
+        default="column_pole,sign,fence,pedestrian,bicyclist",
+        help="classes whose mean IoU has a column of its own, comma separated",
+    )
+    options = parser.parse_args(sys.argv[1:split])
+    seeds = [int(seed) for seed in options.seeds.split(",")]
+    for group in options.groups.split(","):
+        rows = {}
+        for name, changes in VARIANTS[group].items():
+            folder = options.output_dir / group / name.replace(" ", "_")
+            flags = [*sys.argv[split + 1 :], *changes]
+            rows[name] = [_result(flags, seed, folder / f"seed{seed}") for seed in seeds]
+        print(_table(rows, seeds, set(options.rare.split(","))), flush=True)
+
+
+def _result(flags: list[str], seed: int, logdir: pathlib.Path) -> dict:
+    """Returns the evaluation of a run, which is made if it is not there."""
+    result = logdir / "eval/eval.json"
+    if not result.exists():
+        logdir.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "deeplab.train", *flags]
+        command += [f"--seed={seed}", f"--train_logdir={logdir}", "--eval_every=1000000"]
+        with open(logdir / "log.txt", "a") as log:
+            if subprocess.run(command, stdout=log, stderr=log).returncode != 0:
+                sys.exit(f"training failed: see {logdir / 'log.txt'}")
+    return json.loads(result.read_text())
+
+
+def _table(rows: dict[str, list[dict]], seeds: list[int], rare: set[str]) -> str:
+    """Returns a Markdown table: for each variant, mIoU and IoU of rare classes of each seed."""
+    known = {each["name"] for each in next(iter(rows.values()))[0]["classes"]}
+    if unknown := rare - known:
+        sys.exit(f"--rare: {sorted(unknown)} are no classes; there are {sorted(known)}")
+    lines = [
+        f"| | mIoU (seeds {', '.join(map(str, seeds))}) | mean | rare classes | mean |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, results in rows.items():
+        columns = []
+        for classes in (known, rare):
+            each = [
+                100 * np.mean([own["iou"] for own in one["classes"] if own["name"] in classes])
+                for one in results
+            ]
+            columns += [", ".join(f"{value:.2f}" for value in each), f"{np.mean(each):.2f}"]
+        lines.append(f"| {name} | {' | '.join(columns)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

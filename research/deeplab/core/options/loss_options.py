@@ -1,0 +1,74 @@
+"""What training minimizes besides the weight decay."""
+
+import dataclasses
+from typing import Annotated, Literal
+
+from deeplab.core.options.fields import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    NotAllZero,
+    PositiveFloat,
+    Share,
+    describe,
+    validate,
+)
+
+# The losses that each parameter belongs to.
+_PARAMETERS = {
+    "focal_gamma": ("focal",),
+    "dice_loss_weight": ("cross_entropy_dice",),
+    "tversky_alpha": ("tversky",),
+    "tversky_beta": ("tversky",),
+    "top_k_percent_pixels": ("cross_entropy",),
+    "hard_example_mining_step": ("cross_entropy",),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LossOptions:
+    """The loss of a batch; see `losses.segmentation_loss`.
+
+    Raises:
+        ValueError: A value is out of range, or belongs to another loss; the message names the flag.
+    """
+
+    loss: Annotated[
+        Literal["cross_entropy", "focal", "dice", "cross_entropy_dice", "tversky", "lovasz"],
+        "The loss.",
+    ] = "cross_entropy"
+    focal_gamma: Annotated[
+        NonNegativeFloat,
+        "Exponent of the focal loss: how little easy pixels count. 0: cross entropy.",
+    ] = 2.0
+    dice_loss_weight: Annotated[
+        NonNegativeFloat, "Weight of the dice loss that is added to the cross entropy."
+    ] = 1.0
+    tversky_alpha: Annotated[
+        PositiveFloat, "Weight of pixels that are wrongly given to a class (tversky loss)."
+    ] = 0.3
+    tversky_beta: Annotated[
+        PositiveFloat, "Weight of pixels of a class that are missed (tversky loss)."
+    ] = 0.7
+    label_weights: Annotated[
+        tuple[NonNegativeFloat, ...] | None,
+        NotAllZero(),
+        "Weight of a class in the loss, one for each class. Default: all 1.",
+    ] = None
+    upsample_logits: Annotated[
+        bool, "Compute the loss on upsampled logits; if false, on downsampled labels."
+    ] = True
+    top_k_percent_pixels: Annotated[Share, "Share of the pixels, the hardest, that train."] = 1.0
+    hard_example_mining_step: Annotated[
+        NonNegativeInt,
+        "Step at which --top_k_percent_pixels is reached, starting from all pixels at step 0.",
+    ] = 0
+
+    def __post_init__(self):
+        validate(self)
+        for name, losses in _PARAMETERS.items():
+            value = getattr(self, name)
+            if self.loss not in losses and value != describe(LossOptions)[name].default:
+                raise ValueError(
+                    f"--{name}={value} belongs to --loss={losses[0]}, but --loss is {self.loss};"
+                    " remove one of them"
+                )
