@@ -407,16 +407,13 @@ AUGMENTED = {
 }
 
 
+@pytest.mark.slow
 def test_augmented_samples_are_functions_of_seed_and_number(folder):
-    """However a run is started, and however many hosts read its samples."""
-    dataset = _dataset(folder, **SCALES, **AUGMENTED)
-    whole = _take(dataset.training(6), 4)
-    again = _dataset(folder, cache_bytes=0, **SCALES, **AUGMENTED)
-    _assert_same(_take(again.training(6, start_step=2), 2), whole[2:])
-    parts = [_take(again.training(6, num_shards=2, shard=shard), 4) for shard in range(2)]
-    _assert_same([_join(pair) for pair in zip(*parts, strict=True)], whole)
-    other = _dataset(folder, seed=1, **SCALES, **AUGMENTED)
-    assert not np.array_equal(_take(other.training(6), 1)[0]["image"], whole[0]["image"])
+    """Wherever a run is resumed, and however many hosts read its samples."""
+    whole = _take(_dataset(folder, **SCALES, **AUGMENTED).training(6), 4)
+    resumed = _dataset(folder, cache_bytes=0, **SCALES, **AUGMENTED)
+    parts = _take(resumed.training(6, start_step=2, num_shards=2, shard=1), 2)
+    _assert_same(parts, [{key: value[3:] for key, value in batch.items()} for batch in whole[2:]])
 
 
 def test_images_with_rare_classes_come_more_often(tmp_path):
