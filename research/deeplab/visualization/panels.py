@@ -146,27 +146,27 @@ def contact_sheet(
     """
     shape = np.shape(images[0])[:2]
     height, width = (max(1, round(side * size / max(shape))) for side in shape)
-    entries = _legend_entries(
+    entries = drawing.legend_entries(
         np.zeros(0, int), np.asarray(labels), colors, class_names, ignore_label
     )
-    tile_width, tile_height = 2 * width + 2 * _GAP, _LINE + height
-    legend = _legend(entries, columns * tile_width)
+    tile_width, tile_height = 2 * width + 2 * GAP, LINE + height
+    legend = drawing.legend(entries, columns * tile_width)
     rows = -(-len(images) // columns)
-    sheet_width = max(columns * tile_width, legend.shape[1]) + _GAP
-    canvas = _paper(rows * tile_height + 2 * _GAP + legend.shape[0], sheet_width)
+    sheet_width = max(columns * tile_width, legend.shape[1]) + GAP
+    canvas = drawing.paper(rows * tile_height + 2 * GAP + legend.shape[0], sheet_width)
     for index, (image, label, name) in enumerate(zip(images, labels, names, strict=True)):
         image = _as_image(image)
         _check_size("label", label, image)
-        top, left = index // columns * tile_height, _GAP + index % columns * tile_width
-        while name and _text_width(name) > 2 * width:
+        top, left = index // columns * tile_height, GAP + index % columns * tile_width
+        while name and drawing.text_width(name) > 2 * width:
             name = name[:-1]
-        _text(canvas, name, left, top + _LINE - 8)
+        drawing.text(canvas, name, left, top + LINE - 8)
         small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-        colored = colorize(_resize_label(label, height, width), colors, ignore_label)
+        colored = colorize(drawing.resize_label(label, height, width), colors, ignore_label)
         pair = np.concatenate([small, colored], axis=1)
-        canvas[top + _LINE : top + tile_height, left : left + 2 * width] = pair
-    top = rows * tile_height + _GAP
-    canvas[top : top + legend.shape[0], _GAP : _GAP + legend.shape[1]] = legend
+        canvas[top + LINE : top + tile_height, left : left + 2 * width] = pair
+    top = rows * tile_height + GAP
+    canvas[top : top + legend.shape[0], GAP : GAP + legend.shape[1]] = legend
     return canvas
 
 
