@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 from absl import logging
 
 from deeplab import common
@@ -11,7 +12,7 @@ from deeplab.datasets import data_generator, descriptors
 from deeplab.evaluation.checkpoints import AskedOptions
 from deeplab.input_preprocess import Preprocessing
 from deeplab.utils import checkpoint, files, save_annotation
-from deeplab.visualization import panels
+from deeplab.visualization import contact_sheet
 
 # How many samples a contact sheet has.
 _SAMPLES = 24
@@ -71,12 +72,13 @@ def save_contact_sheet(
     )
     with records.named_errors():
         batch = next(records.training(_SAMPLES).as_numpy_iterator())
-    names = [name.decode(errors="replace") for name in batch["image_name"]]
-    sheet = panels.contact_sheet(
-        batch["image"],
-        batch["label"][..., 0],
+    samples = [
+        (image.astype(np.uint8), label[..., 0])
+        for image, label in zip(batch["image"], batch["label"], strict=True)
+    ]
+    sheet = contact_sheet.draw(
+        [(f"The first {_SAMPLES} samples of {split}, seed {seed}", samples)],
         descriptor.label_colors(),
-        names=[os.path.basename(name) for name in names],
         class_names=descriptor.class_names,
         ignore_label=descriptor.ignore_label,
     )

@@ -1,4 +1,4 @@
-"""Pictures of predictions and labels: overlays, panels with a legend, and contact sheets."""
+"""Pictures of predictions: overlays, and panels with a legend."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -111,61 +111,6 @@ def panel(
         drawing.text(canvas, caption, left, LINE - 8)
         canvas[LINE : LINE + height, left : left + width] = picture
     top = LINE + height + GAP
-    canvas[top : top + legend.shape[0], GAP : GAP + legend.shape[1]] = legend
-    return canvas
-
-
-def contact_sheet(
-    images: Sequence[np.ndarray],
-    labels: Sequence[np.ndarray],
-    colors: np.ndarray,
-    *,
-    names: Sequence[str],
-    class_names: Sequence[str] | None = None,
-    ignore_label: int | None = None,
-    columns: int = 4,
-    size: int = 160,
-) -> np.ndarray:
-    """Draw images of one size, each beside its label, in rows above a legend.
-
-    Args:
-        images: RGB [height, width, 3], values 0..255 of any type.
-        labels: Integers [height, width], a label for each image.
-        colors: A color for each class, [entries, 3], RGB 0..255.
-        names: A caption for each image; what does not fit is left out.
-        class_names: See `panel`.
-        ignore_label: See `panel`.
-        columns: Number of images in a row.
-        size: Pixels of the longer side of each picture.
-
-    Returns:
-        uint8 [sheet height, sheet width, 3], RGB.
-
-    Raises:
-        ValueError: The sizes differ, or a class has no color.
-    """
-    shape = np.shape(images[0])[:2]
-    height, width = (max(1, round(side * size / max(shape))) for side in shape)
-    entries = drawing.legend_entries(
-        np.zeros(0, int), np.asarray(labels), colors, class_names, ignore_label
-    )
-    tile_width, tile_height = 2 * width + 2 * GAP, LINE + height
-    legend = drawing.legend(entries, columns * tile_width)
-    rows = -(-len(images) // columns)
-    sheet_width = max(columns * tile_width, legend.shape[1]) + GAP
-    canvas = drawing.paper(rows * tile_height + 2 * GAP + legend.shape[0], sheet_width)
-    for index, (image, label, name) in enumerate(zip(images, labels, names, strict=True)):
-        image = _as_image(image)
-        _check_size("label", label, image)
-        top, left = index // columns * tile_height, GAP + index % columns * tile_width
-        while name and drawing.text_width(name) > 2 * width:
-            name = name[:-1]
-        drawing.text(canvas, name, left, top + LINE - 8)
-        small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-        colored = colorize(drawing.resize_label(label, height, width), colors, ignore_label)
-        pair = np.concatenate([small, colored], axis=1)
-        canvas[top + LINE : top + tile_height, left : left + 2 * width] = pair
-    top = rows * tile_height + GAP
     canvas[top : top + legend.shape[0], GAP : GAP + legend.shape[1]] = legend
     return canvas
 

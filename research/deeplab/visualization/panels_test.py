@@ -127,30 +127,3 @@ def test_pictures_are_what_the_single_functions_draw():
     np.testing.assert_array_equal(
         drawn["panel"], panels.panel(_image(), _halves(), _COLORS, **options)
     )
-
-
-def test_a_contact_sheet_has_every_image_beside_its_label():
-    images = [np.full((40, 80, 3), 50 * number, np.uint8) for number in range(5)]
-    labels = [np.full((40, 80), number % 3) for number in range(5)]
-    labels[4][:20] = 255
-    sheet = panels.contact_sheet(
-        images,
-        labels,
-        _COLORS,
-        names=["a", "b", "c", "d", "a name that is far too long for its picture"],
-        class_names=["ground", "disc", "square"],
-        ignore_label=255,
-        columns=2,
-        size=80,
-    )
-    assert sheet.dtype == np.uint8
-    for number in range(5):
-        top, left = 64 * (number // 2) + 24, 12 + 184 * (number % 2)
-        picture = sheet[top : top + 40, left : left + 160]
-        assert (picture[:, :80] == 50 * number).all()
-        kept = picture[20:, 80:]
-        assert (kept == _COLORS[number % 3]).all()
-    # Nothing is written past the last caption's picture.
-    assert (sheet[128:150, 12 + 165 : 184] == 250).all()
-    with pytest.raises(ValueError, match="the label has the shape"):
-        panels.contact_sheet(images, [labels[0][:5]] * 5, _COLORS, names=["a"] * 5)
