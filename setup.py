@@ -25,6 +25,7 @@ SCRIPTS = {
     "deeplab-build-cityscapes-data": "deeplab.datasets.build_cityscapes_data",
     "deeplab-build-ade20k-data": "deeplab.datasets.build_ade20k_data",
     "deeplab-build-custom-data": "deeplab.datasets.build_custom_data",
+    "deeplab-build-tfds-data": "deeplab.datasets.build_tfds_data",
     "deeplab-download-data": "deeplab.datasets.download_data",
     "deeplab-remove-gt-colormap": "deeplab.datasets.remove_gt_colormap",
     "deeplab-check-data": "deeplab.datasets.check_data",
@@ -76,12 +77,18 @@ setuptools.setup(
         # Image files that are read and written outside the graph. The headless wheel is the same
         # module without the windows, so that it imports on a server that has no libGL.so.1.
         "opencv-python-headless>=4.10,<6",
+        # The YAML files in which Ultralytics describes datasets.
+        "pyyaml>=6,<7",
         # The curves and pictures that training and evaluation write.
         "tensorboard>=2.21,<2.22",
         # Everything that computes, and the files: records, checkpoints, exports.
         "tensorflow>=2.21,<2.22",
     ],
     extras_require={
+        "tfds": [
+            # The datasets that deeplab-build-tfds-data converts.
+            "tensorflow-datasets>=4.9,<5",
+        ],
         "test": [
             # Runs the tests.
             "pytest>=9,<10",
@@ -91,8 +98,6 @@ setuptools.setup(
             "ruff>=0.17,<0.18",
             # Checks which folder may import which (pyproject.toml), inside functions too.
             "import-linter>=2.17,<3",
-            # Reads the files of the repository that are YAML.
-            "pyyaml>=6,<7",
             # Builds the wheel whose contents are tested.
             "setuptools>=77,<90",
         ],

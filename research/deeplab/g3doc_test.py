@@ -43,6 +43,7 @@ _OUR_SCRIPTS = (
     "model_zoo.py",
     "model_info.py",
     "datasets/build_custom_data.py",
+    "datasets/build_tfds_data.py",
     "datasets/check_data.py",
     "datasets/download_data.py",
     "datasets/make_sample_data.py",

@@ -4,6 +4,9 @@
 archives unpack. Labels are *_gtFine_labelTrainIds.png, which cityscapesscripts create; if there are
 none, *_gtFine_labelIds.png are converted to training ids. Write the splits train_fine, val_fine
 and, if there are test images, test_fine, in ten shards each, in the order of the file names.
+
+--coarse also writes train_coarse: all training images, leftImg8bit/{train,train_extra}, with the
+coarse labels gtCoarse/{train,train_extra}.
 """
 
 import glob
@@ -17,10 +20,16 @@ from deeplab.cli import converter_flags, script
 from deeplab.datasets import descriptors, source_files
 
 _NUM_SHARDS = 10
-_SPLITS = {"train_fine": "train", "val_fine": "val", "test_fine": "test"}
+_FINE, _COARSE = "gtFine", "gtCoarse"
+# The kind of labels of each split, and its folders.
+_SPLITS = {
+    "train_fine": (_FINE, ("train",)),
+    "val_fine": (_FINE, ("val",)),
+    "test_fine": (_FINE, ("test",)),
+    "train_coarse": (_COARSE, ("train", "train_extra")),
+}
 _IMAGE_SUFFIX = "_leftImg8bit"
-_TRAIN_IDS = "_gtFine_labelTrainIds.png"
-_LABEL_IDS = "_gtFine_labelIds.png"
+_TRAIN_IDS, _LABEL_IDS = "labelTrainIds.png", "labelIds.png"
 _REMEDY = "training uses labelTrainIds: create the file again with cityscapesscripts"
 
 
@@ -30,6 +39,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     define = common.definer("deeplab.datasets.build_cityscapes_data", flag_values)
     define("string", "cityscapes_root", "./cityscapes", "Folder of the dataset.")
     define("string", "output_dir", "./tfrecord", "Folder of the TFRecords.")
+    define("bool", "coarse", False, "Also write train_coarse, from the labels in gtCoarse.")
 
 
 def label_map() -> dict[int, int]:
@@ -39,16 +49,22 @@ def label_map() -> dict[int, int]:
     return {label: train_ids.get(label, descriptor.ignore_label) for label in range(256)}
 
 
-def _sources(root: str, folder: str, label_suffix: str) -> list[source_files.Source]:
-    """Return the images of a folder of `leftImg8bit`, sorted, with their labels."""
+def _sources(root: str, folder: str, kind: str, label_suffix: str) -> list[source_files.Source]:
+    """Return the images of a folder of `leftImg8bit`, sorted, with their labels of a kind."""
     pattern = os.path.join(glob.escape(root), "leftImg8bit", folder, "*", f"*{_IMAGE_SUFFIX}.png")
     sources = []
     for image in sorted(glob.glob(pattern)):
         city = os.path.basename(os.path.dirname(image))
         name = os.path.basename(image).removesuffix(f"{_IMAGE_SUFFIX}.png")
-        label = os.path.join(root, "gtFine", folder, city, name + label_suffix)
+        label = os.path.join(root, kind, folder, city, f"{name}_{kind}_{label_suffix}")
         sources.append(source_files.Source(name, image, label))
     return sources
+
+
+def _has_label_ids_only(root: str, kind: str) -> bool:
+    """Return whether labels of a kind are label ids, of which nobody made training ids."""
+    labels = os.path.join(glob.escape(root), kind, "*", "*", f"*_{kind}_")
+    return not glob.glob(labels + _TRAIN_IDS) and bool(glob.glob(labels + _LABEL_IDS))
 
 
 def main(argv: Sequence[str]) -> None:
@@ -60,25 +76,30 @@ def main(argv: Sequence[str]) -> None:
     values = flags.FLAGS
     common.log_unused_flags(values, {"image_format": "Cityscapes' images are *.png"})
     root = values.cityscapes_root
-    reader = label_files.LabelReader(descriptors.load("cityscapes"), remedy=_REMEDY)
-    label_suffix = _TRAIN_IDS
-    labels = os.path.join(glob.escape(root), "gtFine", "*", "*", "*")
-    if not glob.glob(labels + _TRAIN_IDS) and glob.glob(labels + _LABEL_IDS):
-        logging.info("found no labelTrainIds: converting labelIds to training ids")
-        label_suffix = _LABEL_IDS
-        reader = label_files.LabelReader(reader.descriptor, label_map(), remedy=_REMEDY)
-    splits = {split: _sources(root, folder, label_suffix) for split, folder in _SPLITS.items()}
-    for split, sources in splits.items():
-        if not sources and split == "test_fine":
+    descriptor = descriptors.load("cityscapes")
+    readers = {}
+    for kind in (_FINE, _COARSE) if values.coarse else (_FINE,):
+        readers[kind] = _TRAIN_IDS, label_files.LabelReader(descriptor, remedy=_REMEDY)
+        if _has_label_ids_only(root, kind):
+            logging.info("%s: found no labelTrainIds: converting labelIds to training ids", kind)
+            reader = label_files.LabelReader(descriptor, label_map(), remedy=_REMEDY)
+            readers[kind] = _LABEL_IDS, reader
+    for split, (kind, folders) in _SPLITS.items():
+        if kind not in readers:
             continue
-        if not sources:
-            raise ValueError(
-                f"there is no image in {root}/leftImg8bit/{_SPLITS[split]}/<city>"
-                " (--cityscapes_root)"
+        suffix, reader = readers[kind]
+        sources = []
+        for folder in folders:
+            found = _sources(root, folder, kind, suffix)
+            if not found and split != "test_fine":
+                raise ValueError(
+                    f"there is no image in {root}/leftImg8bit/{folder}/<city> (--cityscapes_root)"
+                )
+            sources += found
+        if sources:
+            build_data.convert(
+                split, sources, reader, values.output_dir, _NUM_SHARDS, values.num_processes
             )
-        build_data.convert(
-            split, sources, reader, values.output_dir, _NUM_SHARDS, values.num_processes
-        )
 
 
 def run() -> None:

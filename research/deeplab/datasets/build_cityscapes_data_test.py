@@ -11,20 +11,22 @@ from deeplab.testing import golden
 _NAMES = ("aachen_000000_000019", "aachen_000001_000019", "bochum_000000_000019")
 
 
-def _write(root, kind="labelTrainIds", label=None, folders=("train", "val")):
+def _write(root, kind="labelTrainIds", label=None, folders=("train", "val"), part="gtFine"):
     label = np.full((6, 8), 18) if label is None else label
     image = cv2.imencode(".png", np.zeros((6, 8, 3), np.uint8))[1].tobytes()
     for folder in folders:
         for name in _NAMES:
             city = name.split("_")[0]
-            for part in ("leftImg8bit", "gtFine"):
-                (root / part / folder / city).mkdir(parents=True, exist_ok=True)
+            for each in ("leftImg8bit", part):
+                (root / each / folder / city).mkdir(parents=True, exist_ok=True)
             (root / "leftImg8bit" / folder / city / f"{name}_leftImg8bit.png").write_bytes(image)
-            (root / "gtFine" / folder / city / f"{name}_gtFine_{kind}.png").write_bytes(png(label))
+            (root / part / folder / city / f"{name}_{part}_{kind}.png").write_bytes(png(label))
 
 
-def _convert(run_script, root, output_dir):
-    run_script(build_cityscapes_data, f"--cityscapes_root={root}", f"--output_dir={output_dir}")
+def _convert(run_script, root, output_dir, *more):
+    run_script(
+        build_cityscapes_data, f"--cityscapes_root={root}", f"--output_dir={output_dir}", *more
+    )
 
 
 def _label(record):
@@ -83,3 +85,17 @@ def test_a_missing_label_is_named(run_script, tmp_path):
 def test_a_wrong_root_is_named(run_script, tmp_path):
     with pytest.raises(ValueError, match=r"no image in .*leftImg8bit/train.*--cityscapes_root"):
         _convert(run_script, tmp_path, tmp_path / "out")
+
+
+def test_coarse_labels_are_those_of_all_training_images(run_script, tmp_path):
+    root = tmp_path / "city"
+    _write(root)
+    _write(root, "labelIds", np.full((6, 8), 7), ("train", "train_extra"), "gtCoarse")
+    _convert(run_script, root, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("train_coarse*"))
+    _convert(run_script, root, tmp_path / "out", "--coarse")
+    paths = sorted((tmp_path / "out").glob("train_coarse-*"))
+    records = [record for path in paths for record in read_records(path)]
+    assert [record["image/filename"][0].decode() for record in records] == list(_NAMES) * 2
+    # Road is 7 as a label id and 0 as a training id.
+    assert not any(_label(record).any() for record in records)

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab.datasets import build_custom_data, check_data, descriptors
+from deeplab.datasets import (
+    build_custom_data,
+    check_data,
+    custom_options,
+    descriptors,
+    label_colors,
+)
 from deeplab.datasets.conftest import jpeg, png, read_records
 from deeplab.testing import golden
 
@@ -98,7 +104,7 @@ def test_colors_become_labels_and_the_descriptor_has_them(convert, folder):
 
 def test_a_list_of_colors_has_no_names(tmp_path):
     (tmp_path / "colors.json").write_text("[[0, 0, 0], [1, 2, 3]]")
-    colors = build_custom_data.read_colors(str(tmp_path / "colors.json"), 255)
+    colors = label_colors.read_colors(str(tmp_path / "colors.json"), 255)
     assert colors.labels == {(0, 0, 0): 0, (1, 2, 3): 1}
     assert colors.names is None
 
@@ -121,7 +127,7 @@ def test_a_list_of_colors_has_no_names(tmp_path):
 def test_malformed_colors_are_named(tmp_path, entries, message):
     (tmp_path / "colors.json").write_text(entries)
     with pytest.raises(ValueError, match=message):
-        build_custom_data.read_colors(str(tmp_path / "colors.json"), 255)
+        label_colors.read_colors(str(tmp_path / "colors.json"), 255)
 
 
 def test_label_values_are_replaced(convert, folder):
@@ -136,7 +142,7 @@ def test_label_values_are_replaced(convert, folder):
 )
 def test_a_malformed_label_map_is_named(entry):
     with pytest.raises(ValueError, match=f"--label_map has {re.escape(repr(entry))}; it takes"):
-        build_custom_data.parse_label_map(["1:2", entry])
+        custom_options.parse_label_map(["1:2", entry])
 
 
 @pytest.mark.parametrize("name", ["file/roofs.json", "folder.json"])
@@ -220,7 +226,7 @@ def test_a_label_in_another_format_is_named_without_the_flag_of_images(convert, 
     os.rename(folder / "labels" / "val" / "c.png", folder / "labels" / "val" / "c.jpg")
     message = (
         r"label .*val/c.png not found \(.*val.txt, line 1\), but there is .*val/c.jpg; labels are"
-        " .png files$"
+        " .png or .tif files$"
     )
     with pytest.raises(FileNotFoundError, match=message):
         convert(_CLASSES)

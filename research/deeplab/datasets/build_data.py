@@ -14,10 +14,11 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab.cli import converter_flags
-from deeplab.datasets import images, shards
+from deeplab.datasets import images, label_files, shards
 from deeplab.datasets.image_formats import image_format
 from deeplab.datasets.label_files import Label, LabelReader
 from deeplab.datasets.source_files import Source
+from deeplab.utils import files
 from deeplab.utils.progress import Progress
 
 # The flags of the official module.
@@ -77,7 +78,7 @@ def read_sample(source: Source, labels: LabelReader) -> Sample:
     """
     if not os.path.isfile(source.image):
         raise FileNotFoundError(_missing_image(source))
-    if source.label is not None and not os.path.isfile(source.label):
+    if isinstance(source.label, str) and not os.path.isfile(source.label):
         raise FileNotFoundError(_missing_label(source))
     with open(source.image, "rb") as file:
         data = file.read()
@@ -85,14 +86,22 @@ def read_sample(source: Source, labels: LabelReader) -> Sample:
         image = images.decode(data)
     except ValueError as error:
         raise ValueError(f"image {source.image} {error}") from None
-    label = labels.read(source.label) if source.label is not None else None
+    label = _read_label(source, image, labels)
     pixels, remark = _as_labeled(image, label, source)
     kind = image_format(data)
     if kind is None or pixels is not image.pixels:
-        data = _encode(pixels, kind)
+        data = encode_image(pixels, kind)
     height, width = pixels.shape[:2]
     remarks = [f"image {source.image} {text}" for text in (image.remark(), remark) if text]
     return Sample(source.name, data, height, width, label, tuple(remarks))
+
+
+def _read_label(source: Source, image: images.StoredImage, labels: LabelReader) -> Label | None:
+    if source.label is None or isinstance(source.label, str):
+        return labels.read(source.label) if source.label is not None else None
+    # Annotation tools show images upright, so that is what relative coordinates are for.
+    size = image.pixels.shape[:2]
+    return labels.drawn(source.label, size[::-1] if image.orientation >= 5 else size)
 
 
 def _as_labeled(
@@ -136,7 +145,9 @@ def _missing_label(source: Source) -> str:
     """Return the error about a missing label, with a file that may be meant."""
     message = f"label {source.label} not found" + _place(source)
     others = _others(os.path.splitext(source.label)[0])
-    return message + (f", but there is {others[0]}; labels are .png files" if others else "")
+    return message + (
+        f", but there is {others[0]}; labels are .png or .tif files" if others else ""
+    )
 
 
 def _place(source: Source) -> str:
@@ -147,7 +158,7 @@ def _others(stem: str) -> list[str]:
     return sorted(glob.glob(glob.escape(stem) + ".*"))
 
 
-def _encode(pixels: np.ndarray, kind: str | None) -> bytes:
+def encode_image(pixels: np.ndarray, kind: str | None) -> bytes:
     """Return a JPEG file for `jpeg`, else a PNG file, of RGB pixels."""
     extension, parameters = (".jpg", _FINE_JPEG) if kind == "jpeg" else (".png", ())
     encoded, data = cv2.imencode(extension, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), parameters)
@@ -204,6 +215,7 @@ def convert(
     output_dir: str,
     num_shards: int,
     num_processes: int | None = None,
+    label_images: str | None = None,
 ) -> None:
     """Write the records of a split, in the order of the sources.
 
@@ -215,6 +227,8 @@ def convert(
         num_shards: Number of files.
         num_processes: Number of processes that read files. None: one for a small split, up to one
             per CPU for a large one.
+        label_images: Folder in which the labels are written, too, as PNG files with a palette; None
+            for none.
 
     Raises:
         ValueError: There is nothing to convert, or a file is bad; then no record is written. If
@@ -226,6 +240,7 @@ def convert(
         sources = [_without_missing_label(source) for source in sources]
     errors: list[Exception] = []
     remarks = _Remarks()
+    palette = labels.descriptor.palette() if label_images else None
     with shards.writing(output_dir, split, len(sources), num_shards) as write:
         progress = Progress(f"{split}: converted", len(sources))
         for result in _read_all(sources, labels, num_processes):
@@ -240,6 +255,9 @@ def convert(
                     result.image, result.name, result.height, result.width, seg_data
                 )
                 write(example.SerializeToString(deterministic=True))
+                if label_images and seg_data is not None:
+                    path = os.path.join(label_images, f"{result.name}.png")
+                    files.write_bytes(path, label_files.with_palette(seg_data, palette))
             progress.advance()
         if len(errors) == 1:
             raise errors[0]
@@ -284,7 +302,7 @@ class _Remarks:
 
 
 def _without_missing_label(source: Source) -> Source:
-    missing = source.label is not None and not os.path.exists(source.label)
+    missing = isinstance(source.label, str) and not os.path.exists(source.label)
     return dataclasses.replace(source, label=None) if missing else source
 
 

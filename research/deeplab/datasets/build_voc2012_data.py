@@ -4,6 +4,9 @@ Each list <split>.txt in --list_folder becomes a split of four shards
 <split>-00000-of-00004.tfrecord ... in --output_dir, in the order of the list. Labels have VOC's
 palette (SegmentationClass) or are grayscale files of label values (SegmentationClassRaw). The
 images of VOC are JPEG: set --image_format=jpg.
+
+--sbd_folder also writes train_aug: the images of the list train, and those of the Semantic
+Boundaries Dataset that are not in the list val.
 """
 
 import os
@@ -16,6 +19,7 @@ from deeplab.cli import converter_flags, script
 from deeplab.datasets import descriptors, source_files
 
 _NUM_SHARDS = 4
+_AUGMENTED = "train_aug"
 _DATA = "./VOCdevkit/VOC2012"
 
 
@@ -43,6 +47,12 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "pascal_voc_seg",
         "Dataset that the labels are checked against: its name, or the path of its descriptor"
         " (.json).",
+    )
+    define(
+        "string",
+        "sbd_folder",
+        None,
+        "Folder `dataset` of the Semantic Boundaries Dataset, for the split train_aug.",
     )
 
 
@@ -81,7 +91,7 @@ def main(argv: Sequence[str]) -> None:
     """Convert every list."""
     del argv
     # Imports TensorFlow, which takes seconds: not for --help.
-    from deeplab.datasets import build_data, label_files
+    from deeplab.datasets import build_data, label_files, sbd
 
     values = flags.FLAGS
     descriptor = descriptors.load(values.dataset)
@@ -89,10 +99,20 @@ def main(argv: Sequence[str]) -> None:
         descriptor, remedy="correct the file, or set --dataset=<descriptor>.json"
     )
     lists = source_files.read_lists(values.list_folder)
+    if values.sbd_folder and not ({"train", "val"} <= set(lists) and _AUGMENTED not in lists):
+        raise ValueError(
+            f"--sbd_folder makes {_AUGMENTED} of the lists train.txt and val.txt;"
+            f" {values.list_folder} has {', '.join(f'{split}.txt' for split in lists)}"
+        )
     _warn({split: [line.text for line in lines] for split, lines in lists.items()}, descriptor)
     folder = source_files.ImageFolder(values.image_folder, [f".{values.image_format}"])
-    for split, lines in lists.items():
-        sources = [_source(line, folder, values) for line in lines]
+    splits = {
+        split: [_source(line, folder, values) for line in lines] for split, lines in lists.items()
+    }
+    if values.sbd_folder:
+        val = {source.name for source in splits["val"]}
+        splits[_AUGMENTED] = sbd.augmented(values.sbd_folder, folder, splits["train"], val)
+    for split, sources in splits.items():
         build_data.convert(
             split, sources, labels, values.output_dir, _NUM_SHARDS, values.num_processes
         )

@@ -4,8 +4,14 @@ import shutil
 import numpy as np
 import pytest
 
-from deeplab.datasets import build_voc2012_data, descriptors
-from deeplab.datasets.conftest import describe, png, read_records
+from deeplab.datasets import (
+    build_voc2012_data,
+    descriptors,
+    label_files,
+    mat_files,
+    mat_files_test,
+)
+from deeplab.datasets.conftest import describe, jpeg, png, read_records
 from deeplab.testing import golden
 
 _OFFICIAL = golden.DATA / "misc" / "tfrecords_voc"
@@ -103,3 +109,45 @@ def test_wrong_sizes_and_shared_images_are_reported(run_script, tmp_path, caplog
     _convert(run_script, _OFFICIAL, f"--output_dir={tmp_path}")
     assert "train.txt has 5 names; the split train of pascal_voc_seg has 1464" in caplog.text
     assert "3 names of train.txt are also in val.txt, such as 2007_000000" in caplog.text
+
+
+def test_train_aug_has_the_images_of_sbd_but_those_of_val(run_script, tmp_path):
+    height, width = mat_files.find_labels(mat_files_test.FILE, "Segmentation").shape
+    for part in ("JPEGImages", "SegmentationClassRaw", "ImageSets", "sbd/cls", "sbd/img"):
+        (tmp_path / part).mkdir(parents=True)
+    for name in "abcde":
+        folder = tmp_path / ("sbd/img" if name == "e" else "JPEGImages")
+        (folder / f"{name}.jpg").write_bytes(jpeg(height, width))
+        (tmp_path / "sbd/cls" / f"{name}.mat").write_bytes(mat_files_test.FILE)
+    for name in "abc":
+        path = tmp_path / "SegmentationClassRaw" / f"{name}.png"
+        path.write_bytes(png(np.ones((height, width), int)))
+    for path, names in (
+        ("ImageSets/train", "b"),
+        ("ImageSets/val", "ac"),
+        ("sbd/train", "dba"),
+        ("sbd/val", "ec"),
+    ):
+        (tmp_path / f"{path}.txt").write_text("\n".join(names))
+    arguments = (f"--output_dir={tmp_path}/out", f"--sbd_folder={tmp_path}/sbd")
+    _convert(run_script, tmp_path, *arguments)
+    paths = sorted((tmp_path / "out").glob("train_aug-*"))
+    labels = {
+        record["image/filename"][0].decode(): label_files.read_indices(
+            record["image/segmentation/class/encoded"][0]
+        )
+        for path in paths
+        for record in read_records(path)
+    }
+    assert list(labels) == ["b", "d", "e"]
+    assert (labels["b"] == 1).all()
+    assert labels["d"][0, 0] == labels["e"][0, 0] == 20
+    os.remove(tmp_path / "sbd/cls/d.mat")
+    with pytest.raises(ValueError, match="label .*cls/d.mat not found"):
+        _convert(run_script, tmp_path, *arguments)
+    os.remove(tmp_path / "sbd/val.txt")
+    with pytest.raises(FileNotFoundError, match="val.txt not found; --sbd_folder is the folder"):
+        _convert(run_script, tmp_path, *arguments)
+    os.remove(tmp_path / "ImageSets/val.txt")
+    with pytest.raises(ValueError, match="--sbd_folder makes train_aug of the lists train.txt and"):
+        _convert(run_script, tmp_path, *arguments)

@@ -20,6 +20,9 @@ _MOST_IMAGES = 10**12
 
 _FINE = "_fine"
 
+# Color of pixels without a class in pictures of labels.
+_NO_CLASS = (224, 224, 192)
+
 # The official color map of a built-in dataset, by the dataset's name.
 _COLORMAPS = {"ade20k": "ade20k", "cityscapes": "cityscapes", "pascal_voc_seg": "pascal"}
 
@@ -141,6 +144,19 @@ class DatasetDescriptor:
         names = self.class_names
         background = bool(names) and names[0].strip().lower() == "background"
         return colors.distinct_colors(self.num_classes, background=background)
+
+    def palette(self) -> np.ndarray:
+        """Return the colors of a picture of labels: those of the classes, and a light one.
+
+        The light color is that of all other values, the ignore label among them.
+
+        Returns:
+            uint8 [256, 3], RGB.
+        """
+        palette = np.full((MAX_LABEL + 1, 3), _NO_CLASS, np.uint8)
+        classes = self.label_colors()[: self.num_classes]
+        palette[: len(classes)] = classes
+        return palette
 
     def to_json(self) -> str:
         """Return the descriptor as a JSON object, without the fields that are None."""

@@ -1,18 +1,21 @@
 """Formats of encoded images: what their bytes tell before they are decoded."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _EXIF = b"Exif\0\0"
 # Tags of TIFF, and of EXIF, which is TIFF without pixels.
-_ORIENTATION, _SAMPLES_PER_PIXEL, _PLANAR_CONFIGURATION, _EXTRA_SAMPLES = 274, 277, 284, 338
+_PHOTOMETRIC, _ORIENTATION, _SAMPLES_PER_PIXEL = 262, 274, 277
+_PLANAR_CONFIGURATION, _EXTRA_SAMPLES = 284, 338
 _SHORT, _LONG = 3, 4
 _SEPARATE_PLANES = 2
 # Kinds of a fourth band. Decoders multiply colors by the first one.
 _UNASSOCIATED_ALPHA, _ASSOCIATED_ALPHA = 2, 1
+# What the values of a TIFF file mean: brightness, or entries of its palette.
+_BRIGHTNESS, _PALETTE_ENTRIES = 1, 3
 
 
 def image_format(data: bytes) -> str | None:
@@ -80,14 +83,35 @@ def as_stored(data: bytes) -> bytes:
     Args:
         data: Content of a TIFF file; others are returned as they are.
     """
-    if not data.startswith(_TIFF_SIGNATURES):
+    return _with_entries(
+        data,
+        (_ORIENTATION, range(2, 9), 1),
+        (_EXTRA_SAMPLES, (_UNASSOCIATED_ALPHA,), _ASSOCIATED_ALPHA),
+    )
+
+
+def is_tiff(data: bytes) -> bool:
+    """Return whether this is the content of a TIFF file."""
+    return data.startswith(_TIFF_SIGNATURES)
+
+
+def without_palette(data: bytes) -> bytes:
+    """Return a TIFF file whose pixels decoders read as values, not as colors of a palette."""
+    return _with_entries(as_stored(data), (_PHOTOMETRIC, (_PALETTE_ENTRIES,), _BRIGHTNESS))
+
+
+def _with_entries(data: bytes, *changes: tuple[int, Collection[int], int]) -> bytes:
+    """Return a TIFF file with other values of tags; other files as they are.
+
+    Args:
+        data: Content of the file.
+        changes: A tag, its values that are replaced, and what replaces them.
+    """
+    if not is_tiff(data):
         return data
     changed = bytearray(data)
     order = "<" if data.startswith(b"II") else ">"
-    for tag, values, replacement in (
-        (_ORIENTATION, range(2, 9), 1),
-        (_EXTRA_SAMPLES, (_UNASSOCIATED_ALPHA,), _ASSOCIATED_ALPHA),
-    ):
+    for tag, values, replacement in changes:
         entry = _tiff_entry(data, tag)
         if entry and entry[1] in values:
             struct.pack_into(f"{order}H", changed, entry[0], replacement)

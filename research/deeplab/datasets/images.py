@@ -151,7 +151,7 @@ def _decode_with_opencv(data: bytes) -> np.ndarray:
         )
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        with _without_remarks():
+        with without_remarks():
             pixels = cv2.imdecode(np.frombuffer(image_formats.as_stored(data), np.uint8), flags)
     except cv2.error as error:
         if "CV_IO_MAX_IMAGE" in str(error):
@@ -176,7 +176,7 @@ def _decode_with_opencv(data: bytes) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _without_remarks() -> Iterator[None]:
+def without_remarks() -> Iterator[None]:
     """Keep OpenCV from printing several lines about a file: there is one error, which names it."""
     before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:

@@ -1,6 +1,7 @@
-"""Label files: PNG files whose pixels are label values, not colors."""
+"""Label files: PNG or TIFF files whose pixels are label values, or colors that stand for them."""
 
 import dataclasses
+import math
 import struct
 import zlib
 from collections.abc import Mapping
@@ -9,14 +10,20 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from deeplab.datasets import images
+from deeplab.datasets import images, source_files
 from deeplab.datasets.descriptors import MAX_LABEL, DatasetDescriptor
 from deeplab.datasets.image_formats import (
     PNG_SIGNATURE,
     image_format,
+    is_tiff,
     png_bit_depth,
     png_chunks,
+    without_palette,
 )
+
+# Extensions of label files, the most likely first.
+EXTENSIONS = (".png", ".tif", ".tiff")
+_BITMAP = b"BM"
 
 _GRAY, _RGB, _PALETTE, _GRAY_ALPHA, _RGBA = 0, 2, 3, 4, 6
 # How many wrong values an error message lists.
@@ -24,7 +31,7 @@ _LISTED = 8
 
 
 class _Values(NamedTuple):
-    """The label values of a PNG file.
+    """The label values of a file.
 
     Attributes:
         indices: uint8 or uint16 [height, width].
@@ -38,7 +45,7 @@ class _Values(NamedTuple):
 
 
 def read_indices(data: bytes) -> np.ndarray:
-    """Return the label values of a PNG file.
+    """Return the label values of a PNG, TIFF or BMP file.
 
     They are the palette's indices of a file with a palette, such as PASCAL VOC's
     `SegmentationClass`, where image decoders return colors; else the pixels of a grayscale file,
@@ -51,26 +58,24 @@ def read_indices(data: bytes) -> np.ndarray:
         uint8 or uint16 [height, width].
 
     Raises:
-        ValueError: The data is not a whole PNG file, or has colors.
+        ValueError: The data is not a whole file of these formats, or has colors.
     """
     return _read_indices(data).indices
 
 
 def _read_indices(data: bytes) -> _Values:
+    if is_tiff(data) or data.startswith(_BITMAP):
+        return _Values(_with_opencv(data), None)
     if image_format(data) != "png":
-        raise ValueError("is not a PNG file")
+        raise ValueError("is not a PNG file, nor TIFF or BMP")
     # Also of a file with a palette: the checksums of its chunks are verified here.
     pixels = images.decode_values(data)
     bit_depth, color_type = png_bit_depth(data), data[25]
     if color_type == _PALETTE:
         data = _without_palette(data)
         pixels = images.decode_values(data)
-    if color_type in (_RGB, _RGBA) and np.ptp(pixels[..., :3], axis=2).any():
-        kind = "RGBA" if color_type == _RGBA else "RGB"
-        raise ValueError(
-            f"is a color image ({kind}), not label values; build_custom_data converts colors"
-            " to labels (--colormap)"
-        )
+    if color_type in (_RGB, _RGBA):
+        _refuse_colors(pixels)
     indices = np.ascontiguousarray(pixels[..., 0])
     if bit_depth < 8:
         # Decoders scale the values of files with fewer bits to 0..255.
@@ -80,6 +85,39 @@ def _read_indices(data: bytes) -> _Values:
     )
     plain = bit_depth == 8 and color_type in (_GRAY, _PALETTE)
     return _Values(indices, data if plain else None, bool(only_alpha))
+
+
+def _with_opencv(data: bytes) -> np.ndarray:
+    """Return the label values of a TIFF or BMP file, uint8 or uint16 [height, width]."""
+    content = np.frombuffer(without_palette(data), np.uint8)
+    try:
+        with images.without_remarks():
+            pixels = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        pixels = None
+    if pixels is None:
+        raise ValueError(f"is a broken or unknown image file ({len(data)} bytes)")
+    if pixels.ndim == 3:
+        _refuse_colors(pixels)
+        pixels = pixels[..., 0]
+    if pixels.dtype.kind == "f" and np.array_equal(pixels, np.trunc(pixels)):
+        pixels = pixels.astype(np.int64)
+    if pixels.dtype.kind not in "ui":
+        raise ValueError(f"has values of the type {pixels.dtype}, not whole numbers")
+    if pixels.size and not 0 <= pixels.min() <= pixels.max() <= np.iinfo(np.uint16).max:
+        raise ValueError(
+            f"has values from {pixels.min()} to {pixels.max()}; labels are 0 to {MAX_LABEL}"
+        )
+    return np.ascontiguousarray(pixels, pixels.dtype if pixels.dtype == np.uint8 else np.uint16)
+
+
+def _refuse_colors(pixels: np.ndarray) -> None:
+    if np.ptp(pixels[..., :3].astype(np.int64), axis=2).any():
+        kind = "RGBA" if pixels.shape[2] == 4 else "RGB"
+        raise ValueError(
+            f"is a color image ({kind}), not label values; build_custom_data converts colors"
+            " to labels (--colormap)"
+        )
 
 
 def as_gray(data: bytes) -> bytes:
@@ -97,7 +135,7 @@ def as_gray(data: bytes) -> bytes:
 
 
 def encode(indices: np.ndarray) -> bytes:
-    """Return an 8-bit grayscale PNG file of label values uint8 [height, width]."""
+    """Return a grayscale PNG file of label values, uint8 or uint16 [height, width]."""
     encoded, data = cv2.imencode(".png", indices)
     if not encoded:
         raise ValueError(f"cannot encode labels of shape {indices.shape} and type {indices.dtype}")
@@ -165,6 +203,10 @@ class LabelReader:
         descriptor: The dataset, which defines the valid labels.
         label_map: Values to replace, with their replacements.
         colors: Label of each color (red, green, blue), for files that hold colors.
+        nearest_color: How far a color that is not listed may be from one that is (Euclidean, in
+            steps of 0 to 255), to count as the nearest; None: it is an error.
+        threshold: Value above which a pixel has label 1, else 0, for masks of two classes; None:
+            values are labels.
         remedy: End of the error message about an invalid value: what to change.
 
     Example:
@@ -175,6 +217,8 @@ class LabelReader:
     descriptor: DatasetDescriptor
     label_map: Mapping[int, int] = dataclasses.field(default_factory=dict)
     colors: Mapping[tuple[int, int, int], int] | None = None
+    nearest_color: float | None = None
+    threshold: int | None = None
     remedy: str = "another descriptor has other classes"
 
     def read(self, path: str) -> Label:
@@ -188,16 +232,46 @@ class LabelReader:
         with open(path, "rb") as file:
             data = file.read()
         try:
-            values = _read_indices(data) if self.colors is None else self._by_color(data)
-            indices = self._mapped(values.indices)
-            self.check(indices)
+            return self.parse(data)
         except ValueError as error:
             raise ValueError(f"label {path} {error}") from None
+
+    def parse(self, data: bytes) -> Label:
+        """Return the label that the content of a file holds.
+
+        Raises:
+            ValueError: As for `read`; the message is the end of a sentence that begins with the
+                label.
+        """
+        values = _read_indices(data) if self.colors is None else self._by_color(data)
+        indices = values.indices
+        if self.threshold is not None:
+            indices = (indices > self.threshold).astype(np.uint8)
+        indices = self._mapped(indices)
+        self.check(indices)
         plain = values.plain
         if plain is None or indices is not values.indices:
             plain = encode(indices.astype(np.uint8))
         height, width = indices.shape
         return Label(plain, height, width, values.only_alpha)
+
+    def labels_in(self, path: str) -> frozenset[int]:
+        """Return the labels in a label file; see `read`."""
+        return frozenset(np.unique(images.decode_values(self.read(path).data)).tolist())
+
+    def drawn(self, label: source_files.DrawnLabel, size: tuple[int, int]) -> Label:
+        """Return a label that is drawn.
+
+        Args:
+            label: What draws it.
+            size: Height and width of the image.
+
+        Raises:
+            ValueError: It cannot be drawn; the message begins with the place of its description.
+        """
+        indices = label.draw(size)
+        self.check(indices)
+        return Label(encode(indices), *indices.shape)
 
     def check(self, indices: np.ndarray) -> np.ndarray:
         """Count label values, and reject wrong ones.
@@ -239,6 +313,7 @@ class LabelReader:
             red << 16 | green << 8 | blue, return_inverse=True, return_counts=True
         )
         found = [(int(code >> 16), int(code >> 8 & 255), int(code & 255)) for code in codes]
+        found = [self._nearest(color) for color in found]
         unknown = [
             (str(list(color)), count)
             for color, count in zip(found, counts, strict=True)
@@ -246,10 +321,18 @@ class LabelReader:
         ]
         if unknown:
             raise ValueError(
-                f"has colors that --colormap does not list: {_listed(unknown)} (red, green, blue)"
+                f"has colors that --colormap does not list: {_listed(unknown)} (red, green, blue);"
+                " soft edges need --nearest_color"
             )
         labels = np.array([self.colors[color] for color in found], np.uint8)
         return _Values(labels[inverse.reshape(pixels.shape[:2])], None)
+
+    def _nearest(self, color: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Return the listed color that a color stands for; itself if there is none."""
+        if self.nearest_color is None or color in self.colors:
+            return color
+        nearest = min(self.colors, key=lambda listed: math.dist(listed, color))
+        return nearest if math.dist(nearest, color) <= self.nearest_color else color
 
 
 def _listed(wrong: list[tuple[str, int]]) -> str:

@@ -1,3 +1,5 @@
+import struct
+
 import cv2
 import numpy as np
 import pytest
@@ -74,6 +76,63 @@ def test_eight_bit_gray_is_kept_byte_for_byte(tmp_path):
     data = png(_VALUES % 3)
     assert label_files.as_gray(data) is data
     assert label_files.LabelReader(_DATASET).read(_label(tmp_path, data)).data == data
+
+
+def _tiff(values, palette=None):
+    """An uncompressed TIFF file of 8 bits, with a palette if there is one."""
+    height, width = values.shape
+    data = values.astype(np.uint8).tobytes()
+    entries = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, 1, 8), (259, 3, 1, 1)]
+    entries += [(262, 3, 1, 1 if palette is None else 3), (273, 4, 1, 8)]
+    entries += [(277, 3, 1, 1), (278, 3, 1, height), (279, 4, 1, len(data))]
+    start = 8 + len(data)
+    colors = b""
+    if palette is not None:
+        colors = (palette.T.astype("<u2") * 257).tobytes()
+        entries.append((320, 3, 768, start + 2 + 12 * (len(entries) + 1) + 4))
+    directory = struct.pack("<H", len(entries))
+    directory += b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
+    return b"II*\0" + struct.pack("<I", start) + data + directory + colors
+
+
+@pytest.mark.parametrize("palette", [None, _PALETTE])
+def test_tiff_files_are_read_as_values(palette):
+    values = np.arange(300).reshape(15, 20) % 7
+    np.testing.assert_array_equal(label_files.read_indices(_tiff(values, palette)), values)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_tiff_files_may_have_other_types(dtype):
+    values = np.arange(300).reshape(15, 20)
+    data = cv2.imencode(".tif", values.astype(dtype))[1].tobytes()
+    np.testing.assert_array_equal(label_files.read_indices(data), values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.full((9, 9), 0.5, np.float32), "has values of the type float32, not whole numbers"),
+        (np.full((9, 9), -1, np.int32), "has values from -1 to -1; labels are 0 to 255"),
+        (np.arange(243).reshape(9, 9, 3).astype(np.uint8), r"is a color image \(RGB\)"),
+    ],
+)
+def test_tiff_files_without_labels_are_refused(values, message):
+    data = cv2.imencode(".tif", values)[1].tobytes()
+    with pytest.raises(ValueError, match=message):
+        label_files.read_indices(data)
+    with pytest.raises(ValueError, match="is a broken or unknown image file"):
+        label_files.read_indices(data[:20])
+
+
+def test_soft_edges_have_the_label_of_the_nearest_color(tmp_path):
+    colors = {(0, 0, 0): 0, (200, 0, 0): 1}
+    pixels = np.array([[[0, 0, 0], [90, 0, 0], [110, 0, 0], [200, 20, 0]]])
+    path = _label(tmp_path, png(pixels, 8, 2))
+    reader = label_files.LabelReader(_DATASET, colors=colors, nearest_color=100)
+    np.testing.assert_array_equal(_decode(reader.read(path).data), [[0, 0, 1, 1]])
+    reader = label_files.LabelReader(_DATASET, colors=colors, nearest_color=89)
+    with pytest.raises(ValueError, match=r"\[90, 0, 0\] .*\[110, 0, 0\] .*--nearest_color"):
+        reader.read(path)
 
 
 def test_a_palette_is_added_and_removed_without_loss():

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from deeplab.datasets import source_files
+from deeplab.annotations import lists
 from deeplab.datasets.record_files import RecordFiles
 from deeplab.utils import files, temporary_files
 
@@ -50,7 +50,7 @@ def writing(
         ValueError: The name cannot be that of a split; there are other shards of the split, which
             would be read as well; or another number of records was written.
     """
-    if fault := source_files.split_name_fault(split):
+    if fault := lists.split_name_fault(split):
         raise ValueError(f"split {split!r}: the name {fault}")
     tf.io.gfile.makedirs(folder)
     _refuse_other_count(folder, split, num_shards)

@@ -1,25 +1,26 @@
 """The files that records are made of: lists that name them, folders that hold them."""
 
-import codecs
 import collections
 import dataclasses
 import functools
 import os
-import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Protocol
 
+import numpy as np
 from absl import logging
 
+from deeplab.annotations.lists import Line, parse_list
+
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
-# Byte order marks of encodings other than UTF-8; the longer ones first, they begin alike.
-_OTHER_MARKS = {
-    codecs.BOM_UTF32_LE: "UTF-32",
-    codecs.BOM_UTF32_BE: "UTF-32",
-    codecs.BOM_UTF16_LE: "UTF-16",
-    codecs.BOM_UTF16_BE: "UTF-16",
-}
+
+
+class DrawnLabel(Protocol):
+    """A label that is drawn; as a text it is the place where it is described."""
+
+    def draw(self, size: tuple[int, int]) -> np.ndarray:
+        """Return the label, uint8 [height, width], for an image of this height and width."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,56 +30,14 @@ class Source:
     Args:
         name: Name of the image in the record.
         image: Path of the image.
-        label: Path of the label; None if the image has none.
+        label: Path of the label, or what draws it; None if the image has none.
         place: Where the image is named, such as "lists/train.txt, line 3"; "" if nowhere.
     """
 
     name: str
     image: str
-    label: str | None
+    label: str | DrawnLabel | None
     place: str = ""
-
-
-class Line(NamedTuple):
-    """A line of a list of files.
-
-    Attributes:
-        text: The line without white space around it.
-        place: Where it is, such as "lists/train.txt, line 3".
-    """
-
-    text: str
-    place: str
-
-
-def parse_list(data: bytes, path: str) -> list[Line]:
-    """Return the lines of a text file that are not blank.
-
-    Args:
-        data: Content of the file: UTF-8, with or without a byte order mark.
-        path: Path of the file, for messages.
-
-    Raises:
-        ValueError: The file has another encoding; the message names file and line.
-    """
-    for mark, encoding in _OTHER_MARKS.items():
-        if data.startswith(mark):
-            raise ValueError(f"{path}, line 1: the file is {encoding}; save it as UTF-8")
-    data = data.removeprefix(codecs.BOM_UTF8)
-    try:
-        text = data.decode()
-        wrong = text.find("\0")
-    except UnicodeDecodeError as error:
-        text = data[: error.start].decode()
-        wrong = error.start
-    if wrong >= 0:
-        number = len(re.findall("\r\n|\r|\n", text[:wrong])) + 1
-        raise ValueError(f"{path}, line {number}: this is not UTF-8 text; save the file as UTF-8")
-    # Not `splitlines`: names may have the other characters at which it splits.
-    lines = (line.strip() for line in re.split("\r\n|\r|\n", text))
-    return [
-        Line(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1) if line
-    ]
 
 
 def read_lists(folder: str) -> dict[str, list[Line]]:
@@ -116,13 +75,6 @@ def _log_repeated(path: str, lines: Sequence[Line]) -> None:
             " are listed (%d records of %d images)",
             *(path, len(repeated), repeated[0], len(lines), len(counts)),
         )
-
-
-def split_name_fault(split: str) -> str:
-    """Return why a word cannot name a split, as the end of a message; "" if it can."""
-    if split.startswith(".") or any(mark in split for mark in "/\\"):
-        return "must not begin with a dot or contain / or \\: it begins the names of files"
-    return "" if split.isprintable() else "has characters that cannot be printed"
 
 
 class ImageFolder:

@@ -3,6 +3,7 @@ import unicodedata
 
 import pytest
 
+from deeplab.annotations import lists
 from deeplab.datasets import source_files
 
 
@@ -140,9 +141,9 @@ def test_the_hint_says_what_to_remove(images, listed, hint):
 
 @pytest.mark.parametrize("split", ["../x", "a/b", "a\\b", ".x", "..", "a\nb"])
 def test_some_words_cannot_name_a_split(split):
-    assert source_files.split_name_fault(split)
+    assert lists.split_name_fault(split)
 
 
 @pytest.mark.parametrize("split", ["train", "train-extra", "test.v2", "a b", "валидация"])
 def test_other_words_can_name_a_split(split):
-    assert not source_files.split_name_fault(split)
+    assert not lists.split_name_fault(split)

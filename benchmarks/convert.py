@@ -1,0 +1,74 @@
+r"""Measures the conversion of images and labels to TFRecords, by one process and by several.
+
+It draws photographs and labels with a palette, and converts them in turns. The time is that of
+`build_data.convert`, the start of the other processes included.
+
+Example:
+    PYTHONPATH=research python benchmarks/convert.py --images=500 --size=1024,768 --rounds=3
+"""
+
+import argparse
+import os
+import pathlib
+import statistics
+import sys
+import tempfile
+import time
+
+import cv2
+import numpy as np
+
+from deeplab.datasets import build_data, descriptors, label_files, source_files
+
+_CLASSES = 21
+
+
+def main() -> int:
+    """Prints the images per second of each number of processes, and their ratio to one."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--images", type=int, default=500)
+    parser.add_argument("--size", default="1024,768", help="width,height")
+    parser.add_argument("--processes", default="1,2", help="comma separated; the first is 1")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    width, height = (int(side) for side in options.size.split(","))
+    numbers = [int(number) for number in options.processes.split(",")]
+    reader = label_files.LabelReader(descriptors.load("pascal_voc_seg"))
+    seconds = {number: [] for number in numbers}
+    with tempfile.TemporaryDirectory() as folder:
+        sources = _draw(pathlib.Path(folder), options.images, height, width)
+        for _ in range(options.rounds):
+            for number in numbers:
+                start = time.perf_counter()
+                build_data.convert("all", sources, reader, f"{folder}/out", 4, number)
+                seconds[number].append(time.perf_counter() - start)
+    print(f"{options.images} images of {width}x{height} pixels, load {os.getloadavg()[0]:.1f}")
+    for number in numbers:
+        ratios = [one / several for one, several in zip(seconds[1], seconds[number], strict=True)]
+        print(
+            f"{number} processes: {options.images / statistics.median(seconds[number]):.0f}"
+            f" images/s, {statistics.median(ratios):.2f} times the speed of one"
+            f" ({min(ratios):.2f} to {max(ratios):.2f})"
+        )
+    return 0
+
+
+def _draw(folder: pathlib.Path, count: int, height: int, width: int) -> list[source_files.Source]:
+    random = np.random.default_rng(0)
+    sources = []
+    for index in range(count):
+        small = random.integers(0, 256, (height // 8, width // 8, 3), np.uint8)
+        image = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+        label = random.integers(0, _CLASSES, (height // 40, width // 40), np.uint8)
+        label = cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST)
+        palette = random.integers(0, 256, (256, 3))
+        data = label_files.with_palette(label_files.encode(label), palette)
+        paths = folder / f"{index}.jpg", folder / f"{index}.png"
+        paths[0].write_bytes(cv2.imencode(".jpg", image)[1].tobytes())
+        paths[1].write_bytes(data)
+        sources.append(source_files.Source(str(index), *map(str, paths)))
+    return sources
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+import pytest
+
+
+@pytest.fixture
+def read(project):
+    project.images("a.jpg", "x/b.jpg")
+
+    def read(text, **request):
+        project.write("table.csv", text)
+        return project.read("table.csv", **request)
+
+    return read
+
+
+def test_rows_name_images_labels_and_splits(read, project):
+    annotations = read('\ufeffimage,label,split\r\na.jpg,masks/1.png,train\n"x/b.jpg",2.tif,val\n')
+    assert [image.mask for image in annotations.images] == [
+        str(project.folder / "masks/1.png"),
+        str(project.folder / "2.tif"),
+    ]
+    assert annotations.splits == {
+        "train": [str(project.folder / "images/a.jpg")],
+        "val": [str(project.folder / "images/x/b.jpg")],
+    }
+    assert annotations.label_files
+
+
+def test_labels_may_lie_in_a_folder_of_their_own_or_be_missing(read):
+    annotations = read("image,label\na.jpg,1.png\nx/b.jpg,\n", label_folder="/labels")
+    assert [image.mask for image in annotations.images] == ["/labels/1.png", None]
+    assert annotations.splits is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("a.jpg,1.png", "line 2 has 2 columns; the first line has 3"),
+        ("a.jpg,1.png,", "line 2: the split's name is missing"),
+        ("a.jpg,1.png,../x", "line 2: the split's name must not"),
+        (",1.png,train", "line 2 names no image"),
+        ("a.jpg,1.png,train\na.jpg,2.png,val", "line 3 names the image a.jpg of .*line 2 again"),
+        ("", "has no images"),
+    ],
+)
+def test_a_malformed_row_is_named(read, rows, message):
+    with pytest.raises(ValueError, match=f"table.csv,? ?{message}"):
+        read(f"image,label,split\n{rows}\n")
+
+
+def test_a_missing_image_is_named(read):
+    with pytest.raises(FileNotFoundError, match="table.csv, line 3 names the image 'c.jpg'"):
+        read("image,label\na.jpg,1.png\nc.jpg,2.png\n")

@@ -1,0 +1,121 @@
+"""Finds the images that annotations name: tools keep a part of the path, or none of it."""
+
+import os
+import unicodedata
+from collections.abc import Sequence
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """Return the parts of a path with either separator, in one form of Unicode."""
+    name = unicodedata.normalize("NFC", name.replace("\\", "/"))
+    return tuple(part for part in name.split("/") if part not in ("", "."))
+
+
+def _common_end(first: Sequence[str], second: Sequence[str]) -> int:
+    count = 0
+    for one, other in zip(reversed(first), reversed(second), strict=False):
+        if one != other:
+            break
+        count += 1
+    return count
+
+
+class ImageIndex:
+    """All images in a folder and the folders below it.
+
+    Args:
+        folder: The folder.
+        extensions: Extensions of the images, such as ".jpg"; upper case counts as lower case.
+
+    Attributes:
+        folder: The folder.
+        paths: The files, sorted.
+
+    Example:
+        index = ImageIndex("images", [".jpg"])
+        index.find("C:\\\\photos\\\\a.jpg")  # "images/2024/a.jpg"
+    """
+
+    def __init__(self, folder: str, extensions: Sequence[str]):
+        self.folder = folder
+        self.extensions = tuple(extensions)
+        self.paths = sorted(self._walk())
+        self._by_last: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+        for path in self.paths:
+            parts = _parts(os.path.relpath(path, folder))
+            stem = os.path.splitext(parts[-1])[0]
+            for last in {parts[-1], stem}:
+                key = (*parts[:-1], last)
+                self._by_last.setdefault(last, []).append((key, path))
+
+    def _walk(self) -> list[str]:
+        found, seen = [], set()
+        for folder, folders, names in os.walk(self.folder, followlinks=True):
+            # A link may lead back to a folder above.
+            if (real := os.path.realpath(folder)) in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            found += [
+                os.path.join(folder, name)
+                for name in names
+                if name.lower().endswith(self.extensions) and not name.startswith(".")
+            ]
+        return found
+
+    def name(self, path: str) -> str:
+        """Return the name of an image in records: its path in the folder, without extension."""
+        return os.path.splitext(os.path.relpath(path, self.folder))[0]
+
+    def find(self, name: str) -> str | None:
+        """Return the image that a name means; None if there is none.
+
+        Of several whose last part is that of the name, it is the one that agrees in the most parts
+        before it. The name may lack an extension. If no image has the name's extension, one with
+        another extension counts.
+
+        Args:
+            name: A path, with `/` or `\\`, of which the last part must agree.
+
+        Raises:
+            ValueError: Several images may be meant; the message is the end of a sentence that
+                begins with the place of the name.
+        """
+        parts = _parts(name)
+        if not parts:
+            return None
+        stem, extension = os.path.splitext(parts[-1])
+        found = self._by_last.get(parts[-1])
+        if not found and extension.lower() in self.extensions:
+            parts = (*parts[:-1], stem)
+            found = self._by_last.get(stem)
+        if not found:
+            return None
+        agreeing = [(_common_end(parts, key), key == parts, path) for key, path in found]
+        best = max(agreeing)[:2]
+        paths = [path for *rank, path in agreeing if tuple(rank) == best]
+        if len(paths) > 1:
+            raise ValueError(
+                f"names the image {name!r}, which may be {paths[0]} or {paths[1]}: name its folder,"
+                " set --image_format, or choose another --image_folder"
+            )
+        return paths[0]
+
+    def require(self, name: str, place: str) -> str:
+        """Return the image that a name means.
+
+        Raises:
+            ValueError: Several images may be meant.
+            FileNotFoundError: There is none.
+        """
+        try:
+            path = self.find(name)
+        except ValueError as error:
+            raise ValueError(f"{place} {error}") from None
+        if path is None:
+            raise FileNotFoundError(
+                f"{place} names the image {name!r}, which is not in {self.folder}"
+                f" ({len(self.paths)} images, --image_folder)"
+            )
+        return path

@@ -1,0 +1,112 @@
+"""Masks that are written as lengths of runs: COCO's, uncompressed and compressed, and brushes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+# COCO's compressed form is text: six bits a character, from this one on.
+_FIRST_CHARACTER = 48
+_MORE, _SIGN, _BITS = 0x20, 0x10, 5
+
+
+def coco_counts(text: str) -> list[int]:
+    """Return the lengths that a compressed run-length encoding of COCO holds.
+
+    Each is written in groups of five bits, the lowest first, and from the third on as difference
+    to the one before the last.
+
+    Raises:
+        ValueError: The text has a character that cannot be in it, or ends too early.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for position, character in enumerate(text):
+        code = ord(character) - _FIRST_CHARACTER
+        if not 0 <= code < 64:
+            raise ValueError(f"has the character {character!r} at position {position}")
+        value |= (code & 0x1F) << shift
+        shift += _BITS
+        if code & _MORE:
+            continue
+        if code & _SIGN:
+            value -= 1 << shift
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value = shift = 0
+    if shift:
+        raise ValueError("ends within a number")
+    return counts
+
+
+def coco_mask(counts: Sequence[int], height: int, width: int) -> np.ndarray:
+    """Return the mask of COCO's lengths: column by column, the first run is outside.
+
+    Returns:
+        bool [height, width].
+
+    Raises:
+        ValueError: A length is negative, or their sum is not that of the pixels.
+    """
+    lengths = np.array(counts, np.int64)
+    if lengths.min(initial=0) < 0:
+        raise ValueError(f"has the negative length {lengths.min()}")
+    if lengths.sum() != height * width:
+        raise ValueError(
+            f"has {lengths.sum()} pixels; {width}x{height} (width x height) are {height * width}"
+        )
+    values = np.arange(len(lengths)) % 2 == 1
+    return np.ascontiguousarray(np.repeat(values, lengths).reshape(width, height).T)
+
+
+def brush_values(data: bytes) -> np.ndarray:
+    """Return the values of a brush of Label Studio.
+
+    Its bits are: 32 for the number of values, 5 for the bits of a value less one, four times 4 for
+    the bits of a length less one. Then follow runs: 1 bit that tells whether all values are one, 2
+    that choose one of the four, the length less one, and the value or the values.
+
+    Returns:
+        uint8 [values].
+
+    Raises:
+        ValueError: The data end too early, or values do not have 8 bits.
+    """
+    bits = _Bits(data)
+    count, word = bits.read(32), bits.read(5) + 1
+    sizes = [bits.read(4) + 1 for _ in range(4)]
+    if word != 8:
+        raise ValueError(f"has values of {word} bits; a brush has 8")
+    if count > 2**31:
+        raise ValueError(f"has {count} values, more than an image can have")
+    values = np.empty(count, np.uint8)
+    position = 0
+    while position < count:
+        same = bits.read(1)
+        end = min(position + bits.read(sizes[bits.read(2)]) + 1, count)
+        values[position:end] = bits.read(word) if same else bits.read_bytes(end - position)
+        position = end
+    return values
+
+
+class _Bits:
+    """Reads numbers from bits, the highest first."""
+
+    def __init__(self, data: bytes):
+        self._bits = np.unpackbits(np.frombuffer(data, np.uint8))
+        self._position = 0
+
+    def _take(self, count: int) -> np.ndarray:
+        end = self._position + count
+        if end > len(self._bits):
+            raise ValueError(f"ends too early: {len(self._bits) // 8} bytes")
+        bits = self._bits[self._position : end]
+        self._position = end
+        return bits
+
+    def read(self, count: int) -> int:
+        """Return a number of so many bits."""
+        data = np.packbits(self._take(count)).tobytes()
+        return int.from_bytes(data) >> (-count % 8)
+
+    def read_bytes(self, count: int) -> np.ndarray:
+        """Return numbers of 8 bits."""
+        return np.packbits(self._take(8 * count))

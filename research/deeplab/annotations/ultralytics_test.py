@@ -1,0 +1,81 @@
+import pytest
+
+_YAML = """# A comment
+path: data  # root
+train: images/train
+val: images/val
+names:
+  0: road
+  1: roof
+"""
+
+
+@pytest.fixture
+def data(project):
+    """Images of two splits, masks and polygons."""
+    for name in ("train/a", "train/b", "val/c"):
+        project.write(f"data/images/{name}.jpg", b"")
+        project.write(f"data/masks/{name}.png", b"")
+    project.write("data/labels/train/a.txt", "1 0 0 1 0 0 1\n")
+    return project
+
+
+def _names(paths):
+    return [path.rpartition("/")[2] for path in paths]
+
+
+def test_masks_lie_where_masks_dir_replaces_images(data):
+    data.write("d.yaml", _YAML + "masks_dir: masks\n")
+    annotations = data.read("d.yaml")
+    assert annotations.class_names == ("road", "roof")
+    assert annotations.mask_values == {0: "road", 1: "roof"}
+    splits = {split: _names(paths) for split, paths in annotations.splits.items()}
+    assert splits == {"train": ["a.jpg", "b.jpg"], "val": ["c.jpg"]}
+    assert annotations.images[0].mask == str(data.folder / "data/masks/train/a.png")
+    (data.folder / "data/masks/val/c.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"masks/val/c.png not found, the mask of .*c.jpg"):
+        data.read("d.yaml")
+
+
+def test_without_masks_dir_labels_are_polygons(data):
+    data.write("d.yaml", _YAML)
+    annotations = data.read("d.yaml")
+    assert [len(image.regions) for image in annotations.images] == [1, 0, 0]
+    assert annotations.images[0].regions[0].name == "roof"
+    assert annotations.others_are_background
+
+
+def test_a_split_may_be_a_list_of_images_or_several_folders(data):
+    data.write("data/val.txt", "./images/val/c.jpg\nimages/train/a.jpg\n")
+    text = _YAML.replace("images/val", "val.txt").replace(
+        "train: images/train", "train: [images/train, images/val]"
+    )
+    data.write("d.yaml", text)
+    splits = data.read("d.yaml").splits
+    assert _names(splits["val"]) == ["c.jpg", "a.jpg"]
+    assert _names(splits["train"]) == ["a.jpg", "b.jpg", "c.jpg"]
+
+
+def test_names_may_be_a_list_and_the_path_may_be_elsewhere(data):
+    text = _YAML.replace("path: data", "path: /datasets/nowhere")
+    data.write("data/d.yaml", text.partition("names")[0] + "names: [road, roof]\n")
+    assert data.read("data/d.yaml").class_names == ("road", "roof")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("path: data", "path: 3", "path is 3; it must be the path of a folder"),
+        ("images/val", "images/test", "val is 'images/test', and there is no .*data/images/test"),
+        ("images/val", "3", "val is 3; it must be a folder"),
+        ("  1: roof", "  2: roof", "names must be numbered 0, 1, 2"),
+        ("  1: roof", "  1:", "names has None, which is no name"),
+        ("  1: roof", "  1: road", "names has a name twice"),
+        ("names:", "names: [", "d.yaml is not YAML"),
+        ("train: images/train\nval: images/val\n", "", "has no images: train, val and test"),
+    ],
+)
+def test_a_malformed_file_is_named(data, old, new, message):
+    data.write("d.yaml", _YAML.replace(old, new))
+    with pytest.raises((ValueError, FileNotFoundError), match=rf"d.yaml.*{message}|{message}"):
+        data.read("d.yaml")

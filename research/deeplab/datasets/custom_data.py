@@ -1,0 +1,93 @@
+"""Converts images with labels or annotations of any dataset; the body of build_custom_data."""
+
+import dataclasses
+import os
+
+from absl import logging
+
+from deeplab.datasets import build_data, custom_labels, custom_splits, split_fractions
+from deeplab.datasets.custom_labels import Labels
+from deeplab.datasets.custom_options import CustomOptions
+from deeplab.datasets.custom_splits import Image
+from deeplab.utils import files
+
+
+def convert(options: CustomOptions) -> None:
+    """Write the records of all splits, and the descriptor.
+
+    Raises:
+        ValueError: Flags, annotations, images or labels are bad; the message names what and where.
+        OSError: A file is missing or cannot be read.
+    """
+    path = options.descriptor_path
+    division = options.division
+    images = custom_splits.by_flags(options)
+    labels = custom_labels.read(options)
+    images = _splits(options, labels, division, images)
+    splits = {split: labels.sources(split, found) for split, found in images.items()}
+    sizes = {split: len(sources) for split, sources in splits.items()}
+    descriptor = dataclasses.replace(labels.descriptor, splits_to_sizes=sizes)
+    if os.path.isdir(path):
+        raise ValueError(f"--descriptor is {path}, which is a folder; it must be a file")
+    files.make_folder(
+        "descriptor" if options.descriptor else "output_dir", os.path.dirname(path) or "."
+    )
+    for split, sources in splits.items():
+        build_data.convert(
+            split,
+            sources,
+            labels.reader,
+            options.output_dir,
+            options.num_shards,
+            options.num_processes,
+            options.write_label_images,
+        )
+    descriptor.save(path)
+    if descriptor.class_names:
+        names = [f"{label} {name}" for label, name in enumerate(descriptor.class_names)]
+        logging.info("classes: %s", ", ".join(names))
+    logging.info(
+        "wrote %s; use it with --dataset=%s --dataset_dir=%s", path, path, options.output_dir
+    )
+
+
+def _splits(
+    options: CustomOptions,
+    labels: Labels,
+    division: split_fractions.Division | None,
+    by_flags: dict[str, list[Image]] | None,
+) -> dict[str, list[Image]]:
+    """Return the images of each split, by the way that the flags choose."""
+    own = labels.own_splits()
+    if by_flags is not None:
+        if own is not None and labels.table is None:
+            raise ValueError(
+                f"{options.annotations} has a column of splits, which stands in place of --split"
+                " and --list_folder: leave these out, or the column"
+            )
+        return by_flags
+    if division is not None:
+        return _divide(labels, division, options)
+    if own is None:
+        raise ValueError(
+            "splits come from --list_folder or from --split, or from --split_fractions: set one of"
+            " them"
+        )
+    return own
+
+
+def _divide(
+    labels: Labels, division: split_fractions.Division, options: CustomOptions
+) -> dict[str, list[Image]]:
+    """Return the images that --split_fractions gives each split."""
+    annotations = labels.annotations
+    # Images that nobody annotated count where they are background.
+    if annotations is None or (annotations.others_are_background and not annotations.splits):
+        images = custom_splits.all_images(options)
+    else:
+        images = labels.annotated_images()
+    # The name of a test split, in which labels may be missing: their classes are unknown then.
+    sources = labels.sources("test", images)
+    classes = [custom_labels.classes_in(source, labels) for source in sources]
+    divided = split_fractions.divide([image.name for image in images], classes, division)
+    return {split: [images[index] for index in found] for split, found in divided.items()}

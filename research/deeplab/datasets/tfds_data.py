@@ -1,0 +1,217 @@
+"""Converts datasets of the library tensorflow_datasets; the body of build_tfds_data."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from deeplab.annotations import lists
+from deeplab.datasets import build_data, images, label_files, shards
+from deeplab.datasets.descriptors import DatasetDescriptor
+from deeplab.datasets.image_formats import image_format
+from deeplab.datasets.label_files import LabelReader
+from deeplab.utils import error_text
+from deeplab.utils.progress import Progress
+
+# Features in which datasets keep the name of an image's file.
+_NAMES = ("file_name", "filename", "image/filename")
+
+
+@dataclasses.dataclass(frozen=True)
+class TfdsOptions:
+    """The flags of build_tfds_data, which say what they mean; `splits` is --split."""
+
+    name: str
+    output_dir: str
+    data_dir: str | None = None
+    image_feature: str = "image"
+    label_feature: str = "segmentation_mask"
+    splits: tuple[str, ...] = ("train",)
+    num_classes: int | None = None
+    class_names: tuple[str, ...] | None = None
+    ignore_label: int = 255
+    label_map: Mapping[int, int] = dataclasses.field(default_factory=dict)
+    num_shards: int = 4
+
+
+def convert(options: TfdsOptions) -> None:
+    """Write the records of all splits, and the descriptor.
+
+    Raises:
+        ValueError: The library is not installed; there is no such dataset, split or feature; the
+            classes are unknown; or an example is bad.
+    """
+    splits = _splits(options)
+    builder = _builder(options)
+    features = builder.info.features
+    for flag in ("image_feature", "label_feature"):
+        name = getattr(options, flag)
+        if name not in features:
+            raise ValueError(
+                f"{options.name} has no feature {name!r} (--{flag}); it has {sorted(features)}"
+            )
+    sizes = {}
+    for name, split in splits.items():
+        try:
+            sizes[name] = builder.info.splits[split].num_examples
+        except (KeyError, ValueError, AssertionError) as error:
+            raise ValueError(
+                f"{options.name} has no split {split!r} (--split); it has"
+                f" {sorted(builder.info.splits)} ({error_text.one_line(error)})"
+            ) from None
+    descriptor = _descriptor(options, builder, sizes)
+    labels = LabelReader(
+        descriptor,
+        options.label_map,
+        remedy="change --num_classes, --class_names, --ignore_label or --label_map",
+    )
+    for name, split in splits.items():
+        _write(options, builder, labels, name, split)
+    path = os.path.join(options.output_dir, "dataset.json")
+    descriptor.save(path)
+    logging.info(
+        "wrote %s; use it with --dataset=%s --dataset_dir=%s", path, path, options.output_dir
+    )
+
+
+def _splits(options: TfdsOptions) -> dict[str, str]:
+    """Return the library's split for each name of a split."""
+    splits: dict[str, str] = {}
+    for entry in options.splits:
+        name, equals, split = entry.partition("=")
+        if not name or (equals and not split):
+            raise ValueError(f"--split is {entry!r}; it takes <split> or <name>=<split>")
+        if fault := lists.split_name_fault(name):
+            raise ValueError(f"--split={entry}: the split's name {fault}")
+        if name in splits:
+            raise ValueError(f"--split={entry}: there is another split {name}")
+        splits[name] = split or name
+    return splits
+
+
+def _builder(options: TfdsOptions) -> Any:
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise ValueError(
+            f"tensorflow_datasets cannot be imported ({error}): pip install 'deeplab[tfds]'"
+        ) from None
+    try:
+        builder = tfds.builder(options.name, data_dir=options.data_dir)
+    except tfds.core.DatasetNotFoundError as error:
+        raise ValueError(
+            f"tensorflow_datasets has no dataset {options.name!r} (--name):"
+            f" {error_text.one_line(error)}"
+        ) from None
+    builder.download_and_prepare()
+    return builder
+
+
+def _descriptor(options: TfdsOptions, builder: Any, sizes: Mapping[str, int]) -> DatasetDescriptor:
+    feature = builder.info.features[options.label_feature]
+    own, own_number = getattr(feature, "names", None), getattr(feature, "num_classes", None)
+    # Names stay those of their labels if other values are replaced, or labels are ignored.
+    if any(
+        value < (own_number or 0) and label != options.ignore_label
+        for value, label in options.label_map.items()
+    ):
+        own = own_number = None
+    names = options.class_names or (tuple(own) if own else None)
+    number = options.num_classes or (len(names) if names else own_number)
+    if number is None:
+        raise ValueError(
+            f"{options.name} does not name the classes of {options.label_feature}, or --label_map"
+            " changes them: set --class_names or --num_classes"
+        )
+    if names and len(names) != number:
+        raise ValueError(f"--num_classes is {number}; there are {len(names)} names of classes")
+    return DatasetDescriptor(
+        name=builder.name,
+        num_classes=number,
+        ignore_label=options.ignore_label,
+        splits_to_sizes=dict(sizes),
+        class_names=tuple(name.strip() for name in names) if names else None,
+    )
+
+
+def _write(options: TfdsOptions, builder: Any, labels: LabelReader, name: str, split: str) -> None:
+    """Write the records of a split, in the order of the library."""
+    import tensorflow_datasets as tfds
+
+    # What is stored is stored again, bit for bit, if it is JPEG or PNG.
+    skipped = {
+        feature: tfds.decode.SkipDecoding()
+        for feature in (options.image_feature, options.label_feature)
+        if isinstance(builder.info.features[feature], tfds.features.Image)
+    }
+    examples = builder.as_dataset(split=split, shuffle_files=False, decoders=skipped)
+    size = builder.info.splits[split].num_examples
+    progress = Progress(f"{name}: converted", size)
+    with shards.writing(options.output_dir, name, size, options.num_shards) as write:
+        for index, example in enumerate(examples.as_numpy_iterator()):
+            image_name = _name(example, f"{name}_{index:06}")
+            try:
+                record = _record(options, labels, example, image_name)
+            except ValueError as error:
+                raise ValueError(
+                    f"{options.name}, split {split}, example {index} ({image_name}): {error}"
+                ) from None
+            write(record)
+            progress.advance()
+    logging.info("%s: %d images in %s", name, size, options.output_dir)
+
+
+def _name(example: Mapping[str, Any], default: str) -> str:
+    for feature in _NAMES:
+        if isinstance(example.get(feature), bytes):
+            return os.path.splitext(example[feature].decode(errors="replace"))[0]
+    return default
+
+
+def _record(
+    options: TfdsOptions, labels: LabelReader, example: Mapping[str, Any], name: str
+) -> bytes:
+    """Return a record of an example; the message of an error is about it."""
+    data = example[options.image_feature]
+    if not isinstance(data, bytes) or image_format(data) is None:
+        data = build_data.encode_image(_pixels(data), None)
+    pixels = _pixels(data)
+    try:
+        label = labels.parse(_label_file(example[options.label_feature]))
+    except ValueError as error:
+        raise ValueError(f"the label {error}") from None
+    if (label.height, label.width) != pixels.shape[:2]:
+        raise ValueError(
+            f"the image has {pixels.shape[1]}x{pixels.shape[0]} pixels (width x height), but its"
+            f" label has {label.width}x{label.height}"
+        )
+    record = build_data.image_seg_to_tfexample(data, name, *pixels.shape[:2], label.data)
+    return record.SerializeToString(deterministic=True)
+
+
+def _pixels(value: bytes | np.ndarray) -> np.ndarray:
+    """Return the pixels of an image, uint8 [height, width, 3]."""
+    if isinstance(value, bytes):
+        try:
+            return images.decode(value).pixels
+        except ValueError as error:
+            raise ValueError(f"the image {error}") from None
+    if value.dtype != np.uint8 or value.ndim != 3 or value.shape[2] not in (1, 3, 4):
+        raise ValueError(f"the image is {value.dtype} of the shape {value.shape}")
+    return np.repeat(value, 3, axis=2) if value.shape[2] == 1 else value[..., :3]
+
+
+def _label_file(value: bytes | np.ndarray) -> bytes:
+    """Return the content of a label file."""
+    if isinstance(value, bytes):
+        return value
+    if value.ndim == 3 and value.shape[2] == 1:
+        value = value[..., 0]
+    if value.ndim != 2 or value.dtype.kind not in "ui":
+        raise ValueError(f"is {value.dtype} of the shape {value.shape}")
+    if value.size and not 0 <= value.min() <= value.max() <= np.iinfo(np.uint16).max:
+        raise ValueError(f"has values from {value.min()} to {value.max()}")
+    return label_files.encode(value.astype(np.uint16 if value.max(initial=0) > 255 else np.uint8))

@@ -1,0 +1,129 @@
+import io
+
+import cv2
+import numpy as np
+import pytest
+
+from deeplab.datasets import build_tfds_data, descriptors
+from deeplab.datasets.conftest import jpeg, png, read_records
+
+_LABEL = np.array([[0, 1, 2, 0], [1, 1, 2, 3]])
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    """The folder of a small dataset of two splits, which the library knows by name."""
+    tfds = pytest.importorskip("tensorflow_datasets", reason="needs the extra [tfds]")
+
+    class DeeplabTiny(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = {
+                "image": tfds.features.Image(encoding_format="jpeg"),
+                "segmentation_mask": tfds.features.Image(shape=(None, None, 1)),
+                "named": tfds.features.LabeledImage(
+                    labels=["sky", "tree", "road", "void"], shape=(None, None, 1)
+                ),
+                "file_name": tfds.features.Text(),
+            }
+            return tfds.core.DatasetInfo(
+                builder=self, features=tfds.features.FeaturesDict(features)
+            )
+
+        def _split_generators(self, dl_manager):
+            del dl_manager
+            return {"train": self._examples(3), "test": self._examples(1)}
+
+        def _examples(self, count):
+            for index in range(count):
+                yield (
+                    index,
+                    {
+                        "image": io.BytesIO(jpeg(2, 4, seed=index)),
+                        "segmentation_mask": io.BytesIO(png(_LABEL)),
+                        "named": io.BytesIO(png(_LABEL)),
+                        "file_name": f"image {index}.jpg",
+                    },
+                )
+
+        def _generate_examples(self):
+            raise NotImplementedError
+
+    folder = tmp_path_factory.mktemp("tfds")
+    DeeplabTiny(data_dir=folder).download_and_prepare()
+    return folder
+
+
+@pytest.fixture
+def convert(run_script, data_dir, tmp_path):
+    def convert(*arguments, name="deeplab_tiny"):
+        run_script(
+            build_tfds_data,
+            f"--name={name}",
+            f"--data_dir={data_dir}",
+            f"--output_dir={tmp_path}",
+            "--num_shards=1",
+            *arguments,
+        )
+        return descriptors.load(f"{tmp_path}/dataset.json")
+
+    return convert
+
+
+def _records(folder, split):
+    return list(read_records(folder / f"{split}-00000-of-00001.tfrecord"))
+
+
+def _labels(record):
+    data = record["image/segmentation/class/encoded"][0]
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+
+
+def test_records_have_the_stored_images_and_the_names_of_the_dataset(convert, tmp_path):
+    descriptor = convert("--label_feature=named", "--split=train", "--split=val=test")
+    assert descriptor == descriptors.DatasetDescriptor(
+        name="deeplab_tiny",
+        num_classes=4,
+        ignore_label=255,
+        splits_to_sizes={"train": 3, "val": 1},
+        class_names=("sky", "tree", "road", "void"),
+    )
+    records = _records(tmp_path, "train")
+    found = {record["image/filename"][0]: record["image/encoded"][0] for record in records}
+    assert found == {f"image {index}".encode(): jpeg(2, 4, seed=index) for index in range(3)}
+    np.testing.assert_array_equal(_labels(records[0]), _LABEL)
+
+
+def test_labels_are_replaced(convert, tmp_path):
+    arguments = ("--label_map=0:1,1:0,3:7", "--ignore_label=7")
+    with pytest.raises(ValueError, match="or --label_map changes them: set --class_names or"):
+        convert("--label_feature=named", *arguments)
+    assert convert(*arguments, "--class_names=tree, sky,road").class_names[1] == "sky"
+    expected = np.array([1, 0, 2, 7])[_LABEL]
+    np.testing.assert_array_equal(_labels(_records(tmp_path, "train")[0]), expected)
+    # A class that is ignored leaves the names of the others.
+    descriptor = convert("--label_feature=named", "--label_map=3:255")
+    assert descriptor.class_names == ("sky", "tree", "road", "void")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--label_feature=mask",), r"no feature 'mask' \(--label_feature\); it has \['file_name'"),
+        (("--num_classes=4", "--split=val"), r"no split 'val' \(--split\); it has \['test', 'tr"),
+        (("--num_classes=4", "--split=="), "--split is '='; it takes <split> or <name>=<split>"),
+        (("--num_classes=4", "--split=a=train", "--split=a=test"), "there is another split a"),
+        ((), "does not name the classes of segmentation_mask"),
+        (("--num_classes=2",), r"split train, example 0 \(image \d\): the label has values that"),
+    ],
+)
+def test_what_is_not_there_is_named(convert, tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        convert(*arguments)
+    assert not list(tmp_path.glob("*.tfrecord"))
+
+
+def test_an_unknown_dataset_is_named(convert):
+    with pytest.raises(ValueError, match=r"no dataset 'deeplab_none' \(--name\)"):
+        convert(name="deeplab_none")
