@@ -190,10 +190,7 @@ def run() -> None:
         main,
         define_flags,
         required=("output_dir",),
-        local=(
-            *("image_folder", "label_folder", "annotations", "list_folder", "split"),
-            "write_label_images",
-        ),
+        local=("image_folder", "label_folder", "annotations", "list_folder", "split"),
         cpu_only=True,
     )
 

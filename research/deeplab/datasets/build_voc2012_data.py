@@ -123,7 +123,7 @@ def run() -> None:
     script.run(
         main,
         define_flags,
-        local=("image_folder", "semantic_segmentation_folder", "list_folder"),
+        local=("image_folder", "semantic_segmentation_folder", "list_folder", "sbd_folder"),
         cpu_only=True,
     )
 
