@@ -1,9 +1,11 @@
 """Convert image and label files to TFRecords: what all converters of datasets share."""
 
+import collections
 import concurrent.futures
 import concurrent.futures.process
 import dataclasses
 import glob
+import itertools
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
@@ -26,6 +28,8 @@ define_flags = converter_flags.define_flags
 
 # Starting a process takes about as long as reading this many images.
 _IMAGES_A_PROCESS = 500
+# How many samples may wait for one before them; each holds its image.
+_IMAGES_AHEAD = 256
 # How many bad files are logged before the conversion stops.
 _MAX_ERRORS = 20
 # How many remarks about images are logged for a split.
@@ -313,16 +317,16 @@ def _read_all(
     most = max(1, len(sources) // _IMAGES_A_PROCESS)
     num_processes = num_processes or min(os.cpu_count() or 1, most)
     if num_processes == 1:
-        yield from (_try_to_read((source, labels)) for source in sources)
+        yield from (_read(source, labels) for source in sources)
         return
     # A forked copy of a process with TensorFlow's threads may hang.
     context = multiprocessing.get_context("spawn")
+    # This process is one of them.
     with concurrent.futures.ProcessPoolExecutor(
-        num_processes, mp_context=context, initializer=images.use_cpu_only
+        num_processes - 1, mp_context=context, initializer=images.use_cpu_only
     ) as pool:
-        tasks = ((source, labels) for source in sources)
         try:
-            yield from pool.map(_try_to_read, tasks, chunksize=4)
+            yield from _share(pool, sources, labels)
         except concurrent.futures.process.BrokenProcessPool:
             raise ChildProcessError(
                 "a process that reads images was killed, most likely because memory ran out: set"
@@ -332,8 +336,58 @@ def _read_all(
             pool.shutdown(cancel_futures=True)
 
 
+@dataclasses.dataclass(eq=False)
+class _Task:
+    """An image to read.
+
+    Args:
+        source: The files.
+        future: Its sample, from another process.
+        sample: Its sample, from this process.
+    """
+
+    source: Source
+    future: concurrent.futures.Future
+    sample: Sample | Exception | None = None
+
+
+def _share(
+    pool: concurrent.futures.Executor, sources: Sequence[Source], labels: LabelReader
+) -> Iterator[Sample | Exception]:
+    """Yield the samples in order, of which a pool and this process each read a part.
+
+    Other processes need seconds to start. Until the next sample is there, this one reads those that
+    nobody has begun, from the last of the images ahead on.
+    """
+    rest = iter(sources)
+    ahead: collections.deque[_Task] = collections.deque()
+    waiting: collections.deque[_Task] = collections.deque()
+    while True:
+        for source in itertools.islice(rest, _IMAGES_AHEAD - len(ahead)):
+            task = _Task(source, pool.submit(_try_to_read, (source, labels)))
+            ahead.append(task)
+            waiting.append(task)
+        if not ahead:
+            return
+        first = ahead[0]
+        while first.sample is None and not first.future.done() and waiting:
+            task = waiting.pop()
+            # False for one that another process has begun.
+            if task.future.cancel():
+                task.sample = _read(task.source, labels)
+        ahead.popleft()
+        # It would keep its sample.
+        if waiting and waiting[0] is first:
+            waiting.popleft()
+        yield first.future.result() if first.sample is None else first.sample
+
+
 def _try_to_read(task: tuple[Source, LabelReader]) -> Sample | Exception:
+    return _read(*task)
+
+
+def _read(source: Source, labels: LabelReader) -> Sample | Exception:
     try:
-        return read_sample(*task)
+        return read_sample(source, labels)
     except (ValueError, OSError) as error:
         return error

@@ -8,7 +8,9 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import zlib
+from concurrent import futures
 
 import cv2
 import numpy as np
@@ -309,6 +311,32 @@ def test_several_processes_write_the_same_records(tmp_path):
         [source.name.encode()] for source in sources
     ]
     assert one == two
+
+
+def test_while_other_processes_start_this_one_reads_what_they_have_not_begun(tmp_path, monkeypatch):
+    sources = _folder_of(tmp_path, 9)
+    read, begun = build_data._read, threading.Event()
+    here = []
+
+    def starting(task):
+        begun.wait(60)
+        return read(*task)
+
+    def reading(source, labels):
+        here.append(source.name)
+        begun.set()
+        return read(source, labels)
+
+    monkeypatch.setattr(build_data, "_try_to_read", starting)
+    monkeypatch.setattr(build_data, "_read", reading)
+    monkeypatch.setattr(build_data, "_IMAGES_AHEAD", 4)
+    with futures.ThreadPoolExecutor(1) as pool:
+        samples = list(build_data._share(pool, sources, _READER))
+    names = [source.name for source in sources]
+    assert [sample.name for sample in samples] == names
+    # The first one was begun elsewhere; the last of those ahead comes first.
+    assert here[0] == names[3]
+    assert names[0] not in here
 
 
 def test_remarks_are_logged_up_to_a_number(tmp_path, caplog):
