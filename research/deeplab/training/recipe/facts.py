@@ -64,15 +64,21 @@ class Facts:
     measurements: tuple[Measurement, ...] = ()
 
     def seconds(self, crop_size: int, batch_size: int) -> float:
-        """Return the time of a step, which is taken to grow with its pixels.
+        """Return the time of a step.
 
-        It follows from the largest measured batch that is not larger, or the smallest one.
+        It is a part that every step takes, such as the update of the variables, and a part that
+        grows with the pixels: a line through the smallest and the largest step that was measured.
         """
-        known = sorted(self.measurements, key=lambda each: each.batch_size)
-        found = [each for each in known if each.batch_size <= batch_size] or known[:1]
-        nearest = found[-1]
         pixels = crop_size**2 * batch_size
-        return nearest.seconds * pixels / (nearest.crop_size**2 * nearest.batch_size)
+        known = sorted(
+            (each.crop_size**2 * each.batch_size, each.seconds) for each in self.measurements
+        )
+        (fewest, shortest), (most, longest) = known[0], known[-1]
+        # Not less than of a single measurement, or of one that other programs slowed down.
+        slope = longest / most
+        if most > fewest and longest > shortest:
+            slope = min(slope, (longest - shortest) / (most - fewest))
+        return longest + slope * (pixels - most)
 
     def peak_bytes(self, crop_size: int, batch_size: int) -> float:
         """Return the memory at its peak, which is taken to grow with the pixels of a step."""

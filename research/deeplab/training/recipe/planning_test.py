@@ -159,6 +159,17 @@ def test_camvid_gets_what_measured_well():
     assert plan.label_weights == pytest.approx(by_hand, rel=0.06)
 
 
+def test_the_time_of_a_step_has_a_part_that_all_steps_take():
+    for batch in (1, 8):
+        seconds = {1: 0.07, 8: 0.43}[batch]
+        assert CAMVID.seconds(353, batch) == pytest.approx(seconds)
+    assert CAMVID.seconds(353, 4) == pytest.approx(0.07 + 3 / 7 * 0.36)
+    # A quarter of the pixels of the smaller one.
+    assert 0.07 / 4 < CAMVID.seconds(177, 1) < 0.07
+    one = dataclasses.replace(CAMVID, measurements=CAMVID.measurements[1:])
+    assert one.seconds(353, 4) == pytest.approx(0.43 / 2)
+
+
 def test_a_slow_machine_gets_smaller_crops_and_then_smaller_batches():
     def slower(factor):
         measurements = tuple(
