@@ -51,6 +51,8 @@ def advise(values: np.ndarray, descriptor: DatasetDescriptor) -> str:
             f"label {wrong[0]}: looks like class numbers times {step}; {_AGAIN}"
             f" --label_map={_changes(filter(None, found), lambda value: value // step)}"
         )
+    if classes == 2 and len(found) > _MANY_VALUES:
+        return f"{len(found)} values: looks like a mask with soft edges; {_AGAIN} --threshold=127"
     if len(found) > max(_MANY_VALUES, classes + 1):
         return (
             f"{len(found)} values: looks like a label that was saved as JPEG or resized with"

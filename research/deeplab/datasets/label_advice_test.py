@@ -23,6 +23,11 @@ _TWO = DatasetDescriptor("mask", 2, 254)
         ([1, 2, 4], _FEW, "count from 1; .*--label_map=1:0,2:1,3:2,4:3, or count the background"),
         ([0, 60, 120], _FEW, "class numbers times 60; .*--label_map=60:1,120:2$"),
         (range(0, 250, 7), _FEW, "36 values: looks like .* JPEG or resized with interpolation"),
+        (
+            range(0, 256, 5),
+            _TWO,
+            "52 values: looks like a mask with soft edges; .*--threshold=127$",
+        ),
         ([0, 1, 5], _FEW, "set the right --dataset, or convert .*--label_map"),
         ([0, 1, 70000 // 2], _FEW, "set the right --dataset"),
     ],

@@ -134,7 +134,7 @@ def _add_findings_of_classes(
         add(
             "few_images",
             f"{_listed(names, few)} is in fewer than {_FEW_IMAGES} images: label more of them, or"
-            " merge classes (build_custom_data --label_map)",
+            " merge classes (build_custom_data --class_map)",
             count=len(few),
         )
 
@@ -184,7 +184,8 @@ def _shared_images(train: CheckedSplit, other: CheckedSplit) -> list[Finding]:
                 f"{len(near)} images of {other.name} look like images of {train.name}"
                 f" ({other.image_name(index)} like {train.image_name(places[index])},"
                 f" {distances[index]} of 64 bits differ), so results will be too good: keep copies"
-                " and frames of a video in one split",
+                " and frames of a video in one split (build_custom_data --split_fractions"
+                " --group_by)",
                 other=train.name,
                 count=len(near),
             )
@@ -233,7 +234,7 @@ def _drift(
     more = f" and {len(drifting) - _LISTED} more" if len(drifting) > _LISTED else ""
     message = (
         f"{other.name} differs from {train.name} in {listed}{more}: if the network will not meet"
-        " such images, make the splits again at random"
+        " such images, make the splits again (build_custom_data --split_fractions)"
     )
     count = len(drifting)
     return [Finding("drift", other.name, message, other=train.name, count=count)]
