@@ -12,6 +12,7 @@ checkpoints have no such file; give the flags of the network for them.
 """
 
 import functools
+import sys
 from collections.abc import Sequence
 
 from absl import flags
@@ -89,6 +90,7 @@ def main(argv: Sequence[str]) -> None:
         use_ema=values.use_ema,
         dataset=values.dataset,
         graph_text=values.save_inference_graph,
+        command=sys.argv,
     )
 
 

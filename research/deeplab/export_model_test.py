@@ -50,13 +50,16 @@ class TestOptions:
         export(os.path.dirname(trained), path, f"--dataset={dataset}")
         assert checkpoint.load_options(str(path)) == tiny.OPTIONS
         assert descriptors.load(str(path / "dataset.json")) == tiny.DATASET
+        assert "0 ground, 1 disc, 2 square, 3 star" in (path / "MODEL_CARD.md").read_text()
         assert "serving_default" in tf.saved_model.load(str(path)).signatures
 
     def test_an_official_checkpoint_needs_the_flags(self, net, official, tmp_path):
         path = tmp_path / "graph.pb"
         flags = ("--num_classes=4", "--crop_size=40", "--crop_size=33", *tiny.NETWORK_FLAGS)
         export(official, path, *flags, "--save_inference_graph")
-        assert sorted(os.listdir(tmp_path)) == ["graph.pb", "inference_graph.pbtxt"]
+        assert sorted(os.listdir(tmp_path)) == [
+            *("graph.MODEL_CARD.md", "graph.pb", "inference_graph.pbtxt")
+        ]
         image = tiny.picture(21, 30)[np.newaxis]
         with exporter.open_frozen_graph(str(path)) as run:
             outputs = run(image)

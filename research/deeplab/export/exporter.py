@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ from absl import logging
 from deeplab import common, model
 from deeplab.core.options import InferenceOptions
 from deeplab.datasets import descriptors
-from deeplab.export import inference_graph, saved_model
+from deeplab.export import inference_graph, model_card, saved_model
 from deeplab.utils import checkpoint, file_systems, files, temporary_files
 
 # The graph without its weights, beside a frozen graph (official name).
@@ -21,7 +21,7 @@ GRAPH_TEXT_FILE = "inference_graph.pbtxt"
 _SAVED_MODEL_FILE = "saved_model.pb"
 _OWN_FILES = {
     *(_SAVED_MODEL_FILE, "fingerprint.pb", "variables", "assets"),
-    *(saved_model.DATASET_FILE, common.OPTIONS_FILE),
+    *(saved_model.DATASET_FILE, common.OPTIONS_FILE, model_card.FILE),
 }
 # Sums in another order change results a little: a probability by at most this much, and this share
 # of the labels, where two classes are equally likely.
@@ -100,6 +100,7 @@ def export_checkpoint(
     use_ema: bool = False,
     dataset: str | None = None,
     graph_text: bool = False,
+    command: Sequence[str] = (),
 ) -> None:
     """Export the network of a checkpoint: a frozen graph, or a SavedModel.
 
@@ -112,6 +113,7 @@ def export_checkpoint(
         use_ema: use the moving averages of the weights.
         dataset: name of the dataset, or its JSON description, for a SavedModel. None: unknown.
         graph_text: see `export_frozen_graph`.
+        command: the words of the command that exports, for the model card.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
@@ -141,6 +143,7 @@ def export_checkpoint(
         export_frozen_graph(net, export_path, inference, graph_text=graph_text)
     else:
         export_saved_model(net, export_path, inference, descriptor=descriptor)
+    model_card.write(export_path, checkpoint_path, options, descriptor, command)
     logging.info("exported %s to %s", checkpoint_path, export_path)
 
 

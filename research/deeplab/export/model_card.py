@@ -1,0 +1,154 @@
+"""The model card of an export: what it was made from, how good it is, and its checksums."""
+
+import hashlib
+import json
+import os
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+from absl import logging
+
+from deeplab import common
+from deeplab.datasets.descriptors import DatasetDescriptor
+from deeplab.utils import checkpoint, checkpoint_files, files
+
+FILE = "MODEL_CARD.md"
+
+
+def path_of(export_path: str) -> str:
+    """Return the path of an export's card: in the folder, or beside the frozen graph."""
+    stem, extension = os.path.splitext(export_path)
+    return f"{stem}.{FILE}" if extension == ".pb" else os.path.join(export_path, FILE)
+
+
+def write(
+    export_path: str,
+    checkpoint_path: str,
+    options: common.ModelOptions,
+    descriptor: DatasetDescriptor | None = None,
+    command: Sequence[str] = (),
+) -> None:
+    """Write the card of an export in the form of Hugging Face: metadata in YAML, then Markdown.
+
+    The metrics are those of an evaluation of the same step that lies beside the checkpoint or in
+    its folder `eval`, as `--eval_every` leaves it. Without one, the card has no metrics.
+
+    Args:
+        export_path: The SavedModel's folder, or the frozen graph.
+        checkpoint_path: The checkpoint that was exported, or the folder of the newest.
+        options: Options of the network.
+        descriptor: The dataset; None: unknown.
+        command: The words of the command that made the export.
+
+    Raises:
+        OSError: The card cannot be written.
+    """
+    prefix = checkpoint_files.latest(checkpoint_path) or checkpoint_path
+    step = checkpoint.global_step(checkpoint.read(prefix))
+    result = _evaluation(prefix, step)
+    dataset = descriptor.name if descriptor else (result or {}).get("dataset", "unknown")
+    facts = {
+        "checkpoint": f"`{os.path.basename(prefix)}`, step {step}",
+        "backbone": options.model_variant,
+        "dataset": dataset,
+        "classes": str(options.num_classes),
+        "output stride": str(options.output_stride),
+    }
+    sections = [
+        "\n".join(["---", *_metadata(options, result), "---"]),
+        f"# DeepLab, {options.model_variant}, {dataset}",
+        "This network gives every pixel of an RGB image one of its classes (semantic"
+        " segmentation).",
+        _table(("", ""), facts.items()),
+    ]
+    if descriptor and descriptor.class_names:
+        names = (f"{index} {name}" for index, name in enumerate(descriptor.class_names))
+        sections += ["## Classes", ", ".join(names)]
+    sections.append("## Evaluation")
+    if result:
+        rows = [(name, f"{100 * value:.2f} %") for name, value in _metrics(result).items()]
+        rows += [
+            (f"IoU of {each.get('name', each['id'])}", f"{100 * each['iou']:.2f} %")
+            for each in result["classes"]
+            if each["iou"] is not None
+        ]
+        sections += [
+            f"On the {result['images']} images of `{result['split']}`:",
+            _table(("metric", "value"), rows),
+        ]
+    else:
+        sections.append("There was no evaluation of this step beside the checkpoint.")
+    if command:
+        sections += ["## Command", f"```bash\n{shlex.join(command)}\n```"]
+    sections += ["## Files", _table(("file", "SHA-256"), _checksums(export_path))]
+    files.write_text(path_of(export_path), "\n\n".join(sections) + "\n")
+
+
+def _evaluation(prefix: str, step: int) -> Mapping[str, Any] | None:
+    """Return the result of an evaluation of that step; None if there is none."""
+    folder = os.path.dirname(prefix)
+    for name in ("eval.json", os.path.join("eval", f"eval-{step}.json")):
+        path = os.path.join(folder, name)
+        if not tf.io.gfile.exists(path):
+            continue
+        try:
+            result = files.read_json(path)
+            if result["step"] == step:
+                _metrics(result)
+                return result
+        except (ValueError, TypeError, KeyError):
+            logging.warning("%s is damaged; the model card has no metrics of it", path)
+    return None
+
+
+def _metrics(result: Mapping[str, Any]) -> dict[str, float]:
+    return {"mIoU": result["miou"], "pixel accuracy": result["pixel_accuracy"]}
+
+
+def _metadata(options: common.ModelOptions, result: Mapping[str, Any] | None) -> list[str]:
+    """Return the lines of the metadata; texts in the form of JSON are YAML, too."""
+    lines = [
+        "pipeline_tag: image-segmentation",
+        "library_name: tensorflow",
+        f"tags: {json.dumps(['deeplab', 'semantic-segmentation', options.model_variant])}",
+    ]
+    if result is None:
+        return lines
+    dataset = {"name": result["dataset"], "type": result["dataset"], "split": result["split"]}
+    entry = {
+        "task": {"type": "image-segmentation"},
+        "dataset": dataset,
+        "metrics": [
+            {"type": kind, "name": name, "value": round(value, 4)}
+            for kind, (name, value) in zip(
+                ("mean_iou", "accuracy"), _metrics(result).items(), strict=True
+            )
+        ],
+    }
+    index = [{"name": f"deeplab-{options.model_variant}", "results": [entry]}]
+    return [*lines, f"model-index: {json.dumps(index)}"]
+
+
+def _checksums(export_path: str) -> list[tuple[str, str]]:
+    """Return the name and the SHA-256 of each file of an export."""
+    if not tf.io.gfile.isdir(export_path):
+        return [(os.path.basename(export_path), _sha256(export_path))]
+    found = []
+    for folder, _, names in tf.io.gfile.walk(export_path):
+        for name in names:
+            path = os.path.join(folder, name)
+            relative = path[len(export_path) :].lstrip("/")
+            if relative != FILE:
+                found.append((relative, _sha256(path)))
+    return sorted(found)
+
+
+def _sha256(path: str) -> str:
+    return f"`{hashlib.sha256(files.read_bytes(path)).hexdigest()}`"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

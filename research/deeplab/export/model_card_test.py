@@ -1,0 +1,95 @@
+"""A card says what an export is, with numbers of that very checkpoint only."""
+
+import hashlib
+import json
+
+import keras
+import pytest
+
+from deeplab import common
+from deeplab.export import model_card
+from deeplab.testing import tiny
+from deeplab.utils import checkpoint
+
+_OPTIONS = common.ModelOptions(num_classes=4, output_stride=8)
+_RESULT = {
+    "step": 7,
+    "dataset": "tiny",
+    "split": "val",
+    "images": 3,
+    "miou": 0.61234,
+    "pixel_accuracy": 0.9,
+    "classes": [
+        {"id": 0, "name": "ground", "iou": 0.75},
+        {"id": 1, "name": "disc", "iou": None},
+    ],
+}
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """The folder of a checkpoint of step 7."""
+    folder = str(tmp_path / "train")
+    checkpoint.save(folder, 7, {"weight": keras.Variable([1.0], name="weight")})
+    return tmp_path / "train"
+
+
+@pytest.fixture
+def export(tmp_path):
+    folder = tmp_path / "export" / "1"
+    (folder / "variables").mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(b"graph")
+    (folder / "variables" / "variables.index").write_bytes(b"values")
+    return folder
+
+
+def _card(path) -> tuple[dict[str, str], str]:
+    """Return the metadata, as JSON where they are that, and the text."""
+    before, metadata, text = path.read_text().split("---\n", 2)
+    assert before == ""
+    return dict(line.split(": ", 1) for line in metadata.splitlines()), text
+
+
+@pytest.mark.parametrize("place", ["eval.json", "eval/eval-7.json"])
+def test_a_card_has_the_metrics_of_its_checkpoint(trained, export, place):
+    (trained / place).parent.mkdir(exist_ok=True)
+    (trained / place).write_text(json.dumps(_RESULT))
+    command = ["deeplab-export-model", "--export_path=a b"]
+    model_card.write(str(export), str(trained), _OPTIONS, tiny.DATASET, command)
+    metadata, text = _card(export / "MODEL_CARD.md")
+    assert metadata["pipeline_tag"] == "image-segmentation"
+    (model,) = json.loads(metadata["model-index"])
+    (result,) = model["results"]
+    assert result["dataset"] == {"name": "tiny", "type": "tiny", "split": "val"}
+    values = {each["type"]: each["value"] for each in result["metrics"]}
+    assert values == {"mean_iou": 0.6123, "accuracy": 0.9}
+    assert "`model.ckpt-7`, step 7" in text
+    assert "0 ground, 1 disc, 2 square, 3 star" in text
+    assert "| mIoU | 61.23 % |\n| pixel accuracy | 90.00 % |\n| IoU of ground | 75.00 % |" in text
+    assert "IoU of disc" not in text
+    assert "deeplab-export-model '--export_path=a b'" in text
+    for name, data in (("saved_model.pb", b"graph"), ("variables/variables.index", b"values")):
+        assert f"| {name} | `{hashlib.sha256(data).hexdigest()}` |" in text
+    # A card does not list itself when it is written again.
+    model_card.write(str(export), str(trained), _OPTIONS, tiny.DATASET, command)
+    assert _card(export / "MODEL_CARD.md") == (metadata, text)
+
+
+def test_a_card_has_no_metrics_of_another_step(trained, export):
+    (trained / "eval.json").write_text(json.dumps(_RESULT | {"step": 6}))
+    (trained / "eval").mkdir()
+    (trained / "eval" / "eval-7.json").write_text("{")
+    model_card.write(str(export), str(trained / "model.ckpt-7"), _OPTIONS)
+    metadata, text = _card(export / "MODEL_CARD.md")
+    assert "model-index" not in metadata
+    assert "There was no evaluation of this step" in text
+    assert "61.23" not in text
+    assert "## Command" not in text
+
+
+def test_the_card_of_a_frozen_graph_lies_beside_it(trained, tmp_path):
+    graph = tmp_path / "frozen.pb"
+    graph.write_bytes(b"graph")
+    model_card.write(str(graph), str(trained), _OPTIONS)
+    _, text = _card(tmp_path / "frozen.MODEL_CARD.md")
+    assert f"| frozen.pb | `{hashlib.sha256(b'graph').hexdigest()}` |" in text
