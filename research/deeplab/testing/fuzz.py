@@ -38,7 +38,7 @@ class Subject:
         read: Reads the files of a folder as a script does, and fails if what it accepts is not
             what training, say, would accept.
         is_text: Words of it are exchanged, too.
-        called: What a message calls the file. Default: its path.
+        called: What a message calls the file, a path, such as "" for the folder. Default: its path.
         weight: Share of the cases; what is slow to read gets fewer.
     """
 
@@ -126,7 +126,7 @@ def check(subject: Subject, folder: str | os.PathLike[str], number: int) -> str:
         subject.read(folder)
     except (ValueError, OSError, tf.errors.OpError) as error:
         message = error_text.one_line(error)
-        called = subject.called or subject.victim
+        called = subject.victim if subject.called is None else subject.called
         if os.path.normpath(os.path.join(folder, called)) not in message:
             raise Fault(f"{where}: the error does not name {called}: {error!r}") from error
         if not isinstance(error, tf.errors.OpError) and "\n" in str(error):
