@@ -26,7 +26,9 @@ def _is_script() -> bool:
 def leave(number: int, frame: types.FrameType | None) -> None:
     """End the process at once, as a handler of Ctrl-C: there is nothing to clean up yet."""
     del number, frame
-    os.write(2, b"error: interrupted\n")
+    # A worker process leaves the message to the one that started it.
+    if "--multiprocessing-fork" not in sys.orig_argv:
+        os.write(2, b"error: interrupted\n")
     os._exit(_INTERRUPTED)
 
 

@@ -6,6 +6,7 @@ isthing) and a folder of PNG files whose pixels hold the ids of segments as R + 
 
 import collections
 import concurrent.futures
+import concurrent.futures.process
 import copy
 import functools
 import multiprocessing
@@ -75,7 +76,7 @@ def eval_coco_format(
 
     Raises:
         ValueError: A file has the wrong content, or an argument is unknown.
-        OSError: A file cannot be read.
+        OSError: A file cannot be read, or a process was killed.
     """
     if metric == "pq":
         total = panoptic_quality.PanopticQuality(num_categories, ignored_label)
@@ -102,7 +103,13 @@ def eval_coco_format(
         # A forked process may hang, because OpenCV has threads.
         context = multiprocessing.get_context("spawn")
         with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
-            _add(pool.map(compare, pairs, chunksize=8), total, len(pairs))
+            try:
+                _add(pool.map(compare, pairs, chunksize=8), total, len(pairs))
+            except concurrent.futures.process.BrokenProcessPool:
+                raise ChildProcessError(
+                    "a process that compares images was killed, most likely because memory ran"
+                    f" out: set --num_workers below {workers} (0 compares without other processes)"
+                ) from None
     else:
         _add(map(compare, pairs), total, len(pairs))
     return total.detailed_results(is_thing)

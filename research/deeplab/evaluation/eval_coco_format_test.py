@@ -1,4 +1,5 @@
 import ast
+import concurrent.futures.process
 import json
 import os
 import pathlib
@@ -192,6 +193,14 @@ class TestBadInput:
         self._change(example[1], change)
         self._fails(example, "pred/0+0.png: the prediction has category 201, .*--num_categories")
         self._fails(example, "the prediction has category 201", num_workers=1)
+
+    def test_a_killed_process(self, example, monkeypatch):
+        def killed(*_, **__):
+            raise concurrent.futures.process.BrokenProcessPool
+
+        monkeypatch.setattr(concurrent.futures.ProcessPoolExecutor, "map", killed)
+        with pytest.raises(ChildProcessError, match="was killed.*set --num_workers below 2"):
+            eval_coco_format.eval_coco_format(*example, num_workers=2)
 
     def test_an_image_without_a_prediction(self, example):
         self._change(example[1], lambda content: content["annotations"].pop())
