@@ -2,6 +2,7 @@
 
 import importlib
 import pathlib
+import re
 
 import pytest
 from absl import flags
@@ -15,7 +16,8 @@ _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 _SCRIPTS = sorted(
     ".".join(["deeplab", *path.relative_to(_PACKAGE).with_suffix("").parts])
     for path in _PACKAGE.rglob("*.py")
-    if not path.name.endswith("_test.py") and "    script.run(main, " in path.read_text()
+    if not path.name.endswith("_test.py")
+    and re.search(r"^    script\.run\(\s*main,", path.read_text(), re.MULTILINE)
 )
 # Lists that are not of numbers, and one whose entries only its script can read.
 _TEXTS = {"class_names": "names", "label_map": "<value>:<label>; its parser names the entry"}
@@ -48,7 +50,8 @@ def _is_accepted(values: flags.FlagValues, name: str, text: str) -> bool:
 
 
 def test_all_scripts_are_walked():
-    assert {f"deeplab.{name}" for name in ("train", "eval", "datasets.check_data")} <= set(_SCRIPTS)
+    names = ("train", "eval", "datasets.check_data", "datasets.build_custom_data")
+    assert {f"deeplab.{name}" for name in names} <= set(_SCRIPTS)
 
 
 @pytest.mark.parametrize("script", _SCRIPTS)
