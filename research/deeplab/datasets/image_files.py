@@ -37,7 +37,7 @@ def find(images: str) -> list[str]:
     """
     paths = list(dict.fromkeys(path for part in _parts(images) for path in _expand(part)))
     if not paths:
-        raise FileNotFoundError("--images names no image")
+        raise FileNotFoundError(f"--images={images} names no image")
     return paths
 
 

@@ -10,14 +10,17 @@ _AROUND_AN_ERROR = (
     'File "',
     "Node: ",
 )
+# A longer line is cut: it quotes a file that is not what its name says.
+_MAX_LENGTH = 4000
 
 
 def one_line(error: Exception | str) -> str:
     """Return the message of an error without the operations and source lines around it."""
-    message = re.sub(
-        r"\{\{.*?\}\}|\[Op:[^]]*\].*|\[\[.*?\]\]", "", str(getattr(error, "message", error))
+    found = (
+        re.sub(r"\{\{.*?\}\}|\[Op:[^]]*\].*|\[\[.*?\]\]", "", line[:_MAX_LENGTH])
+        for line in str(getattr(error, "message", error)).splitlines()
     )
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    lines = [line.strip() for line in found if line.strip()]
     if lines and lines[0].startswith("in user code"):
         # Raised while a function was traced: its own message is the last line.
         return re.sub(r"^\w+: ", "", lines[-1])
