@@ -73,7 +73,7 @@ def check_ranges(flag_values: flags.FlagValues, names: Iterable[str] | None = No
             fields.convert(within, value)
         except ValueError as error:
             texts = isinstance(value, list) and all(isinstance(each, str) for each in value)
-            shown = (",".join(value) or "empty") if texts else fields.quoted(value)
+            shown = ",".join(value)[:100] or "empty" if texts else fields.quoted(value)
             raise ValueError(f"--{name} is {shown}; {error}") from None
 
 

@@ -75,9 +75,16 @@ def from_flags(flag_values: flags.FlagValues) -> CrfOptions | None:
             if flag_values[FLAG_PREFIX + name].present:
                 raise ValueError(f"--{FLAG_PREFIX}{name} has no effect without --crf")
         return None
-    if values["compatibility"] is not None:
-        values["compatibility"] = _read_matrix(values["compatibility"])
-    return CrfOptions(**values)
+    path, flag = values["compatibility"], f"--{FLAG_PREFIX}compatibility"
+    if path is None:
+        return CrfOptions(**values)
+    values["compatibility"] = _read_matrix(path)
+    try:
+        return CrfOptions(**values)
+    except ValueError as error:
+        if str(error).startswith(flag):
+            raise ValueError(f"{flag}={path}{str(error).removeprefix(flag)}") from None
+        raise
 
 
 def search_grid(flag_values: flags.FlagValues) -> dict[str, list[float]] | None:

@@ -116,10 +116,12 @@ def parse(argv: Sequence[str], flag_values: flags.FlagValues) -> Sequence[str]:
     try:
         arguments = flag_values(argv)
     except flags.Error as error:
-        message = f"{error_text.one_line(error)} (--help lists the flags{origin})"
+        reason = error_text.shortened(error_text.one_line(error))
+        message = f"{reason} (--help lists the flags{origin})"
         raise ValueError(message) from None
     except (ValueError, OSError) as error:
-        message = f"{files_given} cannot be read: {error_text.one_line(error)}"
+        reason = error_text.shortened(error_text.one_line(error))
+        message = f"{files_given} cannot be read: {reason}"
         raise ValueError(message) from None
     try:
         common.check_ranges(flag_values)

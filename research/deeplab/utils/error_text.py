@@ -13,6 +13,16 @@ _AROUND_AN_ERROR = (
 # A longer line is cut: it quotes a file that is not what its name says.
 _MAX_LENGTH = 4000
 
+# A value that is quoted is cut, too.
+_MAX_QUOTED = 300
+
+
+def shortened(text: str) -> str:
+    """Return the text, cut in the middle if it quotes a long value."""
+    if len(text) <= _MAX_QUOTED:
+        return text
+    return f"{text[: _MAX_QUOTED // 2]} ... {text[-_MAX_QUOTED // 2 :]}"
+
 
 def one_line(error: Exception | str) -> str:
     """Return the message of an error without the operations and source lines around it."""
