@@ -20,7 +20,12 @@ _SCRIPTS = sorted(
     and re.search(r"^    script\.run\(\s*main,", path.read_text(), re.MULTILINE)
 )
 # Lists that are not of numbers, and one whose entries only its script can read.
-_TEXTS = {"class_names": "names", "label_map": "<value>:<label>; its parser names the entry"}
+_TEXTS = {
+    "class_names": "names",
+    "class_map": "names",
+    "label_map": "<value>:<label>; its parser names the entry",
+    "split_fractions": "<split>:<fraction>; its parser names the entry",
+}
 _NO_NUMBERS = ("nan", "inf", "-1e999", "1e39")
 _FAR_TOO_LARGE = "9" * 400
 

@@ -22,11 +22,11 @@ from deeplab import eval as eval_script
 from deeplab.cli import crf_flags, script
 from deeplab.core import dense_prediction_cell
 from deeplab.datasets import (
-    build_custom_data,
     build_data,
     descriptors,
     examples,
     image_files,
+    label_colors,
     label_files,
     shards,
     source_files,
@@ -154,7 +154,7 @@ def _datasets() -> list[Subject]:
             "colors.json",
             {"colors.json": colors},
             "colors.json",
-            lambda folder: build_custom_data.read_colors(f"{folder}/colors.json", 255),
+            lambda folder: label_colors.read_colors(f"{folder}/colors.json", 255),
             True,
         ),
         Subject(
