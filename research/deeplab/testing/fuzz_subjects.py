@@ -19,6 +19,7 @@ from absl import flags
 
 from deeplab import common, train
 from deeplab import eval as eval_script
+from deeplab.annotations import formats, image_index, values
 from deeplab.cli import crf_flags, script
 from deeplab.core import dense_prediction_cell
 from deeplab.datasets import (
@@ -101,6 +102,11 @@ def _read_descriptor(folder: str) -> None:
     descriptor.to_json().encode()
 
 
+def _read_annotations(name: str, folder: str) -> None:
+    index = image_index.ImageIndex(f"{folder}/images", [".png"])
+    formats.read(values.Request(f"{folder}/{name}", (".png",), index))
+
+
 def _read_list_of_paths(folder: str) -> None:
     # Paths in the list are relative to the working directory.
     with contextlib.chdir(folder):
@@ -146,6 +152,35 @@ def _datasets() -> list[Subject]:
         ]
     descriptor = tiny.DATASET.to_json().encode()
     colors = _json({"ground": [0, 0, 0], "disc": [[9, 9, 9], [1, 2, 3]], "ignore": [255, 255, 255]})
+    polygon = [0, 0, 9, 0, 9.5, 9]
+    size = {"height": _SIZE[0], "width": _SIZE[1]}
+    coco = {
+        "images": [{"id": 1, "file_name": "a.png", **size}],
+        "categories": [{"id": 3, "name": "disc"}],
+        "annotations": [
+            {"image_id": 1, "category_id": 3, "segmentation": [polygon], "iscrowd": 0},
+            {"image_id": 1, "category_id": 3, "segmentation": {"size": _SIZE, "counts": [8, 9]}},
+        ],
+    }
+    labelme = {
+        "imagePath": "a.png",
+        "imageHeight": _SIZE[0],
+        "imageWidth": _SIZE[1],
+        "shapes": [
+            {"label": "disc", "shape_type": "polygon", "points": [[0, 0], [9, 0], [9.5, 9]]},
+            {"label": "square", "shape_type": "circle", "points": [[5, 5], [9, 5]]},
+        ],
+    }
+    subjects += [
+        Subject(
+            f"annotations of {name}",
+            {"a.json": _json(content), "images/a.png": label},
+            "a.json",
+            functools.partial(_read_annotations, "a.json"),
+            True,
+        )
+        for name, content in (("COCO", coco), ("labelme", labelme))
+    ]
     subjects += [
         Subject(
             "dataset.json", {"dataset.json": descriptor}, "dataset.json", _read_descriptor, True
@@ -283,14 +318,14 @@ def exports() -> list[Subject]:
 
 
 def _read_flags(folder: str) -> None:
-    values = flags.FlagValues()
-    train.define_flags(values)
-    script.parse(["train", f"--flagfile={folder}/flags.txt"], values)
+    flag_values = flags.FlagValues()
+    train.define_flags(flag_values)
+    script.parse(["train", f"--flagfile={folder}/flags.txt"], flag_values)
 
 
 def _read_matrix(folder: str) -> None:
-    values = tiny.parse(eval_script, ["--crf", f"--crf_compatibility={folder}/matrix.npy"])
-    options = crf_flags.from_flags(values)
+    parsed = tiny.parse(eval_script, ["--crf", f"--crf_compatibility={folder}/matrix.npy"])
+    options = crf_flags.from_flags(parsed)
     assert options.compatibility is None or np.isfinite(options.compatibility).all()
 
 
