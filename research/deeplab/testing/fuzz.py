@@ -5,15 +5,18 @@ left behind. `fuzz_test.py` tries some hundreds of cases, `tools/fuzz.py` as man
 """
 
 import dataclasses
+import json
 import os
 import re
 import shutil
+import tempfile
 import zlib
 from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
 
+from deeplab.testing import tiny
 from deeplab.utils import error_text
 
 # What may take the place of a word of a text file.
@@ -136,6 +139,22 @@ def check(subject: Subject, folder: str | os.PathLike[str], number: int) -> str:
     if left := _listing(folder) ^ before:
         raise Fault(f"{where}: left behind or lost: {sorted(left)}")
     return message
+
+
+def json_bytes(value: object) -> bytes:
+    """Return a JSON file."""
+    return json.dumps(value, indent=1).encode()
+
+
+def files_made_by(make: Callable[[str], object]) -> dict[str, bytes]:
+    """Return the files that a function writes into a folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        make(folder)
+        found = {}
+        for name in tiny.files(folder):
+            with open(os.path.join(folder, name), "rb") as file:
+                found[name] = file.read()
+    return found
 
 
 def _listing(folder: str) -> set[str]:

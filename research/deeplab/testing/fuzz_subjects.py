@@ -1,17 +1,12 @@
 """The kinds of files that `fuzz` damages, small, and how scripts read them."""
 
-import contextlib
 import functools
 import io
-import json
-import os
 import shutil
 import tarfile
-import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-import cv2
 import keras
 import numpy as np
 import tensorflow as tf
@@ -19,23 +14,11 @@ from absl import flags
 
 from deeplab import common, train
 from deeplab import eval as eval_script
-from deeplab.annotations import formats, image_index, values
 from deeplab.cli import crf_flags, script
 from deeplab.core import dense_prediction_cell
-from deeplab.datasets import (
-    build_data,
-    descriptors,
-    examples,
-    image_files,
-    label_colors,
-    label_files,
-    shards,
-    source_files,
-    split_statistics,
-)
 from deeplab.evaluation import eval_coco_format
 from deeplab.export import saved_model, tflite
-from deeplab.testing import tiny
+from deeplab.testing import fuzz, fuzz_datasets, tiny
 from deeplab.testing.fuzz import Subject
 from deeplab.training.evaluation import TrainingEvaluation
 from deeplab.utils import checkpoint, checkpoint_files, checkpoint_integrity
@@ -49,165 +32,6 @@ _CELL = [
     {"op": "pyramid_pooling", "grid_size": [2, 2], "input": -1},
 ]
 _STEP = 7
-
-
-def _encoded(extension: str, *parameters: int) -> bytes:
-    pixels = np.ascontiguousarray(tiny.picture(*_SIZE)[..., ::-1])
-    return cv2.imencode(extension, pixels, parameters)[1].tobytes()
-
-
-def _json(value: object) -> bytes:
-    return json.dumps(value, indent=1).encode()
-
-
-def _files_made_by(make: Callable[[str], object]) -> dict[str, bytes]:
-    """Return the files that a function writes into a folder."""
-    with tempfile.TemporaryDirectory() as folder:
-        make(folder)
-        found = {}
-        for name in tiny.files(folder):
-            with open(os.path.join(folder, name), "rb") as file:
-                found[name] = file.read()
-    return found
-
-
-# --- Datasets ---
-
-
-def _read_records(folder: str) -> None:
-    split_statistics.check("val", folder, tiny.DATASET)
-    # What the check accepts, training decodes.
-    records = shards.open_split(folder, ["val"])
-    for index in range(len(records)):
-        examples.decode(tf.constant(records[index]), 0)
-
-
-def _read_image(name: str, folder: str) -> None:
-    source = source_files.Source("a", f"{folder}/{name}", f"{folder}/label.png")
-    sample = build_data.read_sample(source, label_files.LabelReader(tiny.DATASET))
-    # What is stored, training decodes.
-    for data, channels in ((sample.image, 3), (sample.label.data, 1)):
-        pixels = tf.io.decode_jpeg(data, channels=channels).numpy()
-        assert pixels.shape == (sample.height, sample.width, channels)
-
-
-def _read_photograph(name: str, folder: str) -> None:
-    image_files.read(f"{folder}/{name}")
-
-
-def _read_descriptor(folder: str) -> None:
-    descriptor = descriptors.load(f"{folder}/dataset.json")
-    assert descriptors.DatasetDescriptor(**json.loads(descriptor.to_json())) == descriptor
-    descriptor.label_colors()
-    descriptor.to_json().encode()
-
-
-def _read_annotations(name: str, folder: str) -> None:
-    index = image_index.ImageIndex(f"{folder}/images", [".png"])
-    formats.read(values.Request(f"{folder}/{name}", (".png",), index))
-
-
-def _read_list_of_paths(folder: str) -> None:
-    # Paths in the list are relative to the working directory.
-    with contextlib.chdir(folder):
-        image_files.find(f"{folder}/list.txt")
-
-
-def _datasets() -> list[Subject]:
-    label = tiny.png(_LABEL)
-    samples = {"a": (tiny.picture(*_SIZE), _LABEL), "b": (tiny.picture(*_SIZE, 1), None)}
-    (record,) = _files_made_by(lambda folder: tiny.write_records(folder, samples)).items()
-    subjects = [
-        Subject("records", dict([record]), record[0], _read_records, weight=2),
-        Subject(
-            "label",
-            {"a.jpg": _encoded(".jpg"), "label.png": label},
-            "label.png",
-            functools.partial(_read_image, "a.jpg"),
-        ),
-    ]
-    images = {
-        "a.jpg": _encoded(".jpg"),
-        "progressive.jpg": _encoded(".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
-        "a.png": _encoded(".png"),
-        "a.tiff": _encoded(".tiff"),
-        "a.bmp": _encoded(".bmp"),
-        "a.webp": _encoded(".webp"),
-    }
-    for name, data in images.items():
-        subjects += [
-            Subject(
-                f"image {name}",
-                {name: data, "label.png": label},
-                name,
-                functools.partial(_read_image, name),
-            ),
-            Subject(
-                f"photograph {name}",
-                {name: data},
-                name,
-                functools.partial(_read_photograph, name),
-                weight=0.5,
-            ),
-        ]
-    descriptor = tiny.DATASET.to_json().encode()
-    colors = _json({"ground": [0, 0, 0], "disc": [[9, 9, 9], [1, 2, 3]], "ignore": [255, 255, 255]})
-    polygon = [0, 0, 9, 0, 9.5, 9]
-    size = {"height": _SIZE[0], "width": _SIZE[1]}
-    coco = {
-        "images": [{"id": 1, "file_name": "a.png", **size}],
-        "categories": [{"id": 3, "name": "disc"}],
-        "annotations": [
-            {"image_id": 1, "category_id": 3, "segmentation": [polygon], "iscrowd": 0},
-            {"image_id": 1, "category_id": 3, "segmentation": {"size": _SIZE, "counts": [8, 9]}},
-        ],
-    }
-    labelme = {
-        "imagePath": "a.png",
-        "imageHeight": _SIZE[0],
-        "imageWidth": _SIZE[1],
-        "shapes": [
-            {"label": "disc", "shape_type": "polygon", "points": [[0, 0], [9, 0], [9.5, 9]]},
-            {"label": "square", "shape_type": "circle", "points": [[5, 5], [9, 5]]},
-        ],
-    }
-    subjects += [
-        Subject(
-            f"annotations of {name}",
-            {"a.json": _json(content), "images/a.png": label},
-            "a.json",
-            functools.partial(_read_annotations, "a.json"),
-            True,
-        )
-        for name, content in (("COCO", coco), ("labelme", labelme))
-    ]
-    subjects += [
-        Subject(
-            "dataset.json", {"dataset.json": descriptor}, "dataset.json", _read_descriptor, True
-        ),
-        Subject(
-            "colors.json",
-            {"colors.json": colors},
-            "colors.json",
-            lambda folder: label_colors.read_colors(f"{folder}/colors.json", 255),
-            True,
-        ),
-        Subject(
-            "list of names",
-            {"lists/train.txt": "a\nb c\nd,e (1)\nü\n".encode()},
-            "lists/train.txt",
-            lambda folder: source_files.read_lists(f"{folder}/lists"),
-            True,
-        ),
-        Subject(
-            "list of paths",
-            {"list.txt": b"a.png\nb.png\n", "a.png": b"-", "b.png": b"-"},
-            "list.txt",
-            _read_list_of_paths,
-            True,
-        ),
-    ]
-    return subjects
 
 
 # --- Checkpoints and exports ---
@@ -264,7 +88,7 @@ def _read_best_result(folder: str) -> None:
 
 
 def _checkpoints() -> list[Subject]:
-    files = _files_made_by(lambda folder: checkpoint.save(folder, _STEP, _variables(1)))
+    files = fuzz.files_made_by(lambda folder: checkpoint.save(folder, _STEP, _variables(1)))
     prefix = f"model.ckpt-{_STEP}"
     best = {f"best/{name}": data for name, data in files.items()}
     options = {common.OPTIONS_FILE: common.ModelOptions().to_json().encode()}
@@ -283,14 +107,14 @@ def _checkpoints() -> list[Subject]:
         Subject("options", options, common.OPTIONS_FILE, _read_options, True, weight=2),
         Subject(
             "best/eval.json",
-            {**best, "best/eval.json": _json({"step": _STEP, "miou": 0.5})},
+            {**best, "best/eval.json": fuzz.json_bytes({"step": _STEP, "miou": 0.5})},
             "best/eval.json",
             _read_best_result,
             True,
         ),
         Subject(
             "dense prediction cell",
-            {"cell.json": _json(_CELL)},
+            {"cell.json": fuzz.json_bytes(_CELL)},
             "cell.json",
             lambda folder: dense_prediction_cell.read(f"{folder}/cell.json"),
             True,
@@ -306,7 +130,7 @@ def _checkpoints() -> list[Subject]:
 
 def exports() -> list[Subject]:
     """Return the files of an export, which TensorFlow alone reads: slowly."""
-    export = _files_made_by(_write_export)
+    export = fuzz.files_made_by(_write_export)
     return [
         Subject(f"export {name}", export, name, saved_model.ExportedNetwork, called="", weight=0.1)
         for name in export
@@ -370,8 +194,8 @@ def _others() -> list[Subject]:
     }
     ids = tiny.png(np.stack([_LABEL, 0 * _LABEL, 0 * _LABEL], axis=-1))
     panoptic = {
-        "gt.json": _json(truth),
-        "pred.json": _json({"annotations": truth["annotations"]}),
+        "gt.json": fuzz.json_bytes(truth),
+        "pred.json": fuzz.json_bytes({"annotations": truth["annotations"]}),
         "gt/a.png": ids,
         "pred/a.png": ids,
     }
@@ -419,4 +243,4 @@ def _others() -> list[Subject]:
 @functools.cache
 def all_subjects() -> list[Subject]:
     """Return every kind of file but those of `exports`."""
-    return [*_datasets(), *_checkpoints(), *_others()]
+    return [*fuzz_datasets.subjects(), *_checkpoints(), *_others()]
