@@ -12,5 +12,5 @@ def test_a_damaged_file_is_one_clean_error(subject, tmp_path):
     """The intact one is read, too."""
     fuzz.write(subject.files, tmp_path)
     subject.read(str(tmp_path))
-    count = max(1, round(_CASES_EACH * subject.weight))
-    assert any([fuzz.check(subject, tmp_path, number) for number in range(count)])
+    for number in range(max(1, round(_CASES_EACH * subject.weight))):
+        fuzz.check(subject, tmp_path, number)
