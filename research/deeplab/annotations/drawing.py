@@ -47,11 +47,18 @@ class Drawing:
         """Return the label, uint8 [height, width].
 
         Args:
-            size: Height and width of the image, for shapes that are relative to it.
+            size: Height and width of the image.
 
         Raises:
-            ValueError: A shape is broken; the message begins with its place.
+            ValueError: It was made for another size, or a shape is broken; the message begins with
+                the place.
         """
+        # The image may be stored on its side.
+        if self.size not in (None, size, size[::-1]):
+            raise ValueError(
+                f"{self.place} is for an image of {self.size[1]}x{self.size[0]} pixels (width x"
+                f" height); its image has {size[1]}x{size[0]}"
+            )
         height, width = self.size or size
         masks = []
         for shape in self.shapes:

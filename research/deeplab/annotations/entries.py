@@ -1,6 +1,5 @@
 """Fields of JSON and YAML that tools write, read with errors that say where they are."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,8 +77,8 @@ class Entry:
     def number(self, field: str) -> float:
         """Return a number."""
         value = self.get(field)
-        if type(value) not in (int, float) or not math.isfinite(value):
-            raise self.fault(field, "a number")
+        if type(value) not in (int, float) or not abs(value) <= _FARTHEST:
+            raise self.fault(field, f"a number from {-_FARTHEST} to {_FARTHEST}")
         return float(value)
 
     def items(self, field: str) -> list[Any]:

@@ -342,7 +342,10 @@ def test_a_region_that_cannot_be_drawn_is_named(data):
 
 def test_annotations_of_another_size_are_named(data):
     data.write("images/a.jpg", jpeg(8, 9))
-    data.write("c.json", _coco())
-    message = r"a.jpg has 9x8 pixels .* its label .*c.json: images\[0\] has 30x20"
-    with pytest.raises(ValueError, match=message):
-        data.convert(f"--annotations={data.folder}/c.json", "--split=all=a*")
+    document = _coco()
+    document["images"][1]["height"] = 10**12
+    data.write("c.json", document)
+    for name, size in (("a", "30x20"), ("b", "30x1000000000000")):
+        message = rf"c.json: images\[.\] is for an image of {size} pixels .*; its image has"
+        with pytest.raises(ValueError, match=message):
+            data.convert(f"--annotations={data.folder}/c.json", f"--split=all={name}*")

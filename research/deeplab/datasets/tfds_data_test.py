@@ -1,4 +1,5 @@
 import io
+import sys
 
 import cv2
 import numpy as np
@@ -127,3 +128,9 @@ def test_what_is_not_there_is_named(convert, tmp_path, arguments, message):
 def test_an_unknown_dataset_is_named(convert):
     with pytest.raises(ValueError, match=r"no dataset 'deeplab_none' \(--name\)"):
         convert(name="deeplab_none")
+
+
+def test_without_the_library_the_extra_is_named(run_script, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    with pytest.raises(ValueError, match=r"cannot be imported .*: pip install 'deeplab\[tfds\]'"):
+        run_script(build_tfds_data, "--name=x", f"--output_dir={tmp_path}")
