@@ -28,8 +28,10 @@ define_flags = converter_flags.define_flags
 
 # Starting a process takes about as long as reading this many images.
 _IMAGES_A_PROCESS = 500
-# How many samples may wait for one before them; each holds its image.
-_IMAGES_AHEAD = 256
+# How many images are handed out ahead, and how many bytes of them this process may hold back until
+# those before them are there: what it can read while others start.
+_IMAGES_AHEAD = 2048
+_BYTES_AHEAD = 2**28
 # How many bad files are logged before the conversion stops.
 _MAX_ERRORS = 20
 # How many remarks about images are logged for a split.
@@ -338,17 +340,15 @@ def _read_all(
 
 @dataclasses.dataclass(eq=False)
 class _Task:
-    """An image to read.
-
-    Args:
-        source: The files.
-        future: Its sample, from another process.
-        sample: Its sample, from this process.
-    """
+    """An image to read, by another process (`future`) or by this one (`sample`)."""
 
     source: Source
     future: concurrent.futures.Future
     sample: Sample | Exception | None = None
+
+    def size(self) -> int:
+        """Return the bytes of the image that this process holds."""
+        return len(self.sample.image) if isinstance(self.sample, Sample) else 0
 
 
 def _share(
@@ -362,6 +362,7 @@ def _share(
     rest = iter(sources)
     ahead: collections.deque[_Task] = collections.deque()
     waiting: collections.deque[_Task] = collections.deque()
+    held = 0
     while True:
         for source in itertools.islice(rest, _IMAGES_AHEAD - len(ahead)):
             task = _Task(source, pool.submit(_try_to_read, (source, labels)))
@@ -370,12 +371,14 @@ def _share(
         if not ahead:
             return
         first = ahead[0]
-        while first.sample is None and not first.future.done() and waiting:
+        while first.sample is None and not first.future.done() and waiting and held < _BYTES_AHEAD:
             task = waiting.pop()
             # False for one that another process has begun.
             if task.future.cancel():
                 task.sample = _read(task.source, labels)
+                held += task.size()
         ahead.popleft()
+        held -= first.size()
         # It would keep its sample.
         if waiting and waiting[0] is first:
             waiting.popleft()
