@@ -1,8 +1,9 @@
 r"""Evaluates the checkpoints of a DeepLab network on TFRecords.
 
 Prints a table with the intersection over union of each class, and writes TensorBoard scalars,
-eval-<step>.json and eval.json (the newest result) to --eval_logdir. If --checkpoint_dir is a
-folder, it is watched for newer checkpoints.
+eval-<step>.json and eval.json (the newest result) to --eval_logdir, and eval-<step>-images.csv with
+the metrics of each image. If --checkpoint_dir is a folder, it is watched for newer checkpoints.
+With --report_dir, report.html shows the result: the classes, the confusions, the worst images.
 
 Example:
     python deeplab/eval.py \
@@ -21,7 +22,7 @@ from absl import flags
 
 from deeplab import common
 from deeplab.cli import crf_flags, network_flags, script
-from deeplab.core.options import EvaluationOptions
+from deeplab.core.options import EvaluationOptions, ReportOptions
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -40,6 +41,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         help_text="Stop after this many checkpoints. 0: keep watching for new checkpoints.",
     )
     define("string", "eval_split", "val", "Split to evaluate on.")
+    common.define_options(define, ReportOptions)
     crf_flags.define_search_flags(define)
 
 
@@ -52,9 +54,12 @@ def main(argv: Sequence[str]) -> None:
     options = network_flags.evaluation_options(values, "eval", "max_number_of_evaluations")
     asked = functools.partial(common.ModelOptions.from_flags, values)
 
+    page = ReportOptions(**common.option_values(ReportOptions, values))
+    arguments = script.arguments(values, leave_out=("checkpoint_dir",))
+
     from deeplab.evaluation import evaluate
 
-    evaluate.evaluate(options, asked, grid, values.crf_search_images)
+    evaluate.evaluate(options, asked, grid, values.crf_search_images, page, arguments)
 
 
 def run() -> None:

@@ -93,13 +93,14 @@ def _name(node: ast.AST) -> str:
     return getattr(node, "id", getattr(node, "attr", ""))
 
 
-def test_the_wheel_holds_every_module_script_and_recipe_and_nothing_else(tree):
+def test_the_wheel_holds_every_module_script_recipe_and_page_and_nothing_else(tree):
     modules = {str(path.relative_to(_PACKAGE)) for path in _modules(_PACKAGE)}
     recipes = {f"recipes/{name}" for name in _files(_PACKAGE / "recipes")}
     scripts = {f"datasets/{name}" for name in _files(_PACKAGE / "datasets", "*.sh")}
+    page = {f"visualization/page.{kind}" for kind in ("css", "js")}
     assert recipes
     assert scripts
-    assert _files(tree / "deeplab") == modules | recipes | scripts
+    assert _files(tree / "deeplab") == modules | recipes | scripts | page
 
 
 def test_the_wheel_imports_nothing_of_this_project_that_it_does_not_hold(tree, nodes):

@@ -62,6 +62,25 @@ def run(
     app.run(lambda argv: _main(checked, argv, interrupts), flags_parser=_parse)
 
 
+def arguments(flag_values: flags.FlagValues, leave_out: Iterable[str] = ()) -> list[str]:
+    """Return the flags that were given, those of flag files too, as the arguments of a command.
+
+    Args:
+        flag_values: parsed flags.
+        leave_out: names of flags that are left out.
+    """
+    given: list[str] = []
+    for name in flag_values:
+        flag = flag_values[name]
+        if not flag.present or name in leave_out or name in ("flagfile", "undefok"):
+            continue
+        if isinstance(flag, flags.MultiFlag):
+            given += [f"--{name}={value}" for value in flag.value]
+        else:
+            given.append(flag.serialize())
+    return given
+
+
 def _on_cpu(main: Callable[[Sequence[str]], int | None]) -> Callable[[Sequence[str]], int | None]:
     def on_cpu(argv: Sequence[str]) -> int | None:
         import tensorflow as tf

@@ -31,6 +31,8 @@ class EvaluatedImage:
         label: Integers [height, width].
         prediction: int32 [height, width].
         result: The metrics of this image alone.
+        confidence: The probability of each predicted label, float32 [height, width]; None: it
+            was not asked for.
     """
 
     name: str
@@ -38,6 +40,7 @@ class EvaluatedImage:
     label: np.ndarray
     prediction: np.ndarray
     result: SegmentationResult
+    confidence: np.ndarray | None = None
 
 
 class Evaluator:
@@ -72,12 +75,14 @@ class Evaluator:
         self,
         should_stop: Callable[[], bool] | None = None,
         observers: Sequence[Callable[[EvaluatedImage], None]] = (),
+        confidence: bool = False,
     ) -> SegmentationResult | None:
         """Predict all images and count.
 
         Args:
             should_stop: Called before each batch; evaluation stops if it returns True.
             observers: Each is called with each image, in the order of the records.
+            confidence: Whether images tell how sure the network is of each pixel.
 
         Returns:
             The metrics; None if evaluation was stopped.
@@ -91,7 +96,7 @@ class Evaluator:
             for batch in self._records.evaluation(self._batch_size):
                 if should_stop and should_stop():
                     return None
-                for image in self._images(batch):
+                for image in self._images(batch, confidence):
                     total = image.result if total is None else total + image.result
                     for observe in observers:
                         observe(image)
@@ -142,14 +147,17 @@ class Evaluator:
             **report.segmentation_facts(result, names, self._records.descriptor.categories),
         }
 
-    def _images(self, batch: Mapping[str, tf.Tensor]) -> Iterator[EvaluatedImage]:
+    def _images(self, batch: Mapping[str, tf.Tensor], confidence: bool) -> Iterator[EvaluatedImage]:
         """Predict a batch, and yield its images without padding."""
         descriptor = self._records.descriptor
         names = [name.decode(errors="backslashreplace") for name in batch["image_name"].numpy()]
         sizes = batch["original_size"].numpy()
         self._log_if_larger(sizes, names)
         labels = batch["label"].numpy()[..., 0]
-        predictions = self._predictor(batch["image"], sizes)
+        if confidence:
+            predictions, sure = self._predictor.with_confidence(batch["image"], sizes)
+        else:
+            predictions, sure = self._predictor(batch["image"], sizes), None
         images = batch["original_image"].numpy()
         for index, (name, (height, width)) in enumerate(zip(names, sizes, strict=True)):
             label = labels[index, :height, :width]
@@ -162,6 +170,7 @@ class Evaluator:
                 segmentation.measure(
                     label, prediction, descriptor.num_classes, descriptor.ignore_label, name
                 ),
+                None if sure is None else sure[index, :height, :width],
             )
 
     def _log_if_larger(self, sizes: np.ndarray, names: list[str]) -> None:

@@ -102,16 +102,35 @@ class NetworkPredictor:
 
         return self._by_size(images, sizes, predict)
 
+    def with_confidence(
+        self, images: tf.Tensor, sizes: tf.Tensor | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Predict labels and how sure the network is of them; see `__call__`.
+
+        Returns:
+            int32 [B, H, W], and the probability of that label, float32 [B, H, W]; with a CRF both
+            are the refined ones.
+        """
+
+        def predict(images: tf.Tensor, sizes: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+            labels, probabilities = self._with_probabilities(images)
+            if self.inference.crf:
+                probabilities = dense_crf.refine(images, probabilities, self.inference.crf, sizes)
+                labels = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
+            return labels, tf.reduce_max(probabilities, axis=-1)
+
+        return self._by_size(images, sizes, predict)
+
     def _by_size(
         self,
         images: tf.Tensor,
         sizes: tf.Tensor | None,
         predict: Callable[[tf.Tensor, tf.Tensor | None], tuple[tf.Tensor, ...]],
     ) -> tuple[np.ndarray, ...]:
-        """Call `predict` for images of one padded size at a time; join the labels in order."""
+        """Call `predict` for images of one padded size at a time; join its results in order."""
         images = tf.cast(images, tf.float32)
         if sizes is None:
-            return tuple(labels.numpy() for labels in predict(images, None))
+            return tuple(values.numpy() for values in predict(images, None))
         sizes = np.asarray(sizes)
         padded = np.maximum(sizes, self.options.crop_size or 0)
         padded = np.minimum(padded, images.shape[1:3])
@@ -120,9 +139,11 @@ class NetworkPredictor:
             (members,) = np.nonzero((padded == (height, width)).all(axis=1))
             part = tf.gather(images, members)[:, :height, :width]
             results = predict(part, tf.constant(sizes[members]))
-            outputs = outputs or tuple(np.zeros(images.shape[:3], np.int32) for _ in results)
-            for output, labels in zip(outputs, results, strict=True):
-                output[members, :height, :width] = labels.numpy()
+            outputs = outputs or tuple(
+                np.zeros(images.shape[:3], values.dtype.as_numpy_dtype) for values in results
+            )
+            for output, values in zip(outputs, results, strict=True):
+                output[members, :height, :width] = values.numpy()
         return outputs
 
     def _predict(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated
 
-from deeplab.core.options.fields import BatchSize, NonNegativeInt, Size, validate
+from deeplab.core.options.fields import BatchSize, NonNegativeInt, Range, Size, validate
 from deeplab.core.options.inference_options import InferenceOptions
 
 
@@ -43,3 +43,33 @@ class EvaluationOptions:
 
     def __post_init__(self):
         validate(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """What the page about an evaluation shows, and where it is written.
+
+    Raises:
+        ValueError: A value is out of range, or has no effect.
+    """
+
+    report_dir: Annotated[
+        str | None,
+        "Folder for report.html, a page about the newest evaluation. Default: there is none.",
+    ] = None
+    report_images: Annotated[
+        int,
+        Range(at_least=0, at_most=500),
+        "Images in the report: half of them the worst, half the best; and in addition the worst"
+        " and the best one of each class.",
+    ] = 24
+    compare_with: Annotated[
+        str | None, "The eval.json of another evaluation; the report tells what has changed."
+    ] = None
+
+    def __post_init__(self):
+        validate(self)
+        if self.compare_with and not self.report_dir:
+            raise ValueError(
+                f"--compare_with={self.compare_with} has no effect without --report_dir"
+            )

@@ -1,0 +1,229 @@
+"""Chooses what a report shows of an evaluation: images, confusions and labels that may be wrong."""
+
+import bisect
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+import cv2
+import numpy as np
+
+from deeplab.datasets.descriptors import DatasetDescriptor
+from deeplab.evaluation import boundary
+from deeplab.evaluation.evaluator import EvaluatedImage
+from deeplab.evaluation.segmentation import SegmentationResult
+from deeplab.visualization import thumbnails
+
+# Pairs of classes, and labels that may be wrong, that a report shows.
+NUM_CONFUSIONS = NUM_SUSPECTS = 12
+# A label may be wrong where the network is at least so sure of another class, away from borders.
+SUSPECT_CONFIDENCE = 0.9
+SUSPECT_DISTANCE = 5
+# Pairs of classes whose examples are kept while it is not known which are confused most.
+_KEPT_CONFUSIONS = 64
+# Bytes of all images of a report, of one image, and of the text beside it.
+_ALL_BYTES, _IMAGE_BYTES, _TEXT_BYTES = 4_000_000, 60_000, 2_200
+
+_Item = TypeVar("_Item")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Example:
+    """An image that a report shows.
+
+    Args:
+        number: Its place among the records.
+        name: Its name.
+        layers: Its pictures.
+        result: Its metrics.
+    """
+
+    number: int
+    name: str
+    layers: thumbnails.Layers
+    result: SegmentationResult
+
+
+@dataclasses.dataclass(frozen=True)
+class Region:
+    """A part of an image where prediction and label differ.
+
+    Args:
+        image: Name of the image.
+        label: The class in the label.
+        prediction: The predicted class.
+        pixels: Its size.
+        confidence: Mean probability of the predicted class.
+        picture: A `data:` URI of it and what surrounds it.
+    """
+
+    image: str
+    label: int
+    prediction: int
+    pixels: int
+    confidence: float
+    picture: str
+
+
+class _Lowest(Generic[_Item]):
+    """The items with the lowest keys, in order; of equal keys the first ones."""
+
+    def __init__(self, size: int):
+        self._size = size
+        self._entries: list[tuple[tuple[float, ...], _Item]] = []
+
+    def admits(self, key: tuple[float, ...]) -> bool:
+        """Return whether an item with this key would be kept now."""
+        full = len(self._entries) >= self._size
+        return self._size > 0 and not (full and key >= self._entries[-1][0])
+
+    def add(self, key: tuple[float, ...], item: _Item) -> None:
+        """Add an item that is admitted."""
+        place = bisect.bisect_right(self._entries, key, key=lambda entry: entry[0])
+        self._entries.insert(place, (key, item))
+        del self._entries[self._size :]
+
+    def __iter__(self) -> Iterator[_Item]:
+        return (item for _, item in self._entries)
+
+
+class Examples:
+    """Chooses examples while images are evaluated, and keeps no more than a report needs.
+
+    Args:
+        descriptor: The dataset.
+        num_images: How many images to keep: half of them the worst, half the best by mIoU; and in
+            addition the worst and the best one of each class. 0: none.
+        total: Number of images that are evaluated.
+
+    Example:
+        examples = Examples(descriptor, 24, total=len(records))
+        result = evaluator.evaluate(observers=[examples.add], confidence=True)
+        for example in examples.worst: ...
+    """
+
+    def __init__(self, descriptor: DatasetDescriptor, num_images: int, total: int):
+        self._descriptor = descriptor
+        self._colors = descriptor.label_colors()
+        classes = descriptor.num_classes
+        num_images = min(num_images, total)
+        self._worst: _Lowest[Example] = _Lowest(-(-num_images // 2))
+        self._best: _Lowest[Example] = _Lowest(num_images // 2)
+        per_class = int(num_images > 0)
+        self._of_class: list[tuple[_Lowest[Example], _Lowest[Example]]] = [
+            (_Lowest(per_class), _Lowest(per_class)) for _ in range(classes)
+        ]
+        most = max(1, min(total, num_images + 2 * classes))
+        self._image_bytes = min(_IMAGE_BYTES, _ALL_BYTES // most - _TEXT_BYTES)
+        self._confused = np.zeros((classes, classes), np.int64)
+        self._regions: dict[tuple[int, int], Region] = {}
+        self._suspects: _Lowest[Region] = _Lowest(NUM_SUSPECTS)
+        self._count = 0
+
+    def add(self, image: EvaluatedImage) -> None:
+        """Look at an image, which knows its confidence."""
+        # An image whose pixels are all ignored tells nothing.
+        if image.result.label_pixels.any():
+            self._add_example(image)
+            self._add_confusions(image)
+            self._add_suspect(image)
+        self._count += 1
+
+    def images(self) -> dict[str, list[Example]]:
+        """Return the chosen images by list: `worst`, `best`, and `class-<i>`: worst and best."""
+        lists = {"worst": list(self._worst), "best": list(self._best)}
+        for index, (worst, best) in enumerate(self._of_class):
+            lists[f"class-{index}"] = list(
+                {example.number: example for example in itertools.chain(worst, best)}.values()
+            )
+        return lists
+
+    def confusions(self) -> list[tuple[int, int, int, Region | None]]:
+        """Return the largest confusions: label, prediction, pixels, and an example of it."""
+        pairs = _largest(self._confused, NUM_CONFUSIONS)
+        return [(*pair, int(self._confused[pair]), self._regions.get(pair)) for pair in pairs]
+
+    def suspects(self) -> list[Region]:
+        """Return the largest regions whose label may be wrong, at most one of an image."""
+        return list(self._suspects)
+
+    def _add_example(self, image: EvaluatedImage) -> None:
+        result, wanted = image.result, []
+        wanted.append((self._worst, (result.mean_iou,)))
+        wanted.append((self._best, (-result.mean_iou,)))
+        pixels = result.label_pixels + result.predicted_pixels
+        for index in np.flatnonzero(result.label_pixels):
+            # Of two that miss a class altogether, the one where it is larger tells more.
+            worst, best = self._of_class[index]
+            wanted.append((worst, (result.class_iou[index], -pixels[index])))
+            wanted.append((best, (-result.class_iou[index], -pixels[index])))
+        wanted = [(each, key) for each, key in wanted if each.admits(key)]
+        if not wanted:
+            return
+        layers = thumbnails.layers(
+            image.image,
+            image.label,
+            image.prediction,
+            self._colors,
+            self._descriptor.ignore_label,
+            self._image_bytes,
+        )
+        example = Example(self._count, image.name, layers, result)
+        for each, key in wanted:
+            each.add(key, example)
+
+    def _add_confusions(self, image: EvaluatedImage) -> None:
+        confused = image.result.confusion_matrix * ~np.eye(len(self._confused), dtype=bool)
+        self._confused += confused
+        kept = set(_largest(self._confused, _KEPT_CONFUSIONS))
+        for pair in list(self._regions):
+            if pair not in kept:
+                del self._regions[pair]
+        for pair in _largest(confused, _KEPT_CONFUSIONS):
+            known = self._regions.get(pair)
+            # No part of the image can be larger than all its confused pixels.
+            if pair in kept and (known is None or confused[pair] > known.pixels):
+                mask = (image.label == pair[0]) & (image.prediction == pair[1])
+                region = _largest_part(mask)
+                pixels = int(region.sum())
+                if known is None or pixels > known.pixels:
+                    self._regions[pair] = _region(image, pair, region)
+
+    def _add_suspect(self, image: EvaluatedImage) -> None:
+        ignored = image.label == self._descriptor.ignore_label
+        doubtful = (image.label != image.prediction) & ~ignored
+        doubtful &= image.confidence >= SUSPECT_CONFIDENCE
+        if not doubtful.any():
+            return
+        # Ignored pixels part objects as borders do.
+        doubtful &= boundary.border_distance(image.label) > SUSPECT_DISTANCE
+        if not doubtful.any() or not self._suspects.admits((-int(doubtful.sum()),)):
+            return
+        part = _largest_part(doubtful)
+        classes = len(self._confused)
+        codes = image.label[part].astype(np.int64) * classes + image.prediction[part]
+        pair = divmod(int(np.bincount(codes).argmax()), classes)
+        part &= (image.label == pair[0]) & (image.prediction == pair[1])
+        key = (-int(part.sum()),)
+        if self._suspects.admits(key):
+            self._suspects.add(key, _region(image, pair, part))
+
+
+def _region(image: EvaluatedImage, pair: tuple[int, int], mask: np.ndarray) -> Region:
+    picture = thumbnails.outlined(image.image, mask)
+    confidence = float(image.confidence[mask].mean(dtype=np.float64))
+    return Region(image.name, *pair, int(mask.sum()), confidence, picture)
+
+
+def _largest(counts: np.ndarray, number: int) -> list[tuple[int, int]]:
+    """Return the places of the largest counts above 0, the largest first, then by place."""
+    flat = counts.ravel()
+    order = np.argsort(-flat, kind="stable")[:number]
+    return [divmod(int(index), counts.shape[1]) for index in order if flat[index] > 0]
+
+
+def _largest_part(mask: np.ndarray) -> np.ndarray:
+    """Return the largest connected part of a mask that is not empty."""
+    _, parts, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    return parts == 1 + int(statistics[1:, cv2.CC_STAT_AREA].argmax())
