@@ -133,15 +133,22 @@ def _ratio(numerator, denominator):
 def _distances(values):
     """The distance of each pixel from the nearest one with another value, ring by ring."""
     found = np.full(values.shape, 99)
-    padded = np.pad(values, 45, mode="edge")
-    height, width = values.shape
-    for ring in range(45, 0, -1):
-        shifts = {(row, column) for row in (-ring, ring) for column in range(-ring, ring + 1)}
-        shifts |= {(column, row) for row, column in shifts}
-        for row, column in shifts:
-            moved = padded[45 + row : 45 + row + height, 45 + column : 45 + column + width]
-            found[moved != values] = ring
+    low = high = values
+    for ring in range(1, 42):
+        for axis in (0, 1):
+            low, high = (
+                choose.reduce([each, *_shifted(each, axis)])
+                for choose, each in ((np.minimum, low), (np.maximum, high))
+            )
+        found[(found == 99) & (low != high)] = ring
     return found
+
+
+def _shifted(values, axis):
+    """The neighbor before and after each pixel; at an end the pixel itself."""
+    places = np.arange(values.shape[axis])
+    for step in (-1, 1):
+        yield values.take(np.clip(places + step, 0, places[-1]), axis)
 
 
 def _borders(images):
@@ -376,7 +383,7 @@ class TestPage:
         random = np.random.default_rng(0)
         texture = random.integers(0, 256, (375, 500, 3), np.uint8)
         large = np.kron(images[0].label, np.ones((8, 8), np.int32))[:375, :500]
-        speckled = np.where(random.random(large.shape) < 0.2, (large + 1) % 3, large)
+        speckled = np.where(random.random(large.shape) < 0.2, large + 1, large) % 3
         result = evaluated.segmentation.measure(large, speckled, 4, 255)
         chosen = examples.Examples(_DATASET, 500, 500)
         image = EvaluatedImage("a", texture, large, speckled, result, np.ones(large.shape))
@@ -430,7 +437,7 @@ def test_it_works_in_a_browser(text, tmp_path):
         tab = browser.new_page(color_scheme="dark")
         messages, requests = [], []
         tab.on("console", lambda message: messages.append(message.text))
-        tab.on("pageerror", messages.append)
+        tab.on("pageerror", lambda error: messages.append(str(error)))
         tab.on("dialog", lambda dialog: messages.append(dialog.message))
         tab.on("request", lambda request: requests.append(request.url))
         tab.goto((tmp_path / "report.html").as_uri())

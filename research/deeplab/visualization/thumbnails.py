@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from deeplab.visualization import colors as coloring
+from deeplab.visualization import drawing
 
 # The pictures of `layers`, from the bottom to the top.
 LAYERS = ("image", "label", "prediction", "errors")
@@ -63,9 +64,9 @@ def layers(
             continue
         scale = min(1, side / longest)
         height, width = (max(1, round(scale * length)) for length in image.shape[:2])
-        small, truth, predicted = (
-            _nearest(each, height, width) if each.ndim == 2 else _resize(each, height, width)
-            for each in (image, label, prediction)
+        small = _resize(image, height, width)
+        truth, predicted = (
+            drawing.resize_label(each, height, width) for each in (label, prediction)
         )
         uris = (
             _uri(small, _PHOTO_QUALITY),
@@ -107,7 +108,7 @@ def outlined(image: np.ndarray, mask: np.ndarray, side: int = 200) -> str:
     scale = side / max(picture.shape[:2])
     height, width = (max(1, round(scale * length)) for length in picture.shape[:2])
     picture = np.ascontiguousarray(_resize(picture, height, width))
-    inside = _nearest(mask[crop].astype(np.uint8), height, width)
+    inside = drawing.resize_label(mask[crop].astype(np.uint8), height, width)
     contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     for color, thickness in _OUTLINES:
         cv2.drawContours(picture, contours, -1, color, thickness, cv2.LINE_AA)
@@ -124,12 +125,6 @@ def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return cv2.resize(
         image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
     )
-
-
-def _nearest(label: np.ndarray, height: int, width: int) -> np.ndarray:
-    rows = ((np.arange(height) + 0.5) * label.shape[0] / height).astype(int)
-    columns = ((np.arange(width) + 0.5) * label.shape[1] / width).astype(int)
-    return label[rows[:, np.newaxis], columns]
 
 
 def _uri(picture: np.ndarray, quality: int) -> str:
