@@ -25,7 +25,7 @@ run "training" deeplab-train --flagfile="$recipe/train.txt" \
   --dataset="$data/sample.json" --dataset_dir="$data/tfrecord" --train_logdir=demo/train "$@"
 run "evaluating" deeplab-eval --flagfile="$recipe/eval.txt" \
   --dataset="$data/sample.json" --dataset_dir="$data/tfrecord" \
-  --checkpoint_dir=demo/train --eval_logdir=demo/eval
+  --checkpoint_dir=demo/train --eval_logdir=demo/eval --report_dir=demo/report
 run "visualizing" deeplab-vis --flagfile="$recipe/vis.txt" \
   --dataset="$data/sample.json" --dataset_dir="$data/tfrecord" \
   --checkpoint_dir=demo/train --vis_logdir=demo/vis

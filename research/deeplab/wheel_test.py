@@ -233,5 +233,6 @@ def test_the_demo_runs_from_the_wheel(tree, tmp_path):
     assert done.returncode == 0, done.stderr
     demo = tmp_path / "demo"
     assert (demo / "eval/eval.json").is_file()
+    assert (demo / "report/report.html").is_file()
     assert list((demo / "vis/segmentation_results").glob("*_panel.png"))
     assert list((demo / "predictions").glob("*_panel.png"))
