@@ -100,13 +100,8 @@ setuptools.setup(
             "ruff>=0.17,<0.18",
             # Checks which folder may import which (pyproject.toml), inside functions too.
             "import-linter>=2.17,<3",
-<<<<<<< HEAD
-=======
-            # Reads the files of the repository that are YAML.
-            "pyyaml>=6,<7",
             # Opens the report of an evaluation in Chromium, which it does not install.
             "playwright>=1.49,<2",
->>>>>>> 2c01cb2 (Show an evaluation on a page: the worst images, the confusions, doubtful labels)
             # Builds the wheel whose contents are tested.
             "setuptools>=77,<90",
         ],

@@ -72,6 +72,24 @@ def test_the_newest_checkpoint_is_evaluated_once(records, dataset, net, tmp_path
     assert "iou_disc" in rows[0]
 
 
+def test_a_report_shows_the_result_and_what_has_changed(records, dataset, net, tmp_path):
+    train = tiny.save(net, tmp_path / "train", 7)
+    more = (f"--report_dir={tmp_path / 'page'}", "--eval_crop_size=33,33", "--eval_scales=1")
+    tiny.run(eval_script, *_flags(records, dataset, train, tmp_path, *more, "--report_images=2"))
+    first, (log,) = (tmp_path / "page/report.html").read_text(), tmp_path.glob("log/eval.json")
+    assert f">{100 * _result(tmp_path)['miou']:.1f}<" in first
+    for argument in (f"--checkpoint_dir={train}", *more, "--report_images=2"):
+        assert argument in first
+    assert "What has changed" not in first
+    tiny.run(
+        eval_script, *_flags(records, dataset, train, tmp_path, *more, f"--compare_with={log}")
+    )
+    assert (
+        "better: 0, worse: 0, equal: 3, not in both: 0."
+        in (tmp_path / "page/report.html").read_text()
+    )
+
+
 def test_an_official_checkpoint_is_evaluated_with_flags(records, dataset, net, tmp_path):
     """It gives what the same network with its stored options gives."""
     path = tiny.save(net, tmp_path / "official", 3, with_options=False)
@@ -132,6 +150,8 @@ def test_it_waits_for_training_and_evaluates_what_comes(
             "--master=grpc://host",
             "--master=grpc://host is not supported: evaluation runs on one",
         ),
+        ("--compare_with=a.json", "--compare_with=a.json has no effect without --report_dir"),
+        ("--report_images=501", "--report_images is 501; it must be .* at most 500"),
         ("--crf_bi_w=5", "--crf_bi_w has no effect without --crf"),
         ("--eval_scales=0", "--eval_scales is .*above 0"),
         ("--eval_crop_size=33", "must be height,width: two whole numbers, each at least 1"),

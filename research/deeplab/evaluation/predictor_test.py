@@ -116,6 +116,22 @@ def test_with_a_crf_it_refines_the_networks_probabilities(net, path):
     np.testing.assert_allclose(tested.probabilities(images), probabilities, atol=1e-5)
 
 
+@pytest.mark.parametrize("crf", [None, CrfOptions(iterations=1)], ids=["network", "crf"])
+def test_the_confidence_is_the_probability_of_the_label(net, crf):
+    network = predictor.NetworkPredictor(tiny.OPTIONS, InferenceOptions(crf=crf), net=net)
+    images = np.stack([tiny.picture(33, 33, seed) for seed in range(2)]).astype(np.float32)
+    labels, confidence = network.with_confidence(images)
+    assert np.mean(labels == network(images)) > 0.999
+    probabilities = network.probabilities(images)
+    if crf:
+        probabilities = dense_crf.refine(tf.constant(images), probabilities, crf)
+    expected = np.take_along_axis(probabilities.numpy(), labels[..., np.newaxis], axis=-1)[..., 0]
+    np.testing.assert_allclose(confidence, expected, rtol=1e-5)
+    assert confidence.dtype == np.float32
+    padded = network.with_confidence(images, [[20, 33], [33, 33]])[1]
+    assert padded.shape == (2, 33, 33)
+
+
 def test_a_crf_is_one_of_the_networks_classes():
     crf = CrfOptions(compatibility=np.eye(3).tolist())
     with pytest.raises(ValueError, match="compatibility is a 3x3 matrix, but there are 4 classes"):
