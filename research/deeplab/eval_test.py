@@ -72,6 +72,7 @@ def test_the_newest_checkpoint_is_evaluated_once(records, dataset, net, tmp_path
     assert "iou_disc" in rows[0]
 
 
+@pytest.mark.slow
 def test_a_report_shows_the_result_and_what_has_changed(records, dataset, net, tmp_path):
     train = tiny.save(net, tmp_path / "train", 7)
     more = (f"--report_dir={tmp_path / 'page'}", "--eval_crop_size=33,33", "--eval_scales=1")
