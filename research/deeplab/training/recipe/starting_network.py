@@ -11,7 +11,8 @@ from deeplab import model
 from deeplab.core import feature_extractor, scopes
 from deeplab.core.options import ModelOptions
 from deeplab.training.recipe.facts import NewLayers
-from deeplab.utils import checkpoint, initial_values
+from deeplab.utils import checkpoint
+from deeplab.weights import initial_values
 
 # The multipliers that published networks have.
 _MULTIPLIERS = (0.25, 0.35, 0.5, 0.75, 1.0, 1.3, 1.4)

@@ -9,7 +9,8 @@ import pytest
 
 from deeplab import common, model
 from deeplab.core import vgg
-from deeplab.utils import checkpoint, keras_weights
+from deeplab.utils import checkpoint
+from deeplab.weights import keras_weights
 
 _OPTIONS = common.ModelOptions(
     model_variant="vgg_16",

@@ -5,7 +5,8 @@ import pytest
 
 from deeplab import common, model
 from deeplab.testing import golden
-from deeplab.utils import checkpoint, initial_values
+from deeplab.utils import checkpoint
+from deeplab.weights import initial_values
 
 # Channels of fc6 and fc7 in the classifier's checkpoint; slim's has 4096.
 _FILTERS = 16

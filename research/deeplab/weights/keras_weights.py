@@ -5,17 +5,37 @@ import zipfile
 
 import h5py
 import numpy as np
+import tensorflow as tf
 
-from deeplab.core.weight_sources import KerasWeights
+from deeplab.core import feature_extractor
+from deeplab.core.weight_sources import KerasWeights, WeightSources
+from deeplab.weights import saved_networks
 
-_SUFFIXES = (".h5", ".keras")
 # The weights file inside a `.keras` file.
 _ARCHIVED = "model.weights.h5"
 
 
-def is_keras_file(path: str) -> bool:
-    """Return whether a path has the extension of a Keras file: `.h5` or `.keras`."""
-    return path.endswith(_SUFFIXES)
+def open_file(path: str, sources: WeightSources) -> "KerasFile":
+    """Open a weights file of Keras for a network that starts from it.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file does not hold the counterpart of the network, or there is none.
+    """
+    if not tf.io.gfile.exists(path):
+        raise FileNotFoundError(f"no file at {path}")
+    if sources.keras_weights is None:
+        known = [
+            name
+            for name, backbone in feature_extractor.BACKBONES.items()
+            if backbone.weight_sources.keras_weights
+        ]
+        raise ValueError(
+            f"--tf_initial_checkpoint={path} has none of the network's variables:"
+            f" {saved_networks.fault(path)}, and of Keras' own networks only that of"
+            f" {', '.join(known)} is known; is --model_variant right?"
+        )
+    return KerasFile(path, sources.keras_weights)
 
 
 class KerasFile:
