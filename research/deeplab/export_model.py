@@ -32,7 +32,8 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "string",
         "checkpoint_path",
         None,
-        "Checkpoint, such as train_log/model.ckpt-30000, or a folder, for its newest checkpoint.",
+        "Checkpoint, such as train_log/model.ckpt-30000, or a folder, for its newest checkpoint; or"
+        " a DeepLab saved by Keras.",
     )
     define(
         "string",

@@ -52,8 +52,8 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "string",
         "checkpoint_dir",
         None,
-        "Folder of checkpoints, or one checkpoint. Flags that are not given are those of its"
-        " training.",
+        "Folder of checkpoints, or one checkpoint, or a DeepLab saved by Keras. Flags that are not"
+        " given are those of its training.",
     )
     define("bool", "by_layer", False, "Also print every layer.")
 

@@ -59,7 +59,7 @@ def define_flags(define: Callable[..., None]) -> None:
         "checkpoint_dir",
         None,
         "Folder whose newest checkpoint is used, then each newer one; or one checkpoint, such as"
-        " train_log/model.ckpt-30000.",
+        " train_log/model.ckpt-30000, or a DeepLab saved by Keras.",
     )
     common.define_option(define, EvaluationOptions, "interval_secs", prefix="eval_", default=300)
     common.define_option(define, InferenceOptions, "eval_scales")

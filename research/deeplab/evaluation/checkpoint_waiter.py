@@ -18,7 +18,8 @@ def wait(path: str, last: str | None = None, pause_secs: float = 0.0) -> str:
     Logs once, before waiting, what it waits for.
 
     Args:
-        path: A folder, which may be made later, or the prefix of an existing checkpoint.
+        path: A folder, which may be made later, or the prefix of an existing checkpoint, or an
+            existing file of Keras.
         last: Prefix of the checkpoint that was used last.
         pause_secs: Least number of seconds to wait.
 
@@ -37,7 +38,7 @@ def wait(path: str, last: str | None = None, pause_secs: float = 0.0) -> str:
     time.sleep(max(pause_secs, 0.0))
     names: list[str] = []
     while (newest := _latest(path)) in (None, last):
-        before, names = names, [] if newest else checkpoint_files.names(path)
+        before, names = names, [] if newest else _names(path)
         # For a moment this is normal: the state file is written after the checkpoint.
         if names and names == before:
             raise FileNotFoundError(
@@ -83,10 +84,18 @@ def new_checkpoints(
 def _latest(path: str) -> str | None:
     newest = checkpoint_files.latest(path)
     # A folder may be made later, but a checkpoint that is named must be there.
-    named = tf.io.gfile.exists(path) or ".ckpt" in os.path.basename(path)
+    named = ".ckpt" in os.path.basename(path) or path.endswith(checkpoint_files.KERAS)
+    named = named or tf.io.gfile.exists(path)
     if newest is None and named and not tf.io.gfile.isdir(path):
         checkpoint.read(path)
     return newest
+
+
+def _names(folder: str) -> list[str]:
+    """Return the names of the checkpoints in a folder, or of the files of Keras."""
+    entries = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []
+    saved = sorted(entry for entry in entries if entry.endswith(checkpoint_files.KERAS))
+    return checkpoint_files.names(folder) or saved
 
 
 def _log_waiting(path: str, last: str | None, pause_secs: float) -> None:

@@ -73,4 +73,5 @@ def trained_options(
             f"{path} was trained for {stored.num_classes} classes, but --dataset={options.dataset}"
             f" has {descriptor.num_classes}: name the dataset that it was trained on"
         )
-    return asked(stored=stored, num_classes=descriptor.num_classes, crop_size=options.crop_size)
+    found = asked(stored=stored, num_classes=descriptor.num_classes, crop_size=options.crop_size)
+    return checkpoint.complete(found, path)

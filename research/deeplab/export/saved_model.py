@@ -6,7 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from deeplab.datasets import descriptors
-from deeplab.utils import error_text, file_systems
+from deeplab.utils import checkpoint_files, error_text, file_systems
+from deeplab.weights import foreign_files
 
 # The description of the dataset, if it was known at export.
 DATASET_FILE = "dataset.json"
@@ -35,6 +36,13 @@ class ExportedNetwork:
 
     def __init__(self, path: str):
         if not tf.saved_model.contains_saved_model(path):
+            if checkpoint_files.latest(path):
+                raise ValueError(
+                    f"--export_path={path} is a checkpoint, not an export: export it first, with"
+                    f" deeplab-export-model --checkpoint_path={path} --export_path=FOLDER"
+                )
+            if meaning := foreign_files.describe(path):
+                raise ValueError(f"--export_path={path} is {meaning}, not the folder of an export")
             raise FileNotFoundError(
                 f"--export_path={path} is no SavedModel, which is a folder with saved_model.pb;"
                 " export_model writes one if its --export_path does not end in .pb"

@@ -18,15 +18,8 @@ from absl import logging
 
 from deeplab import common
 from deeplab.core import dense_prediction_cell, feature_extractor, scopes
-from deeplab.core.weight_sources import WeightSources
-from deeplab.utils import (
-    checkpoint_files,
-    error_text,
-    file_systems,
-    files,
-    initial_values,
-    keras_weights,
-)
+from deeplab.utils import checkpoint_files, error_text, file_systems, files
+from deeplab.weights import foreign_files, initial_values, keras_weights, saved_networks
 
 GLOBAL_STEP = "global_step"
 # Last part of the name of a weight's moving average, as in TensorFlow 1.
@@ -53,18 +46,23 @@ def official_variables(net: keras.Model) -> dict[str, keras.Variable]:
     return variables
 
 
-def read(path: str) -> Reader:
-    """Open a checkpoint.
+def read(path: str, options: common.ModelOptions | None = None) -> Reader:
+    """Open a checkpoint, or a network that Keras saved.
 
     Args:
-        path: Prefix such as `model.ckpt-30000`, or a folder, whose newest checkpoint is opened.
+        path: Prefix such as `model.ckpt-30000`; or a folder, whose newest checkpoint is opened; or
+            a `.keras` or `.weights.h5` file with a DeepLab.
+        options: Options of the network in a `.weights.h5` file without `model_options.json`.
 
     Raises:
         FileNotFoundError: There is no checkpoint.
-        ValueError: The checkpoint cannot be read.
+        ValueError: The checkpoint cannot be read, or the file is something else.
     """
     prefix = checkpoint_files.latest(path)
+    if prefix and checkpoint_files.is_keras_file(prefix):
+        return saved_networks.SavedNetwork(prefix, load_options(prefix) or options)
     if prefix is None:
+        foreign_files.refuse(path)
         folder = path if tf.io.gfile.isdir(path) else os.path.dirname(path) or "."
         found = ", ".join(checkpoint_files.names(folder)) or "none"
         raise FileNotFoundError(
@@ -105,7 +103,8 @@ def restore(net: keras.Model, path: str, *, averages: bool = False) -> int:
 
     Args:
         net: The network.
-        path: Prefix of the checkpoint, or a folder, whose newest checkpoint is loaded.
+        path: Prefix of the checkpoint, or a folder, whose newest checkpoint is loaded; or a file
+            of Keras with such a network.
         averages: Load the moving averages of the weights (`<name>/ExponentialMovingAverage`);
             variables without an average are loaded as they are.
 
@@ -121,7 +120,7 @@ def restore(net: keras.Model, path: str, *, averages: bool = False) -> int:
         net = model.DeepLab(options)
         step = checkpoint.restore(net, "train_log/model.ckpt-30000")
     """
-    variables, reader = official_variables(net), read(path)
+    variables, reader = official_variables(net), read(path, net.options)
     assign(variables, reader, path)
     if averages:
         named = {f"{name}/{AVERAGE}": each for name, each in variables.items()}
@@ -220,8 +219,8 @@ def initialize(net: keras.Model, path: str, excluded_scopes: Sequence[str] = ())
 
     Args:
         net: The network.
-        path: Prefix of the checkpoint; or a folder, whose newest checkpoint is used; or a weights
-            file of Keras, if the backbone has a counterpart there.
+        path: Prefix of the checkpoint; or a folder, whose newest checkpoint is used; or a file of
+            Keras with a DeepLab, or with the counterpart of the backbone, if there is one.
         excluded_scopes: Variables whose official names start with one of these are left out.
 
     Raises:
@@ -229,7 +228,10 @@ def initialize(net: keras.Model, path: str, excluded_scopes: Sequence[str] = ())
         ValueError: Variables have other shapes in the checkpoint, or it has none of them.
     """
     sources = feature_extractor.get_backbone(net.options.model_variant).weight_sources
-    stored = _read_keras(path, sources) if keras_weights.is_keras_file(path) else read(path)
+    if path.endswith(checkpoint_files.KERAS) and not saved_networks.is_deeplab(path):
+        stored = keras_weights.open_file(path, sources)
+    else:
+        stored = read(path, net.options)
     variables = official_variables(net)
     reader = initial_values.InitialValues(stored, variables, sources)
     shapes = reader.get_variable_to_shape_map()
@@ -270,21 +272,6 @@ def initialize(net: keras.Model, path: str, excluded_scopes: Sequence[str] = ())
     ):
         if labels:
             logging.info("%d variables %s:\n  %s", len(labels), title, "\n  ".join(labels))
-
-
-def _read_keras(path: str, sources: WeightSources) -> keras_weights.KerasFile:
-    """Open a weights file of Keras for a network that starts from it."""
-    if sources.keras_weights is None:
-        known = [
-            name
-            for name, backbone in feature_extractor.BACKBONES.items()
-            if backbone.weight_sources.keras_weights
-        ]
-        raise ValueError(
-            f"--tf_initial_checkpoint={path} has none of the network's variables: Keras has no such"
-            f" network, only {', '.join(known)}; is --model_variant right?"
-        )
-    return keras_weights.KerasFile(path, sources.keras_weights)
 
 
 def _mismatches(variables: Mapping[str, keras.Variable], shapes: Mapping) -> list[str]:
@@ -394,10 +381,12 @@ def save_options(folder: str, options: common.ModelOptions) -> None:
 def load_options(path: str) -> common.ModelOptions | None:
     """Read the options stored beside a checkpoint; return None if there are none.
 
-    Official checkpoints have none.
+    Official checkpoints have none. What is not stored and only the shapes of the checkpoint tell is
+    added, see `complete`.
 
     Args:
-        path: Folder of the checkpoints, which need not exist, or prefix of a checkpoint.
+        path: Folder of the checkpoints, which need not exist, or prefix of a checkpoint; or a file
+            of Keras, which has its options in it (`.keras`) or beside it (`.weights.h5`).
 
     Returns:
         The options. The path of a dense prediction cell is that of its copy in the folder.
@@ -405,8 +394,11 @@ def load_options(path: str) -> common.ModelOptions | None:
     Raises:
         ValueError: `save_options` did not write the file.
     """
+    is_keras = checkpoint_files.is_keras_file(path)
     is_prefix = tf.io.gfile.exists(f"{path}.index") or ".ckpt" in os.path.basename(path)
-    folder = os.path.dirname(path) if is_prefix else path
+    folder = os.path.dirname(path) if is_prefix or is_keras else path
+    if is_keras and (options := saved_networks.stored_options(path)):
+        return options
     file = os.path.join(folder, common.OPTIONS_FILE)
     if not tf.io.gfile.exists(file):
         return None
@@ -416,4 +408,25 @@ def load_options(path: str) -> common.ModelOptions | None:
         raise ValueError(f"{file}: {error}") from None
     if cell := options.dense_prediction_cell_json:
         options = options.replace(dense_prediction_cell_json=os.path.join(folder, cell))
-    return options
+    return complete(options, path)
+
+
+def complete(options: common.ModelOptions, path: str | None) -> common.ModelOptions:
+    """Return options with the numbers of channels that they leave to a checkpoint.
+
+    Args:
+        options: The options.
+        path: Prefix of the checkpoint, or a folder. Where there is none, or a damaged one, the
+            options stay as they are.
+    """
+    widths = feature_extractor.get_backbone(options.model_variant).widths
+    missing = {name: source for name, source in widths.items() if getattr(options, name) is None}
+    prefix = checkpoint_files.latest(path) if missing and path else None
+    if prefix is None or checkpoint_files.is_keras_file(prefix):
+        return options
+    try:
+        shapes = read(prefix).get_variable_to_shape_map()
+    except (ValueError, OSError):
+        return options
+    found = {name: shapes[source][-1] for name, source in missing.items() if shapes.get(source)}
+    return options.replace(**found)

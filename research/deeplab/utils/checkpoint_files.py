@@ -13,17 +13,26 @@ from absl import logging
 
 from deeplab.utils import error_text, file_systems, files, temporary_files
 
+# Extensions of the files in which Keras saves networks.
+KERAS = (".keras", ".h5")
+
 
 def latest(path: str) -> str | None:
     """Return the checkpoint that `path` names, or the newest one of a folder; None without any.
 
     Args:
-        path: A folder with a `checkpoint` state file, or a prefix such as `model.ckpt-30000`.
+        path: A folder with a `checkpoint` state file; or a prefix such as `model.ckpt-30000`, or a
+            file of Keras, which is returned as it is.
     """
-    if tf.io.gfile.exists(f"{path}.index"):
+    if tf.io.gfile.exists(f"{path}.index") or is_keras_file(path):
         return path
     newest = known(path)[-1:]
     return newest[0] if newest and tf.io.gfile.exists(f"{newest[0]}.index") else None
+
+
+def is_keras_file(path: str) -> bool:
+    """Return whether there is a file with an extension of Keras: `.keras` or `.h5`."""
+    return path.endswith(KERAS) and tf.io.gfile.exists(path) and not tf.io.gfile.isdir(path)
 
 
 def known(folder: str) -> list[str]:

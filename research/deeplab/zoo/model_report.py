@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from deeplab import common, model
 from deeplab.utils import checkpoint
+from deeplab.weights import foreign_files
 from deeplab.zoo import model_statistics, published_multiply_adds
 
 
@@ -26,6 +27,7 @@ def options(
     if checkpoint_dir:
         stored = checkpoint.load_options(checkpoint_dir)
         if stored is None:
+            foreign_files.refuse(checkpoint_dir)
             raise ValueError(
                 f"--checkpoint_dir={checkpoint_dir} contains no {common.OPTIONS_FILE} (official"
                 " checkpoints have none): give the flags of its training instead"

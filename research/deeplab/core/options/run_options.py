@@ -30,7 +30,9 @@ class RunOptions:
     # --- The checkpoints ---
     train_logdir: Annotated[str | None, "Folder for checkpoints and logs."] = None
     tf_initial_checkpoint: Annotated[
-        str | None, "Checkpoint to start from; or, for VGG-16, a weights file of Keras' VGG16."
+        str | None,
+        "Checkpoint to start from, or a DeepLab saved by Keras; or, for VGG-16, a weights file of"
+        " Keras' VGG16.",
     ] = None
     initialize_last_layer: Annotated[
         bool, "Also start the last layers from --tf_initial_checkpoint."
