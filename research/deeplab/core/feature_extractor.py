@@ -57,6 +57,8 @@ class Backbone:
         mean_pixel: what images are padded with, 0..255.
         has_multi_grid: whether `multi_grid` means anything to it.
         own_options: those of `ModelOptions` that mean something to it and not to every backbone.
+        widths: options that are a number of channels, with the official name of the variable whose
+            last dimension it is. Where an option is None, a checkpoint decides.
         has_branches: whether it makes a branch for each of `atrous_rates` where there is no ASPP.
             Its features are then those of the branches, one after the other.
         quantizers: returns, for a `ModelOptions`, where quantizers sit in it besides those of its
@@ -71,6 +73,7 @@ class Backbone:
     mean_pixel: tuple[float, float, float] = MID_GRAY
     has_multi_grid: bool = False
     own_options: frozenset[str] = frozenset()
+    widths: Mapping[str, str] = dataclasses.field(default_factory=dict)
     has_branches: bool = False
     quantizers: Callable[[ModelOptions], quantization_tables.Sites] = lambda options: ()
     weight_sources: WeightSources = WeightSources()
@@ -245,11 +248,13 @@ BACKBONES: dict[str, Backbone] = {
         quantizers=lambda options: quantization_tables.MOBILENET_V3,
     ),
     "mobilenet_edgetpu": Backbone(
-        scope="MobilenetEdgeTPU",
+        scope=mobilenet_edgetpu.SCOPE,
         build=lambda options: mobilenet_edgetpu.MobilenetEdgeTPU(
-            options.output_stride, options.depth_multiplier
+            options.output_stride, options.depth_multiplier, options.edgetpu_last_filters
         ),
         decoder_end_points={},
+        own_options=frozenset({"edgetpu_last_filters"}),
+        widths={"edgetpu_last_filters": mobilenet_edgetpu.LAST_WEIGHTS},
         quantizers=lambda options: quantization_tables.MOBILENET,
     ),
     "resnet_v1_18": _resnet_v1(18, beta=False),

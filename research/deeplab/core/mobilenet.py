@@ -142,6 +142,7 @@ class Mobilenet(containers.Container):
         output_stride: ratio of image size to feature size: 1, 2, 4, 8, 16 or 32.
         stem_filters: channels of the first convolution, 3x3 with stride 2.
         last_filters: channels of a 1x1 convolution after the bottlenecks; None: there is none.
+        multiply_last: whether the depth multiplier applies to them.
         activation: of the first and the last convolution.
         depth_multiplier: factor on the channels of every convolution and block.
         divisible_by: these are rounded to multiples of this.
@@ -159,6 +160,7 @@ class Mobilenet(containers.Container):
         *,
         stem_filters: int,
         last_filters: int | None = None,
+        multiply_last: bool = True,
         activation: joints.ActivationKind,
         depth_multiplier: float,
         divisible_by: int = 8,
@@ -195,7 +197,7 @@ class Mobilenet(containers.Container):
         self.last = None
         if last_filters:
             self.last = layers.Conv2D(
-                scaled(last_filters),
+                scaled(last_filters) if multiply_last else last_filters,
                 1,
                 activation=activation,
                 name="Conv_1",

@@ -10,6 +10,11 @@ import tensorflow as tf
 
 from deeplab.core import mobilenet
 
+SCOPE = "MobilenetEdgeTPU"
+# Its last dimension is the number of channels of the last convolution.
+LAST_WEIGHTS = f"{SCOPE}/Conv_1/weights"
+
+_LAST_FILTERS = 1280
 _BLOCK = mobilenet.BlockDesign
 _FUSED = functools.partial(_BLOCK, fused=True)
 
@@ -30,7 +35,7 @@ _BLOCKS = (
 
 
 class MobilenetEdgeTPU(mobilenet.Mobilenet):
-    """The network up to its last convolution: 1280 channels at multiplier 1, ReLU.
+    """The network up to its last convolution, ReLU.
 
     Its fused blocks are never dilated and keep their strides, so that the features are never finer
     than stride 8. With a smaller output stride the later blocks are dilated as if they were, as
@@ -38,17 +43,27 @@ class MobilenetEdgeTPU(mobilenet.Mobilenet):
 
     End points: see `Mobilenet`, n to 24. Official `mobilenet_edgetpu`.
 
-    Channels are rounded to multiples of 8.
+    Args:
+        output_stride: ratio of image size to feature size.
+        depth_multiplier: factor on the channels, which are rounded to multiples of 8.
+        last_filters: channels of the last convolution, whatever the multiplier. None: 1280 times
+            the multiplier.
+        name: the official scope.
     """
 
     def __init__(
-        self, output_stride: int, depth_multiplier: float = 1.0, name: str = "MobilenetEdgeTPU"
+        self,
+        output_stride: int,
+        depth_multiplier: float = 1.0,
+        last_filters: int | None = None,
+        name: str = SCOPE,
     ):
         super().__init__(
             _BLOCKS,
             output_stride,
             stem_filters=32,
-            last_filters=1280,
+            last_filters=_LAST_FILTERS if last_filters is None else last_filters,
+            multiply_last=last_filters is None,
             activation=tf.nn.relu,
             depth_multiplier=depth_multiplier,
             name=name,

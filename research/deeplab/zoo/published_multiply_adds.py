@@ -61,7 +61,12 @@ _MOBILENET_V3 = {
     "decoder_output_is_logits": True,
 }
 _EDGETPU = {"model_variant": "mobilenet_edgetpu", "num_classes": 19, "crop_size": (513, 513)}
-_EDGETPU_SLIM = {**_EDGETPU, "depth_multiplier": 0.75, "aspp_convs_filters": 128}
+_EDGETPU_SLIM = {
+    **_EDGETPU,
+    "depth_multiplier": 0.75,
+    "edgetpu_last_filters": 1280,
+    "aspp_convs_filters": 128,
+}
 
 PUBLISHED: tuple[Published, ...] = (
     Published(_on_voc(), "2.75", _MODEL_ZOO),

@@ -87,6 +87,12 @@ class ModelOptions:
     vgg_multi_scale_features: Annotated[
         bool, "Add features of the image and of the first four poolings (VGG-16)."
     ] = False
+    # 1280 in the published EdgeTPU-DeepLab-slim, whose multiplier is 0.75.
+    edgetpu_last_filters: Annotated[
+        Channels | None,
+        "Channels of the last convolution (MobileNetEdgeTPU). Default: as in the checkpoint, or"
+        " 1280 times --depth_multiplier.",
+    ] = None
     # It suits 8-bit inference.
     use_bounded_activation: Annotated[bool, "Use ReLU6 in place of ReLU."] = False
     nas_stem_output_num_conv_filters: Annotated[
