@@ -76,6 +76,8 @@ def test_a_network_is_trained_resumed_evaluated_shown_and_exported(root, tmp_pat
     assert checkpoint_files.names(logdir) == [f"model.ckpt-{step}" for step in range(1, 5)]
     assert checkpoint.global_step(checkpoint.read(logdir)) == 4
     assert tf.io.gfile.exists(f"{logdir}/model_options.json")
+    assert _read_json(f"{logdir}/run_record.json")["train_batch_size"] == 2
+    assert "the run began with" not in caplog.text
     best = _read_json(f"{logdir}/best/eval.json")
     assert checkpoint_files.names(f"{logdir}/best") == [f"model.ckpt-{best['step']}"]
 

@@ -125,6 +125,31 @@ def test_a_second_start_on_another_dataset_is_refused(data, tmp_path):
         _train((*data, "--dataset=pascal_voc_seg"), tmp_path)
 
 
+@pytest.mark.slow
+def test_a_resumed_run_says_what_is_no_longer_the_same(data, tmp_path, caplog):
+    record = tmp_path / "run_record.json"
+    _train(data, tmp_path, "--training_number_of_steps=1")
+    began = record.read_text()
+    _train(data, tmp_path, "--training_number_of_steps=1")
+    assert "the run began with" not in caplog.text
+    changes = "--seed=3", "--train_batch_size=3", "--min_scale_factor=0.75"
+    _train(data, tmp_path, "--training_number_of_steps=1", *changes)
+    for text in (
+        "--seed is 3, but the run began with 0:",
+        "--train_batch_size is 3, but the run began with 2:",
+        "--min_scale_factor is 0.75, but the run began with 0.5:",
+    ):
+        assert text in caplog.text
+    assert caplog.text.count("the run began with") == 3
+    assert record.read_text() == began
+    # As if an earlier version had trained it.
+    record.unlink()
+    caplog.clear()
+    _train(data, tmp_path, "--training_number_of_steps=1", "--seed=3")
+    assert "the run began with" not in caplog.text
+    assert json.loads(record.read_text())["seed"] == 3
+
+
 def test_a_checkpoint_of_another_dataset_starts_a_run(data, tmp_path, caplog):
     """Its logits do not match; the message names the flag that skips them, and the flag works."""
     source = tmp_path / "source"

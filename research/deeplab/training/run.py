@@ -11,7 +11,7 @@ from deeplab import common, model
 from deeplab.core.options import AugmentationOptions, RandomScale, RunOptions, TrainOptions
 from deeplab.datasets import data_generator, descriptors, first_records
 from deeplab.evaluation import evaluator, predictor
-from deeplab.training import distribution
+from deeplab.training import distribution, run_record
 from deeplab.training.evaluation import TrainingEvaluation
 from deeplab.training.trainer import Trainer
 from deeplab.utils import checkpoint, checkpoint_files, files
@@ -46,6 +46,14 @@ def run(
         batches = distribution.batches(trainer.strategy, training)
         # Only now, after all checks: a run that is rejected leaves no folder.
         files.make_folder("train_logdir", options.train_logdir)
+        if trainer.is_chief:
+            if train_options.profile_logdir:
+                files.make_folder("profile_logdir", train_options.profile_logdir)
+            network = trainer.net.options
+            now = run_record.describe(
+                options, train_options, scales, augmentation, network, records
+            )
+            run_record.keep(options.train_logdir, now, records, is_resumed=trainer.step > 0)
         trainer.train(batches, evaluation)
 
 
@@ -84,6 +92,8 @@ def prepare(
         num_classes=descriptor.num_classes,
         crop_size=options.train_crop_size,
     )
+    begins_with = options.train_logdir if is_resumed else options.tf_initial_checkpoint
+    model_options = checkpoint.complete(model_options, begins_with)
     keras.utils.set_random_seed(train_options.seed)
     with strategy.scope():
         net = model.DeepLab(model_options, dtype=options.precision)

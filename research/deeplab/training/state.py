@@ -27,7 +27,8 @@ The sums of gradient accumulation are zero between steps and are not saved.
 To resume a run, `Trainer.open` finds its newest intact checkpoint (`checkpoint_integrity`),
 `TrainState.restore` reads it, and the training script requests batches from that step on. A run
 that was killed at any moment then ends with the same bits as a run that was not, on the same
-machine, with the same options and deterministic operations.
+machine, with the same options and deterministic operations. `run_record` keeps what decides the
+samples beside the checkpoints, and tells which of these options are no longer the same.
 """
 
 import dataclasses

@@ -1,0 +1,122 @@
+"""What a run began with: the data, and how sample number n is made of it.
+
+With other data, another seed or another batch size, a resumed run is another run; see
+`training.state`. So this is stored beside the checkpoints.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+from absl import logging
+
+from deeplab.core.options import (
+    AugmentationOptions,
+    ModelOptions,
+    RandomScale,
+    RunOptions,
+    TrainOptions,
+)
+from deeplab.datasets.data_generator import Dataset
+from deeplab.training import guards
+from deeplab.utils import error_text, files
+
+# Name of the file.
+FILE = "run_record.json"
+
+_NUM_RECORDS = "number_of_records"
+_DESCRIPTOR = "descriptor"
+_RESIZING = ("min_resize_value", "max_resize_value", "resize_factor")
+
+
+def describe(
+    options: RunOptions,
+    train_options: TrainOptions,
+    scales: RandomScale,
+    augmentation: AugmentationOptions,
+    model_options: ModelOptions,
+    records: Dataset,
+) -> dict[str, Any]:
+    """Return what decides the samples of a run, by the names of the flags, as JSON holds it.
+
+    Args:
+        options: What the run reads.
+        train_options: How the network is trained.
+        scales: The random scales of the images.
+        augmentation: What is done to the images besides.
+        model_options: Options of the network.
+        records: The records to train on.
+    """
+    found = {
+        "seed": train_options.seed,
+        "train_batch_size": train_options.train_batch_size,
+        "train_crop_size": options.train_crop_size,
+        "dataset": options.dataset,
+        "train_split": options.train_split,
+        **dataclasses.asdict(scales),
+        **dataclasses.asdict(augmentation),
+        **{name: getattr(model_options, name) for name in _RESIZING},
+        _NUM_RECORDS: len(records),
+        _DESCRIPTOR: dataclasses.asdict(records.descriptor),
+    }
+    return json.loads(json.dumps(found))
+
+
+def keep(folder: str, now: Mapping[str, Any], records: Dataset, *, is_resumed: bool) -> None:
+    """Compare a resumed run with what it began with, and warn of each difference; else store it.
+
+    A run without a record, of an earlier version, gets one.
+
+    Args:
+        folder: Folder of the run's checkpoints.
+        now: What `describe` returned.
+        records: The records to train on.
+        is_resumed: Whether the run has made steps before.
+    """
+    path = os.path.join(folder, FILE)
+    before = _read(path) if is_resumed else None
+    if before is None:
+        with guards.logged_errors(f"{path} could not be written"):
+            files.write_text(path, json.dumps(now, indent=2) + "\n")
+        return
+    same = {"train_split": records.descriptor.split_names(now["train_split"])}
+    if before.get(_DESCRIPTOR) == now[_DESCRIPTOR]:  # It may have been moved.
+        same["dataset"] = (before.get("dataset"),)
+    for name, value in now.items():
+        if name not in before or before[name] in (value, *same.get(name, ())):
+            continue
+        if name == _NUM_RECORDS:
+            logging.warning(
+                "there are %s records, but the run began with %s: from now on the order of all"
+                " samples is another one (see --dataset_dir and --train_split)",
+                *(value, before[name]),
+            )
+        elif name != _DESCRIPTOR:
+            logging.warning(
+                "--%s is %s, but the run began with %s: from now on it is another run",
+                *(name, _text(value), _text(before[name])),
+            )
+
+
+def _read(path: str) -> dict[str, Any] | None:
+    """Return what is stored; None without a file, or with a damaged one, which is logged."""
+    if not tf.io.gfile.exists(path):
+        return None
+    try:
+        before = files.read_json(path)
+        if not isinstance(before, dict):
+            raise ValueError(f"{path} is no JSON object")
+    except (ValueError, OSError) as error:
+        logging.warning("what the run began with is unknown: %s", error_text.one_line(error))
+        return None
+    return before
+
+
+def _text(value: Any) -> str:
+    """Return a value as its flag has it."""
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return "not set" if value is None else str(value)
