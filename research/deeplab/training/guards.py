@@ -178,10 +178,19 @@ def warn_of_options(train_step: TrainStep, options: TrainOptions) -> None:
     ]
     if batch_norms and options.fine_tune_batch_norm:
         warn_of_few_images(train_step.parts.statistics_images)
-    elif batch_norms and not any(np.any(layer.moving_mean.numpy()) for layer in batch_norms):
+    elif batch_norms and all(map(_is_new, batch_norms)):
         warn_of_no_statistics()
     if net.options.crop_size:
         warn_of_crop_size(net.options.crop_size, net.options.output_stride)
+
+
+def _is_new(layer: normalization.BatchNorm) -> bool:
+    """Return whether a batch norm has its initial values.
+
+    One that was folded into its convolution has no statistics either, but an offset.
+    """
+    offset = (layer.moving_mean, layer.beta)
+    return not any(np.any(variable.numpy()) for variable in offset if variable is not None)
 
 
 def warn_of_few_images(images: int) -> None:

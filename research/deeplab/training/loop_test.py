@@ -321,9 +321,13 @@ def test_frozen_batch_norm_without_statistics_is_noticed(run, caplog):
         run.train([])
         assert ("batch norm is frozen" in caplog.text) == frozen
     caplog.clear()
-    run.variables()["MobilenetV2/Conv/BatchNorm/moving_mean"].assign(np.ones(3))
-    run.train([])
-    assert "batch norm" not in caplog.text
+    for name, value in (("moving_mean", 1), ("moving_mean", 0), ("beta", 1)):
+        variable = run.variables()[f"MobilenetV2/Conv/BatchNorm/{name}"]
+        variable.assign(np.full(3, value))
+        caplog.clear()
+        run.train([])
+        # One that is folded into its convolution has an offset only.
+        assert ("batch norm is frozen" in caplog.text) == (value == 0)
 
 
 def test_one_host_makes_the_profile(run, tmp_path):
