@@ -11,7 +11,7 @@ from absl import app, flags, logging
 
 import deeplab
 from deeplab import common
-from deeplab.cli import path_flags
+from deeplab.cli import flag_sources, path_flags, remarks
 from deeplab.utils import error_text
 
 _HELP = frozenset({"-h", "-help", "--help", "-helpshort", "--helpshort"})
@@ -42,8 +42,7 @@ def run(
         local: Names of the flags whose files must be on this machine, not in another file system.
         cpu_only: Keep TensorFlow from using GPUs, whose memory other programs may need.
     """
-    # Hide TensorFlow's notes about its own build, but not its errors.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    remarks.hide()
     # File names may hold bytes that are no text.
     sys.stdout.reconfigure(errors="backslashreplace")
     interrupts = _Interrupts()
@@ -133,7 +132,7 @@ def parse(argv: Sequence[str], flag_values: flags.FlagValues) -> Sequence[str]:
     files_given = " ".join(word for word in argv if word.lstrip("-").startswith("flagfile"))
     origin = f"; flags come from {files_given}, too" if files_given else ""
     try:
-        arguments = flag_values(argv)
+        arguments = flag_values([argv[0], *flag_sources.merge(argv[1:], flag_values)])
     except flags.Error as error:
         reason = error_text.shortened(error_text.one_line(error))
         message = f"{reason} (--help lists the flags{origin})"
@@ -187,11 +186,11 @@ def _message(error: Exception | str) -> str:
     message = error_text.one_line(error)
     if isinstance(error, UnicodeError) and isinstance(error.object, str):
         return f"{error.object!a} is no name in UTF-8, so TensorFlow cannot use it: rename it"
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) or _raised_by_tensorflow(error):
         return message + _flag_of(message)
     if isinstance(error, MemoryError):
         return f"not enough memory: {message}"
-    if isinstance(error, _EXPECTED | str) or _raised_by_tensorflow(error):
+    if isinstance(error, _EXPECTED | str):
         return message
     return (
         f"{type(error).__name__}: {message} (this is a fault of the program: please report it, with"

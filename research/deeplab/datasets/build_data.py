@@ -2,11 +2,9 @@
 
 import collections
 import concurrent.futures
-import concurrent.futures.process
 import dataclasses
 import glob
 import itertools
-import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 
@@ -15,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from deeplab.cli import converter_flags
+from deeplab.cli import converter_flags, processes
 from deeplab.datasets import images, label_files, shards
 from deeplab.datasets.image_formats import image_format
 from deeplab.datasets.label_files import Label, LabelReader
@@ -321,21 +319,10 @@ def _read_all(
     if num_processes == 1:
         yield from (_read(source, labels) for source in sources)
         return
-    # A forked copy of a process with TensorFlow's threads may hang.
-    context = multiprocessing.get_context("spawn")
+    remedy = f"set --num_processes below {num_processes} (1 reads without other processes)"
     # This process is one of them.
-    with concurrent.futures.ProcessPoolExecutor(
-        num_processes - 1, mp_context=context, initializer=images.use_cpu_only
-    ) as pool:
-        try:
-            yield from _share(pool, sources, labels)
-        except concurrent.futures.process.BrokenProcessPool:
-            raise ChildProcessError(
-                "a process that reads images was killed, most likely because memory ran out: set"
-                f" --num_processes below {num_processes} (1 reads without other processes)"
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with processes.pool(num_processes - 1, "reads images", remedy=remedy, cpu_only=True) as pool:
+        yield from _share(pool, sources, labels)
 
 
 @dataclasses.dataclass(eq=False)

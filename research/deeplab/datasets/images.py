@@ -111,12 +111,6 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def use_cpu_only() -> None:
-    """Keep TensorFlow from using GPUs in this process, if it has not begun to do so."""
-    with contextlib.suppress(RuntimeError):
-        tf.config.set_visible_devices([], "GPU")
-
-
 def _decode_with_tensorflow(data: bytes, kind: str) -> np.ndarray:
     _check_size(data)
     try:

@@ -5,11 +5,8 @@ isthing) and a folder of PNG files whose pixels hold the ids of segments as R + 
 """
 
 import collections
-import concurrent.futures
-import concurrent.futures.process
 import copy
 import functools
-import multiprocessing
 import os
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
@@ -19,7 +16,7 @@ import numpy as np
 from absl import flags
 
 from deeplab import common
-from deeplab.cli import script
+from deeplab.cli import processes, script
 from deeplab.core.options.fields import NonNegativeInt, Range, quoted
 from deeplab.evaluation import base_metric, panoptic_quality, parsing_covering
 from deeplab.utils import files, reports
@@ -100,16 +97,9 @@ def eval_coco_format(
     workers = (os.cpu_count() or 1) if num_workers == -1 else num_workers
     # The numbers of the images are added in the order of the images, so the sum does not vary.
     if workers:
-        # A forked process may hang, because OpenCV has threads.
-        context = multiprocessing.get_context("spawn")
-        with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
-            try:
-                _add(pool.map(compare, pairs, chunksize=8), total, len(pairs))
-            except concurrent.futures.process.BrokenProcessPool:
-                raise ChildProcessError(
-                    "a process that compares images was killed, most likely because memory ran"
-                    f" out: set --num_workers below {workers} (0 compares without other processes)"
-                ) from None
+        remedy = f"set --num_workers below {workers} (0 compares without other processes)"
+        with processes.pool(workers, "compares images", remedy=remedy) as pool:
+            _add(pool.map(compare, pairs, chunksize=8), total, len(pairs))
     else:
         _add(map(compare, pairs), total, len(pairs))
     return total.detailed_results(is_thing)

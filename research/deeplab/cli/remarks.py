@@ -1,0 +1,137 @@
+"""Hides what TensorFlow says about itself while it is imported.
+
+TensorFlow's level of messages, `TF_CPP_MIN_LOG_LEVEL`, does not apply yet to what is logged then.
+"""
+
+import contextlib
+import importlib.abc
+import importlib.util
+import os
+import re
+import signal
+import sys
+import types
+import warnings
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+# Messages of this level and above are shown: 0 information, 1 warnings, 2 errors.
+LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+
+# How a message of TensorFlow begins, in both forms: its level and the rest.
+_MESSAGE = re.compile(
+    r"(?:(?P<new>[IWEF])\d{4} |\d{4}-\d\d-\d\d [\d:.]+: (?P<old>[IWEF]) )(?P<text>.*)"
+)
+# Lines without a level that belong to such messages.
+_NOTES = (
+    "WARNING: All log messages before absl::InitializeLog()",
+    "To enable the following instructions:",
+)
+# Errors that are none: parts of TensorFlow that are linked twice.
+_NO_ERROR = re.compile(
+    r"Unable to register cu\w+ (factory|plugin)|computation placer already registered"
+)
+# Without a driver there is no GPU to use.
+_NO_DRIVER = re.compile(r"failed call to cuInit: .*\(303\)")
+_DRIVER = "/dev/nvidiactl"
+
+
+def hide() -> None:
+    """Let this process hide TensorFlow's remarks, unless the environment asks for them.
+
+    Errors are shown, such as those of a GPU that cannot be used. `TF_CPP_MIN_LOG_LEVEL` is set to 2
+    where it is not set; 0 or 1 shows everything.
+    """
+    level = os.environ.setdefault(LEVEL, "2")
+    if level in ("0", "1") or "tensorflow" in sys.modules:
+        return
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+def is_remark(line: str) -> bool:
+    """Return whether a line on standard error is a remark of TensorFlow."""
+    if line.startswith(_NOTES):
+        return True
+    match = _MESSAGE.match(line)
+    if not match:
+        return False
+    if (match["new"] or match["old"]) in "IW" or _NO_ERROR.search(match["text"]):
+        return True
+    return bool(_NO_DRIVER.search(match["text"])) and not os.path.exists(_DRIVER)
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds TensorFlow, once, and has it loaded without its remarks."""
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
+        if fullname != "tensorflow":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec and spec.loader:
+            spec.loader = _Loader(spec.loader)
+        return spec
+
+
+class _Loader(importlib.abc.Loader):
+    """Loads TensorFlow with a loader."""
+
+    def __init__(self, loader: Any):
+        self._loader = loader
+
+    def create_module(self, spec: Any) -> types.ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        module.__loader__ = module.__spec__.loader = self._loader
+        with _without_remarks():
+            self._loader.exec_module(module)
+            # It looks for GPUs now, not at the first operation. That tells what is wrong with them.
+            with contextlib.suppress(Exception):
+                module.config.list_physical_devices()
+
+
+@contextlib.contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Pass what is written to standard error through another process, without the remarks.
+
+    Nothing is lost if this process crashes.
+    """
+    try:
+        shown = os.dup(2)
+        reading, writing = os.pipe()
+        with warnings.catch_warnings():
+            # The other process uses nothing that a thread of this one may have locked.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            process = os.fork()
+    except OSError:  # There is no standard error, or no room for a process.
+        yield
+        return
+    if process == 0:
+        os.close(writing)
+        _pass_on(reading)
+    os.close(reading)
+    os.dup2(writing, 2)
+    os.close(writing)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(shown, 2)
+        os.close(shown)
+        os.waitpid(process, 0)
+
+
+def _pass_on(reading: int) -> NoReturn:
+    """Write the lines that are no remarks to standard error, then end this process."""
+    try:
+        # It ends when there is nothing left to read.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        with os.fdopen(reading, "rb") as lines:
+            for line in lines:
+                if not is_remark(line.decode(errors="replace")):
+                    os.write(2, line)
+    finally:
+        os._exit(0)
