@@ -205,6 +205,13 @@ class TestErrors:
         with pytest.raises(ValueError, match=f"{path} is no frozen graph"):
             convert(path)
 
+    def test_a_file_of_another_kind_says_what_it_is(self, tmp_path):
+        path = tmp_path / "net.tflite"
+        path.write_bytes(b"\x1c\0\0\0TFL3" + b"\xff" * 40)
+        message = f"{path} is no frozen graph: it is a TensorFlow Lite model"
+        with pytest.raises(ValueError, match=message):
+            convert(path)
+
     @pytest.mark.parametrize("flag", ["input_tensor_name", "output_tensor_name"])
     def test_an_unknown_tensor(self, graph, flag):
         with pytest.raises(ValueError, match="no tensor nothing:0 .--input_tensor_name"):

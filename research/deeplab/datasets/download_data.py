@@ -35,6 +35,7 @@ def main(argv: Sequence[str]) -> None:
     if not name.endswith((".tar", ".tar.gz", ".zip")):
         raise ValueError(f"--url={values.url} is not the address of a .tar, .tar.gz or .zip file")
     archive = os.path.join(folder, name)
+    temporary_files.remove_leftovers_of(archive)
     if os.path.exists(archive):
         logging.info("%s is there: it is not downloaded again", archive)
     else:
@@ -55,7 +56,6 @@ def unpack(archive: str, folder: str) -> None:
     Raises:
         ValueError: the archive is damaged or unsafe, or an entry is in the folder already.
     """
-    temporary_files.remove_leftovers_of(archive)
     with temporary_files.temporary_folder(archive) as unpacked:
         try:
             download.unpack(archive, unpacked)

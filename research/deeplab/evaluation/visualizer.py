@@ -109,11 +109,9 @@ class Visualizer:
         for number, sample in enumerate(self._samples(batches)):
             stem = sample.name if self._name_by_image else f"{number:06d}"
             try:
-                self._save(sample, stem)
+                self._save(sample, stem, names)
             except ValueError as error:
                 raise ValueError(f"image {sample.name}: {error}") from None
-            if self._also_save_raw_predictions:
-                self._save_raw(sample, names)
             predicted.update(np.unique(sample.prediction).tolist())
             progress.advance()
         if total > 1 and (
@@ -151,7 +149,8 @@ class Visualizer:
                     name = os.path.basename(name)
                 yield _Sample(name, image.astype(np.uint8), prediction, label, before)
 
-    def _save(self, sample: _Sample, stem: str) -> None:
+    def _save(self, sample: _Sample, stem: str, names: set[str]) -> None:
+        """Save all pictures of an image; `names` are the images that were saved before."""
         pictures = {
             "image": sample.image,
             **panels.pictures(
@@ -164,15 +163,17 @@ class Visualizer:
                 ignore_label=self._descriptor.ignore_label,
             ),
         }
-        save_annotation.write_pngs(
-            {
-                os.path.join(self._results, f"{stem}_{title}.png"): picture
-                for title, picture in pictures.items()
-            }
-        )
+        by_path = {
+            os.path.join(self._results, f"{stem}_{title}.png"): picture
+            for title, picture in pictures.items()
+        }
+        if self._also_save_raw_predictions:
+            path = os.path.join(self._raw_results, f"{sample.name}.png")
+            by_path[path] = save_annotation.as_pixels(self._raw(sample, names))
+        save_annotation.write_pngs(by_path)
 
-    def _save_raw(self, sample: _Sample, names: set[str]) -> None:
-        """Save the labels as an evaluation server expects them; `names` are the saved ones."""
+    def _raw(self, sample: _Sample, names: set[str]) -> np.ndarray:
+        """Return the labels as an evaluation server expects them."""
         if sample.name in names:
             logging.warning(
                 "several images are called %s: only the last one's raw prediction is kept",
@@ -183,7 +184,7 @@ class Visualizer:
         if self._descriptor.train_id_to_eval_id is not None:
             # One entry per class: a network never predicts the ignore label.
             labels = np.array(self._descriptor.train_id_to_eval_id)[labels]
-        save_annotation.save_annotation(labels, self._raw_results, sample.name, add_colormap=False)
+        return labels
 
 
 def _resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -63,6 +63,10 @@ def check_destination(path: str) -> None:
         above = os.path.dirname(above)
     if not os.path.isdir(above):
         raise ValueError(f"--export_path={path} cannot be written: {above} is no folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"--export_path={path} cannot be written: no permission to write to {above}"
+        )
     if is_frozen_graph(path):
         if os.path.isdir(path):
             raise ValueError(
@@ -129,6 +133,7 @@ def export_checkpoint(
         )
     checkpoint.read(checkpoint_path)
     options = asked(stored=checkpoint.load_options(checkpoint_path))
+    options = checkpoint.complete(options, checkpoint_path)
     descriptor = descriptors.load(dataset) if dataset else None
     if descriptor and descriptor.num_classes != options.num_classes:
         raise ValueError(

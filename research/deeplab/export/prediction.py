@@ -90,7 +90,7 @@ def save_pictures(
         name: start of the files' names; may have folders.
     """
     pictures = {
-        "labels": labels.astype(np.uint8),
+        "labels": save_annotation.as_pixels(labels),
         **panels.pictures(
             image, labels, descriptor.label_colors(), class_names=descriptor.class_names
         ),

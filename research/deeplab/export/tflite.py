@@ -12,7 +12,8 @@ from absl import logging
 
 from deeplab.datasets import image_files
 from deeplab.export import inference_graph
-from deeplab.utils import files, temporary_files
+from deeplab.utils import checkpoint_files, files, temporary_files
+from deeplab.weights import foreign_files
 
 # The node with the preprocessed images has this name, in official MobileNets and in every network
 # here.
@@ -42,6 +43,8 @@ def convert_file(
         FileNotFoundError: A file does not exist.
         ValueError: The graph cannot be converted, or the image cannot be read.
     """
+    if model_path:
+        files.check_file("output_tflite_path", model_path)
     image = image_files.read(test_image_path) if test_image_path else None
     graph_def = read_graph(graph_path)
     input_tensor = input_tensor or backbone_input(graph_def)
@@ -66,6 +69,11 @@ def read_graph(path: str) -> tf.compat.v1.GraphDef:
         FileNotFoundError: There is no such file.
         ValueError: It is no frozen graph.
     """
+    if checkpoint_files.latest(path):
+        raise ValueError(
+            f"{path} is a checkpoint, not a frozen graph: export it first, with"
+            f" deeplab-export-model --checkpoint_path={path} --export_path=frozen.pb"
+        )
     if tf.io.gfile.isdir(path):
         raise ValueError(f"{path} is a folder; a frozen graph is a file (--export_path=....pb)")
     try:
@@ -74,7 +82,9 @@ def read_graph(path: str) -> tf.compat.v1.GraphDef:
     except tf.errors.NotFoundError:
         raise FileNotFoundError(f"there is no frozen graph {path}") from None
     except Exception as error:  # The protocol buffers' error has no public name.
-        raise ValueError(f"{path} is no frozen graph: {error}") from None
+        meaning = None if path.endswith(".pb") else foreign_files.describe(path)
+        reason = f"it is {meaning}" if meaning else error
+        raise ValueError(f"{path} is no frozen graph: {reason}") from None
     if not graph_def.node:
         raise ValueError(f"{path} is no frozen graph: it has no operations")
     return graph_def

@@ -80,6 +80,36 @@ def make_folder(flag: str, path: str) -> None:
         ) from None
 
 
+def check_file(flag: str, path: str) -> None:
+    """Find out whether a file can be written that a flag names, before long work is done for it.
+
+    Nothing is made. A remote path is not checked.
+
+    Args:
+        flag: Name of the flag.
+        path: The file, whose folder need not exist.
+
+    Raises:
+        ValueError: There is a folder of that name, or files cannot be written where it will be.
+    """
+    if file_systems.is_remote(path):
+        return
+    above = os.path.dirname(os.path.abspath(path))
+    while not os.path.lexists(above):
+        above = os.path.dirname(above)
+    if os.path.isdir(path):
+        reason = "it is a folder"
+    elif not os.path.isdir(above):
+        reason = f"{above} is no folder"
+    else:
+        try:
+            with temporary_files.temporary_file(os.path.join(above, "check")):
+                return
+        except OSError as error:
+            reason = f"{above}: {error.strerror}"
+    raise ValueError(f"--{flag}={path} cannot be written: {reason}")
+
+
 @contextlib.contextmanager
 def replacing_all(paths: Sequence[str | os.PathLike[str]]) -> Iterator[list[str]]:
     """Yield temporary files to write, which replace `paths` when the block ends.

@@ -221,3 +221,17 @@ def test_a_folder_that_cannot_be_made_is_found_first(tmp_path, path):
 def test_a_folder_that_is_made_is_empty(tmp_path):
     files.make_folder("train_logdir", str(tmp_path / "a" / "b"))
     assert os.listdir(tmp_path / "a" / "b") == []
+
+
+def test_a_file_that_cannot_be_written_is_found_first(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path, reason in (
+        (tmp_path, "it is a folder"),
+        (tmp_path / "file" / "new.json", f"{tmp_path}/file is no folder"),
+        ("/proc/new.json", "/proc: "),
+    ):
+        with pytest.raises(ValueError, match=f"^--flag={path} cannot be written: {reason}"):
+            files.check_file("flag", str(path))
+    files.check_file("flag", str(tmp_path / "a" / "b" / "new.json"))
+    files.check_file("flag", "ram://new.json")
+    assert os.listdir(tmp_path) == ["file"]

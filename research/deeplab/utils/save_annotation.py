@@ -52,14 +52,18 @@ def save_annotation(
                 values = (values - values.min()) / extent
             if scale_values:
                 values = 255.0 * values
-        write_png(path, _as_pixels(values))
+        write_png(path, as_pixels(values))
     except ValueError as error:
         raise ValueError(f"cannot save {path}: {error}") from None
     return path
 
 
-def _as_pixels(values: np.ndarray) -> np.ndarray:
-    """Return the values as uint8, or as uint16 for labels above 255 (the official code wraps)."""
+def as_pixels(values: np.ndarray) -> np.ndarray:
+    """Return values as uint8, or as uint16 for labels above 255 (the official code wraps).
+
+    Raises:
+        ValueError: A PNG file cannot hold a value.
+    """
     low, high = values.min(initial=0), values.max(initial=0)
     wide = values.ndim == 2 and np.issubdtype(values.dtype, np.integer)
     limit = 65535 if wide else 255

@@ -99,6 +99,10 @@ def fetch(url: str, path: str, size_limits: tuple[int, int | None] = (0, None)) 
             problem = str(error.reason)
         except (ConnectionError, TimeoutError, http.client.HTTPException) as error:
             problem = str(error) or type(error).__name__
+        except UnicodeError:
+            raise ValueError(
+                f"{url!a} cannot be downloaded: write its characters that are not ASCII as %XX"
+            ) from None
         except OSError as error:
             raise OSError(f"{url} cannot be saved to {path}: {error.strerror or error}") from None
     raise OSError(f"{url} cannot be downloaded: {problem}")
@@ -166,8 +170,8 @@ class _Transfer:
             return
         # The whole file: it is the first answer, or the file has changed, or parts are not served.
         self.received = 0
-        length = headers.get("Content-Length")
-        self.total = int(length) if length else None
+        length = headers.get("Content-Length", "")
+        self.total = int(length) if length.isdecimal() else None
         tag = headers.get("ETag", "")
         self._version = tag if tag.startswith('"') else headers.get("Last-Modified")
         if self.total is not None:

@@ -122,6 +122,12 @@ def test_an_archive_is_fetched_and_unpacked(server, tmp_path):
     assert folder.stat().st_mode & 0o700 == 0o700
 
 
+def test_an_address_that_is_not_ascii_says_so(tmp_path):
+    url = "http://127.0.0.1/größe.tar"
+    with pytest.raises(ValueError, match="gr.*e.tar' cannot be downloaded: write its characters"):
+        download.fetch(url, str(tmp_path / "file"))
+
+
 def test_what_is_there_is_left_alone(server, tmp_path):
     (tmp_path / "zoo").mkdir()
     with pytest.raises(FileExistsError, match="zoo is there already"):
