@@ -3,7 +3,7 @@
 # train, evaluate, visualize, export, predict. All results are in demo/ beside this file.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
-. tools/environment.sh
+. tools/environment.sh .venv
 
 rm -rf demo
 tools/demo.sh research/deeplab/recipes/sample

@@ -3,7 +3,7 @@
 # those of pytest.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
-. tools/environment.sh
+. tools/environment.sh .venv
 
 # Each process takes whole files, because the tests of a file share networks.
 exec python -m pytest --numprocesses=auto --dist=loadfile "$@"

@@ -67,24 +67,25 @@ setuptools.setup(
     },
     cmdclass={"build_py": BuildWithoutTests},
     python_requires=">=3.11",
+    # tools/test_oldest.sh runs the tests with the oldest versions.
     install_requires=[
         # The flags of every script, and their logs.
         "absl-py>=2.1,<3",
         # Layers, schedules, optimizers and metrics are Keras objects.
-        "keras>=3.15,<3.16",
+        "keras>=3.9,<3.16",
         # Keras' own weights files, which it reads and writes with it too.
         "h5py>=3.10,<4",
         # Arrays, metrics and pictures.
-        "numpy>=2.2,<3",
+        "numpy>=2.1,<3",
         # Image files that are read and written outside the graph. The headless wheel is the same
         # module without the windows, so that it imports on a server that has no libGL.so.1.
         "opencv-python-headless>=4.10,<6",
         # The YAML files in which Ultralytics describes datasets.
         "pyyaml>=6,<7",
         # The curves and pictures that training and evaluation write.
-        "tensorboard>=2.21,<2.22",
+        "tensorboard>=2.19,<2.22",
         # Everything that computes, and the files: records, checkpoints, exports.
-        "tensorflow>=2.21,<2.22",
+        "tensorflow>=2.19,<2.22",
     ],
     extras_require={
         "tfds": [

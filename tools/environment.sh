@@ -1,5 +1,13 @@
-# Sourced by run_demo.sh and run_tests.sh: makes .venv, installs the package in it and activates it.
-# It is made again only when setup.py has changed, or an installation did not end.
+# Sourced by run_demo.sh, run_tests.sh and tools/test_oldest.sh: makes an environment, installs the
+# package in it and activates it. It is made again only when setup.py has changed, or an
+# installation did not end.
+#
+#   . tools/environment.sh FOLDER [REQUIREMENT...]
+#
+# Requirements narrow the versions of setup.py.
+
+environment=$1
+requirements=(--editable '.[test]' "${@:2}")
 
 fail() {
   echo "error: $*" >&2
@@ -21,8 +29,8 @@ find_python() {
 make_environment() {
   local python
   python=$(find_python)
-  rm -rf .venv
-  if ! "$python" -m venv .venv >/dev/null 2>&1; then
+  rm -rf "$environment"
+  if ! "$python" -m venv "$environment" >/dev/null 2>&1; then
     # Debian and Ubuntu have a part of the standard library in a package of its own.
     local package
     package="python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv"
@@ -30,15 +38,16 @@ make_environment() {
       fail "$python cannot make virtual environments: sudo apt-get install $package"
     apt-get -qq update && apt-get -qq install -y "$package" >/dev/null ||
       fail "$package could not be installed"
-    "$python" -m venv .venv
+    "$python" -m venv "$environment"
   fi
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' ||
+  "$environment/bin/python" -m pip install --quiet --disable-pip-version-check \
+    "${requirements[@]}" ||
     fail "the installation failed; see the message above"
-  cp setup.py .venv/installed-setup.py
+  cp setup.py "$environment/installed-setup.py"
 }
 
-if ! cmp --silent setup.py .venv/installed-setup.py; then
-  echo "installing into $PWD/.venv (TensorFlow is large: this takes a few minutes)"
+if ! cmp --silent setup.py "$environment/installed-setup.py"; then
+  echo "installing into $environment (TensorFlow is large: this takes a few minutes)"
   make_environment
 fi
-. .venv/bin/activate
+. "$environment/bin/activate"

@@ -240,18 +240,6 @@ def test_the_index_has_every_page():
     assert pages <= linked
 
 
-def test_the_installation_page_names_versions_that_setup_py_installs():
-    page = (_PACKAGE / "g3doc/installation.md").read_text()
-    setup = (_README.parent / "setup.py").read_text()
-    for title in ("TensorFlow", "Keras"):
-        (named,) = re.findall(rf"\b{title} (\d+\.\d+)\b", page)
-        low, high = re.search(rf'"{title.lower()}>=([\d.]+),<([\d.]+)"', setup).groups()
-        assert named == low, title
-        # One minor version, which the page can name.
-        major, minor = map(int, low.split("."))
-        assert high == f"{major}.{minor + 1}", title
-
-
 def _imports(page: pathlib.Path) -> list[tuple[str, str | None]]:
     """Return what the Python code of a page imports from this package: modules and names."""
     imported = []

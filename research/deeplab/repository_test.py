@@ -4,6 +4,7 @@ import ast
 import functools
 import pathlib
 import re
+import subprocess
 
 import yaml
 from packaging import requirements
@@ -42,6 +43,27 @@ def test_the_environment_is_made_with_a_python_that_setup_accepts():
     assert not _required()["python"].contains("3.10")
     script = (_ROOT / "tools/environment.sh").read_text(encoding="utf-8")
     assert " ".join(f"python{version}" for version in _PYTHONS) in script
+
+
+def test_the_page_of_versions_has_those_of_setup():
+    page = (_ROOT / "research/deeplab/g3doc/installation.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w-]+)` \| ([\d.]+) \| ([\d.]+) \|$", page, re.MULTILINE)
+    assert {name for name, *_ in rows} == {"tensorflow", "keras", "tensorboard", "numpy"}
+    for name, first, end in rows:
+        assert _required()[name] == requirements.SpecifierSet(f">={first},<{end}"), name
+
+
+def test_the_oldest_versions_are_those_that_setup_begins_with():
+    script = (_ROOT / "tools/test_oldest.sh").read_text(encoding="utf-8")
+    expression = re.search(r"sed -nE '(.+)' setup.py", script)[1]
+    output = subprocess.run(
+        ["sed", "-nE", expression, _ROOT / "setup.py"], capture_output=True, text=True, check=True
+    ).stdout
+    pinned = [requirements.Requirement(line) for line in output.split()]
+    assert {found.name for found in pinned} == {"tensorflow", "keras", "tensorboard", "numpy"}
+    for found in pinned:
+        (oldest,) = (s.version for s in _required()[found.name] if s.operator == ">=")
+        assert str(found.specifier) == f"=={oldest}.*"
 
 
 def test_pre_commit_checks_the_style_as_ci_does():

@@ -7,11 +7,22 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from deeplab.core import keras_internals
+
 
 class Layer(keras.layers.Layer):
     """A layer whose outputs can be observed; see `observed`."""
 
     _observer: Callable[[Any], None] | None = None
+
+    @property
+    def _saved_layers(self) -> list[keras.layers.Layer]:
+        """The layers that this one holds, for Keras to save.
+
+        It walks through attributes, private ones last, and skips what it has saved. Some releases,
+        such as 3.14, pass over layers in lists of lists without an error; they find them here.
+        """
+        return keras_internals.children(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the layer and show its output to the observer, if there is one."""

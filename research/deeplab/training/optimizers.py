@@ -31,7 +31,12 @@ class OfficialOptimizer(keras_internals.Optimizer):
         if self.built:
             return
         super().build(variables)
-        self._slots = self.add_optimizer_variables(variables, list(self._SLOTS))
+        # Keras' function for all of them is not in its first releases that are supported.
+        created = [
+            [self.add_variable_from_reference(variable, name=slot) for slot in self._SLOTS]
+            for variable in variables
+        ]
+        self._slots = [list(slots) for slots in zip(*created, strict=True)]
 
     def _slot_values(self, variable: tf.Variable) -> list[tf.Variable]:
         index = self.index(variable)

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Runs the tests with the oldest TensorFlow, Keras, NumPy and TensorBoard that setup.py takes, in
+# .venv-oldest. Arguments are those of pytest, as for run_tests.sh.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+mapfile -t oldest < <(
+  sed -nE 's/^ +"(tensorflow|keras|numpy|tensorboard)>=([0-9.]+),.*/\1==\2.*/p' setup.py
+)
+. tools/environment.sh .venv-oldest "${oldest[@]}"
+
+python -m pip list 2>/dev/null | grep -E '^(tensorflow|keras|numpy|tensorboard) '
+exec python -m pytest --numprocesses=auto --dist=loadfile "$@"
