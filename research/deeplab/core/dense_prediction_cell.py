@@ -26,10 +26,10 @@ from deeplab.core import aspp, containers, json_text, layers, utils
 SCOPE = "meta_architecture"
 _FILTERS = 256
 _KEEP_PROBABILITY = 0.9
-# Larger ones than any features need.
+# Larger ones than any features need. Features are padded by the rate, times four at stride 4.
 _LARGEST_KERNEL = 127
 _LARGEST_GRID = 4096
-_LARGEST_RATE = 4096
+_LARGEST_RATE = 128
 # The output stride that the rates of a file are meant for.
 _DESIGNED_STRIDE = 16
 # Where the cells that come with the package lie.

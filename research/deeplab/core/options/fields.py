@@ -76,8 +76,9 @@ Scale = Annotated[float, Range(above=0, at_most=16)]
 BatchSize = Annotated[int, Range(at_least=1, at_most=65536)]
 # Channels of a layer.
 Channels = Annotated[int, Range(at_least=1, at_most=16384)]
-# Distance between the taps of a kernel, in pixels of the features or of a coarser unit.
-AtrousRate = Annotated[int, Range(at_least=1, at_most=4096)]
+# Distance between the taps of a kernel, in pixels of the features. Features are padded by it, which
+# takes gigabytes above this.
+AtrousRate = Annotated[int, Range(at_least=1, at_most=256)]
 # Names of the classes and a confusion matrix limit it.
 NumClasses = Annotated[int, Range(at_least=2, at_most=65536)]
 

@@ -69,7 +69,7 @@ class ModelOptions:
     ] = None
     # v3, section 3.2.
     multi_grid: Annotated[
-        tuple[AtrousRate, ...] | None,
+        tuple[Annotated[int, Range(at_least=1, at_most=32)], ...] | None,
         "Factors on the atrous rates of the last block's units (ResNet, Xception).",
     ] = None
     # v3, section 3.2: three of them are blocks 5 to 7.
