@@ -19,7 +19,7 @@ from absl import flags
 
 from deeplab import common
 from deeplab.cli import crf_flags, network_flags, script
-from deeplab.core.options import InferenceOptions, ModelOptions
+from deeplab.core.options import ExportOptions, InferenceOptions, ModelOptions
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -42,6 +42,21 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "Frozen graph if it ends in .pb, otherwise folder of the SavedModel. An earlier export"
         " there is replaced.",
     )
+    define(
+        "bool",
+        "next_version",
+        False,
+        "Write the SavedModel to a new folder in --export_path, whose name is one more than the"
+        " largest number there.",
+    )
+    define(
+        "string",
+        "server_config_dir",
+        None,
+        "Folder for models.config and monitoring.config of TensorFlow Serving. Default: they are"
+        " not written.",
+    )
+    common.define_options(define, ExportOptions)
     common.define_option(
         define,
         ModelOptions,
@@ -88,6 +103,9 @@ def main(argv: Sequence[str]) -> None:
         values.export_path,
         asked,
         inference,
+        ExportOptions(**common.option_values(ExportOptions, values)),
+        next_version=values.next_version,
+        server_config_dir=values.server_config_dir,
         use_ema=values.use_ema,
         dataset=values.dataset,
         graph_text=values.save_inference_graph,

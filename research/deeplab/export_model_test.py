@@ -10,7 +10,7 @@ from deeplab import export_model, model
 from deeplab.core import dense_crf
 from deeplab.core.options import CrfOptions
 from deeplab.datasets import descriptors
-from deeplab.export import exporter, saved_model
+from deeplab.export import comparison, saved_model
 from deeplab.testing import tiny
 from deeplab.utils import checkpoint
 
@@ -61,7 +61,7 @@ class TestOptions:
             *("graph.MODEL_CARD.md", "graph.pb", "inference_graph.pbtxt")
         ]
         image = tiny.picture(21, 30)[np.newaxis]
-        with exporter.open_frozen_graph(str(path)) as run:
+        with comparison.open_frozen_graph(str(path)) as run:
             outputs = run(image)
         assert outputs["RawSemanticPredictions"].shape == (1, 40, 33)
         padded = np.full((1, 40, 33, 3), 127.5, np.float32)
@@ -79,7 +79,7 @@ class TestOptions:
         scales = ("--inference_scales=1.0", "--inference_scales=1.5")
         export(trained, path, *scales, "--add_flipped_images")
         image = tiny.picture(33, 33)[np.newaxis]
-        with exporter.open_frozen_graph(str(path)) as run:
+        with comparison.open_frozen_graph(str(path)) as run:
             probabilities = run(image)["SemanticProbabilities"]
         _, expected = model.predict_labels(net, image, (1.0, 1.5), add_flipped_images=True)
         np.testing.assert_allclose(probabilities, expected, atol=1e-5)
@@ -97,7 +97,7 @@ class TestOptions:
         crf = CrfOptions(iterations=2, bi_w=5)
         expected = dense_crf.refine(image, probabilities[:, :25, :30], crf).numpy()
         if name == "graph.pb":
-            with exporter.open_frozen_graph(str(path)) as run:
+            with comparison.open_frozen_graph(str(path)) as run:
                 outputs = run(image)
         else:
             loaded = tf.saved_model.load(str(path))
@@ -129,6 +129,7 @@ class TestErrors:
                 ["--inference_scales=0"],
                 "--inference_scales is .0.0.; it must be a list of finite numbers, each above",
             ),
+            (["--max_pixels=0"], "--max_pixels is 0; it must be"),
             (["--save_inference_graph"], "--save_inference_graph goes with a frozen graph"),
             (["--dataset=cityscapes"], "--dataset=cityscapes has 19 classes, the network 4"),
             (["--dataset=camvid"], "unknown dataset 'camvid'"),
@@ -138,6 +139,19 @@ class TestErrors:
         with pytest.raises(ValueError, match=message):
             export(trained, tmp_path / "export", *flags)
         assert os.listdir(tmp_path) == []
+
+    @pytest.mark.parametrize("flag", ["--max_pixels=9", "--server_config_dir=x", "--target=cpu"])
+    def test_what_a_frozen_graph_does_not_have_is_named(self, trained, tmp_path, flag):
+        name = flag.partition("=")[0]
+        with pytest.raises(ValueError, match=f"{name} goes with a SavedModel; .*ends in .pb"):
+            export(trained, tmp_path / "graph.pb", flag)
+
+    def test_a_base_is_a_folder_of_versions(self, trained, tmp_path):
+        (tmp_path / "saved_model.pb").write_text("an export")
+        with pytest.raises(ValueError, match=f"--export_path={tmp_path} is an export itself"):
+            export(trained, tmp_path, "--next_version")
+        with pytest.raises(ValueError, match="ends in .pb, so it is a file; give the folder"):
+            export(trained, tmp_path / "graph.pb", "--next_version")
 
     def test_a_missing_checkpoint_is_named(self, trained, tmp_path):
         missing = trained.removesuffix("7") + "8"

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from deeplab import common, export_model, model
 from deeplab.core import feature_extractor
-from deeplab.export import exporter
+from deeplab.export import comparison, exporter
 from deeplab.testing import golden, tiny
 from deeplab.utils import checkpoint
 
@@ -97,7 +97,7 @@ def _check_frozen_graph(net, folder):
     path = folder / "frozen_inference_graph.pb"
     exporter.export_frozen_graph(net, str(path))
     images = [tiny.picture(*size)[np.newaxis] for size in _SIZES]
-    with exporter.open_frozen_graph(str(path)) as run:
+    with comparison.open_frozen_graph(str(path)) as run:
         outputs = [run(each) for each in images]
     for each, output in zip(images, outputs, strict=True):
         _check(net, each, output)

@@ -4,7 +4,7 @@
 build of TensorFlow can do. The operation below it has a dilation of its own, which saves both
 moves. But it works on CPUs with oneDNN only, and its registered gradients silently ignore the
 dilation. It is used only where a trial has shown that it works, with gradients made of the
-convolution itself, and never in a graph that might be exported.
+convolution itself, and in an exported graph only if it says that it needs such a machine.
 """
 
 import contextlib

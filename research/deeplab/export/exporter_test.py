@@ -13,7 +13,7 @@ import tensorflow as tf
 from deeplab import common, model
 from deeplab.core.options import InferenceOptions
 from deeplab.datasets import descriptors
-from deeplab.export import exporter, inference_graph
+from deeplab.export import comparison, destination, exporter, inference_graph
 from deeplab.testing import golden
 from deeplab.utils import checkpoint
 
@@ -112,7 +112,7 @@ class TestSavedModel:
         assert_same(outputs, expected[1], where=np.s_[1:])
         outside = np.ones((100, 80), bool)
         outside[:40, :50] = False
-        assert (outputs["SemanticPredictions"][0][outside] == -1).all()
+        assert (outputs["SemanticPredictions"][0][outside] == VOC.ignore_label).all()
         assert (outputs["SemanticProbabilities"][0][outside] == 0).all()
 
         for name, wanted in zip("ab", expected, strict=True):
@@ -122,7 +122,13 @@ class TestSavedModel:
 
     def test_signatures_have_the_official_names(self, export):
         signatures = tf.saved_model.load(str(export)).signatures
-        assert set(signatures) == {"serving_default", "serving_bytes", "serving_png"}
+        assert set(signatures) == {
+            "serving_default",
+            "serving_labels",
+            "serving_bytes",
+            "serving_png",
+            "serving_color_png",
+        }
         default = signatures["serving_default"]
         ((name, spec),) = default.structured_input_signature[1].items()
         assert (name, spec.dtype, spec.shape.as_list()) == (
@@ -175,7 +181,7 @@ class TestFrozenGraph:
         (tmp_path / f".graph.pb.{process.pid}.tmp").touch()
         exporter.export_frozen_graph(net, str(path))
         assert os.listdir(tmp_path) == ["graph.pb"]
-        with exporter.open_frozen_graph(str(path)) as run:
+        with comparison.open_frozen_graph(str(path)) as run:
             outputs = run(ARRAYS["image/65x65"])
         assert_same(outputs, predict(net, ARRAYS["image/65x65"]))
 
@@ -194,12 +200,12 @@ class TestDestination:
         )
 
     def test_an_empty_folder_is_replaced(self, tmp_path):
-        exporter.check_destination(str(tmp_path))
+        destination.check(str(tmp_path))
 
     def test_a_dense_prediction_cell_is_part_of_an_export(self, earlier):
         cell = str(golden.dense_prediction_cell("dpc_with_pooling.json"))
         checkpoint.save_options(str(earlier), OPTIONS.replace(dense_prediction_cell_json=cell))
-        exporter.check_destination(str(earlier))
+        destination.check(str(earlier))
 
     def test_no_path_is_not_this_folder(self, net):
         with pytest.raises(ValueError, match="--export_path is empty"):
@@ -209,7 +215,7 @@ class TestDestination:
         ("files", "message"),
         [
             (["weights.h5"], "exists and is no earlier export; it holds weights.h5"),
-            (["saved_model.pb", "assets.extra"], "holds assets.extra, which does not belong to"),
+            (["saved_model.pb", "notes.txt"], "holds notes.txt, which does not belong to"),
         ],
     )
     def test_what_is_not_ours_is_left_alone(self, net, tmp_path, files, message):
@@ -238,7 +244,7 @@ class TestDestination:
         path = f"{tmp_path}/file/{name}"
         message = f"--export_path={path} cannot be written: {tmp_path}/file is no folder"
         with pytest.raises(ValueError, match=message):
-            exporter.check_destination(path)
+            destination.check(path)
 
     @pytest.mark.parametrize("name", ["export", "export.pb"])
     def test_a_wrong_export_is_an_error_and_costs_nothing(
@@ -246,14 +252,14 @@ class TestDestination:
     ):
         (tmp_path / "export.pb").write_text("earlier")
         before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
-        network_says = exporter._expected
+        network_says = comparison.expected
 
         def another_network(*arguments):
             expected = dict(network_says(*arguments))
             labels = expected["SemanticPredictions"]
             return expected | {"SemanticPredictions": (labels + 1) % 21}
 
-        monkeypatch.setattr(exporter, "_expected", another_network)
+        monkeypatch.setattr(comparison, "expected", another_network)
         path = tmp_path / name
         write = exporter.export_saved_model if name == "export" else exporter.export_frozen_graph
         with pytest.raises(

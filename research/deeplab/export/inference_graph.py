@@ -1,10 +1,13 @@
 """The graph of an export: from images as they are to the official outputs, under official names."""
 
+import itertools
+
 import tensorflow as tf
 
 from deeplab import input_preprocess, model
-from deeplab.core import dense_crf, keras_internals, utils
+from deeplab.core import dense_crf, keras_internals, upsampled_labels, utils
 from deeplab.core.options import InferenceOptions
+from deeplab.export import traced_network
 
 INPUT = "ImageTensor"
 PREDICTIONS = "SemanticPredictions"
@@ -12,30 +15,26 @@ PROBABILITIES = "SemanticProbabilities"
 # The same before they are cropped and resized to the image.
 RAW_PREDICTIONS = "RawSemanticPredictions"
 RAW_PROBABILITIES = "RawSemanticProbabilities"
+# The logits on their own grid.
+LOGITS = "SemanticLogits"
 OUTPUTS = (PREDICTIONS, PROBABILITIES, RAW_PREDICTIONS, RAW_PROBABILITIES)
-# Signatures of a SavedModel: from images, from files, and from files to files.
-SERVING_IMAGES = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
-SERVING_BYTES = "serving_bytes"
-SERVING_PNG = "serving_png"
-# Inputs and outputs of the last two. The REST interface of TensorFlow Serving expects base64 for a
-# tensor whose name ends in _bytes.
-IMAGE_BYTES = "image_bytes"
-IMAGE_SIZE = "ImageSize"
-LABEL_PNG = "label_png_bytes"
 
 # The labels on the grid of the logits; the output of TFLite models.
 _ARG_MAX = "ArgMax"
 
-
 _DEFAULT = InferenceOptions()
+
+Network = model.DeepLab | traced_network.TracedNetwork
 
 _Function = tf.types.experimental.PolymorphicFunction
 
 
 def predict_outputs(
-    net: model.DeepLab,
+    net: Network,
     images: tf.Tensor,
     inference: InferenceOptions = _DEFAULT,
+    *,
+    by_cells: bool = False,
 ) -> dict[str, tf.Tensor]:
     """Return labels and probabilities of images of any size.
 
@@ -47,6 +46,8 @@ def predict_outputs(
         net: the network.
         images: uint8 [B, H, W, 3], RGB.
         inference: how the network is applied.
+        by_cells: find the labels by `upsampled_labels` where that is possible: the same labels in
+            less time, but no node `ArgMax`.
 
     Returns:
         SemanticPredictions: labels, int32 [B, H, W].
@@ -62,9 +63,14 @@ def predict_outputs(
         images, None, net.preprocessing()
     )
     resized_size = tf.shape(resized)[1:3]
-    labels, probabilities = model.predict_labels(
-        net, padded, inference.eval_scales, inference.add_flipped_images
-    )
+    if by_cells and _upsamples_logits(net, inference):
+        logits, padded_size = net(padded, training=False), tf.shape(padded)[1:3]
+        labels = _arg_max(net, logits, padded_size)
+        probabilities = tf.nn.softmax(utils.resize_bilinear(logits, padded_size))
+    else:
+        labels, probabilities = model.predict_labels(
+            net, padded, inference.eval_scales, inference.add_flipped_images
+        )
     raw_labels = tf.identity(tf.cast(labels, tf.float32), RAW_PREDICTIONS)
     raw_probabilities = tf.identity(probabilities, RAW_PROBABILITIES)
     labels = labels[:, : resized_size[0], : resized_size[1]]
@@ -83,78 +89,51 @@ def predict_outputs(
     }
 
 
-def signatures(net: model.DeepLab, inference: InferenceOptions = _DEFAULT) -> dict[str, _Function]:
-    """Return the signatures of a SavedModel.
+def predict_labels(
+    net: Network,
+    images: tf.Tensor,
+    inference: InferenceOptions = _DEFAULT,
+) -> tf.Tensor:
+    """Return the labels of `predict_outputs`, without the cost of probabilities.
 
     Args:
         net: the network.
+        images: uint8 [B, H, W, 3], RGB.
         inference: how the network is applied.
 
     Returns:
-        Functions of one tensor that return a dict of tensors:
-        serving_default: `ImageTensor`, uint8 [B, H, W, 3] -> the outputs of `predict`.
-        serving_bytes: `image_bytes`, string [B], the bytes of JPEG or PNG files of any sizes ->
-            `ImageSize`, int32 [B, 2], their heights and widths, and `SemanticPredictions` and
-            `SemanticProbabilities` with the largest height and width of the batch. Outside of an
-            image labels are -1 and probabilities 0.
-        serving_png: `image_bytes` -> `label_png_bytes`, string [B], the labels of each image as
-            the bytes of a gray PNG file of its size.
+        int32 [B, H, W].
     """
+    if inference.crf or not _upsamples_logits(net, inference):
+        return predict_outputs(net, images, inference)[PREDICTIONS]
+    resized, padded, _ = input_preprocess.preprocess_for_evaluation(
+        images, None, net.preprocessing()
+    )
+    height, width = tf.unstack(tf.shape(resized)[1:3])
+    logits = net(padded, training=False)
+    labels = _arg_max(net, logits, tf.shape(padded)[1:3])[:, :height, :width]
+    if net.options.min_resize_value:
+        size = tf.shape(images)[1:3]
+        labels = utils.resize_nearest(labels[..., tf.newaxis], size)[..., 0]
+    return labels
 
-    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, INPUT)])
-    def serving_default(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return predict_outputs(net, images, inference)
 
-    # Each image goes through the network alone, so its results do not depend on the others.
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, IMAGE_BYTES)])
-    def serving_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        sizes = tf.map_fn(
-            lambda data: tf.shape(_decode(data))[:2],
-            image_bytes,
-            fn_output_signature=tf.TensorSpec((2,), tf.int32),
-        )
-        largest = tf.reduce_max(sizes, axis=0)
+def logits_on_their_grid(net: Network, images: tf.Tensor) -> tf.Tensor:
+    """Return the logits of the resized and padded images, float32 [B, h, w, num_classes]."""
+    _, padded, _ = input_preprocess.preprocess_for_evaluation(images, None, net.preprocessing())
+    return net(padded, training=False)
 
-        def one(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            # Decoded again: this costs little beside the network, and keeps only one image.
-            image = _decode(data)
-            outputs = serving_default(image[tf.newaxis])
-            below, right = tf.unstack(largest - tf.shape(image)[:2])
-            paddings = [[0, below], [0, right]]
-            return (
-                tf.pad(outputs[PREDICTIONS][0], paddings, constant_values=-1),
-                tf.pad(outputs[PROBABILITIES][0], [*paddings, [0, 0]]),
-            )
 
-        labels, probabilities = tf.map_fn(
-            one,
-            image_bytes,
-            fn_output_signature=(
-                tf.TensorSpec((None, None), tf.int32),
-                tf.TensorSpec((None, None, net.options.num_classes), tf.float32),
-            ),
-            parallel_iterations=1,
-        )
-        return {PREDICTIONS: labels, PROBABILITIES: probabilities, IMAGE_SIZE: sizes}
+def _upsamples_logits(net: Network, inference: InferenceOptions) -> bool:
+    """Return whether labels are the arg-max of one pass's upsampled logits."""
+    one_pass = tuple(inference.eval_scales) == (1.0,) and not inference.add_flipped_images
+    return one_pass and net.options.prediction_with_upsampled_logits
 
-    label_type = tf.uint8 if net.options.num_classes <= 256 else tf.uint16
 
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, IMAGE_BYTES)])
-    def serving_png(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        def one(data: tf.Tensor) -> tf.Tensor:
-            outputs = serving_default(_decode(data)[tf.newaxis])
-            labels = tf.cast(outputs[PREDICTIONS][0], label_type)
-            return tf.io.encode_png(labels[..., tf.newaxis])
-
-        signature = tf.TensorSpec((), tf.string)
-        pngs = tf.map_fn(one, image_bytes, fn_output_signature=signature, parallel_iterations=1)
-        return {LABEL_PNG: pngs}
-
-    return {
-        SERVING_IMAGES: _portable(serving_default),
-        SERVING_BYTES: serving_bytes,
-        SERVING_PNG: serving_png,
-    }
+def _arg_max(net: Network, logits: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Return the labels of logits at the size of the padded images."""
+    stride = net.logits_stride / max(1.0, *(net.options.image_pyramid or (1.0,)))
+    return upsampled_labels.arg_max(logits, size, stride)
 
 
 def frozen(
@@ -178,23 +157,31 @@ def frozen(
     def function(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return predict_outputs(net, images, inference)
 
-    concrete = _portable(function).get_concrete_function()
+    check_portable(function)
+    concrete = function.get_concrete_function()
     graphs = keras_internals.frozen(concrete), concrete.graph
     with_weights, without = (_official(graph.as_graph_def(add_shapes=True)) for graph in graphs)
     return with_weights, without
 
 
-def _portable(function: _Function) -> _Function:
-    """Return the function; reject a graph that does not run on every machine.
+def check_portable(function: _Function) -> None:
+    """Reject a graph that does not run on every machine.
 
     Not every CPU kernel of depthwise convolution supports atrous rates (oneDNN's does).
     `tf.nn.depthwise_conv2d` moves pixels apart for a plain convolution, which runs everywhere.
+
+    Args:
+        function: with an input signature; the functions that it calls are looked at, too.
+
+    Raises:
+        ValueError: An operation does not run everywhere.
     """
-    for node in function.get_concrete_function().graph.as_graph_def().node:
+    graph_def = function.get_concrete_function().graph.as_graph_def()
+    nodes = [graph_def.node, *(each.node_def for each in graph_def.library.function)]
+    for node in itertools.chain.from_iterable(nodes):
         dilations = node.attr["dilations"].list.i
         if node.op == "DepthwiseConv2dNative" and any(rate != 1 for rate in dilations):
             raise ValueError(f"the operation {node.name} does not run on every machine")
-    return function
 
 
 def _official(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
@@ -216,9 +203,3 @@ def _official(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
     cast.attr["SrcT"].type = tf.int64.as_datatype_enum
     cast.attr["DstT"].type = tf.int32.as_datatype_enum
     return graph_def
-
-
-def _decode(data: tf.Tensor) -> tf.Tensor:
-    """Return the image in the bytes of a JPEG or PNG file, uint8 [height, width, 3], RGB."""
-    image = tf.io.decode_image(data, channels=3, expand_animations=False)
-    return tf.ensure_shape(image, (None, None, 3))

@@ -6,13 +6,15 @@ import numpy as np
 import tensorflow as tf
 
 from deeplab.datasets import descriptors
-from deeplab.utils import checkpoint_files, error_text, file_systems
+from deeplab.utils import checkpoint, checkpoint_files, error_text, file_systems
 from deeplab.weights import foreign_files
 
 # The description of the dataset, if it was known at export.
 DATASET_FILE = "dataset.json"
 
 _LABELS, _PROBABILITIES = "SemanticPredictions", "SemanticProbabilities"
+# The signature that is there whatever else was exported, and that of earlier exports.
+_SIGNATURES = ("serving_labels", "serving_default")
 
 
 class ExportedNetwork:
@@ -54,14 +56,16 @@ class ExportedNetwork:
             raise ValueError(
                 f"--export_path={path} cannot be read: {error_text.one_line(error)}"
             ) from None
-        self._signature = loaded.signatures.get("serving_default")
+        found = (loaded.signatures.get(name) for name in _SIGNATURES)
+        self._signature = next((each for each in found if each is not None), None)
         outputs = self._signature.structured_outputs if self._signature else {}
-        if not {_LABELS, _PROBABILITIES} <= set(outputs):
+        options = checkpoint.load_options(path)
+        if _LABELS not in outputs or not (options or _PROBABILITIES in outputs):
             raise ValueError(
-                f"--export_path={path} has no {_LABELS} and {_PROBABILITIES} in its default"
-                " signature: export_model did not write it"
+                f"--export_path={path} has no {_LABELS} of pixels, or does not say how many"
+                " classes there are: export_model did not write it"
             )
-        self.num_classes = outputs[_PROBABILITIES].shape[-1]
+        self.num_classes = options.num_classes if options else outputs[_PROBABILITIES].shape[-1]
         file = os.path.join(path, DATASET_FILE)
         self.descriptor = descriptors.load(file) if file_systems.exists(file) else None
         # The signature's variables live as long as the loaded object does.
@@ -70,4 +74,4 @@ class ExportedNetwork:
     def predict(self, image: np.ndarray) -> np.ndarray:
         """Return the labels, int32 [height, width], of an image, uint8 [height, width, 3], RGB."""
         outputs = self._signature(ImageTensor=tf.constant(image)[tf.newaxis])
-        return outputs[_LABELS][0].numpy()
+        return outputs[_LABELS][0].numpy().astype(np.int32)

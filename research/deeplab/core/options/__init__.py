@@ -7,6 +7,7 @@ there (`common.define_option`), and `fields.validate` checks them.
 from deeplab.core.options.augmentation_options import AugmentationOptions
 from deeplab.core.options.crf_options import CrfOptions
 from deeplab.core.options.evaluation_options import EvaluationOptions, ReportOptions
+from deeplab.core.options.export_options import ExportOptions
 from deeplab.core.options.inference_options import InferenceOptions
 from deeplab.core.options.loss_options import LossOptions
 from deeplab.core.options.model_options import ModelOptions
@@ -19,6 +20,7 @@ __all__ = [
     "AugmentationOptions",
     "CrfOptions",
     "EvaluationOptions",
+    "ExportOptions",
     "InferenceOptions",
     "LossOptions",
     "ModelOptions",

@@ -1,0 +1,97 @@
+"""Convolutions with their batch norms folded in ahead, for a network that only predicts."""
+
+import contextlib
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from deeplab.core import keras_internals, layers, xception
+
+
+class FoldedWeights:
+    """Computes a convolution with weights made ahead; see `layers.Convolution.arithmetic`.
+
+    Args:
+        kernel: of the convolution, with its batch norm in it; a tensor or a variable.
+        bias: likewise, or None.
+    """
+
+    def __init__(self, kernel: Any, bias: Any):
+        self.kernel = kernel
+        self.bias = bias
+
+    def compute(
+        self, convolution: layers.Convolution, x: tf.Tensor, padding: str, training: bool
+    ) -> tf.Tensor:
+        """Convolve the padded input and add the bias, in the type of the kernel."""
+        del training
+        kernel = tf.convert_to_tensor(self.kernel)
+        y = convolution.convolve(tf.cast(x, kernel.dtype), kernel, padding)
+        return y if self.bias is None else tf.nn.bias_add(y, tf.convert_to_tensor(self.bias))
+
+
+@contextlib.contextmanager
+def folded(
+    network: keras.layers.Layer,
+    hold: Callable[[tf.Tensor], Any],
+    exact: Collection[keras.layers.Layer] = (),
+) -> Iterator[list[keras.Variable]]:
+    """Let a network predict with folded weights inside the context.
+
+    The weights are those of this moment, in the type that the network computes in. The offset of a
+    batch norm that only a pointwise convolution sees becomes a part of that one's bias.
+
+    Args:
+        network: it must not be quantized: its quantizers round the folded kernels.
+        hold: takes each weight and returns what the graph is to hold: a tensor or a variable.
+        exact: convolutions that compute in float32 whatever the network does.
+
+    Yields:
+        The variables that the network still needs.
+    """
+    convolutions = [
+        layer
+        for layer in keras_internals.sublayers(network)
+        if isinstance(layer, layers.Convolution)
+    ]
+    weights = {layer: layer.folded() for layer in convolutions}
+    for depthwise, pointwise in _linear_pairs(network):
+        (first, offset), (kernel, bias) = weights[depthwise], weights[pointwise]
+        through = tf.linalg.matvec(kernel[0, 0], offset, transpose_a=True)
+        weights[depthwise] = first, None
+        weights[pointwise] = kernel, through if bias is None else bias + through
+    replaced = set()
+    try:
+        for layer, values in weights.items():
+            dtype = tf.float32 if layer in exact else tf.as_dtype(layer.compute_dtype)
+            layer.arithmetic = FoldedWeights(
+                *(None if value is None else hold(tf.cast(value, dtype)) for value in values)
+            )
+            replaced.update(id(variable) for variable in _own_variables(layer))
+        yield [variable for variable in network.weights if id(variable) not in replaced]
+    finally:
+        for layer in convolutions:
+            layer.arithmetic = None
+
+
+def _linear_pairs(
+    network: keras.layers.Layer,
+) -> Iterator[tuple[layers.Convolution, layers.Convolution]]:
+    """Yield each depthwise convolution with a pointwise one that alone sees its linear output."""
+    for module in keras_internals.sublayers(network):
+        if isinstance(module, xception.XceptionModule):
+            for convs in module.separable_convs:
+                if len(convs) == 2 and convs[0].activation is None:
+                    yield convs[0], convs[1]
+
+
+def _own_variables(layer: layers.Convolution) -> list[keras.Variable]:
+    """Return the variables that the folded weights of a convolution stand for."""
+    own = [layer.kernel]
+    if layer.batch_norm:
+        own += layer.batch_norm.weights
+    elif layer.use_bias:
+        own.append(layer.bias)
+    return own

@@ -1,0 +1,198 @@
+"""Compares an export with its network, on an image of noise."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from deeplab import model
+from deeplab.core.options import InferenceOptions
+from deeplab.export import inference_graph, signatures, warm_up
+from deeplab.utils import error_text, file_systems
+
+# Sums in another order change results a little: a probability by at most this much, and this share
+# of the labels, where two classes are equally likely. With the 8 digits of bfloat16 these are more.
+_PROBABILITY_TOLERANCES = {"float32": 1e-3, "bfloat16": 0.2}
+_LABEL_TOLERANCES = {"float32": 1e-3, "bfloat16": 0.05}
+# Side of the image to compare on, for a network without a crop size.
+_TEST_SIZE = 129
+
+Outputs = Mapping[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """A signature of a SavedModel.
+
+    Attributes:
+        takes_files: whether its input is the contents of image files, not pixels.
+        run: takes the input and returns the outputs by their names.
+    """
+
+    takes_files: bool
+    run: Callable[[Any], Outputs]
+
+
+def crop_size(net: model.DeepLab) -> tuple[int, int]:
+    """Return the size of images that need no padding."""
+    return net.options.crop_size or (_TEST_SIZE, _TEST_SIZE)
+
+
+def test_images(net: model.DeepLab) -> np.ndarray:
+    """Return one image of noise, uint8 [1, H, W, 3], that has to be padded."""
+    height, width = crop_size(net)
+    noise = np.random.default_rng(0).integers(0, 256, (1, -(-3 * height // 4), width, 3))
+    return noise.astype(np.uint8)
+
+
+def expected(net: model.DeepLab, images: np.ndarray, inference: InferenceOptions) -> Outputs:
+    """Return the outputs of the network itself.
+
+    Raises:
+        ValueError: They are not finite.
+    """
+    outputs = inference_graph.predict_outputs(net, tf.constant(images), inference)
+    values = {name: tensor.numpy() for name, tensor in outputs.items()}
+    if not np.isfinite(values[inference_graph.PROBABILITIES]).all():
+        raise ValueError(
+            "the network's probabilities are not finite: the checkpoint holds weights that are"
+            " infinite or not a number"
+        )
+    return values
+
+
+def compare(title: str, outputs: Outputs, wanted: Outputs, precision: str = "float32") -> None:
+    """Reject outputs that differ from those of the network.
+
+    Args:
+        title: what the outputs are of.
+        outputs: by their names.
+        wanted: those of the network, and maybe others.
+        precision: what the features were computed in.
+
+    Raises:
+        ValueError: An output has another shape, or differs by more than rounding explains.
+    """
+    for name, values in outputs.items():
+        values, right = np.asarray(values), np.asarray(wanted[name])
+        if values.shape != right.shape:
+            raise ValueError(
+                f"{title}: {name} has the shape {list(values.shape)}, but {list(right.shape)} in"
+                " the network; nothing was exported"
+            )
+        if name in (inference_graph.PROBABILITIES, inference_graph.RAW_PROBABILITIES):
+            tolerance = _PROBABILITY_TOLERANCES[precision]
+            difference = np.abs(values - right).max()
+        elif name == inference_graph.LOGITS:
+            tolerance = _PROBABILITY_TOLERANCES[precision]
+            difference = np.abs(values - right).max() / np.abs(right).max()
+        else:
+            tolerance = _LABEL_TOLERANCES[precision]
+            difference = np.mean(values != right) if values.size else 0.0
+        if not difference <= tolerance:
+            raise ValueError(
+                f"{title}: {name} differs from the network's by {difference:.2g}, more than"
+                f" {tolerance:g}; nothing was exported"
+            )
+
+
+@contextlib.contextmanager
+def open_frozen_graph(path: str) -> Iterator[Callable[[np.ndarray], Outputs]]:
+    """Yield a function from images, uint8 [1, H, W, 3], to the outputs of a frozen graph."""
+    with open(path, "rb") as file:
+        graph_def = tf.compat.v1.GraphDef.FromString(file.read())
+    with tf.Graph().as_default() as graph:
+        tf.compat.v1.import_graph_def(graph_def, name="")
+    outputs = {name: f"{name}:0" for name in inference_graph.OUTPUTS}
+    # As a context manager a session would make its graph the default one.
+    with contextlib.closing(tf.compat.v1.Session(graph=graph)) as session:
+        yield lambda images: session.run(outputs, {f"{inference_graph.INPUT}:0": images})
+
+
+@contextlib.contextmanager
+def open_saved_model(path: str) -> Iterator[dict[str, Signature]]:
+    """Yield the signatures of a SavedModel as a server runs them: in a session, by their names."""
+    graph = tf.Graph()
+    logger = tf.get_logger()
+    level = logger.level
+    with (
+        file_systems.without_wildcards(path) as plain,
+        contextlib.closing(tf.compat.v1.Session(graph=graph)) as session,
+    ):
+        # It calls itself deprecated, but servers load like that.
+        logger.setLevel("ERROR")
+        with graph.as_default():
+            loaded = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], plain)
+        logger.setLevel(level)
+
+        def signature(definition: Any) -> Signature:
+            (given,) = definition.inputs.values()
+            outputs = {name: tensor.name for name, tensor in definition.outputs.items()}
+            return Signature(
+                given.dtype == tf.string.as_datatype_enum,
+                lambda value: session.run(outputs, {given.name: value}),
+            )
+
+        yield {
+            name: signature(definition)
+            for name, definition in loaded.signature_def.items()
+            if definition.inputs
+        }
+
+
+def check_saved_model(
+    title: str,
+    path: str,
+    images: np.ndarray,
+    wanted: Outputs,
+    colors: np.ndarray,
+    precision: str = "float32",
+) -> None:
+    """Reject a SavedModel that computes something else than its network, or fails to warm up.
+
+    Args:
+        title: where it is to be.
+        path: where it is.
+        images: uint8 [1, H, W, 3].
+        wanted: the outputs of the network for these.
+        colors: see `signatures.signatures`.
+        precision: what the features are computed in.
+
+    Raises:
+        ValueError: A signature gives something else, or a warm-up request fails.
+    """
+    labels = wanted[inference_graph.PREDICTIONS]
+    wanted = {
+        **wanted,
+        signatures.STATUS: [0],
+        signatures.IMAGE_SIZE: [images.shape[1:3]],
+        signatures.LABEL_PNG: labels,
+        signatures.COLOR_LABEL_PNG: colors[labels],
+    }
+    encoded = [tf.io.encode_png(images[0]).numpy()]
+    requests = warm_up.read(path)
+    with open_saved_model(path) as loaded:
+        for name, signature in loaded.items():
+            outputs = dict(signature.run(encoded if signature.takes_files else images))
+            for png in {signatures.LABEL_PNG, signatures.COLOR_LABEL_PNG} & set(outputs):
+                outputs[png] = _pixels(outputs[png][0])[np.newaxis]
+            compare(f"{title}, signature {name}", outputs, wanted, precision)
+        for request in requests:
+            (value,) = request.inputs.values()
+            try:
+                loaded[request.signature].run(value)
+            except tf.errors.OpError as error:
+                raise ValueError(
+                    f"{title}: the warm-up request to {request.signature} fails:"
+                    f" {error_text.one_line(error)}; nothing was exported"
+                ) from None
+
+
+def _pixels(png: bytes) -> np.ndarray:
+    """Return the pixels of a PNG file as they are stored, colors in the order RGB."""
+    pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
+    return pixels[..., ::-1] if pixels.ndim == 3 else pixels

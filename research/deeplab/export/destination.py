@@ -1,0 +1,105 @@
+"""Where an export goes: what is at the path, and whether it may be replaced."""
+
+import os
+
+import tensorflow as tf
+
+from deeplab import common
+from deeplab.export import model_card, saved_model, server_files
+from deeplab.utils import checkpoint, file_systems
+
+SAVED_MODEL_FILE = "saved_model.pb"
+
+_OWN_FILES = {
+    *(SAVED_MODEL_FILE, "fingerprint.pb", "variables", "assets", "assets.extra"),
+    *(saved_model.DATASET_FILE, common.OPTIONS_FILE, model_card.FILE, server_files.BATCHING_FILE),
+}
+
+
+def is_frozen_graph(path: str) -> bool:
+    """Return whether an export to this path is a frozen graph, not a SavedModel."""
+    return path.endswith(".pb")
+
+
+def check(path: str) -> None:
+    """Reject a path whose content an export may not replace.
+
+    A frozen graph may replace a file. A SavedModel may replace an empty folder, or an earlier
+    export whose folder holds nothing else.
+
+    Raises:
+        ValueError: Something else is at the path, or a parent of it is a file.
+    """
+    if not path:
+        raise ValueError("--export_path is empty")
+    if file_systems.is_remote(path):
+        if tf.io.gfile.exists(path) and not is_frozen_graph(path):
+            raise ValueError(
+                f"--export_path={path} is there already, and a folder in this file system cannot be"
+                " replaced in one step: choose another --export_path"
+            )
+        return
+    _check_above(path)
+    if is_frozen_graph(path):
+        if os.path.isdir(path):
+            raise ValueError(
+                f"--export_path={path} ends in .pb, so it is a file, but a folder has that name"
+            )
+        return
+    advice = "choose another --export_path, or move that file or folder"
+    if os.path.lexists(path) and not os.path.isdir(path):
+        raise ValueError(
+            f"--export_path={path} is an existing file, but a SavedModel is a folder (a frozen"
+            f" graph ends in .pb): {advice}"
+        )
+    present = set(os.listdir(path)) if os.path.isdir(path) else set()
+    if present and SAVED_MODEL_FILE not in present:
+        raise ValueError(
+            f"--export_path={path} exists and is no earlier export; it holds {min(present)}:"
+            f" {advice}"
+        )
+    own = set(_OWN_FILES)
+    if present and (options := checkpoint.load_options(path)):
+        own.add(os.path.basename(options.dense_prediction_cell_json))
+    if others := present - own:
+        raise ValueError(
+            f"--export_path={path} holds {min(others)}, which does not belong to the earlier"
+            f" export and would be lost: {advice}"
+        )
+
+
+def check_base(path: str) -> None:
+    """Reject a path that cannot be the folder around numbered versions.
+
+    Raises:
+        ValueError: It is a file or an export itself, or a parent of it is a file.
+    """
+    if not path:
+        raise ValueError("--export_path is empty")
+    if is_frozen_graph(path):
+        raise ValueError(
+            f"--next_version: --export_path={path} ends in .pb, so it is a file; give the folder of"
+            " the versions"
+        )
+    if file_systems.exists(os.path.join(path, SAVED_MODEL_FILE)):
+        raise ValueError(
+            f"--next_version: --export_path={path} is an export itself; give the folder of the"
+            " versions"
+        )
+    if file_systems.is_remote(path):
+        return
+    _check_above(path)
+    if os.path.lexists(path) and not os.path.isdir(path):
+        raise ValueError(f"--next_version: --export_path={path} is an existing file, not a folder")
+
+
+def _check_above(path: str) -> None:
+    above = os.path.dirname(os.path.abspath(path))
+    while not os.path.lexists(above):
+        above = os.path.dirname(above)
+    if not os.path.isdir(above):
+        raise ValueError(f"--export_path={path} cannot be written: {above} is no folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"--export_path={path} cannot be written: no permission to write to {above}"
+        )

@@ -1,0 +1,101 @@
+"""The files that TensorFlow Serving reads beside a SavedModel, in the text form of its protocol."""
+
+import os
+import re
+
+from absl import logging
+
+from deeplab.utils import file_systems, files
+
+MODELS_FILE = "models.config"
+MONITORING_FILE = "monitoring.config"
+# In the folder of a version; read with --enable_per_model_batching_parameters.
+BATCHING_FILE = "batching_params.pbtxt"
+
+# Where the server's container image looks for models.
+_MODELS_FOLDER = "/models"
+_TIMEOUT_MICROSECONDS = 2000
+_MOST_WAITING_BATCHES = 100
+
+_MODEL = """  config {{
+    name: "{name}"
+    base_path: "{base_path}"
+    model_platform: "tensorflow"
+  }}
+"""
+_MONITORING = """prometheus_config {
+  enable: true
+  path: "/monitoring/prometheus/metrics"
+}
+"""
+
+
+def model_name(path: str, next_version: bool) -> str:
+    """Return what a server calls a model: the name of the folder around its versions.
+
+    Args:
+        path: of the export.
+        next_version: whether the path is that folder itself.
+    """
+    path = path.rstrip("/") if file_systems.is_remote(path) else os.path.abspath(path)
+    above, name = os.path.split(path)
+    if not next_version and re.fullmatch("[0-9]+", name):
+        name = os.path.basename(above)
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name) or "deeplab"
+
+
+def check(folder: str, name: str) -> None:
+    """Reject a folder whose `models.config` lists other models only.
+
+    Args:
+        folder: where the files go.
+        name: of the model.
+
+    Raises:
+        ValueError: There is such a file; the message has what to add to it.
+    """
+    path = os.path.join(folder, MODELS_FILE)
+    if file_systems.exists(path) and name not in _names(path):
+        entry = " ".join(_model(name).split())
+        raise ValueError(
+            f"--server_config_dir: {path} lists other models: add {entry} to it, or name another"
+            " folder"
+        )
+
+
+def write(folder: str, name: str) -> None:
+    """Write `models.config` and `monitoring.config`; files that are there are kept.
+
+    Args:
+        folder: where they go; made if needed.
+        name: of the model.
+    """
+    check(folder, name)
+    for file, text in (
+        (MODELS_FILE, f"model_config_list {{\n{_model(name)}}}\n"),
+        (MONITORING_FILE, _MONITORING),
+    ):
+        path = os.path.join(folder, file)
+        if file_systems.exists(path):
+            logging.info("kept %s", path)
+        else:
+            files.write_text(path, text)
+
+
+def write_batching(folder: str, max_batch_size: int) -> None:
+    """Write `batching_params.pbtxt` in the folder of a version."""
+    text = (
+        f"max_batch_size {{ value: {max_batch_size} }}\n"
+        f"batch_timeout_micros {{ value: {_TIMEOUT_MICROSECONDS} }}\n"
+        f"max_enqueued_batches {{ value: {_MOST_WAITING_BATCHES} }}\n"
+    )
+    files.write_text(os.path.join(folder, BATCHING_FILE), text)
+
+
+def _model(name: str) -> str:
+    return _MODEL.format(name=name, base_path=f"{_MODELS_FOLDER}/{name}")
+
+
+def _names(path: str) -> list[str]:
+    text = files.read_bytes(path).decode(errors="replace")
+    return re.findall(r"""\bname\s*:\s*["']([^"']*)["']""", text)

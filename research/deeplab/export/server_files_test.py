@@ -1,0 +1,52 @@
+"""The files of a server: what is in them, and that those of the operator are kept."""
+
+import os
+
+import pytest
+
+from deeplab.export import server_files
+
+
+@pytest.mark.parametrize(
+    ("path", "next_version", "name"),
+    [
+        ("models/pascal", True, "pascal"),
+        ("models/pascal/3/", False, "pascal"),
+        ("models/pascal", False, "pascal"),
+        ("gs://bucket/models/city scapes/12", False, "city_scapes"),
+        ("models/2024", True, "2024"),
+    ],
+)
+def test_a_model_is_called_as_the_folder_of_its_versions(path, next_version, name):
+    assert server_files.model_name(path, next_version) == name
+
+
+def test_both_files_are_written(tmp_path):
+    folder = str(tmp_path / "server")
+    server_files.write(folder, "pascal")
+    assert sorted(os.listdir(folder)) == ["models.config", "monitoring.config"]
+    models = (tmp_path / "server" / "models.config").read_text()
+    assert 'name: "pascal"' in models
+    assert 'base_path: "/models/pascal"' in models
+    assert models.count("{") == models.count("}") == 2
+
+
+def test_what_the_operator_wrote_is_kept(tmp_path):
+    text = "model_config_list { config { name: 'a' } config { name:'pascal' } }"
+    (tmp_path / "models.config").write_text(text)
+    server_files.write(str(tmp_path), "pascal")
+    assert (tmp_path / "models.config").read_text() == text
+
+
+def test_a_list_without_the_model_is_an_error_with_the_entry(tmp_path):
+    (tmp_path / "models.config").write_text('model_config_list { config { name: "a" } }')
+    with pytest.raises(
+        ValueError, match='models.config lists other models: add config { name: "b"'
+    ):
+        server_files.check(str(tmp_path), "b")
+
+
+def test_batching_has_the_asked_size(tmp_path):
+    server_files.write_batching(str(tmp_path), 8)
+    text = (tmp_path / "batching_params.pbtxt").read_text()
+    assert "max_batch_size { value: 8 }" in text

@@ -1,0 +1,198 @@
+"""What a server sees of a SavedModel: its signatures in a session, good files beside bad ones."""
+
+import dataclasses
+import json
+import os
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deeplab import model
+from deeplab.core.options import ExportOptions
+from deeplab.export import comparison, exporter, inference_graph, warm_up
+from deeplab.testing import tiny
+
+_GOOD, _WIDE = tiny.picture(20, 50), tiny.picture(40, 30, 1)
+_LARGE = tiny.picture(60, 60)
+_IGNORE = 99
+_DATASET = dataclasses.replace(
+    tiny.DATASET,
+    ignore_label=_IGNORE,
+    colormap=((0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255)),
+)
+
+
+@pytest.fixture(scope="module")
+def net():
+    with tiny.shallow():
+        return tiny.network()
+
+
+@pytest.fixture(scope="module")
+def export(net, tmp_path_factory):
+    """An export with what is off by default, all in one."""
+    base = tmp_path_factory.mktemp("exports") / "deeplab"
+    options = ExportOptions(max_pixels=3000, add_logits=True, max_batch_size=4)
+    return exporter.export_saved_model(
+        net, str(base), options=options, descriptor=_DATASET, next_version=True
+    )
+
+
+@pytest.fixture(scope="module")
+def signatures(export):
+    with comparison.open_saved_model(export) as loaded:
+        yield {name: signature.run for name, signature in loaded.items()}
+
+
+def _labels(net, image):
+    return inference_graph.predict_outputs(net, tf.constant(image)[tf.newaxis])[
+        "SemanticPredictions"
+    ][0].numpy()
+
+
+def _bad_files():
+    png = tiny.png(_GOOD)
+    return [b"", b"not an image", png[:-40], tiny.png(_LARGE)]
+
+
+class TestFiles:
+    def test_a_bad_file_fails_alone(self, net, signatures):
+        files = [tiny.png(_GOOD), *_bad_files(), tiny.png(_WIDE)]
+        outputs = signatures["serving_bytes"](files)
+        assert outputs["Status"].dtype == np.int32
+        assert outputs["Status"].tolist() == [0, 1, 2, 3, 4, 0]
+        assert outputs["ImageSize"].tolist() == [[20, 50], *[[0, 0]] * 4, [40, 30]]
+        labels, probabilities = outputs["SemanticPredictions"], outputs["SemanticProbabilities"]
+        assert labels.shape == (6, 40, 50)
+        for index, image in ((0, _GOOD), (5, _WIDE)):
+            height, width = image.shape[:2]
+            assert np.mean(labels[index, :height, :width] == _labels(net, image)) >= 0.999
+            np.testing.assert_allclose(
+                probabilities[index, :height, :width].sum(axis=-1), 1, atol=1e-5
+            )
+            assert (labels[index, height:] == _IGNORE).all()
+            assert (labels[index, :, width:] == _IGNORE).all()
+        assert (labels[1:5] == _IGNORE).all()
+        assert (probabilities[1:5] == 0).all()
+
+    def test_only_bad_files_give_an_image_of_no_size(self, signatures):
+        outputs = signatures["serving_bytes"](_bad_files())
+        assert outputs["Status"].tolist() == [1, 2, 3, 4]
+        assert outputs["SemanticPredictions"].shape == (4, 0, 0)
+
+    @pytest.mark.parametrize("name", ["serving_png", "serving_color_png"])
+    def test_a_bad_file_gives_an_empty_string(self, net, signatures, name):
+        outputs = signatures[name]([*_bad_files(), tiny.png(_GOOD)])
+        assert outputs.pop("Status").tolist() == [1, 2, 3, 4, 0]
+        (pngs,) = outputs.values()
+        assert pngs[:4].tolist() == [b""] * 4
+        pixels = cv2.imdecode(np.frombuffer(pngs[4], np.uint8), cv2.IMREAD_UNCHANGED)
+        labels = _labels(net, _GOOD)
+        expected = labels
+        if name == "serving_color_png":
+            pixels, expected = pixels[..., ::-1], np.array(_DATASET.colormap)[labels]
+        assert np.mean(pixels == expected) >= 0.999
+
+    def test_no_files_give_no_images(self, signatures):
+        for name in ("serving_bytes", "serving_png", "serving_color_png"):
+            outputs = signatures[name](np.zeros(0, object))
+            assert {value.shape[0] for value in outputs.values()} == {0}
+
+
+class TestPixels:
+    def test_labels_alone_have_the_smallest_type(self, net, signatures):
+        images = np.stack([_GOOD, _GOOD[:, ::-1]])
+        outputs = signatures["serving_labels"](images)
+        assert list(outputs) == ["SemanticPredictions"]
+        assert outputs["SemanticPredictions"].dtype == np.uint8
+        for labels, image in zip(outputs["SemanticPredictions"], images, strict=True):
+            assert np.mean(labels == _labels(net, image)) >= 0.999
+
+    def test_logits_are_those_of_the_padded_image(self, net, signatures):
+        image = tiny.picture(33, 33)[np.newaxis]
+        logits = signatures["serving_default"](image)["SemanticLogits"]
+        np.testing.assert_allclose(logits, net(image), atol=1e-3 * np.abs(logits).max())
+
+    def test_no_images_give_no_images(self, signatures):
+        for name in ("serving_default", "serving_labels"):
+            outputs = signatures[name](np.zeros((0, 33, 40, 3), np.uint8))
+            assert outputs["SemanticPredictions"].shape == (0, 33, 40)
+
+    @pytest.mark.parametrize("channels", [1, 4])
+    def test_other_channels_are_an_error_that_says_so(self, export, channels):
+        """A server feeds whatever it gets; here an input of any shape takes the input's place."""
+        with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+            images = tf.compat.v1.placeholder(tf.uint8, None)
+            loaded = tf.compat.v1.saved_model.load(
+                session, ["serve"], export, input_map={"serving_labels_ImageTensor": images}
+            )
+            (output,) = loaded.signature_def["serving_labels"].outputs.values()
+            with pytest.raises(tf.errors.InvalidArgumentError, match="must_have_3_channels"):
+                session.run(output.name, {images: np.zeros((1, 33, 33, channels), np.uint8)})
+
+
+class TestFolder:
+    def test_warm_up_has_a_request_of_one_image_for_each_signature(self, export, signatures):
+        requests = warm_up.read(export)
+        assert {request.signature for request in requests} == set(signatures)
+        for request in requests:
+            (value,) = request.inputs.values()
+            assert value.shape[0] == 1
+
+    def test_assets_say_what_the_classes_are(self, export):
+        with open(f"{export}/assets/classes.json") as file:
+            classes = json.load(file)
+        assert classes[1] == {"label": 1, "name": "disc", "color": [255, 0, 0]}
+        with open(f"{export}/assets/options.json") as file:
+            options = json.load(file)
+        assert options["export"]["max_pixels"] == 3000
+        assert options["network"]["num_classes"] == 4
+
+    def test_weights_are_stored_once(self, net, export):
+        size = sum(4 * np.prod(weight.shape) for weight in net.weights)
+        (data,) = (file for file in tiny.files(f"{export}/variables") if "data" in file)
+        assert os.path.getsize(f"{export}/variables/{data}") < 1.15 * size
+
+    def test_batching_has_the_asked_size(self, export):
+        with open(f"{export}/batching_params.pbtxt") as file:
+            assert "max_batch_size { value: 4 }" in file.read()
+
+
+class TestVariants:
+    @pytest.mark.slow
+    @pytest.mark.parametrize("kind", ["labels", "bytes", "png"])
+    def test_another_default_has_the_same_outputs(self, net, tmp_path, kind):
+        path = str(tmp_path / "export")
+        options = ExportOptions(default_signature=kind, add_probabilities=False)
+        exporter.export_saved_model(net, path, options=options)
+        with comparison.open_saved_model(path) as loaded:
+            given = [tiny.png(_GOOD)] if loaded["serving_default"].takes_files else [_GOOD]
+            default = loaded["serving_default"].run(given)
+            for name, value in loaded[f"serving_{kind}"].run(given).items():
+                np.testing.assert_array_equal(default[name], value)
+            pixels = loaded["serving_pixels"].run([_GOOD])
+        assert set(pixels) == {"SemanticPredictions", "RawSemanticPredictions"}
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        "changes",
+        [{"precision": "bfloat16"}, {"target": "cpu"}, {"exif_orientation": True}],
+        ids=["bfloat16", "cpu", "exif"],
+    )
+    def test_the_network_is_the_same(self, net, tmp_path, changes):
+        path = str(tmp_path / "export")
+        exporter.export_saved_model(net, path, options=ExportOptions(**changes))
+        with comparison.open_saved_model(path) as loaded:
+            labels = loaded["serving_labels"].run([_GOOD])["SemanticPredictions"][0]
+        assert np.mean(labels == _labels(net, _GOOD)) >= 0.95
+
+
+def test_every_pixel_is_labeled_in_any_size(net):
+    """Whole cells or not, resized or not: labels alone are those with probabilities."""
+    for size in ((33, 33), (40, 57), (57, 41)):
+        images = tf.constant(tiny.picture(*size, 3)[np.newaxis])
+        labels = inference_graph.predict_labels(net, images)
+        expected, _ = model.predict_labels(net, images)
+        assert np.mean(labels == expected) >= 0.999

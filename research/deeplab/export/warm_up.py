@@ -1,0 +1,139 @@
+"""Warm-up requests: what TensorFlow Serving runs after it has loaded a SavedModel.
+
+They are a TFRecord file of `PredictionLog` messages (TensorFlow Serving's `prediction_log.proto`).
+The few fields that they need are written here, so that no extra package is needed.
+"""
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+# In the folder of a SavedModel.
+FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
+
+# Numbers of the fields of a message within the one before.
+_PREDICT_LOG, _REQUEST, _MODEL_SPEC, _SIGNATURE_NAME = 6, 1, 1, 3
+_MODEL_NAME = 1
+_INPUTS, _KEY, _VALUE = 2, 1, 2
+# It has no public name.
+_TensorProto = type(tf.make_tensor_proto(0))
+# All of them have this type: a length and so many bytes.
+_BYTES = 2
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Request:
+    """A request to a signature.
+
+    Args:
+        signature: its name.
+        inputs: the tensors by their names; an array of objects holds strings.
+    """
+
+    signature: str
+    inputs: Mapping[str, np.ndarray]
+
+
+def write(folder: str, model_name: str, requests: Sequence[Request]) -> None:
+    """Write the requests to the folder of a SavedModel.
+
+    Args:
+        folder: of the SavedModel, on this machine.
+        model_name: name of the model in the server.
+        requests: what to send, in this order.
+    """
+    path = os.path.join(folder, FILE)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with tf.io.TFRecordWriter(path) as writer:
+        for request in requests:
+            writer.write(_encode(request, model_name))
+
+
+def read(folder: str) -> list[Request]:
+    """Return the requests in the folder of a SavedModel; none where it has no such file.
+
+    Raises:
+        ValueError: The file is damaged, or holds something other than requests to predict.
+    """
+    path = os.path.join(folder, FILE)
+    if not tf.io.gfile.exists(path):
+        return []
+    try:
+        records = [record.numpy() for record in tf.data.TFRecordDataset([path])]
+    except tf.errors.DataLossError:
+        raise ValueError(f"{path} is damaged") from None
+    requests = []
+    for number, record in enumerate(records, start=1):
+        try:
+            requests.append(_decode(record))
+        except Exception:  # The protocol buffers' error has no public name.
+            raise ValueError(f"{path}, record {number}: no request to predict") from None
+    return requests
+
+
+def _encode(request: Request, model_name: str) -> bytes:
+    spec = _field(_MODEL_NAME, model_name.encode())
+    spec += _field(_SIGNATURE_NAME, request.signature.encode())
+    message = _field(_MODEL_SPEC, spec)
+    for name, value in request.inputs.items():
+        tensor = tf.make_tensor_proto(value).SerializeToString()
+        message += _field(_INPUTS, _field(_KEY, name.encode()) + _field(_VALUE, tensor))
+    return _field(_PREDICT_LOG, _field(_REQUEST, message))
+
+
+def _decode(record: bytes) -> Request:
+    (log,) = _values(record, _PREDICT_LOG)
+    (message,) = _values(log, _REQUEST)
+    (spec,) = _values(message, _MODEL_SPEC)
+    (signature,) = _values(spec, _SIGNATURE_NAME)
+    inputs = {}
+    for entry in _values(message, _INPUTS):
+        (name,), (tensor,) = _values(entry, _KEY), _values(entry, _VALUE)
+        inputs[name.decode()] = tf.make_ndarray(_TensorProto.FromString(tensor))
+    return Request(signature.decode(), inputs)
+
+
+def _field(number: int, value: bytes) -> bytes:
+    return _varint(number << 3 | _BYTES) + _varint(len(value)) + value
+
+
+def _varint(value: int) -> bytes:
+    """Return a number in groups of seven bits, the lowest first; all but the last have a flag."""
+    groups = []
+    while value > 0x7F:
+        groups.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*groups, value])
+
+
+def _values(message: bytes, number: int) -> list[bytes]:
+    """Return the values of a field; a message with fields of another type is an error."""
+    return [value for found, value in _fields(message) if found == number]
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
+    place = 0
+
+    def varint() -> int:
+        nonlocal place
+        value = shift = 0
+        while True:
+            group = message[place]
+            place += 1
+            value |= (group & 0x7F) << shift
+            shift += 7
+            if not group & 0x80:
+                return value
+
+    while place < len(message):
+        key = varint()
+        if key & 7 != _BYTES:
+            raise ValueError(f"a field of type {key & 7}")
+        length = varint()
+        if place + length > len(message):
+            raise ValueError("the message ends early")
+        yield key >> 3, message[place : place + length]
+        place += length
