@@ -47,17 +47,19 @@ def predict_outputs(
         images: uint8 [B, H, W, 3], RGB.
         inference: how the network is applied.
         by_cells: find the labels by `upsampled_labels` where that is possible: the same labels in
-            less time, but no node `ArgMax`.
+            less time, but no node `ArgMax`. The logits are returned, too.
 
     Returns:
         SemanticPredictions: labels, int32 [B, H, W].
         SemanticProbabilities: float32 [B, H, W, num_classes].
         RawSemanticPredictions: labels of the resized and padded images, before the CRF, float32.
         RawSemanticProbabilities: their probabilities, before the CRF.
+        SemanticLogits: with `by_cells`, where labels are found so; see `logits_on_their_grid`.
 
     Reference: official `export_model.py`. Probabilities of several scales sum to one here.
     """
     options = net.options
+    more = {}
     size = tf.shape(images)[1:3]
     resized, padded, _ = input_preprocess.preprocess_for_evaluation(
         images, None, net.preprocessing()
@@ -65,6 +67,7 @@ def predict_outputs(
     resized_size = tf.shape(resized)[1:3]
     if by_cells and _upsamples_logits(net, inference):
         logits, padded_size = net(padded, training=False), tf.shape(padded)[1:3]
+        more[LOGITS] = logits
         labels = _arg_max(net, logits, padded_size)
         probabilities = tf.nn.softmax(utils.resize_bilinear(logits, padded_size))
     else:
@@ -86,6 +89,7 @@ def predict_outputs(
         PROBABILITIES: tf.identity(probabilities, PROBABILITIES),
         RAW_PREDICTIONS: raw_labels,
         RAW_PROBABILITIES: raw_probabilities,
+        **more,
     }
 
 

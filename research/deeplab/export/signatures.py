@@ -72,13 +72,16 @@ def signatures(
     def pixels(images: tf.Tensor) -> _Outputs:
         images, count = _rgb(images)
         outputs = inference_graph.predict_outputs(net, images, inference, by_cells=True)
+        logits = outputs.pop(inference_graph.LOGITS, None)
         if not options.add_probabilities:
             outputs = {
                 name: outputs[name]
                 for name in (inference_graph.PREDICTIONS, inference_graph.RAW_PREDICTIONS)
             }
         if options.add_logits:
-            outputs[inference_graph.LOGITS] = inference_graph.logits_on_their_grid(net, images)
+            if logits is None:
+                logits = inference_graph.logits_on_their_grid(net, images)
+            outputs[inference_graph.LOGITS] = logits
         return {name: value[:count] for name, value in outputs.items()}
 
     @_signature(images_spec)
