@@ -61,6 +61,8 @@ _FLAGS_OF_OTHERS = {
     # The first words of pip's `--no-deps` and `--wheel-dir`.
     *("no", "wheel"),
     *("model_name", "model_base_path", "port", "rest_api_port", "dir", "all", "logdir"),
+    *("model_config_file", "monitoring_config_file", "enable_batching"),
+    *("batching_parameters_file", "enable_per_model_batching_parameters"),
     # Slurm's.
     *("nodes", "ntasks", "gpus", "cpus", "time", "requeue", "signal", "kill"),
     # "--name=value", how a flag is written.

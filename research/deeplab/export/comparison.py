@@ -176,7 +176,7 @@ def check_saved_model(
     encoded = [tf.io.encode_png(images[0]).numpy()]
     requests = warm_up.read(path)
     with open_saved_model(path) as loaded:
-        for name, signature in loaded.items():
+        for name, signature in sorted(loaded.items()):
             outputs = dict(signature.run(encoded if signature.takes_files else images))
             for png in {signatures.LABEL_PNG, signatures.COLOR_LABEL_PNG} & set(outputs):
                 outputs[png] = _pixels(outputs[png][0])[np.newaxis]
