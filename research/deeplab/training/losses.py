@@ -106,15 +106,15 @@ def _region_loss(
     truth = tf.one_hot(tf.where(kept, labels, -1), classes)
     mask = tf.cast(kept, tf.float32)[..., tf.newaxis]
     probabilities = tf.nn.softmax(tf.reshape(logits, [batch, -1, classes])) * mask
-    match options.loss:
-        case "tversky":
-            losses = region_losses.tversky(
-                probabilities, truth, options.tversky_alpha, options.tversky_beta
-            )
-        case "lovasz":
-            losses = region_losses.lovasz(probabilities, truth, mask)
-        case _:
-            losses = region_losses.dice(probabilities, truth)
+    # AutoGraph cannot read a `match`.
+    if options.loss == "tversky":
+        losses = region_losses.tversky(
+            probabilities, truth, options.tversky_alpha, options.tversky_beta
+        )
+    elif options.loss == "lovasz":
+        losses = region_losses.lovasz(probabilities, truth, mask)
+    else:
+        losses = region_losses.dice(probabilities, truth)
     losses = region_losses.mean_over_classes(losses, truth, options.label_weights)
     count = _count(tf.reduce_any(kept, axis=1))
     loss = tf.math.divide_no_nan(tf.reduce_sum(losses), normalizer(count))
