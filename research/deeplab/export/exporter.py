@@ -14,10 +14,11 @@ from deeplab.export import (
     destination,
     inference_graph,
     model_card,
+    numbered_folders,
     saved_model_writer,
     server_files,
 )
-from deeplab.utils import checkpoint, files, numbered_folders, temporary_files
+from deeplab.utils import checkpoint, files, temporary_files
 
 # The graph without its weights, beside a frozen graph (official name).
 GRAPH_TEXT_FILE = "inference_graph.pbtxt"

@@ -8,7 +8,7 @@ import sys
 import pytest
 import tensorflow as tf
 
-from deeplab.utils import numbered_folders
+from deeplab.export import numbered_folders
 
 
 def _add(base):
