@@ -202,13 +202,13 @@ class TestErrors:
     def test_another_file(self, tmp_path, content):
         path = tmp_path / "other.pb"
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=f"{path} is no frozen graph"):
+        with pytest.raises(ValueError, match=f"{path} is not a frozen graph"):
             convert(path)
 
     def test_a_file_of_another_kind_says_what_it_is(self, tmp_path):
         path = tmp_path / "net.tflite"
         path.write_bytes(b"\x1c\0\0\0TFL3" + b"\xff" * 40)
-        message = f"{path} is no frozen graph: it is a TensorFlow Lite model"
+        message = f"{path} is not a frozen graph: it is a TensorFlow Lite model"
         with pytest.raises(ValueError, match=message):
             convert(path)
 

@@ -83,7 +83,7 @@ def test_an_official_flag_is_here_with_its_type_and_default(module, official):
 
 
 # What a script imports before it has answered --help: of `build_data`, which converters share and
-# which is no script itself, the flags alone.
+# which is not a script itself, the flags alone.
 _BEFORE_HELP = {**_MODULES, "deeplab/datasets/build_data.py": "deeplab.cli.converter_flags"}
 
 

@@ -113,7 +113,7 @@ def test_the_list_needs_no_tensorflow():
     [
         ([], "give either --list or --download=NAME"),
         (["--list", "--download=EdgeTPU-DeepLab"], "give either --list or --download=NAME"),
-        (["--download=deeplab"], "^--download=deeplab is no published checkpoint; known are"),
+        (["--download=deeplab"], "^--download=deeplab is not a published checkpoint; known are"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(arguments, message):

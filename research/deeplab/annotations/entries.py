@@ -20,7 +20,7 @@ class Entry:
         nested: Whether it is a part of a document, and not one.
 
     Raises:
-        ValueError: It is no object. All methods raise one that names place and field.
+        ValueError: It is not an object. All methods raise one that names place and field.
     """
 
     def __init__(self, value: Any, place: str, nested: bool = False):

@@ -94,7 +94,7 @@ def _detect_file(path: str) -> str:
     if path.lower().endswith(_YAML):
         if ultralytics.parse(path).get("names") is not None:
             return "ultralytics"
-        raise ValueError(f"{path} has no names, so it is no dataset of Ultralytics{_REMEDY}")
+        raise ValueError(f"{path} has no names, so it is not a dataset of Ultralytics{_REMEDY}")
     if path.lower().endswith(".json"):
         files.read_json(path)
     raise ValueError(

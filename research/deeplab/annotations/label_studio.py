@@ -30,7 +30,7 @@ def read(request: Request) -> Annotations:
     """
     tasks = files.read_json(request.path)
     if not isinstance(tasks, list):
-        raise ValueError(f"{request.path} is no list of tasks")
+        raise ValueError(f"{request.path} is not a list of tasks")
     by_path: dict[str, AnnotatedImage] = {}
     several: list[str] = []
     cancelled: list[str] = []

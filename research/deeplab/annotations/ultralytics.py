@@ -114,7 +114,7 @@ def _names(entry: Entry) -> tuple[str, ...]:
         raise entry.fault("names", "a list of names, or names numbered from 0")
     for name in value:
         if isinstance(name, dict | list) or name is None or name == "":
-            raise ValueError(f"{entry.place}: names has {fields.quoted(name)}, which is no name")
+            raise ValueError(f"{entry.place}: names has {fields.quoted(name)}, which is not a name")
     names = tuple(str(name).strip() for name in value)
     if len(set(names)) < len(names):
         raise ValueError(f"{entry.place}: names has a name twice: {fields.quoted(value)}")

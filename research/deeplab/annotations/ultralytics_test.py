@@ -69,7 +69,7 @@ def test_names_may_be_a_list_and_the_path_may_be_elsewhere(data):
         ("images/val", "images/test", "val is 'images/test', and there is no .*data/images/test"),
         ("images/val", "3", "val is 3; it must be a folder"),
         ("  1: roof", "  2: roof", "names must be numbered 0, 1, 2"),
-        ("  1: roof", "  1:", "names has None, which is no name"),
+        ("  1: roof", "  1:", "names has None, which is not a name"),
         ("  1: roof", "  1: road", "names has a name twice"),
         ("names:", "names: [", "d.yaml is not YAML"),
         ("train: images/train\nval: images/val\n", "", "has no images: train, val and test"),

@@ -94,7 +94,7 @@ def search_grid(flag_values: flags.FlagValues) -> dict[str, list[float]] | None:
         flag_values: parsed flags of that script.
 
     Raises:
-        ValueError: A value is no number or out of range, or flags contradict each other.
+        ValueError: A value is not a number or out of range, or flags contradict each other.
     """
     if not flag_values.crf_search:
         for name in ("images", *SEARCHED):
@@ -125,4 +125,4 @@ def _read_matrix(path: str) -> list[list[float]]:
         file = io.BytesIO(files.read_bytes(path))
         return np.lib.format.read_array(file, allow_pickle=False).tolist()
     except Exception:  # NumPy raises almost everything for a damaged header.
-        raise ValueError(f"{flag} is no .npy file of numbers, as numpy.save writes it") from None
+        raise ValueError(f"{flag} is not a .npy file of numbers, as numpy.save writes it") from None

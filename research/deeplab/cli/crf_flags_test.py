@@ -63,8 +63,8 @@ def test_the_scripts_have_them(script):
         (["--crf_bi_w=3"], "--crf_bi_w has no effect without --crf"),
         (["--crf", "--crf_bi_w=-3"], "--crf_bi_w is -3.0; it must be a finite number, at least 0"),
         (["--crf", "--crf_compatibility=/no.npy"], "--crf_compatibility=/no.npy does not exist"),
-        (["--crf", f"--crf_compatibility={__file__}"], "is no .npy file of numbers"),
-        (["--crf", "--crf_compatibility=/"], "is no .npy file of numbers"),
+        (["--crf", f"--crf_compatibility={__file__}"], "is not a .npy file of numbers"),
+        (["--crf", "--crf_compatibility=/"], "is not a .npy file of numbers"),
     ],
 )
 def test_what_cannot_be_names_the_flag(arguments, message):
@@ -84,7 +84,7 @@ def test_a_matrix_for_a_kernel_that_is_left_out_is_an_error(tmp_path):
 
 def test_an_archive_is_no_matrix(tmp_path):
     np.savez(tmp_path / "matrix.npz", np.eye(3))
-    with pytest.raises(ValueError, match="matrix.npz is no .npy file of numbers"):
+    with pytest.raises(ValueError, match="matrix.npz is not a .npy file of numbers"):
         _options("--crf", f"--crf_compatibility={tmp_path / 'matrix.npz'}")
 
 

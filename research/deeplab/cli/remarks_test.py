@@ -23,7 +23,7 @@ E0000 00:00:1795915054.075193 5481 cuda_platform.cc:52] failed call to cuInit: I
 2025-03-01 10:00:00.1: E external/local_xla/x.cc:152] failed call to cuInit: CUDA_ERROR_NO_DEVICE
 F0000 00:00:1795915054.075193 5481 gpu_device.cc:52] Check failed: memory
 Could not load dynamic library 'libcudart.so'
-error: I0000 is no number
+error: I0000 is not a number
 """
 _NO_DRIVER = (
     "E0000 00:00:1795915054.075193    5481 cuda_platform.cc:52] failed call to cuInit: INTERNAL:"

@@ -36,14 +36,14 @@ def run(
     shows its traceback. SIGTERM ends it, too, after temporary files are removed.
 
     Args:
-        main: Takes the arguments that are no flags; returns an exit code or None.
+        main: Takes the arguments that are not flags; returns an exit code or None.
         define_flags: Defines the script's flags in `flags.FLAGS`.
         required: Names of the flags that must be given.
         local: Names of the flags whose files must be on this machine, not in another file system.
         cpu_only: Keep TensorFlow from using GPUs, whose memory other programs may need.
     """
     remarks.hide()
-    # File names may hold bytes that are no text.
+    # File names may hold bytes that are not text.
     sys.stdout.reconfigure(errors="backslashreplace")
     interrupts = _Interrupts()
     define_flags()
@@ -124,7 +124,7 @@ def parse(argv: Sequence[str], flag_values: flags.FlagValues) -> Sequence[str]:
         flag_values: The flags that are defined.
 
     Returns:
-        The name of the program and the arguments that are no flags.
+        The name of the program and the arguments that are not flags.
 
     Raises:
         ValueError: A flag is unknown, or its value is wrong; or a flag file cannot be read.
@@ -149,7 +149,7 @@ def parse(argv: Sequence[str], flag_values: flags.FlagValues) -> Sequence[str]:
 
 
 def _parse(argv: Sequence[str]) -> Sequence[str]:
-    """Return the arguments that are no flags; end the script if one cannot be parsed."""
+    """Return the arguments that are not flags; end the script if one cannot be parsed."""
     try:
         return parse(argv, flags.FLAGS)
     except ValueError as error:
@@ -185,7 +185,7 @@ def _fail(error: Exception | str) -> int:
 def _message(error: Exception | str) -> str:
     message = error_text.one_line(error)
     if isinstance(error, UnicodeError) and isinstance(error.object, str):
-        return f"{error.object!a} is no name in UTF-8, so TensorFlow cannot use it: rename it"
+        return f"{error.object!a} is not a name in UTF-8, so TensorFlow cannot use it: rename it"
     if isinstance(error, OSError) or _raised_by_tensorflow(error):
         return message + _flag_of(message)
     if isinstance(error, MemoryError):

@@ -210,7 +210,7 @@ def test_a_name_that_is_no_text_is_one_line(run):
     done = run(b"--name=not_utf8:\xff")
     assert done.returncode == 1
     assert done.stderr == (
-        "error: 'not_utf8:\\udcff' is no name in UTF-8, so TensorFlow cannot use it: rename it\n"
+        "error: 'not_utf8:\\udcff' is not a name in UTF-8, so TensorFlow cannot use it: rename it\n"
     )
 
 

@@ -82,7 +82,7 @@ def find(path: str) -> str:
         return str(shipped)
     known = ", ".join(sorted(file.name for file in _SHIPPED.glob("dense_prediction_cell*.json")))
     raise FileNotFoundError(
-        f"--dense_prediction_cell_json={path} is no file; the package comes with {known}"
+        f"--dense_prediction_cell_json={path} is not a file; the package comes with {known}"
     )
 
 

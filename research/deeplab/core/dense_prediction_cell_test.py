@@ -54,7 +54,7 @@ def test_an_existing_file_goes_before_one_of_the_package(tmp_path):
 
 @pytest.mark.parametrize("path", ["no_such_cell.json", ""])
 def test_a_missing_file_is_named(tmp_path, path):
-    with pytest.raises(FileNotFoundError, match=f"{tmp_path}/{path} is no file.*{PUBLISHED}"):
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}/{path} is not a file.*{PUBLISHED}"):
         dense_prediction_cell.read(f"{tmp_path}/{path}")
 
 

@@ -67,7 +67,7 @@ def parse(record: bytes) -> Mapping[str, tf.train.Feature]:
     """
     try:
         return tf.train.Example.FromString(record).features.feature
-    except Exception:  # The class of protobuf's error is no public name.
+    except Exception:  # The class of protobuf's error is not a public name.
         raise ValueError("is not a tf.train.Example") from None
 
 

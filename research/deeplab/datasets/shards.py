@@ -101,7 +101,7 @@ def find(folder: str | os.PathLike[str], names: Sequence[str]) -> list[str]:
     """Return the files of a split, and of no other split.
 
     They are the shards `<split>-NNNNN-of-NNNNN`, with any extension. If there are none, they are
-    all files `<split>-*` that are not shards of another split. The folder is no pattern.
+    all files `<split>-*` that are not shards of another split. The folder is not a pattern.
 
     Args:
         folder: A folder, local or of any file system that `tf.io.gfile` reads.

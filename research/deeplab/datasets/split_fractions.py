@@ -126,7 +126,7 @@ def _groups(names: Sequence[str], pattern: str | None) -> dict[tuple[str, ...], 
     try:
         expression = re.compile(pattern) if pattern else None
     except re.error as error:
-        raise ValueError(f"--group_by={pattern} is no regular expression: {error}") from None
+        raise ValueError(f"--group_by={pattern} is not a regular expression: {error}") from None
     groups: dict[tuple[str, ...], list[int]] = collections.defaultdict(list)
     for index, name in enumerate(names):
         key: tuple[str, ...] = (name,)

@@ -90,7 +90,7 @@ def test_fractions_are_read():
 @pytest.mark.parametrize(
     ("division", "message"),
     [
-        (Division(_FRACTIONS, 0, "("), r"--group_by=\( is no regular expression"),
+        (Division(_FRACTIONS, 0, "("), r"--group_by=\( is not a regular expression"),
         (Division(_FRACTIONS, 0, "q"), "--group_by=q does not match the image 'a'"),
         (Division({"train": 0.9, "val": 0.1}), "leaves no image for val: there are 2 images in 2"),
     ],

@@ -29,7 +29,7 @@ def wait(path: str, last: str | None = None, pause_secs: float = 0.0) -> str:
     Raises:
         FileNotFoundError: There is no checkpoint with the prefix `path`, or the folder has
             checkpoints but no state file that names one of them.
-        ValueError: `path` is a file that is no checkpoint.
+        ValueError: `path` is a file that is not a checkpoint.
     """
     newest = None if pause_secs > 0 else _latest(path)
     if newest not in (None, last):

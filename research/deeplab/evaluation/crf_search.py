@@ -76,7 +76,7 @@ class CrfSearch:
         """Search the grid.
 
         Raises:
-            ValueError: A record cannot be read, or a label is no class. The message names it.
+            ValueError: A record cannot be read, or a label is not a class. The message names it.
         """
         unrefined = SegmentationMetrics(*self._classes())
         sizes = [len(values) for values in self._grid.values()]

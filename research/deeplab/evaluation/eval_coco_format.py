@@ -168,11 +168,11 @@ def _read_ids(path: str) -> np.ndarray:
         raise FileNotFoundError(f"there is no file {path} (check --gt_folder and --pred_folder)")
     image = cv2.imread(path, cv2.IMREAD_UNCHANGED)
     if image is None:
-        raise ValueError(f"{path} is no image that OpenCV can read")
+        raise ValueError(f"{path} is not an image that OpenCV can read")
     if image.ndim != 3 or image.dtype != np.uint8:
         raise ValueError(
-            f"{path} is no panoptic PNG file: it has {image.dtype} {list(image.shape)} instead of"
-            " three channels of 8 bits"
+            f"{path} is not a panoptic PNG file: it has {image.dtype} {list(image.shape)} instead"
+            " of three channels of 8 bits"
         )
     blue, green, red = (image[..., channel].astype(np.int64) for channel in range(3))
     return red + 256 * green + 256**2 * blue
@@ -199,7 +199,7 @@ def _entries(path: str, content: Any, name: str) -> list[Any]:
 def _check_fields(path: str, kind: str, entry: Any, types: dict[str, type]) -> None:
     shown = quoted(entry)
     if not isinstance(entry, dict):
-        raise ValueError(f"{path}: {kind} is no object: {shown}")
+        raise ValueError(f"{path}: {kind} is not an object: {shown}")
     if missing := [name for name in types if name not in entry]:
         raise ValueError(f"{path}: {kind} without {', '.join(missing)}: {shown}")
     for name, kinds in types.items():

@@ -172,11 +172,11 @@ class TestBadInput:
 
     def test_no_image(self, example, tmp_path):
         (tmp_path / "pred" / f"{1:012}.png").write_bytes(b"not a PNG file")
-        self._fails(example, "pred/000000000001.png is no image")
+        self._fails(example, "pred/000000000001.png is not an image")
 
     def test_a_gray_image(self, example, tmp_path):
         cv2.imwrite(str(tmp_path / "gt" / f"{0:012}.png"), np.zeros(_SIZE, np.uint8))
-        self._fails(example, r"gt/000000000000.png is no panoptic .* uint8 \[20, 30\]")
+        self._fails(example, r"gt/000000000000.png is not a panoptic .* uint8 \[20, 30\]")
 
     def test_another_size(self, example, tmp_path):
         _write_ids(tmp_path / "pred" / f"{1:012}.png", np.full((3, 3), 5))

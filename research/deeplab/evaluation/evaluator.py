@@ -88,7 +88,7 @@ class Evaluator:
             The metrics; None if evaluation was stopped.
 
         Raises:
-            ValueError: A record cannot be read, or a label is no class. The message names it.
+            ValueError: A record cannot be read, or a label is not a class. The message names it.
         """
         total: SegmentationResult | None = None
         progress = Progress("evaluated", len(self._records))

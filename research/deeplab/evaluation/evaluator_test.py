@@ -142,7 +142,7 @@ def test_progress_is_logged(trained, tmp_path, caplog):
 def test_a_label_that_is_no_class_is_an_error_that_names_the_image(trained, tmp_path):
     samples = _samples(trained)
     samples["image_3"][1][5, 5] = 128
-    with pytest.raises(ValueError, match=r"image image_3: label 128 \(1 pixels\) is no class"):
+    with pytest.raises(ValueError, match=r"image image_3: label 128 \(1 pixels\) is not a class"):
         evaluator.Evaluator(trained, _records(tmp_path, samples), 2).evaluate()
 
 

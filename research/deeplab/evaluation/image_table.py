@@ -77,7 +77,7 @@ def read(path: str | os.PathLike[str]) -> Iterator[ImageRow]:
         for row in rows:
             yield ImageRow(row[0], float(row[1] or "nan"))
     except (ValueError, IndexError, csv.Error) as error:
-        raise ValueError(f"{path} is no table of an evaluation's images: {error}") from None
+        raise ValueError(f"{path} is not a table of an evaluation's images: {error}") from None
 
 
 def _cell(value: float) -> str:

@@ -54,5 +54,5 @@ def test_nothing_is_left_of_an_evaluation_that_breaks_off(tmp_path):
 def test_another_file_is_an_error_that_names_it(tmp_path, text):
     path = tmp_path / "other.csv"
     path.write_text(text)
-    with pytest.raises(ValueError, match=r"other\.csv is no table of an evaluation's images"):
+    with pytest.raises(ValueError, match=r"other\.csv is not a table of an evaluation's images"):
         list(image_table.read(path))

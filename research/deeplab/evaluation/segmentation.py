@@ -195,7 +195,7 @@ class SegmentationMetrics:
         name = names[image] if names is not None else f"number {image} of the batch"
         ignored = "" if self.ignore_label is None else f" nor the ignore label {self.ignore_label}"
         message = (
-            f"image {name}: {kind} {text} ({int(where.sum())} pixels) is no class"
+            f"image {name}: {kind} {text} ({int(where.sum())} pixels) is not a class"
             f" (0 to {self.num_classes - 1}){ignored}"
         )
         if kind == "label":

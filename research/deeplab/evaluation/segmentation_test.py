@@ -188,8 +188,8 @@ class TestBadInput:
         metrics = segmentation.SegmentationMetrics(5, 255)
         with pytest.raises(
             ValueError,
-            match=r"image b: label -3, 128 \(3 pixels\) is no class \(0 to 4\) nor the ignore label"
-            " 255; correct the label, or num_classes and ignore_label",
+            match=r"image b: label -3, 128 \(3 pixels\) is not a class \(0 to 4\) nor the ignore"
+            " label 255; correct the label, or num_classes and ignore_label",
         ):
             metrics.update(labels, predictions, ["a", "b", "c"])
         assert metrics.confusion_matrix.sum() == 0

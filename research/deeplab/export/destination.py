@@ -55,7 +55,7 @@ def check(path: str) -> None:
     present = set(os.listdir(path)) if os.path.isdir(path) else set()
     if present and SAVED_MODEL_FILE not in present:
         raise ValueError(
-            f"--export_path={path} exists and is no earlier export; it holds {min(present)}:"
+            f"--export_path={path} exists and is not an earlier export; it holds {min(present)}:"
             f" {advice}"
         )
     own = set(_OWN_FILES)
@@ -98,7 +98,7 @@ def _check_above(path: str) -> None:
     while not os.path.lexists(above):
         above = os.path.dirname(above)
     if not os.path.isdir(above):
-        raise ValueError(f"--export_path={path} cannot be written: {above} is no folder")
+        raise ValueError(f"--export_path={path} cannot be written: {above} is not a folder")
     if not os.access(above, os.W_OK | os.X_OK):
         raise ValueError(
             f"--export_path={path} cannot be written: no permission to write to {above}"

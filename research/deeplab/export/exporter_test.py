@@ -214,7 +214,7 @@ class TestDestination:
     @pytest.mark.parametrize(
         ("files", "message"),
         [
-            (["weights.h5"], "exists and is no earlier export; it holds weights.h5"),
+            (["weights.h5"], "exists and is not an earlier export; it holds weights.h5"),
             (["saved_model.pb", "notes.txt"], "holds notes.txt, which does not belong to"),
         ],
     )
@@ -242,7 +242,7 @@ class TestDestination:
     def test_a_path_below_a_file_names_flag_and_file(self, tmp_path, name):
         (tmp_path / "file").write_text("mine")
         path = f"{tmp_path}/file/{name}"
-        message = f"--export_path={path} cannot be written: {tmp_path}/file is no folder"
+        message = f"--export_path={path} cannot be written: {tmp_path}/file is not a folder"
         with pytest.raises(ValueError, match=message):
             destination.check(path)
 

@@ -46,7 +46,7 @@ class ExportedNetwork:
             if meaning := foreign_files.describe(path):
                 raise ValueError(f"--export_path={path} is {meaning}, not the folder of an export")
             raise FileNotFoundError(
-                f"--export_path={path} is no SavedModel, which is a folder with saved_model.pb;"
+                f"--export_path={path} is not a SavedModel, which is a folder with saved_model.pb;"
                 " export_model writes one if its --export_path does not end in .pb"
             )
         try:

@@ -36,7 +36,9 @@ class TestSavedModel:
             assert len(np.unique(predicted)) > 1
 
     def test_there_is_none(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match=f"--export_path={tmp_path} is no SavedModel"):
+        with pytest.raises(
+            FileNotFoundError, match=f"--export_path={tmp_path} is not a SavedModel"
+        ):
             saved_model.ExportedNetwork(str(tmp_path))
 
     @pytest.mark.parametrize("signatures", [{"other": another}, {"serving_default": another}])

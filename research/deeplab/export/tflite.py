@@ -67,7 +67,7 @@ def read_graph(path: str) -> tf.compat.v1.GraphDef:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no frozen graph.
+        ValueError: It is not a frozen graph.
     """
     if checkpoint_files.latest(path):
         raise ValueError(
@@ -84,9 +84,9 @@ def read_graph(path: str) -> tf.compat.v1.GraphDef:
     except Exception as error:  # The protocol buffers' error has no public name.
         meaning = None if path.endswith(".pb") else foreign_files.describe(path)
         reason = f"it is {meaning}" if meaning else error
-        raise ValueError(f"{path} is no frozen graph: {reason}") from None
+        raise ValueError(f"{path} is not a frozen graph: {reason}") from None
     if not graph_def.node:
-        raise ValueError(f"{path} is no frozen graph: it has no operations")
+        raise ValueError(f"{path} is not a frozen graph: it has no operations")
     return graph_def
 
 

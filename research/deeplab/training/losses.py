@@ -177,7 +177,7 @@ def softmax_cross_entropy(
     weights = tf.cast(kept, tf.float32)
     if isinstance(label_weights, Sequence):
         _check_weights(label_weights, classes)
-        # The clip only guards the look-up: the cross entropy reports a label that is no class.
+        # The clip only guards the look-up: the cross entropy reports a label that is not a class.
         table = tf.constant(label_weights, tf.float32)
         weights *= tf.gather(table, tf.clip_by_value(labels, 0, classes - 1))
     elif label_weights != 1.0:

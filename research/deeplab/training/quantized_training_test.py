@@ -149,7 +149,7 @@ def test_a_float_checkpoint_is_no_quantized_one(tmp_path):
     path = tiny.save(net, tmp_path, 1, with_options=False)
     quantized = model.DeepLab(tiny.OPTIONS.replace(quantize=True))
     with pytest.raises(
-        ValueError, match="is no checkpoint of a quantized network.*leave --quantize_delay"
+        ValueError, match="is not a checkpoint of a quantized network.*leave --quantize_delay"
     ):
         checkpoint.restore(quantized, path)
 

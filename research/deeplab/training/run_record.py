@@ -108,7 +108,7 @@ def _read(path: str) -> dict[str, Any] | None:
     try:
         before = files.read_json(path)
         if not isinstance(before, dict):
-            raise ValueError(f"{path} is no JSON object")
+            raise ValueError(f"{path} is not a JSON object")
     except (ValueError, OSError) as error:
         logging.warning("what the run began with is unknown: %s", error_text.one_line(error))
         return None

@@ -177,8 +177,8 @@ def assign(variables: Mapping[str, keras.Variable], reader: Reader, path: str) -
     if missing := [name for name in variables if name not in shapes]:
         if all(map(_is_of_quantizer, missing)):
             raise ValueError(
-                f"{path} is no checkpoint of a quantized network: it lacks {_some(missing)}; leave"
-                " --quantize_delay_step out"
+                f"{path} is not a checkpoint of a quantized network: it lacks {_some(missing)};"
+                " leave --quantize_delay_step out"
             )
         raise ValueError(
             f"{path} lacks {len(missing)} of {len(variables)} variables: {_some(missing)};"
@@ -358,7 +358,7 @@ def global_step(reader: Reader, path: str = "the checkpoint") -> int:
         return 0
     step = np.asarray(_value(reader, GLOBAL_STEP, path))
     if step.size != 1 or not np.issubdtype(step.dtype, np.integer):
-        raise ValueError(f"{path} is damaged: its {GLOBAL_STEP} is no whole number")
+        raise ValueError(f"{path} is damaged: its {GLOBAL_STEP} is not a whole number")
     return int(step.item())
 
 

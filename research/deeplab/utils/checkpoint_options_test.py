@@ -90,6 +90,6 @@ class TestOptions:
 
     def test_a_missing_cell_leaves_the_folder_as_it_was(self, tmp_path):
         options = common.ModelOptions(dense_prediction_cell_json=str(tmp_path / "cell.json"))
-        with pytest.raises(FileNotFoundError, match="cell.json is no file"):
+        with pytest.raises(FileNotFoundError, match="cell.json is not a file"):
             checkpoint.save_options(str(tmp_path / "logs"), options)
         assert not (tmp_path / "logs").exists()

@@ -100,7 +100,7 @@ def check_file(flag: str, path: str) -> None:
     if os.path.isdir(path):
         reason = "it is a folder"
     elif not os.path.isdir(above):
-        reason = f"{above} is no folder"
+        reason = f"{above} is not a folder"
     else:
         try:
             with temporary_files.temporary_file(os.path.join(above, "check")):

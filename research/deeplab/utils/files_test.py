@@ -227,7 +227,7 @@ def test_a_file_that_cannot_be_written_is_found_first(tmp_path):
     (tmp_path / "file").write_text("")
     for path, reason in (
         (tmp_path, "it is a folder"),
-        (tmp_path / "file" / "new.json", f"{tmp_path}/file is no folder"),
+        (tmp_path / "file" / "new.json", f"{tmp_path}/file is not a folder"),
         ("/proc/new.json", "/proc: "),
     ):
         with pytest.raises(ValueError, match=f"^--flag={path} cannot be written: {reason}"):

@@ -1,4 +1,4 @@
-"""Tells what a file is that is no checkpoint."""
+"""Tells what a file is that is not a checkpoint."""
 
 import os
 

@@ -69,7 +69,7 @@ class KerasFile:
             raise ValueError(f"{path} holds no {network.name} of Keras: {error}") from None
         except Exception as error:
             # The readers of zip and HDF5 raise almost everything for damaged or foreign files.
-            raise ValueError(f"{path} is no weights file of Keras: {error}") from None
+            raise ValueError(f"{path} is not a weights file of Keras: {error}") from None
 
     def _read(self, file: h5py.File, network: KerasWeights) -> None:
         datasets: dict[str, list[h5py.Dataset]] = {}

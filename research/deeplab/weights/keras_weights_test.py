@@ -122,11 +122,11 @@ def test_what_is_no_vgg16_is_one_line(net, tmp_path):
     with pytest.raises(FileNotFoundError, match=f"^no file at {path}$"):
         checkpoint.initialize(net, str(path))
     path.write_bytes(b"not a file of Keras")
-    with pytest.raises(ValueError, match=f"^{path} is no weights file of Keras: .*$"):
+    with pytest.raises(ValueError, match=f"^{path} is not a weights file of Keras: .*$"):
         checkpoint.initialize(net, str(path))
     path = tmp_path / "other.keras"
     path.write_bytes(b"not an archive")
-    with pytest.raises(ValueError, match=f"^{path} is no weights file of Keras: File is not"):
+    with pytest.raises(ValueError, match=f"^{path} is not a weights file of Keras: File is not"):
         checkpoint.initialize(net, str(path))
     path = tmp_path / "dense.weights.h5"
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save_weights(path)
@@ -161,5 +161,7 @@ def test_damaged_and_foreign_files_are_one_line(tmp_path):
     truncated = tmp_path / "truncated.h5"
     truncated.write_bytes(whole.read_bytes()[:-1000])
     for path in (foreign, archive, other, truncated):
-        with pytest.raises(ValueError, match=f"^{path} (is no weights file|holds no VGG16) of Ker"):
+        with pytest.raises(
+            ValueError, match=f"^{path} (is not a weights file|holds no VGG16) of Ker"
+        ):
             keras_weights.KerasFile(str(path), vgg.WEIGHT_SOURCES.keras_weights)

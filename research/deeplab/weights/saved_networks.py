@@ -152,7 +152,7 @@ def _check(path: str) -> None:
     if "backbone" not in names:
         known = ", ".join(names[:3]) or "nothing"
         raise ValueError(
-            f"{path} holds a network of Keras that is no DeepLab: its first parts are {known}"
+            f"{path} holds a network of Keras that is not a DeepLab: its first parts are {known}"
         )
     if not path.endswith(_WEIGHTS):
         raise ValueError(f"{path} holds the weights of a DeepLab: rename it to end in {_WEIGHTS}")
@@ -165,13 +165,13 @@ def _options_text(path: str) -> str:
             config = json_text.parse(archive.read(_CONFIG), f"{path}, {_CONFIG}")
     except (zipfile.BadZipFile, KeyError, RuntimeError, NotImplementedError, EOFError) as error:
         raise ValueError(
-            f"{path} is no file of Keras, or is damaged: {_first_line(error)}"
+            f"{path} is not a file of Keras, or is damaged: {_first_line(error)}"
         ) from None
     inner = config.get("config") if isinstance(config, dict) else None
     options = inner.get("options") if isinstance(inner, dict) else None
     if not isinstance(options, str):
         kind = config.get("class_name") if isinstance(config, dict) else None
-        raise ValueError(f"{path} holds a {kind} of Keras, which is no DeepLab")
+        raise ValueError(f"{path} holds a {kind} of Keras, which is not a DeepLab")
     return options
 
 
@@ -187,7 +187,7 @@ def _weights(path: str) -> Iterator[h5py.File]:
             yield file
     except (zipfile.BadZipFile, KeyError, RuntimeError, OSError, EOFError) as error:
         raise ValueError(
-            f"{path} is no weights file of Keras, or is damaged: {_first_line(error)}"
+            f"{path} is not a weights file of Keras, or is damaged: {_first_line(error)}"
         ) from None
 
 

@@ -163,13 +163,13 @@ def test_a_file_of_another_maker_says_what_it_is(tmp_path, name, content, meanin
 @pytest.mark.parametrize(
     ("name", "content", "meaning"),
     [
-        ("top.keras", None, "holds a Sequential of Keras, which is no DeepLab"),
-        ("top.h5", None, "holds a network of Keras that is no DeepLab: its first parts are "),
-        ("bad.keras", b"no archive", "is no file of Keras, or is damaged: "),
-        ("bad.h5", b"no HDF5", "is no weights file of Keras, or is damaged: "),
-        ("other.keras", _zip(data__pkl=b""), "is no file of Keras, or is damaged: "),
+        ("top.keras", None, "holds a Sequential of Keras, which is not a DeepLab"),
+        ("top.h5", None, "holds a network of Keras that is not a DeepLab: its first parts are "),
+        ("bad.keras", b"no archive", "is not a file of Keras, or is damaged: "),
+        ("bad.h5", b"no HDF5", "is not a weights file of Keras, or is damaged: "),
+        ("other.keras", _zip(data__pkl=b""), "is not a file of Keras, or is damaged: "),
         ("text.keras", _zip(config__json=b"{"), ", config.json is not JSON: "),
-        ("list.keras", _zip(config__json=b"[]"), "holds a None of Keras, which is no DeepLab"),
+        ("list.keras", _zip(config__json=b"[]"), "holds a None of Keras, which is not a DeepLab"),
     ],
 )
 def test_a_file_of_keras_that_is_no_deeplab_says_so(fresh, tmp_path, name, content, meaning):

@@ -437,4 +437,4 @@ def get(name: str) -> PublishedCheckpoint:
         if checkpoint.name == name:
             return checkpoint
     known = ", ".join(checkpoint.name for checkpoint in CHECKPOINTS)
-    raise ValueError(f"--download={name} is no published checkpoint; known are {known}")
+    raise ValueError(f"--download={name} is not a published checkpoint; known are {known}")

@@ -242,7 +242,7 @@ class ModelOptions:
         """Read what `to_json` wrote.
 
         Raises:
-            ValueError: The text is no JSON object, or has an unknown field.
+            ValueError: The text is not a JSON object, or has an unknown field.
         """
         values = json_text.parse(text, "the file of options")
         if not isinstance(values, dict):
