@@ -226,10 +226,12 @@ def _openvino(folder: str, precision: str) -> Callable[[Any, bool], Any]:
         "INFERENCE_NUM_THREADS": flags.FLAGS.threads,
         "PERFORMANCE_HINT": "LATENCY",
     }
-    model = core.read_model(os.path.join(folder, "SavedModel"))
-    every = core.compile_model(model, "CPU", settings)
-    labels = next(output for output in model.outputs if "SemanticPredictions" in output.get_names())
-    alone = openvino.Model([labels.get_node().input_value(0)], model.get_parameters())
+    network = core.read_model(os.path.join(folder, "SavedModel"))
+    every = core.compile_model(network, "CPU", settings)
+    labels = next(
+        output for output in network.outputs if "SemanticPredictions" in output.get_names()
+    )
+    alone = openvino.Model([labels.get_node().input_value(0)], network.get_parameters())
     only = core.compile_model(alone, "CPU", settings)
 
     def run(images: Any, all_outputs: bool) -> Any:

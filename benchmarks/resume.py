@@ -23,7 +23,7 @@ import time
 
 import numpy as np
 
-from deeplab.utils import checkpoint
+from deeplab.utils import checkpoint, checkpoint_files
 
 
 def main() -> int:
@@ -76,8 +76,8 @@ def _train_with_kills(flags: list[str], logdir: pathlib.Path, kills: int) -> str
     steps = []
     for _ in range(kills):
         process = _start([*flags, "--eval_every=1000000"], logdir)
-        before = checkpoint.latest(str(logdir))
-        while process.poll() is None and checkpoint.latest(str(logdir)) == before:
+        before = checkpoint_files.latest(str(logdir))
+        while process.poll() is None and checkpoint_files.latest(str(logdir)) == before:
             time.sleep(0.05)
         time.sleep(random.uniform(0, 10))
         if process.poll() is not None:
