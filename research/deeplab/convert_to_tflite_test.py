@@ -69,6 +69,7 @@ def details(path):
 
 
 class TestFloat:
+    @pytest.mark.slow
     def test_agrees_with_the_graph(self, graph, photo, tmp_path, capsys):
         path = tmp_path / "new" / "model.tflite"
         convert(graph, f"--output_tflite_path={path}", f"--test_image_path={photo}")
@@ -88,6 +89,7 @@ class TestFloat:
         found = tflite.compare(graph_def, model, tiny.picture(33, 33), INPUT)
         assert found == tflite.Comparison(0.0)
 
+    @pytest.mark.slow
     def test_with_preprocessing_takes_pixels(self, graph, photo, tmp_path, capsys):
         path = tmp_path / "model.tflite"
         flags = (f"--output_tflite_path={path}", f"--test_image_path={photo}")
@@ -95,6 +97,7 @@ class TestFloat:
         assert agreement(capsys) > 99
         assert details(path)[0]["dtype"] == np.uint8
 
+    @pytest.mark.slow
     def test_dynamic_range_is_smaller(self, graph):
         graph_def = tflite.read_graph(str(graph))
         model, small = (
@@ -111,6 +114,7 @@ class TestFloat:
         (result,) = interpreter.get_output_details()
         assert (result["shape"].tolist(), result["dtype"]) == ([1, 33, 33, 4], np.float32)
 
+    @pytest.mark.slow
     def test_probabilities_are_compared_by_label_and_by_value(self, graph, photo, capsys):
         convert(graph, "--output_tensor_name=SemanticProbabilities:0", f"--test_image_path={photo}")
         text = capsys.readouterr().out
@@ -119,6 +123,7 @@ class TestFloat:
         assert float(share) > 99
         assert 0 <= float(difference) < 1e-3
 
+    @pytest.mark.slow
     def test_a_difference_of_probabilities_is_found(self, graph):
         graph_def = tflite.read_graph(str(graph))
         output = "SemanticProbabilities:0"
@@ -137,6 +142,7 @@ class TestFloat:
 
 
 class TestQuantized:
+    @pytest.mark.slow
     def test_is_all_integers_and_agrees(self, quantized_graph, photo, tmp_path, capsys):
         path = tmp_path / "model.tflite"
         convert(quantized_graph, f"--output_tflite_path={path}", f"--test_image_path={photo}")
@@ -153,6 +159,7 @@ class TestQuantized:
         types = {each["dtype"] for each in interpreter.get_tensor_details()}
         assert np.float32 not in types
 
+    @pytest.mark.slow
     def test_logits_are_those_of_the_network(self, quantized_net, quantized_graph):
         """On average a few of the 256 numbers off, after fifty convolutions."""
         graph_def = tflite.read_graph(str(quantized_graph))
@@ -172,6 +179,7 @@ class TestQuantized:
             assert np.mean(np.abs(ours - theirs)) < 5
             assert np.max(np.abs(ours - theirs)) < 26
 
+    @pytest.mark.slow
     def test_an_input_with_a_scale_for_each_color_is_refused(self, tmp_path):
         net = model.DeepLab(tiny.OPTIONS.replace(quantize=True))
         net.preprocess = feature_extractor.subtract_vgg_mean
@@ -184,6 +192,7 @@ class TestQuantized:
             convert(quantized_graph, "--dynamic_range")
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_kept_is_said(quantized_graph, caplog):
     convert(quantized_graph)
     assert "--output_tflite_path is not set" in caplog.text
@@ -224,6 +233,7 @@ class TestErrors:
         with pytest.raises(ValueError, match="no tensor <scope>/<scope>/input.*--input_tensor"):
             convert(path)
 
+    @pytest.mark.slow
     def test_several_scales(self, net):
         graph_def, _ = inference_graph.frozen(net, InferenceOptions(eval_scales=(0.5, 1.0)))
         with pytest.raises(ValueError, match="uses an image several times.*one scale"):

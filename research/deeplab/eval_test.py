@@ -51,6 +51,7 @@ def _result(tmp_path, name="eval.json"):
     return json.loads((tmp_path / "log" / name).read_text())
 
 
+@pytest.mark.slow
 def test_the_newest_checkpoint_is_evaluated_once(records, dataset, net, tmp_path, capsys):
     train = tmp_path / "train"
     for step in (3, 7):
@@ -91,6 +92,7 @@ def test_a_report_shows_the_result_and_what_has_changed(records, dataset, net, t
     )
 
 
+@pytest.mark.slow
 def test_an_official_checkpoint_is_evaluated_with_flags(records, dataset, net, tmp_path):
     """It gives what the same network with its stored options gives."""
     path = tiny.save(net, tmp_path / "official", 3, with_options=False)

@@ -45,6 +45,7 @@ def export(checkpoint_path, path, *more):
 
 
 class TestOptions:
+    @pytest.mark.slow
     def test_the_trained_ones_are_taken(self, trained, dataset, tmp_path):
         path = tmp_path / "export" / "1"
         export(os.path.dirname(trained), path, f"--dataset={dataset}")
@@ -53,6 +54,7 @@ class TestOptions:
         assert "0 ground, 1 disc, 2 square, 3 star" in (path / "MODEL_CARD.md").read_text()
         assert "serving_default" in tf.saved_model.load(str(path)).signatures
 
+    @pytest.mark.slow
     def test_an_official_checkpoint_needs_the_flags(self, net, official, tmp_path):
         path = tmp_path / "graph.pb"
         flags = ("--num_classes=4", "--crop_size=40", "--crop_size=33", *tiny.NETWORK_FLAGS)
@@ -74,6 +76,7 @@ class TestOptions:
         values = tiny.parse(export_model)
         assert (values.output_stride, values.num_classes, values.crop_size) == (8, 21, [513, 513])
 
+    @pytest.mark.slow
     def test_scales_and_flips_are_baked_in(self, net, trained, tmp_path):
         path = tmp_path / "graph.pb"
         scales = ("--inference_scales=1.0", "--inference_scales=1.5")
@@ -171,6 +174,7 @@ class TestErrors:
             export(official, tmp_path / "export", "--num_classes=4", *flags)
         assert os.listdir(tmp_path) == []
 
+    @pytest.mark.slow
     def test_variables_that_no_flag_asks_for_are_named(self, tmp_path, caplog):
         decoder = tiny.OPTIONS.replace(decoder_output_stride=(4,), decoder_filters=8)
         path = tiny.save(model.DeepLab(decoder), tmp_path / "train", 7, with_options=False)

@@ -111,6 +111,7 @@ def _cases():
             yield pytest.param(name, _check_frozen_graph, marks=marks, id=f"{name}-frozen_graph")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "check"), list(_cases()))
 def test_an_export_predicts_what_the_network_does(name, check, tmp_path):
     check(_network(name), tmp_path)

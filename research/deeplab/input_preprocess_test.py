@@ -149,6 +149,7 @@ def _trained(image, label, seed, **options):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES.keys())
 def test_training_equals_the_official_chain(size):
     image, label = _picture(size)
@@ -162,6 +163,7 @@ def test_training_equals_the_official_chain(size):
         np.testing.assert_array_equal(our_label, their_label, err_msg=str(choices))
 
 
+@pytest.mark.slow
 def test_training_equals_the_official_chain_for_any_scale():
     """Scales between the steps, where positions have no simple fractions."""
     size = (97, 130)
@@ -237,6 +239,7 @@ def test_padding_is_the_mean_pixel_and_the_ignore_label():
     )
 
 
+@pytest.mark.slow
 def test_distribution_is_the_official_one():
     """Scales, offsets and flips come with equal chances, independently of each other."""
     size, samples = (66, 69), 6000

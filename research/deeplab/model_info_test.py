@@ -138,6 +138,7 @@ def test_prints_every_layer(capsys):
     assert "Published" not in output
 
 
+@pytest.mark.slow
 def test_takes_the_options_of_a_checkpoint(capsys, tmp_path):
     path = tiny.save(tiny.network(), tmp_path, 3)
     expected = _statistics(tiny.OPTIONS).total

@@ -27,6 +27,7 @@ def _images(batch: int = 1, height: int = 65, width: int = 49) -> tf.Tensor:
     return tf.constant(random.uniform(0, 255, (batch, height, width, 3)), tf.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "size"),
     [
@@ -92,6 +93,7 @@ def test_the_order_of_the_decoder_stages_is_that_of_the_option():
         assert shape[2] == net.single_scale(_images())[end_point].shape[-1]
 
 
+@pytest.mark.slow
 def test_logits_of_parallel_rates_are_added():
     options = {"aspp_with_batch_norm": False, "logits_kernel_size": 3}
     both = _network(atrous_rates=(1, 2), **options)
@@ -120,6 +122,7 @@ def test_dropout_acts_in_training_only():
     assert not np.array_equal(net(_images(), training=True), net(_images(), training=True))
 
 
+@pytest.mark.slow
 def test_moving_averages_move_in_training_unless_kept():
     for fine_tune in (True, False):
         net = _network()
@@ -222,6 +225,7 @@ def test_options_that_the_backbone_cannot_serve_are_one_error(options, message):
         _network(**options)
 
 
+@pytest.mark.slow
 def test_a_multi_grid_that_the_backbone_does_not_have_says_so(caplog):
     with caplog.at_level("WARNING", logger="absl"):
         net = _network(multi_grid=(1, 2, 4))
@@ -229,6 +233,7 @@ def test_a_multi_grid_that_the_backbone_does_not_have_says_so(caplog):
     np.testing.assert_array_equal(net(_images()), _network()(_images()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scale", "same_as_known"), [(0.5, True), (1.0, False)])
 def test_windows_count_at_other_scales_even_if_the_size_of_images_is_unknown(scale, same_as_known):
     """At scale 1 the official code then pools the whole image."""

@@ -102,6 +102,7 @@ def test_another_seed_is_another_run(data, tmp_path):
     assert not np.array_equal(first["aspp0/weights"], second["aspp0/weights"])
 
 
+@pytest.mark.slow
 def test_the_options_lie_beside_the_checkpoint(data, tmp_path):
     _train(data, tmp_path, "--training_number_of_steps=1", "--atrous_rates=2")
     assert checkpoint.load_options(str(tmp_path)) == common.ModelOptions(
@@ -113,12 +114,14 @@ def test_the_options_lie_beside_the_checkpoint(data, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_second_start_with_another_network_is_refused(data, tmp_path):
     _train(data, tmp_path, "--training_number_of_steps=1")
     with pytest.raises(ValueError, match=r"--decoder_output_stride is \(4,\).*trained with None"):
         _train(data, tmp_path, "--training_number_of_steps=2", "--decoder_output_stride=4")
 
 
+@pytest.mark.slow
 def test_a_second_start_on_another_dataset_is_refused(data, tmp_path):
     _train(data, tmp_path, "--training_number_of_steps=1")
     with pytest.raises(ValueError, match="21 classes are asked for .* trained with 4"):
@@ -150,6 +153,7 @@ def test_a_resumed_run_says_what_is_no_longer_the_same(data, tmp_path, caplog):
     assert json.loads(record.read_text())["seed"] == 3
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_dataset_starts_a_run(data, tmp_path, caplog):
     """Its logits do not match; the message names the flag that skips them, and the flag works."""
     source = tmp_path / "source"
@@ -234,6 +238,7 @@ def test_sigterm_before_the_first_step_ends_the_run_at_once(
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
+@pytest.mark.slow
 def test_flags_of_old_clusters_say_what_does_their_work(data, tmp_path, caplog):
     with caplog.at_level("INFO", logger="absl"):
         flags = ("--startup_delay_steps=3", "--master=grpc://host", "--num_ps_tasks=2")
@@ -243,6 +248,7 @@ def test_flags_of_old_clusters_say_what_does_their_work(data, tmp_path, caplog):
     assert "--num_ps_tasks has no effect: every host keeps the variables" in caplog.text
 
 
+@pytest.mark.slow
 def test_checkpoints_without_their_state_file_are_not_written_over(data, tmp_path):
     """A kill may have prevented the state file: the trainer resumes its own, and rejects others."""
     _train(data, tmp_path, "--training_number_of_steps=1")
@@ -257,6 +263,7 @@ def test_checkpoints_without_their_state_file_are_not_written_over(data, tmp_pat
         _train(data, tmp_path, "--training_number_of_steps=1")
 
 
+@pytest.mark.slow
 def test_a_run_that_failed_before_its_first_checkpoint_leaves_no_options(data, tmp_path):
     with pytest.raises(FileNotFoundError):
         _train(data, tmp_path, "--tf_initial_checkpoint=nowhere/model.ckpt")

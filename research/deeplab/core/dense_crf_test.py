@@ -202,6 +202,7 @@ def test_nearly_flat_kernels_give_what_exact_ones_give():
 # --- Properties ---
 
 
+@pytest.mark.slow
 def test_edges_of_the_prediction_move_to_those_of_the_image():
     """A square whose prediction is shifted and blurred is found again."""
     label = np.zeros((40, 40), int)
@@ -216,6 +217,7 @@ def test_edges_of_the_prediction_move_to_those_of_the_image():
     assert after > 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [1, 2, 40])
 def test_any_number_of_classes(classes):
     image, unary = _drawn(classes)
@@ -267,6 +269,7 @@ def test_parameters_need_no_further_graph():
     assert dense_crf._graph.cache_info().currsize == graphs
 
 
+@pytest.mark.slow
 def test_a_saved_model_gives_what_eager_calls_give(tmp_path):
     module = tf.Module()
     module.refine = tf.function(

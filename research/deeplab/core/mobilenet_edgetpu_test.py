@@ -16,6 +16,7 @@ class TestMobilenetEdgeTPU(backbone_case.BackboneCase):
     model_variant = "mobilenet_edgetpu"
     golden_prefix = "edgetpu"
     options = {"depth_multiplier": 0.35}
+    heavy = True
 
 
 _LAST = mobilenet_edgetpu.LAST_WEIGHTS

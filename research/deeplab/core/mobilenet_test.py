@@ -71,6 +71,7 @@ def test_divisible_by_rounds_layers_but_not_expansions_and_mobilenet_v2_only():
         assert all(block.project.filters % 8 == 0 for block in net.blocks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output_stride", [4, 32])
 @pytest.mark.parametrize("model_variant", VARIANTS)
 def test_features_and_decoder_end_points_are_at_their_strides(model_variant, output_stride):

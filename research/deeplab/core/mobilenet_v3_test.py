@@ -13,6 +13,7 @@ from deeplab.utils import checkpoint
 class MobilenetV3Case(backbone_case.BackboneCase):
     """What both networks hold."""
 
+    @pytest.mark.slow
     def test_dense_features_contain_the_coarse_ones(self, monkeypatch):
         """They do once squeeze-and-excitation, which averages the map, gives constants."""
         build = self.build
@@ -32,6 +33,7 @@ class TestMobilenetV3Large(MobilenetV3Case):
     model_variant = "mobilenet_v3_large_seg"
     golden_prefix = "mnv3_large_seg"
     options = {"depth_multiplier": 0.5, "decoder_output_stride": (4,)}
+    heavy = True
 
 
 class TestMobilenetV3Small(MobilenetV3Case):

@@ -87,6 +87,7 @@ def images(height: int, width: int) -> tf.Tensor:
     return tf.constant(random.uniform(-1, 1, (1, height, width, 3)), tf.float32)
 
 
+@pytest.mark.slow
 def test_cells_have_the_size_of_their_levels():
     net = small((0, 1, 2, 3, 3, 2))
     _, end_points = net(images(65, 129))

@@ -61,6 +61,7 @@ def _round_like_tensorflow_1(x, least, greatest, num_bits, narrow_range=False):
     return tf.floor(shifted / scale + 0.5) * scale + low
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _cases())
 def test_official_networks(name):
     """Names and shapes of all variables, in training too, and the probabilities."""

@@ -262,6 +262,7 @@ def test_bad_options_are_named(options, message):
         model.DeepLab(common.ModelOptions(**options))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "preprocess", "arguments"),
     [

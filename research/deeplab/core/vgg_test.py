@@ -203,6 +203,7 @@ def test_features_lie_where_their_pixels_are(kernel_size):
     assert error < 1e-4 * np.max(np.abs(features))
 
 
+@pytest.mark.slow
 def test_branches_have_a_classifier_each_and_are_added():
     both = _narrow(atrous_rates=(2, 4))
     weights = checkpoint.official_variables(both)
@@ -260,6 +261,7 @@ def test_half_of_fc6_and_fc7_drops_out_in_training():
     assert 0.2 * np.mean(still > 0) < dead < 0.8 * np.mean(still > 0)
 
 
+@pytest.mark.slow
 def test_the_head_and_decoder_of_later_papers_fit():
     """The rates are then the ASPP's; fc6 has its own."""
     options = {"aspp_convs_filters": 8, "decoder_filters": 8, "decoder_output_stride": (4,)}

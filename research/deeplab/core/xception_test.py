@@ -15,6 +15,8 @@ from deeplab.utils import checkpoint
 class TestXception41(backbone_case.BackboneCase):
     model_variant = "xception_41"
     golden_prefix = "xception_41"
+    heavy = True
+    shallow = True
 
 
 class TestXception65(backbone_case.BackboneCase):
@@ -31,6 +33,7 @@ class TestXception71(backbone_case.BackboneCase):
     shallow = True
 
 
+@pytest.mark.slow
 def test_initial_values_and_weight_decay_are_the_official_ones():
     net = model.DeepLab(
         common.ModelOptions(

@@ -302,6 +302,7 @@ def _read_all(folder):
     return [record for path in paths for record in read_records(path)]
 
 
+@pytest.mark.slow
 def test_several_processes_write_the_same_records(tmp_path):
     sources = _folder_of(tmp_path, 9)
     build_data.convert("train", sources, _READER, str(tmp_path / "one"), 2, 1)
@@ -364,6 +365,7 @@ def _kill(task):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_one_error_that_names_memory_and_flag(tmp_path, monkeypatch):
     monkeypatch.setattr(build_data, "_try_to_read", _kill)
     message = "a process .* was killed, most likely because memory .*: set --num_processes below 2"

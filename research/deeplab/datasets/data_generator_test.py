@@ -234,6 +234,7 @@ def test_pngs_are_decoded_as_by_the_official_operation(kind, tmp_path):
     np.testing.assert_array_equal(batch["original_image"][0], expected)
 
 
+@pytest.mark.slow
 def test_records_with_nothing_but_the_images(tmp_path):
     image, label = _picture((20, 30))
     _write(tmp_path, [_example(_encode(image, ".png"), _encode(label, ".png"))])
@@ -309,6 +310,7 @@ def test_every_place_in_an_epoch_shows_every_record_as_often(folder):
     assert chi_square < 36 + 4 * np.sqrt(2 * 36)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache_bytes", [0, 2**30], ids=["files", "memory"])
 def test_starting_later_gives_the_same_batches(folder, cache_bytes):
     def batches(start_step, number):

@@ -60,6 +60,7 @@ def run(export: str, image: np.ndarray) -> Mapping[str, np.ndarray]:
 
 
 class TestOfficialGraph:
+    @pytest.mark.slow
     @pytest.mark.parametrize("export", EXPORTS)
     def test_has_the_official_tensors(self, export):
         graph = session(export).graph
@@ -111,6 +112,7 @@ class TestOfficialGraph:
         assert without.ByteSize() < frozen("plain").ByteSize() / 2
         assert "ReadVariableOp" in {node.op for node in without.node}
 
+    @pytest.mark.slow
     def test_arg_max_is_where_the_labels_are_found(self):
         graph_def, _ = inference_graph.frozen(network(prediction_with_upsampled_logits=False))
         with tf.Graph().as_default(), tf.compat.v1.Session() as coarse:

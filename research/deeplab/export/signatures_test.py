@@ -58,6 +58,7 @@ def _bad_files():
 
 
 class TestFiles:
+    @pytest.mark.slow
     def test_a_bad_file_fails_alone(self, net, signatures):
         files = [tiny.png(_GOOD), *_bad_files(), tiny.png(_WIDE)]
         outputs = signatures["serving_bytes"](files)
@@ -82,6 +83,7 @@ class TestFiles:
         assert outputs["Status"].tolist() == [1, 2, 3, 4]
         assert outputs["SemanticPredictions"].shape == (4, 0, 0)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", ["serving_png", "serving_color_png"])
     def test_a_bad_file_gives_an_empty_string(self, net, signatures, name):
         outputs = signatures[name]([*_bad_files(), tiny.png(_GOOD)])

@@ -237,6 +237,7 @@ def _two_replicas(kind):
         np.testing.assert_allclose(split, whole, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", OURS)
 def test_two_replicas_take_the_step_of_one(kind):
     with multiprocessing.get_context("spawn").Pool(1) as pool:

@@ -194,6 +194,7 @@ def test_paths_are_dropped_the_more_the_longer_a_run_is():
         assert np.array_equal(first, second) == same
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_left_alone(tmp_path: pathlib.Path):
     run = training.new(training_number_of_steps=1)
     run.open(str(tmp_path))
@@ -206,6 +207,7 @@ def test_a_finished_run_is_left_alone(tmp_path: pathlib.Path):
     assert (tmp_path / "checkpoint").read_text() == before
 
 
+@pytest.mark.slow
 def test_a_second_start_says_that_it_ignores_the_initial_checkpoint(tmp_path, caplog):
     run = training.new(training_number_of_steps=1)
     run.open(str(tmp_path))
@@ -216,6 +218,7 @@ def test_a_second_start_says_that_it_ignores_the_initial_checkpoint(tmp_path, ca
     assert "--tf_initial_checkpoint=elsewhere/model.ckpt is ignored" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_first_loss_that_is_not_finite_stops_the_run(tmp_path: pathlib.Path):
     run = training.new()
     run.open(str(tmp_path))
@@ -233,6 +236,7 @@ def test_the_first_loss_that_is_not_finite_stops_the_run(tmp_path: pathlib.Path)
     assert checkpoint_files.latest(str(tmp_path)) is None
 
 
+@pytest.mark.slow
 def test_frozen_batch_norm_keeps_its_averages_but_learns_gamma_and_beta(tmp_path):
     run = training.new(fine_tune_batch_norm=False)
     golden.assign(checkpoint.official_variables(run.net))
@@ -246,6 +250,7 @@ def test_frozen_batch_norm_keeps_its_averages_but_learns_gamma_and_beta(tmp_path
     assert set(trainable) <= changed
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_optimizer(tmp_path: pathlib.Path):
     run = training.new(training_number_of_steps=1)
     run.open(str(tmp_path))
@@ -254,6 +259,7 @@ def test_a_resumed_run_keeps_its_optimizer(tmp_path: pathlib.Path):
         training.new(optimizer="adam").open(str(tmp_path))
 
 
+@pytest.mark.slow
 def test_the_curves_have_the_official_names(tmp_path: pathlib.Path):
     run = training.new(save_summaries_images=True, training_number_of_steps=1)
     run.open(str(tmp_path))
@@ -269,6 +275,7 @@ def test_the_curves_have_the_official_names(tmp_path: pathlib.Path):
     assert expected <= tags
 
 
+@pytest.mark.slow
 def test_an_official_run_resumes(tmp_path: pathlib.Path):
     """A TensorFlow 1 checkpoint with momentum is resumed; the next one has the same names."""
     official = golden.shared("data/checkpoints/official_mnv2_momentum")

@@ -109,6 +109,7 @@ def test_parts_and_their_shapes(net, statistics):
         assert sum(each) == getattr(statistics.total, number)
 
 
+@pytest.mark.slow
 def test_a_part_that_is_not_there_is_left_out():
     options = common.ModelOptions(depth_multiplier=0.1, aspp_with_batch_norm=False)
     assert list(model_statistics.measure(model.DeepLab(options), _SIZE).layers) == [
@@ -128,6 +129,7 @@ def test_a_part_that_is_not_there_is_left_out():
     ]
 
 
+@pytest.mark.slow
 def test_an_image_pyramid_costs_the_sum_of_its_scales(net, statistics):
     small = model_statistics.measure(net, (33, 49))
     pyramid = model.DeepLab(net.options.replace(image_pyramid=(0.5, 1.0)))
