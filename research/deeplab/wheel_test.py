@@ -165,7 +165,10 @@ def test_only_scripts_and_what_defines_their_flags_read_flags(tree, nodes):
             assert "FLAGS" not in map(_name, expressions), path.relative_to(package)
 
 
-@pytest.mark.parametrize("folder", ["core", "utils", "visualization", "zoo", "export"])
+@pytest.mark.parametrize(
+    "folder",
+    ["annotations", "core", "export", "training", "utils", "visualization", "weights", "zoo"],
+)
 def test_a_library_does_not_import_flags(tree, nodes, folder):
     for path, statements in nodes.items():
         if path.is_relative_to(tree / "deeplab" / folder):
