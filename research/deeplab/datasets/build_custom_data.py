@@ -112,7 +112,8 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "class_map",
         [],
         "Names of classes to replace: <name>:<other>, separated by commas, such as"
-        " van:car,shadow:ignore; background is the background, and nothing leaves the regions out.",
+        " van:car,shadow:ignore; 'ignore' and 'background' have their meaning; an empty name drops"
+        " the regions.",
     )
     define(
         "bool",
@@ -185,7 +186,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """Run the script."""
+    """Parse the flags and run `main`."""
     script.run(
         main,
         define_flags,

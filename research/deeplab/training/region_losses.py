@@ -8,8 +8,8 @@ that are not ignored, and for each class of which the image has a pixel:
     loss of a batch = mean of the losses of its images that have a labeled pixel
 
 The definition by images makes the loss of a batch the same however it is divided over replicas and
-over time. A class that is absent from an image's label is not left alone: what it is given is
-missing from the classes that are present.
+over time. A class that is absent from the label has no term. Probability that it gets is missing
+from the classes that are present, so it raises their loss.
 """
 
 from collections.abc import Sequence
@@ -46,8 +46,8 @@ def tversky(
     Args:
         probabilities: See `dice`, also for the result.
         truth: See `dice`.
-        alpha: Weight of what the class is given wrongly, FP = sum(p (1 - g)).
-        beta: Weight of what it lacks, FN = sum((1 - p) g).
+        alpha: Weight of false positives, FP = sum(p (1 - g)).
+        beta: Weight of false negatives, FN = sum((1 - p) g).
 
     Reference: Salehi et al., arXiv:1706.05721, equation 1; the defaults are its best values.
     """

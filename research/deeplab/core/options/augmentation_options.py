@@ -1,4 +1,4 @@
-"""What training does to images besides the official scale, crop and flip."""
+"""Augmentation besides the official scale, crop and flip."""
 
 import dataclasses
 from typing import Annotated

@@ -47,7 +47,7 @@ class EvaluationOptions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReportOptions:
-    """What the page about an evaluation shows, and where it is written.
+    """Content and folder of the page about an evaluation.
 
     Raises:
         ValueError: A value is out of range, or has no effect.

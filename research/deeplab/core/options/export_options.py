@@ -1,4 +1,4 @@
-"""What a SavedModel offers, and the machines that it is made for."""
+"""Features and target of a SavedModel."""
 
 import dataclasses
 from typing import Annotated, Any, Literal
@@ -11,7 +11,7 @@ MOST_PIXELS = (2**29 - 1) // 3
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExportOptions:
-    """What a SavedModel offers, and the machines that it is made for.
+    """Features and target of a SavedModel.
 
     Example:
         options = ExportOptions(default_signature="png", max_pixels=2_000_000)
@@ -22,7 +22,7 @@ class ExportOptions:
 
     default_signature: Annotated[
         Literal["pixels", "labels", "bytes", "png"],
-        "What serving_default of a SavedModel is, for platforms that call no other signature.",
+        "Signature that serving_default is, for platforms that call no other.",
     ] = "pixels"
     add_probabilities: Annotated[
         bool, "Let the signatures for pixels and bytes return probabilities too."
@@ -40,7 +40,8 @@ class ExportOptions:
     ] = False
     max_batch_size: Annotated[
         PositiveInt | None,
-        "Write batching_params.pbtxt for batches of at most so many images. Default: no such file.",
+        "Write batching_params.pbtxt for batches of at most this many images. Default: the file is"
+        " not written.",
     ] = None
     target: Annotated[
         Literal["portable", "cpu"],

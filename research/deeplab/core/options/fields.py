@@ -85,7 +85,7 @@ NumClasses = Annotated[int, Range(at_least=2, at_most=65536)]
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """What the definition of a field says.
+    """The definition of a field.
 
     Attributes:
         default: its default.
@@ -185,7 +185,7 @@ def _metadata(hint: Any) -> tuple[Any, ...]:
 
 
 def _in_32_bits(value: float) -> float:
-    """The value that networks compute with: too large ones are infinite, too small ones 0."""
+    """Return the value that networks compute with: infinite if it is too large, 0 if too small."""
     return ctypes.c_float(value).value
 
 
@@ -198,7 +198,7 @@ def _is_optional(hint: Any) -> bool:
 
 
 def _required(hint: Any) -> Any:
-    """The type without `Annotated` and `| None`."""
+    """Return the type without `Annotated` and `| None`."""
     while True:
         if _metadata(hint):
             hint = typing.get_args(hint)[0]
@@ -209,7 +209,7 @@ def _required(hint: Any) -> Any:
 
 
 def _converted(hint: Any, value: Any) -> Any:
-    """The value as the type that is asked for.
+    """Return the value as the type that is asked for.
 
     Raises:
         ValueError, TypeError, OverflowError: It cannot be.
@@ -260,7 +260,7 @@ def _converted_sequence(hints: tuple[Any, ...], values: Any) -> tuple[Any, ...]:
 
 
 def _wanted(hint: Any, plural: str, article: str) -> str:
-    """What a value must be, in words."""
+    """Return in words what a value must be."""
     if _metadata(hint):
         words = _wanted(typing.get_args(hint)[0], plural, article)
         ranges = map(str, _ranges(hint))

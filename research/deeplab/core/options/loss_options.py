@@ -1,4 +1,4 @@
-"""What training minimizes besides the weight decay."""
+"""The loss of a training and its parameters."""
 
 import dataclasses
 from typing import Annotated, Literal
@@ -34,7 +34,7 @@ class LossOptions:
 
     loss: Annotated[
         Literal["cross_entropy", "focal", "dice", "cross_entropy_dice", "tversky", "lovasz"],
-        "The loss.",
+        "Loss that training minimizes, besides the weight decay.",
     ] = "cross_entropy"
     focal_gamma: Annotated[
         NonNegativeFloat,
@@ -43,12 +43,8 @@ class LossOptions:
     dice_loss_weight: Annotated[
         NonNegativeFloat, "Weight of the dice loss that is added to the cross entropy."
     ] = 1.0
-    tversky_alpha: Annotated[
-        PositiveFloat, "Weight of pixels that are wrongly given to a class (tversky loss)."
-    ] = 0.3
-    tversky_beta: Annotated[
-        PositiveFloat, "Weight of pixels of a class that are missed (tversky loss)."
-    ] = 0.7
+    tversky_alpha: Annotated[PositiveFloat, "Weight of false positives (tversky loss)."] = 0.3
+    tversky_beta: Annotated[PositiveFloat, "Weight of false negatives (tversky loss)."] = 0.7
     label_weights: Annotated[
         tuple[NonNegativeFloat, ...] | None,
         NotAllZero(),

@@ -1,4 +1,4 @@
-"""What a recipe is made from."""
+"""Input of a recipe."""
 
 import dataclasses
 from typing import Annotated

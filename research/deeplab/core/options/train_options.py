@@ -30,7 +30,9 @@ class TrainOptions(LossOptions):
     train_batch_size: Annotated[BatchSize, "Images per step, over all devices and hosts."] = 8
 
     # --- The optimizer ---
-    optimizer: Annotated[Literal["momentum", "adam", "adamw"], "The optimizer."] = "momentum"
+    optimizer: Annotated[Literal["momentum", "adam", "adamw"], "Optimizer of the weights."] = (
+        "momentum"
+    )
     momentum: Annotated[Share, "Momentum of the momentum optimizer."] = 0.9
     # As in the official trainer, Adam has a rate of its own and follows no policy.
     adam_learning_rate: Annotated[

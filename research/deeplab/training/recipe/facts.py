@@ -1,4 +1,4 @@
-"""What a recipe follows from: facts about data, network and machine, and nothing else."""
+"""Facts about data, network and machine, from which a recipe follows."""
 
 import dataclasses
 from typing import Literal
@@ -38,7 +38,7 @@ class Facts:
         checkpoint_classes: Number of classes of the checkpoint; None: it has no classifier.
         class_names: Name or number of each class.
         num_images: Number of training images.
-        median_size: Height and width of the training image in the middle of all, by pixels.
+        median_size: Height and width of the median training image, by pixels.
         largest_size: Largest height and largest width of all images, evaluated ones included.
         balance: Weights of the classes by median frequency balancing; None: no class is seen.
         minutes: How long the training may take.

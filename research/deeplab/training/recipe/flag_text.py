@@ -14,7 +14,7 @@ from deeplab.core.options import (
     fields,
 )
 from deeplab.training.recipe.facts import Facts
-from deeplab.training.recipe.planning import Plan
+from deeplab.training.recipe.planning import LARGEST_CROP, Plan
 from deeplab.utils import progress
 
 _COLUMNS = 100
@@ -90,9 +90,9 @@ def train_settings(options: RecipeOptions, facts: Facts, plan: Plan) -> list[Set
         *_last_layers(facts, plan),
         *_network(facts),
         Setting(
-            f"A multiple of the output stride {network.output_stride} plus one that fits into"
-            f" images of {facts.median_size[1]}x{facts.median_size[0]} pixels (width x height, the"
-            " one in the middle), and small enough for the steps",
+            f"Largest multiple of the output stride {network.output_stride} plus 1 that fits into"
+            f" the median image ({facts.median_size[1]}x{facts.median_size[0]} pixels), at most"
+            f" {LARGEST_CROP}; smaller if there would be too few steps or too little memory",
             _of(RunOptions, train_crop_size=(side, side)),
         ),
         Setting(
@@ -124,10 +124,10 @@ def train_settings(options: RecipeOptions, facts: Facts, plan: Plan) -> list[Set
 def _last_layers(facts: Facts, plan: Plan) -> list[Setting]:
     there, here = facts.checkpoint_classes, facts.network.num_classes
     reasons = {
-        "none": f"The checkpoint has {there} classes like the data, so its classifier is kept (if"
-        " they are others, set it to false)",
-        "logits": f"The classifier of the checkpoint has {there} classes, the data {here}: it"
-        " starts anew, everything else is kept",
+        "none": f"The checkpoint has {there} classes like the data, so its classifier is kept"
+        " (set it to false if they are other classes)",
+        "logits": f"The classifier of the checkpoint has {there} classes, the data {here},"
+        " so it is trained anew; everything else is kept",
         "decoder": "The classifier of the checkpoint is not used: the decoder makes the logits;"
         " everything else is kept",
         "head": "Only the backbone is kept; the checkpoint has nothing after it that fits",
@@ -166,7 +166,7 @@ def _rates(facts: Facts, plan: Plan) -> list[Setting]:
         if plan.batch_size != 8:
             reason += f", in proportion for {plan.batch_size}"
     if facts.new_layers == "none":
-        reason += "; a tenth of it, because every layer is trained already"
+        reason += "; a tenth of it, because no layer is new"
     last = "No layer is new"
     if facts.new_layers != "none":
         last = (

@@ -87,7 +87,7 @@ def _facts(options: RecipeOptions, given: Mapping[str, Any]) -> Facts:
 
 
 def median_size(statistics: SplitStatistics) -> tuple[int, int]:
-    """Return height and width of the image in the middle of all, ordered by pixels."""
+    """Return height and width of the median image, ordered by pixels."""
     ordered = sorted(statistics.sizes.items(), key=lambda item: (item[0][0] * item[0][1], item[0]))
     counts = np.cumsum([count for _, count in ordered])
     return ordered[int(np.searchsorted(counts, (counts[-1] + 1) // 2))][0]

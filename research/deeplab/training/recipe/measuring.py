@@ -48,7 +48,7 @@ class Request:
 
 @dataclasses.dataclass(kw_only=True)
 class Measured:
-    """What a process told before it ended.
+    """Results of a measuring process.
 
     Attributes:
         memory_bytes: Memory that may be used.

@@ -11,7 +11,7 @@ from deeplab.core.options import RandomScale
 from deeplab.training.recipe.facts import Facts
 
 # The official size of crops on PASCAL VOC.
-_LARGEST_CROP = 513
+LARGEST_CROP = 513
 # A training of fewer steps leaves new layers half trained: it gets smaller crops, then batches.
 _ENOUGH_STEPS = 1000
 _FEW_STEPS = 250
@@ -22,7 +22,7 @@ _BATCH, _LARGE_BATCH, _LONG = 8, 16, 10000
 _SMALLER = (8, 4, 2, 1)
 # Official trainings see an image 45 (PASCAL VOC) to 480 times (Cityscapes).
 _MOST_EPOCHS = 500
-# So often, all random scales of an image are seen; more often than that it may differ more.
+# After this many epochs an image has been seen at all random scales, so a wider range pays.
 _MANY_EPOCHS = 50
 # Memory and time of long runs exceed what a few steps show.
 _MEMORY_MARGIN, _TIME_MARGIN = 1.25, 1.08
@@ -69,10 +69,10 @@ class Plan:
 def crop_sizes(median_size: tuple[int, int], output_stride: int) -> list[int]:
     """Return the sides that crops may have, from the largest on.
 
-    They fit into the image in the middle and are at least half as large as the largest that does;
-    of images that hold no two cells of the features, the crops are larger than the image.
+    They fit into the median image and are at least half as large as the largest that does. For
+    images smaller than two cells of the features, crops are larger than the image.
     """
-    most = (min(*median_size, _LARGEST_CROP) - 1) // output_stride
+    most = (min(*median_size, LARGEST_CROP) - 1) // output_stride
     most = max(most, 2)
     return [cells * output_stride + 1 for cells in range(most, max(2, most // 2) - 1, -1)]
 
