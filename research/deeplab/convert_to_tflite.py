@@ -45,7 +45,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Convert."""
+    """Convert a frozen graph as the flags say."""
     del argv
     values = flags.FLAGS
     if not values.quantized_graph_def_path:
@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """Run the console command."""
+    """Parse the flags and run `main`."""
     script.run(main, define_flags)
 
 

@@ -46,7 +46,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Evaluate."""
+    """Evaluate checkpoints as the flags say."""
     del argv
     values = flags.FLAGS
     network_flags.check(values)
@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """Run the console command."""
+    """Parse the flags and run `main`."""
     script.run(main, define_flags, required=("checkpoint_dir", "eval_logdir", "dataset_dir"))
 
 

@@ -89,7 +89,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Export."""
+    """Export a checkpoint as the flags say."""
     del argv
     values = flags.FLAGS
     common.log_unused_flags(values, network_flags.UNUSED_FLAGS)
@@ -114,7 +114,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """Run the console command."""
+    """Parse the flags and run `main`."""
     script.run(main, define_flags, required=("checkpoint_path", "export_path"))
 
 

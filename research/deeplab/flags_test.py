@@ -89,7 +89,7 @@ _BEFORE_HELP = {**_MODULES, "deeplab/datasets/build_data.py": "deeplab.cli.conve
 
 @pytest.mark.parametrize("module", [*_BEFORE_HELP.values(), "deeplab.datasets.build_custom_data"])
 def test_help_needs_neither_tensorflow_nor_a_flag(module):
-    """What makes `--help` answer at once: TensorFlow takes seconds to import."""
+    """So `--help` answers at once: TensorFlow takes seconds to import."""
     code = (
         f"import sys, importlib; module = importlib.import_module({module!r});"
         " from absl import flags; values = flags.FlagValues(); module.define_flags(values);"

@@ -109,7 +109,7 @@ def test_model_info_reads_the_options(folder, capsys):
         tiny.run(model_info, f"--checkpoint_dir={folder}/net.keras", "--crop_size=33,33")
     assert "4 classes" in capsys.readouterr().out
     (folder / "net.pth").write_bytes(b"\x80\x02")
-    with pytest.raises(ValueError, match="net.pth is a file of PyTorch; wanted is a checkpoint"):
+    with pytest.raises(ValueError, match="net.pth is a file of PyTorch; give a checkpoint"):
         tiny.run(model_info, f"--checkpoint_dir={folder}/net.pth")
 
 

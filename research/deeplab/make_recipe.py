@@ -36,7 +36,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Make the recipe."""
+    """Measure, plan, and write the flag files of a recipe."""
     del argv
     values = flags.FLAGS
     common.log_unused_flags(values, _UNUSED_FLAGS)
@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """Run the console command."""
+    """Parse the flags and run `main`."""
     required = ("dataset", "dataset_dir", "tf_initial_checkpoint", "output_dir")
     script.run(main, define_flags, required=required, cpu_only=True)
 

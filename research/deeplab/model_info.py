@@ -59,7 +59,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Print the report."""
+    """Print the report about the network of the flags."""
     del argv
     values = flags.FLAGS
     common.log_unused_flags(values, _UNUSED_FLAGS)
@@ -89,7 +89,7 @@ def asked_options(flag_values: flags.FlagValues) -> Callable[..., common.ModelOp
 
 
 def run() -> None:
-    """Run the console command."""
+    """Parse the flags and run `main`."""
     script.run(main, define_flags)
 
 

@@ -38,7 +38,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """List or download."""
+    """List the published checkpoints, or download one."""
     del argv
     values = flags.FLAGS
     if values.list == bool(values.download):
@@ -188,7 +188,7 @@ def _evaluation_remark(result: PublishedResult) -> str:
 
 
 def run() -> None:
-    """Run the console command."""
+    """Parse the flags and run `main`."""
     script.run(main, define_flags, local=("output_dir",))
 
 

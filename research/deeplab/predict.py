@@ -46,7 +46,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Predict."""
+    """Predict the labels of images, and save them."""
     del argv
     values = flags.FLAGS
 
@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """Run the console command."""
+    """Parse the flags and run `main`."""
     script.run(main, define_flags, required=("export_path", "images", "output_dir"))
 
 

@@ -1,4 +1,4 @@
-"""Tests that the files which tools read agree with `setup.py` and `.ci/run`."""
+"""Tests that the files which tools read agree with `setup.py` and `.ci/run`, and of the style."""
 
 import ast
 import functools
@@ -74,6 +74,15 @@ def test_pre_commit_checks_the_style_as_ci_does():
     for hook in repository["hooks"]:
         (ruff,) = map(requirements.Requirement, hook["additional_dependencies"])
         assert ruff.specifier == _required()[ruff.name]
+
+
+def test_no_docstring_begins_as_a_question():
+    """A phrase such as "What a file has" says less than "The content of a file" or a verb."""
+    folders = ("benchmarks", "research", "tools")
+    paths = [path for folder in folders for path in sorted((_ROOT / folder).rglob("*.py"))]
+    found = [path for path in paths if re.search(r'^ *"{3}What ', path.read_text("utf-8"), re.M)]
+    assert paths
+    assert not found
 
 
 def test_the_citation_is_of_this_version():

@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """Run the console command."""
+    """Parse the flags and run `main`."""
     script.run(main, define_flags, required=("train_logdir", "dataset_dir"))
 
 

@@ -91,7 +91,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Save pictures."""
+    """Save pictures of predictions or of augmented samples."""
     del argv
     values = flags.FLAGS
     network_flags.check(values)
@@ -149,7 +149,7 @@ def _show_training(values: flags.FlagValues, asked: Callable[..., common.ModelOp
 
 
 def run() -> None:
-    """Run the console command."""
+    """Parse the flags and run `main`."""
     script.run(main, define_flags, required=("vis_logdir",))
 
 

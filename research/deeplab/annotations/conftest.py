@@ -1,4 +1,4 @@
-"""What the tests of the formats share."""
+"""Fixtures and helpers of the formats' tests."""
 
 import json
 import pathlib

@@ -114,7 +114,7 @@ def points(value: Any, place: str, least: int) -> np.ndarray:
         least: How many there must be.
 
     Raises:
-        ValueError: There are fewer, or one is no pair of finite numbers.
+        ValueError: There are fewer, or one is not a pair of finite numbers.
     """
     if not isinstance(value, list) or not all(
         isinstance(point, list) and len(point) == 2 for point in value

@@ -1,4 +1,4 @@
-"""What every format of annotations is read as."""
+"""The common form of all annotations."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from deeplab.annotations.image_index import ImageIndex
 from deeplab.annotations.shapes import Shape
 
-# Names of regions that are no class.
+# Names of regions that are not a class.
 BACKGROUND = "background"
 IGNORE = "ignore"
 # How tools write the name of the background.
@@ -88,7 +88,7 @@ class Annotations:
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What a reader of annotations is asked to read.
+    """Input of a reader of annotations.
 
     Args:
         path: The file or folder (--annotations).

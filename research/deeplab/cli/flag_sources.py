@@ -93,7 +93,7 @@ def _joined(given: list[_Given], parts: list[_Given]) -> list[_Given]:
 def _split(
     words: Sequence[tuple[str, _Source]], flag_values: flags.FlagValues
 ) -> tuple[list[_Given], list[str]]:
-    """Return the flags among words, and the words from the first one on that is no flag."""
+    """Return the flags among words, and the words from the first one on that is not a flag."""
     given: list[_Given] = []
     index = 0
     while index < len(words):
@@ -144,7 +144,7 @@ def _words(
 
 
 def _lines(path: str) -> list[str]:
-    """Return the lines of a flag file that are no comments."""
+    """Return the lines of a flag file that are not comments."""
     try:
         with open(path, encoding="utf-8") as file:
             lines = file.readlines()

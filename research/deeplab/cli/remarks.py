@@ -124,7 +124,7 @@ def _without_remarks() -> Iterator[None]:
 
 
 def _pass_on(reading: int) -> NoReturn:
-    """Write the lines that are no remarks to standard error, then end this process."""
+    """Write the lines that are not remarks to standard error, then end this process."""
     try:
         # It ends when there is nothing left to read.
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -49,6 +49,6 @@ def random_scale(flag_values: flags.FlagValues) -> RandomScale:
     """Return the random scale that the flags ask for.
 
     Raises:
-        ValueError: The flags are no range.
+        ValueError: The flags are not a range.
     """
     return RandomScale(**common.option_values(RandomScale, flag_values))

@@ -231,7 +231,7 @@ def test_trial_may_be_run_while_a_graph_is_traced_or_a_tape_records():
 
 @pytest.mark.slow
 def test_exports_run_without_the_library_that_dilates_natively(tmp_path: pathlib.Path):
-    """What was exported here, where the native form may have been used, runs without oneDNN."""
+    """An export made here, where the native form may have been used, runs without oneDNN."""
     x, kernel = random(1, 15, 17, 8), random(3, 3, 8, 1)
     expected = convolve(x, kernel, (2, 2))
     module = tf.Module()

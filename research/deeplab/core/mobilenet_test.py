@@ -1,4 +1,4 @@
-"""What the MobileNets share: channels, strides, initial values, weight decay."""
+"""Tests the traits of all MobileNets: channels, strides, initial values, weight decay."""
 
 import numpy as np
 import pytest

@@ -11,7 +11,7 @@ from deeplab.utils import checkpoint
 
 
 class MobilenetV3Case(backbone_case.BackboneCase):
-    """What both networks hold."""
+    """Properties of both networks."""
 
     @pytest.mark.slow
     def test_dense_features_contain_the_coarse_ones(self, monkeypatch):

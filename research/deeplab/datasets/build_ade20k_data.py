@@ -64,7 +64,7 @@ def _sources(images: str, labels: str, flag: str) -> list[source_files.Source]:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Convert both splits."""
+    """Convert the splits train and val to TFRecords."""
     del argv
     # Imports TensorFlow, which takes seconds: not for --help.
     from deeplab.datasets import build_data, label_files
@@ -89,7 +89,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """Run the script."""
+    """Parse the flags and run `main`."""
     script.run(
         main,
         define_flags,

@@ -68,7 +68,7 @@ def _has_label_ids_only(root: str, kind: str) -> bool:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Convert the splits."""
+    """Convert the splits of the flags to TFRecords."""
     del argv
     # Imports TensorFlow, which takes seconds: not for --help.
     from deeplab.datasets import build_data, label_files
@@ -103,7 +103,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """Run the script."""
+    """Parse the flags and run `main`."""
     script.run(main, define_flags, local=("cityscapes_root",), cpu_only=True)
 
 

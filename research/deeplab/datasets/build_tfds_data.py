@@ -91,7 +91,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """Run the script."""
+    """Parse the flags and run `main`."""
     script.run(main, define_flags, required=("name", "output_dir"), cpu_only=True)
 
 

@@ -88,7 +88,7 @@ def _source(
 
 
 def main(argv: Sequence[str]) -> None:
-    """Convert every list."""
+    """Convert the images of every list to TFRecords."""
     del argv
     # Imports TensorFlow, which takes seconds: not for --help.
     from deeplab.datasets import build_data, label_files, sbd
@@ -119,7 +119,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """Run the script."""
+    """Parse the flags and run `main`."""
     script.run(
         main,
         define_flags,

@@ -90,7 +90,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run() -> None:
-    """Run the script."""
+    """Parse the flags and run `main`."""
     script.run(main, define_flags, required=("dataset_dir",), cpu_only=True)
 
 

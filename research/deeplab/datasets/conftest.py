@@ -1,4 +1,4 @@
-"""What the tests of the converters share."""
+"""Fixtures and helpers of the converters' tests."""
 
 import hashlib
 import struct

@@ -1,4 +1,4 @@
-"""What build_custom_data is asked to convert, as a value."""
+"""The options of build_custom_data."""
 
 import dataclasses
 import os

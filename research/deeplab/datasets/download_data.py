@@ -27,7 +27,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Download and unpack."""
+    """Download an archive, check it and unpack it."""
     del argv
     values = flags.FLAGS
     folder = os.path.abspath(values.output_dir)
@@ -73,7 +73,7 @@ def unpack(archive: str, folder: str) -> None:
 
 
 def run() -> None:
-    """Run the script."""
+    """Parse the flags and run `main`."""
     script.run(main, define_flags, required=("url",), local=("output_dir",))
 
 

@@ -1,4 +1,4 @@
-"""What training notices before its first step."""
+"""Tests what training notices before its first step."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What is wrong with label values that are no classes, and which remedy mends it."""
+"""Explains label values that are not classes, and names the remedy."""
 
 import cv2
 import numpy as np

@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """Run the script."""
+    """Parse the flags and run `main`."""
     script.run(main, define_flags, local=("original_gt_folder",), cpu_only=True)
 
 

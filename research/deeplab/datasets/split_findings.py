@@ -1,4 +1,4 @@
-"""What is suspicious about the splits of a dataset, each with the remedy's name."""
+"""Finds suspicious things in the splits of a dataset, and names the remedy of each."""
 
 import dataclasses
 import itertools

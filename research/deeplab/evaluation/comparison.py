@@ -50,7 +50,7 @@ class Comparison:
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: It is no result of an evaluation, or one with other classes.
+        ValueError: It is not a result of an evaluation, or one with other classes.
     """
 
     def __init__(self, path: str, class_names: Sequence[str], num_changes: int = 50):
@@ -128,7 +128,7 @@ def _read(path: str, class_names: Sequence[str]) -> Mapping[str, Any]:
     except (TypeError, KeyError, AttributeError):
         known = False
     if not known:
-        raise ValueError(f"{flag} is no result of an evaluation: give its eval.json")
+        raise ValueError(f"{flag} is not a result of an evaluation: give its eval.json")
     if others != list(class_names):
         raise ValueError(
             f"{flag} has other classes ({len(others)}: {', '.join(others[:4])}, ...) than the"

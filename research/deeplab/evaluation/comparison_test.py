@@ -103,9 +103,9 @@ class TestBadFiles:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            ("[1]", "is no result of an evaluation: give its eval.json"),
-            ('{"miou": 1, "step": 3, "classes": [{"id": 0}]}', "is no result of an evaluation"),
-            ('{"miou": 1, "classes": []}', "is no result of an evaluation"),
+            ("[1]", "is not a result of an evaluation: give its eval.json"),
+            ('{"miou": 1, "step": 3, "classes": [{"id": 0}]}', "is not a result of an evaluation"),
+            ('{"miou": 1, "classes": []}', "is not a result of an evaluation"),
             ("{", "eval.json"),
         ],
     )

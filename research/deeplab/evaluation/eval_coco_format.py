@@ -337,7 +337,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """Run the script."""
+    """Parse the flags and run `main`."""
     files_given = ("gt_json_file", "pred_json_file")
     script.run(
         main,

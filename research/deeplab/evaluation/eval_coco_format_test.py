@@ -97,7 +97,7 @@ class TestResults:
         crowd = _segments(_7=1, _8=1)
         crowd[1]["iscrowd"] = 1
         truth = _write(tmp_path / "gt", [(ids, crowd)])
-        # Person 7 is found beside void; a person on the crowd is no false positive.
+        # Person 7 is found beside void; a person on the crowd is not a false positive.
         predicted = _write(tmp_path / "pred", [(_halves(7, 8, 15), _segments(_7=1, _8=1))])
         results = eval_coco_format.eval_coco_format(truth, predicted)
         assert results["All"] == {"pq": 1, "sq": 1, "rq": 1, "n": 1}

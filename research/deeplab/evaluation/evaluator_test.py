@@ -35,7 +35,7 @@ def _records(folder, samples, **options):
 
 
 def _padded_prediction(network, image):
-    """What the network says of an image on a canvas of the crop size, cut back."""
+    """Return the network's answer for an image on a canvas of the crop size, cut back."""
     canvas = np.full((1, 33, 33, 3), 127.5, np.float32)
     height, width = image.shape[:2]
     canvas[0, :height, :width] = image

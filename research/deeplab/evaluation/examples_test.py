@@ -1,4 +1,4 @@
-"""What a report shows, against a choice that sees all images at once."""
+"""Tests the examples of a report against a choice that sees all images at once."""
 
 import collections
 

@@ -67,7 +67,7 @@ def read(path: str | os.PathLike[str]) -> Iterator[ImageRow]:
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: It is no such table.
+        ValueError: It is not a table of images.
     """
     data = files.read_bytes(path)
     try:

@@ -10,7 +10,7 @@ class PanopticQuality(base_metric.PanopticMetric):
 
     A predicted and a true segment of one category match if their IoU is above 1/2; each segment
     has at most one match. PQ is the mean IoU of the matches (SQ) times their F1 score (RQ). Void
-    pixels count in no union, and a prediction that lies mostly on void or crowds is no false
+    pixels count in no union, and a prediction that lies mostly on void or crowds is not a false
     positive. The ignored category is not counted.
 
     A crowd is ignored for predictions of every category, as in the official DeepLab code. The COCO

@@ -198,7 +198,7 @@ def segmentation_scalars(result: SegmentationResult, tag: str) -> dict[str, floa
 
 
 def write_scalars(log_dir: str, scalars: Mapping[str, float], step: int) -> None:
-    """Write scalars to a TensorBoard event file of its own.
+    """Write scalars to a new TensorBoard event file.
 
     Args:
         log_dir: The folder; it is made if needed.

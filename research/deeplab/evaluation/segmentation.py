@@ -183,7 +183,7 @@ class SegmentationMetrics:
     def _check(
         self, kind: str, values: np.ndarray, counts: np.ndarray, names: Sequence[str] | None
     ) -> None:
-        """Reject values that are no class; name the first image that has one."""
+        """Reject values that are not a class; name the first image that has one."""
         bad = counts & ((values < 0) | (values >= self.num_classes))
         if not bad.any():
             return

@@ -65,7 +65,7 @@ def export(net, tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture
 def earlier(tmp_path) -> pathlib.Path:
-    """What is left of an earlier export."""
+    """Return a folder with the remains of an earlier export."""
     path = tmp_path / "export"
     (path / "variables").mkdir(parents=True)
     for name in ("saved_model.pb", "dataset.json", "variables/variables.index"):

@@ -1,4 +1,4 @@
-"""What a server sees of a SavedModel: its signatures in a session, good files beside bad ones."""
+"""Tests the signatures of a SavedModel in a session, as servers run it, with good and bad files."""
 
 import dataclasses
 import json

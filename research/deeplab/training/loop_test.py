@@ -123,7 +123,7 @@ def test_a_last_checkpoint_that_cannot_be_saved_is_an_error(run, tmp_path, disk_
     assert checkpoint.global_step(checkpoint.read(str(tmp_path))) == _LAST - 1
 
 
-# --- Numbers that are not finite, labels that are no class ---
+# --- Numbers that are not finite, labels that are not a class ---
 
 
 def test_weights_that_were_not_finite_before_name_the_step_before(run, tmp_path):

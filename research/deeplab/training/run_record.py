@@ -1,4 +1,4 @@
-"""What a run began with: the data, and how sample number n is made of it.
+"""The record of a run's beginning: the data, and how sample number n is made of it.
 
 With other data, another seed or another batch size, a resumed run is another run; see
 `training.state`. So this is stored beside the checkpoints.

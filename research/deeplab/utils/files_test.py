@@ -119,7 +119,7 @@ class TestReplacingFolder:
         assert os.listdir(tmp_path / "real") == ["content"]
 
     def test_a_reader_sees_a_whole_folder_at_any_moment(self, tmp_path):
-        """What serves an export must not find it missing."""
+        """A server must not find its export missing."""
         path = tmp_path / "1"
         _fill(os.makedirs(path) or path, "0")
         code = (

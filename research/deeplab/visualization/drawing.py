@@ -1,4 +1,4 @@
-"""What pictures are put together from: paper, text, resized labels and legends."""
+"""The parts of pictures: paper, text, resized labels and legends."""
 
 from collections.abc import Sequence
 

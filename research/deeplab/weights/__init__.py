@@ -1,1 +1,1 @@
-"""Weights that are no checkpoint of the network as it is: of Keras, and of other networks."""
+"""Reads weights that are not official checkpoints: files of Keras, and values in other shapes."""

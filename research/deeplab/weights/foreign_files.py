@@ -1,4 +1,4 @@
-"""Tells what a file is that is not a checkpoint."""
+"""Identifies files that are not checkpoints."""
 
 import os
 
@@ -27,7 +27,7 @@ _BY_EXTENSION = {
 }
 _ZIP = b"PK\x03\x04"
 _WANTED = (
-    "wanted is a checkpoint, such as train_log/model.ckpt-30000, its folder, or a DeepLab saved by"
+    "give a checkpoint, such as train_log/model.ckpt-30000, its folder, or a DeepLab saved by"
     " Keras (.keras or .weights.h5)"
 )
 

@@ -154,7 +154,7 @@ def _named(path: pathlib.Path, content: bytes | None) -> str:
 )
 def test_a_file_of_another_maker_says_what_it_is(tmp_path, name, content, meaning):
     path = _named(tmp_path / name, content)
-    with pytest.raises(ValueError, match="wanted is a checkpoint") as raised:
+    with pytest.raises(ValueError, match="give a checkpoint") as raised:
         checkpoint.read(path)
     assert str(raised.value).startswith(f"{path} is {meaning}")
     assert "\n" not in str(raised.value)
