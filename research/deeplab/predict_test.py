@@ -87,7 +87,7 @@ def test_a_single_class_is_said(export, tmp_path, caplog):
         (["--dataset=cityscapes"], "--dataset=cityscapes has 19 classes, the network in .* 4"),
         (["--dataset=camvid"], "unknown dataset 'camvid'"),
         (["--images=nowhere/*.jpg"], "--images: there is no file nowhere"),
-        (["--export_path=nowhere"], "--export_path=nowhere is no SavedModel"),
+        (["--export_path=nowhere"], "--export_path=nowhere is not a SavedModel"),
     ],
 )
 def test_a_wrong_flag_is_named(export, images, tmp_path, flags, message):
