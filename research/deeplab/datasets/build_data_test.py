@@ -191,6 +191,14 @@ def test_dark_16_bit_images_are_reported(tmp_path, extension):
     (remark,) = build_data.read_sample(_source(tmp_path, data), _READER).remarks
     assert "photo.jpg has 16-bit values from 7 to 4095, but only the upper 8 bits" in remark
     assert "scale its values to 0..65535" in remark
+    high = values % 201 + 30000
+    high[0, 0] = 30000, 30100, 30200
+    data = cv2.imencode(extension, high)[1].tobytes()
+    (remark,) = build_data.read_sample(_source(tmp_path, data), _READER).remarks
+    assert "photo.jpg has 16-bit values from 30000 to 30200, but only the upper 8 bits" in remark
+    assert "almost one color: scale its values to 0..65535" in remark
+    data = cv2.imencode(extension, np.full_like(values, 65535))[1].tobytes()
+    assert not build_data.read_sample(_source(tmp_path, data), _READER).remarks
     data = cv2.imencode(extension, values * 16)[1].tobytes()
     sample = build_data.read_sample(_source(tmp_path, data), _READER)
     assert not sample.remarks

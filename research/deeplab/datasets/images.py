@@ -21,6 +21,8 @@ MAX_VALUES = 2**29
 _MAX_BANDS = 4
 # The upper 8 bits of 16-bit images are used. Below this value they look black.
 _DARK = 2**14
+# Values of an image that vary, but over fewer steps of the upper 8 bits than this, look like one.
+_FEW_STEPS = 8
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,13 +32,13 @@ class StoredImage:
     Args:
         pixels: uint8 [height, width, 3], RGB.
         orientation: EXIF orientation, 1 to 8; see `upright`.
-        dark_range: Smallest and largest value of a 16-bit image whose upper 8 bits are almost
-            black; None for other images.
+        narrow_range: Smallest and largest value of a 16-bit image whose upper 8 bits are almost
+            black, or almost the same everywhere; None for other images.
     """
 
     pixels: np.ndarray
     orientation: int = 1
-    dark_range: tuple[int, int] | None = None
+    narrow_range: tuple[int, int] | None = None
 
     def upright(self) -> np.ndarray:
         """Return the pixels as viewers show them."""
@@ -44,12 +46,13 @@ class StoredImage:
 
     def remark(self) -> str:
         """Return what is suspicious about the image; "" if nothing is."""
-        if self.dark_range is None:
+        if self.narrow_range is None:
             return ""
-        low, high = self.dark_range
+        low, high = self.narrow_range
+        look = "almost black" if high < _DARK else "almost one color"
         return (
             f"has 16-bit values from {low} to {high}, but only the upper 8 bits are used, so that"
-            " it is almost black: scale its values to 0..65535, or convert it to 8 bits"
+            f" it is {look}: scale its values to 0..65535, or convert it to 8 bits"
         )
 
 
@@ -75,7 +78,7 @@ def decode(data: bytes) -> StoredImage:
         values = pixels if pixels.dtype == np.uint16 else None
         if values is not None:
             pixels = (pixels >> 8).astype(np.uint8)
-    return StoredImage(pixels, image_formats.orientation(data), _dark_range(values))
+    return StoredImage(pixels, image_formats.orientation(data), _narrow_range(values))
 
 
 def decode_values(data: bytes) -> np.ndarray:
@@ -187,7 +190,9 @@ def _sixteen_bits(data: bytes) -> np.ndarray | None:
         return tf.io.decode_png(data, channels=3, dtype=tf.uint16).numpy()
 
 
-def _dark_range(values: np.ndarray | None) -> tuple[int, int] | None:
-    if values is None or not values.size or values.max() >= _DARK:
+def _narrow_range(values: np.ndarray | None) -> tuple[int, int] | None:
+    if values is None or not values.size:
         return None
-    return int(values.min()), int(values.max())
+    low, high = int(values.min()), int(values.max())
+    is_lost = low < high and (high >> 8) - (low >> 8) < _FEW_STEPS
+    return (low, high) if high < _DARK or is_lost else None

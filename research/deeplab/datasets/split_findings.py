@@ -75,8 +75,8 @@ def of_split(split: str, found: SplitStatistics, descriptor: DatasetDescriptor) 
     if found.dark.count:
         add(
             "dark_images",
-            f"{found.dark.count} 16-bit images are almost black, as only the upper 8 bits are used"
-            f" ({found.dark.first}): scale their values to 0..65535",
+            f"{found.dark.count} 16-bit images are almost black, or of one color, as only the upper"
+            f" 8 bits are used ({found.dark.first}): scale their values to 0..65535",
             count=found.dark.count,
         )
     if found.turned.count:

@@ -83,7 +83,7 @@ class SplitStatistics:
         images: int64 [256], number of images that contain each label value.
         pixels_where_seen: int64 [256], number of pixels of these images, without ignored ones.
         sizes: Number of images of each (height, width).
-        dark: The 16-bit images that are almost black.
+        dark: The 16-bit images that are almost black or of one color.
         turned: The images that EXIF turns, where the size of the label does not tell whether it is
             that of the stored pixels.
         single: The images whose label has one value everywhere.
