@@ -28,7 +28,10 @@ from deeplab.utils import error_text, files
 FILE = "run_record.json"
 
 _NUM_RECORDS = "number_of_records"
+_BYTES = "bytes_of_records"
 _DESCRIPTOR = "descriptor"
+# What decides training in a descriptor; names and colors do not.
+_DECISIVE = ("num_classes", "ignore_label")
 _RESIZING = ("min_resize_value", "max_resize_value", "resize_factor")
 
 
@@ -60,6 +63,7 @@ def describe(
         **dataclasses.asdict(augmentation),
         **{name: getattr(model_options, name) for name in _RESIZING},
         _NUM_RECORDS: len(records),
+        _BYTES: records.files.total_bytes,
         _DESCRIPTOR: dataclasses.asdict(records.descriptor),
     }
     return json.loads(json.dumps(found))
@@ -94,10 +98,29 @@ def keep(folder: str, now: Mapping[str, Any], records: Dataset, *, is_resumed: b
                 " samples is another one (see --dataset_dir and --train_split)",
                 *(value, before[name]),
             )
-        elif name != _DESCRIPTOR:
+        elif name == _BYTES:
+            if before.get(_NUM_RECORDS) == now[_NUM_RECORDS]:
+                logging.warning(
+                    "the records have %s bytes, but those that the run began with had %s: images or"
+                    " labels are others, so from now on it is another run (see --dataset_dir)",
+                    *(value, before[name]),
+                )
+        elif name == _DESCRIPTOR:
+            _compare_descriptors(value, before[name])
+        else:
             logging.warning(
                 "--%s is %s, but the run began with %s: from now on it is another run",
                 *(name, _text(value), _text(before[name])),
+            )
+
+
+def _compare_descriptors(now: Mapping[str, Any], before: Any) -> None:
+    for name in _DECISIVE if isinstance(before, dict) else ():
+        if name in before and before[name] != now[name]:
+            logging.warning(
+                "the dataset's %s is %s, but the run began with %s: from now on it is another run"
+                " (see --dataset)",
+                *(name, _text(now[name]), _text(before[name])),
             )
 
 

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import logging
+import re
+import types
 
 import pytest
 import tensorflow as tf
@@ -16,6 +18,7 @@ from deeplab.core.options import (
 )
 from deeplab.datasets import descriptors
 from deeplab.training import run_record
+from deeplab.utils import checkpoint_integrity
 
 _CITYSCAPES = descriptors.load("cityscapes")
 
@@ -23,8 +26,9 @@ _CITYSCAPES = descriptors.load("cityscapes")
 class _Records:
     """Stands for the records of a split."""
 
-    def __init__(self, count: int = 40, descriptor=_CITYSCAPES):
+    def __init__(self, count: int = 40, descriptor=_CITYSCAPES, total_bytes: int = 4000):
         self.descriptor = descriptor
+        self.files = types.SimpleNamespace(total_bytes=total_bytes)
         self._count = count
 
     def __len__(self) -> int:
@@ -84,8 +88,38 @@ def test_each_difference_is_one_line_with_flag_and_both_values(folder, caplog):
 
 def test_another_number_of_records_changes_the_order_of_all_samples(folder, caplog):
     run_record.keep(folder, _describe(), _Records(), is_resumed=False)
-    (line,) = _resume(folder, _describe(_Records(41)), caplog)
+    (line,) = _resume(folder, _describe(_Records(41, total_bytes=4100)), caplog)
     assert line.startswith("there are 41 records, but the run began with 40: from now on the order")
+
+
+def test_other_records_of_the_same_number_are_told_by_their_bytes(folder, caplog):
+    began = _describe()
+    run_record.keep(folder, began, _Records(), is_resumed=False)
+    (line,) = _resume(folder, _describe(_Records(total_bytes=4001)), caplog)
+    assert line.startswith("the records have 4001 bytes, but those that the run began with had")
+    # A record of an earlier version does not have them.
+    del began["bytes_of_records"]
+    run_record.keep(folder, began, _Records(), is_resumed=False)
+    assert _resume(folder, _describe(_Records(total_bytes=4001)), caplog) == []
+
+
+def test_each_change_of_a_descriptor_that_decides_training_is_one_line(folder, caplog):
+    run_record.keep(folder, _describe(dataset="a.json"), _Records(), is_resumed=False)
+    other = dataclasses.replace(
+        _CITYSCAPES,
+        num_classes=20,
+        ignore_label=0,
+        class_names=None,
+        train_id_to_eval_id=None,
+        categories=None,
+    )
+    now = _describe(_Records(descriptor=other), dataset="a.json")
+    classes, ignored = _resume(folder, now, caplog, _Records(descriptor=other))
+    assert classes.startswith("the dataset's num_classes is 20, but the run began with 19: from")
+    assert ignored.startswith("the dataset's ignore_label is 0, but the run began with 255: from")
+    other = dataclasses.replace(_CITYSCAPES, categories=None, splits_to_sizes={})
+    now = _describe(_Records(descriptor=other), dataset="a.json")
+    assert _resume(folder, now, caplog, _Records(descriptor=other)) == []
 
 
 def test_both_names_of_a_split_are_the_same_split(folder, caplog):
@@ -99,6 +133,10 @@ def test_a_dataset_may_move(folder, caplog):
     other = _Records(descriptor=dataclasses.replace(_CITYSCAPES, class_names=None))
     (line,) = _resume(folder, _describe(other, dataset="b.json"), caplog, other)
     assert line.startswith("--dataset is b.json, but the run began with a.json:")
+
+
+def test_what_a_killed_process_left_of_it_is_known():
+    assert re.fullmatch(checkpoint_integrity.WRITTEN, run_record.FILE)
 
 
 def test_a_run_of_an_earlier_version_gets_a_record(folder, caplog):
