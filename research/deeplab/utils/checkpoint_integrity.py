@@ -9,6 +9,12 @@ from absl import logging
 
 from deeplab.utils import checkpoint, checkpoint_files, error_text, temporary_files
 
+# What this project writes in a folder of checkpoints, or wrote in earlier versions. Nothing else is
+# removed: the folder belongs to its owner, who may keep other files in it.
+WRITTEN = (
+    r"model\.ckpt-\d+(\.index)?|checkpoint|check"
+    r"|(model_options|dense_prediction_cell|run_record|eval)\.json"
+)
 # The temporary name of a checkpoint's index; see `temporary_files.temporary_name`.
 _INDEX_ASIDE = re.compile(r"(?P<aside>\.(?P<name>model\.ckpt-\d+)\..*\.tmp)\.index")
 # Names of unfinished files of earlier versions.
@@ -82,7 +88,7 @@ def _numbered(folder: str) -> list[str]:
 
 def remove_leftovers(folder: str) -> None:
     """Remove the files of checkpoints that killed processes did not finish."""
-    removed = temporary_files.remove_leftovers(folder)
+    removed = temporary_files.remove_leftovers(folder, WRITTEN)
     for index in removed:
         match = _INDEX_ASIDE.fullmatch(os.path.basename(index))
         if match and f"{match['aside']}.data" not in "\n".join(removed):

@@ -120,6 +120,10 @@ def test_leftovers_of_every_kind_are_removed_and_nothing_else(tmp_path, gone):
         "model.ckpt-2.data-00000-of-00001.mine",
         ".hidden.tmp",
         f".notes.{host}.{gone}.tmp.txt~",
+        f".notes.{gone}.tmp",
+        f".a.{gone}.tmp.csv",
+        f".cfg.{gone}.old",
+        f".notes.{host}.{gone}.0123456789abcdef.tmp",
     ):
         (tmp_path / name).touch()
     before = sorted(path.name for path in tmp_path.iterdir())
@@ -127,6 +131,8 @@ def test_leftovers_of_every_kind_are_removed_and_nothing_else(tmp_path, gone):
         f".model.ckpt-2.{host}.{gone}.0123456789abcdef.tmp.data-00000-of-00001.tempstate179072054",
         f".model.ckpt-2.{host}.{gone}.0123456789abcdef.tmp.index.tempstate123",
         f".checkpoint.{host}.{gone}.0123456789abcdef.tmp",
+        f".run_record.json.{host}.{gone}.0123456789abcdef.tmp",
+        f".check.{host}.{gone}.0123456789abcdef.tmp",
         # Those of earlier versions.
         "model.ckpt-2.data-00000-of-00001.tempstate17907205460634269901",
         "model.ckpt-2.index.tempstate123",

@@ -17,7 +17,7 @@ from deeplab.utils import file_systems
 _TEMPORARY = re.compile(
     r"\.(?P<name>.+)\.(?P<host>[^.]+)\.(?P<pid>\d+)\.[0-9a-f]{16}\.(tmp|old)(\.(index|data-).*)?"
 )
-# The form of earlier versions; the extension came last.
+# The form of earlier versions; the extension came last. Other programs' names may look like it.
 _EARLIER_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.(tmp|old)(?P<extension>\.\w+)?")
 # Whether a process of another host still runs cannot be asked. No conversion, export or download
 # leaves what it writes alone for so long.
@@ -97,7 +97,7 @@ def recover_folder(path: str) -> None:
             return
 
 
-def remove_leftovers(folder: str, names: str = ".*") -> list[str]:
+def remove_leftovers(folder: str, names: str) -> list[str]:
     """Remove the temporary files and folders of processes that were killed.
 
     Those of running processes stay, and those of other hosts for a week after the last change:
@@ -105,7 +105,8 @@ def remove_leftovers(folder: str, names: str = ".*") -> list[str]:
 
     Args:
         folder: Where they lie; it need not exist.
-        names: Regular expression for the whole names of the files that they would have become.
+        names: Regular expression for the whole names of the files that they would have become. It
+            must not match names of others, whose hidden files may look alike.
 
     Returns:
         The paths that were removed.

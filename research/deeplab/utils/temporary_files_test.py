@@ -39,14 +39,14 @@ class TestRecoverFolder:
             _fill(tmp_path / name, name[-3:])
         temporary_files.recover_folder(str(tmp_path / "1"))
         assert (tmp_path / "1" / "content").read_text() == "old"
-        temporary_files.remove_leftovers(str(tmp_path))
+        temporary_files.remove_leftovers(str(tmp_path), ".*")
         assert tiny.files(tmp_path) == ["1/content"]
 
     def test_the_form_of_earlier_versions_comes_back_too(self, tmp_path, gone):
         (tmp_path / f".1.{gone}.old").mkdir()
         _fill(tmp_path / f".1.{gone}.old", "good")
         (tmp_path / f".1.{gone}.tmp").mkdir()
-        temporary_files.remove_leftovers(str(tmp_path))
+        temporary_files.remove_leftovers(str(tmp_path), ".*")
         assert (tmp_path / "1" / "content").read_text() == "good"
         assert os.listdir(tmp_path) == ["1"]
 
@@ -65,7 +65,7 @@ class TestRemoveLeftovers:
         go = {f".a.{host}.{gone}.{ends}", f".b.c.{host}.{gone}.{ends}", f".a.{gone}.tmp.json"}
         for name in stay | go:
             (tmp_path / name).touch()
-        removed = temporary_files.remove_leftovers(str(tmp_path))
+        removed = temporary_files.remove_leftovers(str(tmp_path), ".*")
         assert set(os.listdir(tmp_path)) == stay
         assert {os.path.basename(path) for path in removed} == go
 
@@ -80,7 +80,7 @@ class TestRemoveLeftovers:
         now = time.time()
         for days, left in ((6, 2), (8, 1)):
             monkeypatch.setattr(time, "time", lambda days=days: now + days * 86400)
-            temporary_files.remove_leftovers(str(tmp_path))
+            temporary_files.remove_leftovers(str(tmp_path), ".*")
             assert len(os.listdir(tmp_path)) == left
         assert os.listdir(tmp_path) == ["1"]
 
@@ -101,7 +101,7 @@ class TestRemoveLeftovers:
 
     def test_not_what_this_process_is_writing(self, tmp_path):
         with files.replacing(tmp_path / "file") as temporary:
-            temporary_files.remove_leftovers(str(tmp_path))
+            temporary_files.remove_leftovers(str(tmp_path), ".*")
             with open(temporary, "w") as file:
                 file.write("whole")
         assert (tmp_path / "file").read_text() == "whole"
@@ -113,8 +113,8 @@ class TestRemoveLeftovers:
             open(temporary, "w"),
         ):
             pass
-        temporary_files.remove_leftovers(str(tmp_path))
+        temporary_files.remove_leftovers(str(tmp_path), ".*")
         assert not os.listdir(tmp_path)
 
     def test_a_folder_that_is_not_there(self, tmp_path):
-        assert temporary_files.remove_leftovers(str(tmp_path / "none")) == []
+        assert temporary_files.remove_leftovers(str(tmp_path / "none"), ".*") == []
