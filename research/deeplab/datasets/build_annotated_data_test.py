@@ -117,6 +117,32 @@ def test_coco_with_holes_overlaps_and_a_crowd(data):
     np.testing.assert_array_equal(seen[3, 3], [224, 224, 192])
 
 
+def test_pictures_of_labels_replace_no_file_that_is_read(data):
+    label = png(np.zeros((_HEIGHT, _WIDTH), int))
+    for name in ("labels/a.png", "labels/b.png", "other/a.png"):
+        data.write(name, label)
+    data.write("other/a.jpg", jpeg(_HEIGHT, _WIDTH))
+    data.write("lists/all.txt", b"../other/a\n")
+    (data.folder / "link").symlink_to(data.folder / "labels")
+
+    def refuse(folder, message, split="--split=all=*"):
+        flags = (f"--label_folder={data.folder}/labels", "--num_classes=2", split)
+        with pytest.raises(ValueError, match=message):
+            data.convert(*flags, f"--write_label_images={data.folder}/{folder}")
+        assert not (data.folder / "out").exists()
+
+    refuse(
+        "labels", "--write_label_images: .*/labels/a.png would replace the image .*/labels/a.png"
+    )
+    refuse("link", "--write_label_images: .*/link/a.png would replace the image .*/labels/a.png")
+    refuse("other/a.jpg", "--write_label_images=.*/other/a.jpg cannot be written")
+    lists = f"--list_folder={data.folder}/lists"
+    refuse(
+        "seen", r"the label of .*other/a.jpg would lie outside of .*name is \.\./other/a:", lists
+    )
+    assert (data.folder / "labels/a.png").read_bytes() == label
+
+
 def test_names_are_merged_and_left_out_and_the_background_is_no_class(data):
     document = _coco((5, [_box(0, 0, 20, 10)], {}), (2, [_box(5, 5, 10, 8)], {}))
     data.write("c.json", document)

@@ -260,8 +260,8 @@ def convert(
                 )
                 write(example.SerializeToString(deterministic=True))
                 if label_images and seg_data is not None:
-                    path = os.path.join(label_images, f"{result.name}.png")
-                    files.write_bytes(path, label_files.with_palette(seg_data, palette))
+                    picture = label_files.with_palette(seg_data, palette)
+                    files.write_bytes(label_image(label_images, result.name), picture)
             progress.advance()
         if len(errors) == 1:
             raise errors[0]
@@ -275,6 +275,11 @@ def convert(
             )
     remarks.log_rest(split)
     logging.info("%s: %d images in %d shards in %s", split, len(sources), num_shards, output_dir)
+
+
+def label_image(folder: str, name: str) -> str:
+    """Return where `convert` writes the label of an image, too."""
+    return os.path.join(folder, f"{name}.png")
 
 
 class _Remarks:
@@ -298,11 +303,8 @@ class _Remarks:
         if self._count > _MAX_REMARKS:
             logging.warning("%s: %d more such remarks", split, self._count - _MAX_REMARKS)
         if self._only_alpha:
-            logging.warning(
-                "%s: every pixel of %d labels has one value, such as in that of %s, but their alpha"
-                " channel varies: if the mask is the alpha channel, save it as gray values",
-                *(split, len(self._only_alpha), self._only_alpha[0]),
-            )
+            remark = label_files.only_alpha_remark(self._only_alpha)
+            logging.warning("%s: %s", split, remark)
 
 
 def _without_missing_label(source: Source) -> Source:

@@ -1,14 +1,17 @@
 """Converts images with labels or annotations of any dataset; the body of build_custom_data."""
 
 import dataclasses
+import itertools
 import os
+from collections.abc import Sequence
 
 from absl import logging
 
-from deeplab.datasets import build_data, custom_labels, custom_splits, split_fractions
+from deeplab.datasets import build_data, custom_labels, custom_splits, image_files, split_fractions
 from deeplab.datasets.custom_labels import Labels
 from deeplab.datasets.custom_options import CustomOptions
 from deeplab.datasets.custom_splits import Image
+from deeplab.datasets.source_files import Source
 from deeplab.utils import files
 
 
@@ -29,6 +32,8 @@ def convert(options: CustomOptions) -> None:
     descriptor = dataclasses.replace(labels.descriptor, splits_to_sizes=sizes)
     if os.path.isdir(path):
         raise ValueError(f"--descriptor is {path}, which is a folder; it must be a file")
+    if options.write_label_images:
+        _check_label_images(options.write_label_images, [*itertools.chain(*splits.values())])
     files.make_folder(
         "descriptor" if options.descriptor else "output_dir", os.path.dirname(path) or "."
     )
@@ -49,6 +54,29 @@ def convert(options: CustomOptions) -> None:
     logging.info(
         "wrote %s; use it with --dataset=%s --dataset_dir=%s", path, path, options.output_dir
     )
+
+
+def _check_label_images(folder: str, sources: Sequence[Source]) -> None:
+    """Reject a folder in which the pictures of labels cannot be written, or would replace a source.
+
+    Raises:
+        ValueError: It cannot be written, a picture would replace an image or a label, or one would
+            lie elsewhere.
+    """
+    flag = "write_label_images"
+    for source in sources:
+        if os.path.isabs(source.name) or os.path.normpath(source.name).split("/")[0] == "..":
+            raise ValueError(
+                f"--{flag}: the label of {source.image} would lie outside of {folder}, as the name"
+                f" of the image is {source.name}: choose an --image_folder that holds all images"
+            )
+    read = [
+        path for source in sources for path in (source.image, source.label) if isinstance(path, str)
+    ]
+    image_files.refuse_overwriting(
+        flag, read, (build_data.label_image(folder, source.name) for source in sources)
+    )
+    files.make_folder(flag, folder)
 
 
 def _splits(

@@ -35,10 +35,13 @@ def find(images: str) -> list[str]:
         FileNotFoundError: Something that is named is not there, or there is no image in it.
         ValueError: A text file is not UTF-8.
     """
-    paths = list(dict.fromkeys(path for part in _parts(images) for path in _expand(part)))
+    paths: dict[str, str] = {}
+    for part in _parts(images):
+        for path in _expand(part):
+            paths.setdefault(_absolute(path), path)
     if not paths:
         raise FileNotFoundError(f"--images={images} names no image")
-    return paths
+    return list(paths.values())
 
 
 def result_names(paths: Sequence[str]) -> list[str]:
@@ -46,40 +49,49 @@ def result_names(paths: Sequence[str]) -> list[str]:
 
     It is the image's name without folder and extension. If several images have the same name, all
     names keep their folders below the folder that they have in common; images of one folder that
-    differ in the extension only keep that, too.
+    differ in the extension only keep that, too. If such a name is that of another image, all keep
+    their extensions.
 
     Args:
         paths: Different paths of images.
+
+    Returns:
+        The names, no two of which are equal.
     """
     names = [os.path.splitext(os.path.basename(path))[0] for path in paths]
     if len(set(names)) == len(names):
         return names
-    paths = [path if file_systems.is_remote(path) else os.path.abspath(path) for path in paths]
+    paths = [_absolute(path) for path in paths]
     shared = os.path.commonprefix([os.path.dirname(path).split("/") for path in paths])
     paths = ["/".join(path.split("/")[len(shared) :]) for path in paths]
     names = [os.path.splitext(path)[0] for path in paths]
     counts = collections.Counter(names)
-    return [path if counts[name] > 1 else name for path, name in zip(paths, names, strict=True)]
+    names = [path if counts[name] > 1 else name for path, name in zip(paths, names, strict=True)]
+    return names if len(set(names)) == len(names) else paths
 
 
 def refuse_overwriting(flag: str, paths: Iterable[str], results: Iterable[str]) -> None:
-    """Reject results that would replace an image that is read.
+    """Reject results that would replace an image or a label that is read.
 
     Args:
         flag: Flag that names the folder of the results.
-        paths: Paths of the images.
+        paths: Paths of the images and labels.
         results: Paths of the results.
 
     Raises:
-        ValueError: A result has the path of an image; the message names both.
+        ValueError: A result has the path of one of them; the message names both.
     """
     by_path = {os.path.realpath(path): path for path in paths}
     for result in results:
         if image := by_path.get(os.path.realpath(result)):
             raise ValueError(
-                f"--{flag}: {result} would replace the image {image}, which --images names: choose"
-                " another folder, or leave the image out"
+                f"--{flag}: {result} would replace the image {image}, which is read: choose another"
+                " folder"
             )
+
+
+def _absolute(path: str) -> str:
+    return path if file_systems.is_remote(path) else os.path.abspath(path)
 
 
 def _parts(images: str) -> Iterator[str]:
@@ -104,6 +116,7 @@ def _expand(part: str) -> list[str]:
             for name in names
             if name.lower().endswith(_EXTENSIONS) and not name.startswith(".")
         ]
+        found = [path for path in found if not tf.io.gfile.isdir(path)]
         if not found:
             raise FileNotFoundError(
                 f"--images: the folder {part} holds no image ({', '.join(_EXTENSIONS)}); for those"
@@ -124,7 +137,11 @@ def _matches(pattern: str) -> list[str]:
     if not file_systems.is_remote(pattern):
         return patterns.expand(pattern)
     found = tf.io.gfile.glob(pattern)
-    return sorted(path for path in found if not os.path.basename(path).startswith("."))
+    return sorted(
+        path
+        for path in found
+        if not os.path.basename(path).startswith(".") and not tf.io.gfile.isdir(path)
+    )
 
 
 def _read_list(file: str) -> list[str]:

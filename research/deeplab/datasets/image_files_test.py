@@ -110,6 +110,16 @@ def test_images_of_any_file_system_are_found():
 def test_an_image_is_found_once(tmp_path):
     paths = _write(tmp_path, "a.jpg", "b.jpg")
     assert image_files.find(f"{paths[1]},{tmp_path}") == paths[::-1]
+    assert image_files.find(f"{paths[1]},{tmp_path}/./b.jpg") == paths[1:]
+
+
+def test_folders_in_a_folder_are_passed_over_whatever_their_names(tmp_path):
+    paths = _write(tmp_path, "a.jpg", "thumbs.jpg/b.jpg")
+    assert image_files.find(str(tmp_path)) == paths[:1]
+    assert image_files.find(f"{tmp_path}/*.jpg") == paths[:1]
+    with pytest.raises(FileNotFoundError, match="holds no image"):
+        (tmp_path / "a.jpg").unlink()
+        image_files.find(str(tmp_path))
 
 
 def test_a_list_in_another_encoding_is_named(tmp_path):
@@ -125,6 +135,10 @@ def test_a_list_in_another_encoding_is_named(tmp_path):
         (["x/a.jpg", "y/a.jpg", "y/z/b.jpg"], ["x/a", "y/a", "y/z/b"]),
         (["/p/x/a.jpg", "/p/x/y/a.jpg"], ["a", "y/a"]),
         (["x/a.jpg", "x/a.png", "x/b.jpg"], ["a.jpg", "a.png", "b"]),
+        (
+            ["x/a.jpg", "x/a.png", "x/a.jpg.png", "x/b.jpg"],
+            ["a.jpg", "a.png", "a.jpg.png", "b.jpg"],
+        ),
         (["gs://p/x/a.jpg", "gs://p/y/a.jpg"], ["x/a", "y/a"]),
         (["../x/a.jpg", "a.jpg"], None),
         ([], []),
@@ -134,6 +148,15 @@ def test_results_are_named_after_images_and_folders_where_these_are_needed(paths
     found = image_files.result_names(paths)
     assert found == names or (names is None and len(set(found)) == 2)
     assert not any(name.startswith(("/", "..")) for name in found)
+
+
+def test_no_two_images_have_one_name():
+    names = ["a", "b", *(f"a{end}" for end in (".jpg", ".png", ".jpg.png", ".png.jpg", ".jpg.jpg"))]
+    paths = [f"{folder}{name}" for folder in ("x/", "x/y/", "x/a.jpg/") for name in names]
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        chosen = random.choice(paths, random.integers(1, 9), replace=False).tolist()
+        assert len(set(image_files.result_names(chosen))) == len(chosen), chosen
 
 
 def test_results_must_not_replace_images(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -25,7 +25,7 @@ from deeplab.datasets.image_formats import (
 EXTENSIONS = (".png", ".tif", ".tiff")
 _BITMAP = b"BM"
 
-_GRAY, _RGB, _PALETTE, _GRAY_ALPHA, _RGBA = 0, 2, 3, 4, 6
+_GRAY, _RGB, _PALETTE, _RGBA = 0, 2, 3, 6
 # How many wrong values an error message lists.
 _LISTED = 8
 
@@ -36,12 +36,10 @@ class _Values(NamedTuple):
     Attributes:
         indices: uint8 or uint16 [height, width].
         plain: An 8-bit grayscale PNG file of them, if one is at hand.
-        only_alpha: Whether all values are equal, and an alpha channel is not.
     """
 
     indices: np.ndarray
     plain: bytes | None
-    only_alpha: bool = False
 
 
 def read_indices(data: bytes) -> np.ndarray:
@@ -80,21 +78,44 @@ def _read_indices(data: bytes) -> _Values:
     if bit_depth < 8:
         # Decoders scale the values of files with fewer bits to 0..255.
         return _Values(indices // (255 // (2**bit_depth - 1)), None)
-    only_alpha = (
-        color_type in (_GRAY_ALPHA, _RGBA) and not np.ptp(indices) and np.ptp(pixels[..., -1]) > 0
-    )
     plain = bit_depth == 8 and color_type in (_GRAY, _PALETTE)
-    return _Values(indices, data if plain else None, bool(only_alpha))
+    return _Values(indices, data if plain else None)
+
+
+def only_alpha(data: bytes, indices: np.ndarray) -> bool:
+    """Return whether all label values of a file are equal, while its alpha channel varies.
+
+    Args:
+        data: Content of the file.
+        indices: Its label values.
+    """
+    if not indices.size or np.ptp(indices):
+        return False
+    pixels = _decode_unchanged(data)
+    has_alpha = pixels is not None and pixels.ndim == 3 and pixels.shape[2] in (2, 4)
+    return has_alpha and bool(np.ptp(pixels[..., -1]) > 0)
+
+
+def only_alpha_remark(names: Sequence[str]) -> str:
+    """Return the remark about the labels of these names, which are `only_alpha`."""
+    return (
+        f"every pixel of {len(names)} labels has one value, such as in that of {names[0]}, but"
+        " their alpha channel varies: if the mask is the alpha channel, save it as gray values"
+    )
+
+
+def _decode_unchanged(data: bytes) -> np.ndarray | None:
+    content = np.frombuffer(without_palette(data), np.uint8)
+    try:
+        with images.without_remarks():
+            return cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
 
 
 def _with_opencv(data: bytes) -> np.ndarray:
     """Return the label values of a TIFF or BMP file, uint8 or uint16 [height, width]."""
-    content = np.frombuffer(without_palette(data), np.uint8)
-    try:
-        with images.without_remarks():
-            pixels = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        pixels = None
+    pixels = _decode_unchanged(data)
     if pixels is None:
         raise ValueError(f"is a broken or unknown image file ({len(data)} bytes)")
     if pixels.ndim == 3:
@@ -126,7 +147,7 @@ def as_gray(data: bytes) -> bytes:
     Raises:
         ValueError: The data is not a whole PNG file, has colors, or values that need 16 bits.
     """
-    indices, plain, _ = _read_indices(data)
+    indices, plain = _read_indices(data)
     if plain is not None:
         return plain
     if indices.max(initial=0) > MAX_LABEL:
@@ -253,7 +274,7 @@ class LabelReader:
         if plain is None or indices is not values.indices:
             plain = encode(indices.astype(np.uint8))
         height, width = indices.shape
-        return Label(plain, height, width, values.only_alpha)
+        return Label(plain, height, width, only_alpha(data, values.indices))
 
     def labels_in(self, path: str) -> frozenset[int]:
         """Return the labels in a label file; see `read`."""

@@ -204,6 +204,19 @@ def test_colors_become_labels(tmp_path):
     np.testing.assert_array_equal(_decode(label.data), [[0, 1, 2, 255]])
 
 
+@pytest.mark.parametrize("colors", [None, {(0, 0, 0): 0}])
+@pytest.mark.parametrize("extension", [".png", ".tif", ".bmp"])
+def test_a_mask_in_the_alpha_channel_is_noticed(extension, colors):
+    reader = label_files.LabelReader(_DATASET, colors=colors)
+    for alpha, noticed in ((np.arange(6), True), (np.full(6, 7), False)):
+        pixels = np.dstack([np.zeros((2, 3, 3)), alpha.reshape(2, 3)]).astype(np.uint8)
+        label = reader.parse(cv2.imencode(extension, pixels)[1].tobytes())
+        assert label.only_alpha == noticed
+        assert not _decode(label.data).any()
+    gray = cv2.imencode(extension, np.zeros((2, 3), np.uint8))[1].tobytes()
+    assert not reader.parse(gray).only_alpha
+
+
 def test_an_unknown_color_is_named_with_its_pixels(tmp_path):
     pixels = np.array([[[0, 0, 0], [1, 2, 3], [1, 2, 3]]])
     reader = label_files.LabelReader(_DATASET, colors={(0, 0, 0): 0})

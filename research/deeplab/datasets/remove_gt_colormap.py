@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> None:
     """Convert every file of the folder."""
     del argv
     # Imports TensorFlow, which takes seconds: not for --help.
-    from deeplab.datasets import label_files
+    from deeplab.datasets import image_files, label_files
 
     values = flags.FLAGS
     pattern = f"*.{glob.escape(values.segmentation_format)}"
@@ -48,16 +48,23 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError(
             f"there is no file {pattern} in {values.original_gt_folder} (--original_gt_folder)"
         )
+    results = [os.path.join(values.output_dir, os.path.basename(path)) for path in paths]
+    image_files.refuse_overwriting("output_dir", paths, results)
     progress = Progress("converted", len(paths))
-    for path in paths:
+    only_alpha = []
+    for path, result in zip(paths, results, strict=True):
         with open(path, "rb") as file:
             data = file.read()
         try:
             plain = label_files.as_gray(data)
         except ValueError as error:
             raise ValueError(f"label {path} {error}") from None
-        files.write_bytes(os.path.join(values.output_dir, os.path.basename(path)), plain)
+        files.write_bytes(result, plain)
+        if label_files.only_alpha(data, label_files.read_indices(plain)):
+            only_alpha.append(path)
         progress.advance()
+    if only_alpha:
+        logging.warning("%s", label_files.only_alpha_remark(only_alpha))
     logging.info("%d labels in %s", len(paths), values.output_dir)
 
 

@@ -33,6 +33,28 @@ def test_color_images_are_refused(run_script, tmp_path):
         _run(run_script, tmp_path, tmp_path / "raw")
 
 
+def test_no_label_is_replaced(run_script, tmp_path):
+    labels, raw = tmp_path / "labels", tmp_path / "raw"
+    palette = png(np.array([[0, 1]]), 8, 3, bytes(range(6)))
+    for folder in (labels, raw):
+        folder.mkdir()
+    (labels / "a.png").write_bytes(palette)
+    (raw / "a.png").symlink_to(labels / "a.png")
+    for folder in (labels, raw):
+        with pytest.raises(ValueError, match=r"--output_dir: .*a.png would replace .*labels/a.png"):
+            _run(run_script, labels, folder)
+    assert (labels / "a.png").read_bytes() == palette
+
+
+def test_masks_in_the_alpha_channel_are_reported(run_script, tmp_path, caplog):
+    mask = np.dstack([np.zeros((2, 3, 3), int), np.arange(6).reshape(2, 3)])
+    (tmp_path / "a.png").write_bytes(png(mask, 8, 6))
+    (tmp_path / "b.png").write_bytes(png(np.zeros((2, 3), int)))
+    _run(run_script, tmp_path, tmp_path / "raw")
+    assert "every pixel of 1 labels has one value, such as in that of" in caplog.text
+    assert "a.png, but their alpha channel varies" in caplog.text
+
+
 def test_an_empty_folder_is_an_error(run_script, tmp_path):
     with pytest.raises(ValueError, match=r"no file \*.png in .*--original_gt_folder"):
         _run(run_script, tmp_path, tmp_path / "raw")
