@@ -194,7 +194,7 @@ def test_auto_deeplab_ends_at_stride_8_whatever_is_asked_for():
         ),
         (
             {"model_variant": "nas_pnasnet", "nas_stem_output_num_conv_filters": 0},
-            "--nas_stem_output_num_conv_filters is 0; it must be at least 1",
+            "--nas_stem_output_num_conv_filters is 0; it must be a whole number, at least 1",
         ),
         (
             {"model_variant": "nas_pnasnet", "decoder_output_stride": (2,)},

