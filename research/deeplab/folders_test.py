@@ -33,13 +33,7 @@ def _copy(source: str, target: str) -> None:
 
 # Folders of which a pattern would match nothing, or others; and a file system of TensorFlow.
 @pytest.fixture(
-    params=[
-        "run [1]*?/a{b}",
-        pytest.param(
-            "ram://folders_test/run",
-            marks=pytest.mark.xfail(reason="ram:// lists assets.extra as a part of assets"),
-        ),
-    ],
+    params=["run [1]*?/a{b}", "ram://folders_test/run"],
     ids=["wildcards", "remote"],
 )
 def root(request, tmp_path):

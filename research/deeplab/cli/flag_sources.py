@@ -5,12 +5,15 @@ replaced. This happens before the flags are parsed.
 """
 
 import dataclasses
+import io
 import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
 
 from absl import flags
+
+from deeplab.utils import files
 
 _FILE = re.compile(r"--?flagfile(=(?P<path>.*))?", re.DOTALL)
 
@@ -146,8 +149,8 @@ def _words(
 def _lines(path: str) -> list[str]:
     """Return the lines of a flag file that are not comments."""
     try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.readlines()
+        text = files.read_bytes(path).decode()
     except OSError as error:
         raise flags.CantOpenFlagFileError(f"--flagfile={path} cannot be opened: {error}") from None
+    lines = io.StringIO(text, newline=None)
     return [line.strip() for line in lines if line.strip() and not line.startswith(("#", "//"))]

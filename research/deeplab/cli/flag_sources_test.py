@@ -9,6 +9,7 @@ from absl import flags
 from deeplab import eval as eval_script
 from deeplab import export_model, model_info, train, vis
 from deeplab.cli import flag_sources
+from deeplab.utils import files
 
 _SCRIPTS = (train, eval_script, vis, export_model, model_info)
 
@@ -110,6 +111,15 @@ def test_what_follows_the_flags_stays(write):
         assert flag_sources.merge(words, values) == words
     words = ["--add_flipped_images", "stray", "--crop_size=1"]
     assert flag_sources.merge(words, values) == words
+
+
+def test_a_remote_flag_file():
+    path = "ram://flag_sources_test/recipe.txt"
+    files.write_text(path, "# größe\r\n--depth_multiplier=0.5\n--crop_size=65\r\n--crop_size=97")
+    values = _parse(export_model, f"--flagfile={path}")
+    assert (values.depth_multiplier, values.crop_size) == (0.5, [65, 97])
+    with pytest.raises(flags.Error, match="^--flagfile=ram://missing/a.txt cannot be opened: .*"):
+        _parse(export_model, "--flagfile=ram://missing/a.txt")
 
 
 def test_flag_files_that_cannot_be_used(tmp_path, capsys):

@@ -7,6 +7,7 @@ is there already is not downloaded again, and nothing half-written is left.
       --url=http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar
 """
 
+import filecmp
 import os
 import urllib.parse
 from collections.abc import Sequence
@@ -49,27 +50,48 @@ def main(argv: Sequence[str]) -> None:
 def unpack(archive: str, folder: str) -> None:
     """Unpack an archive into a folder, where each entry of its top appears when it is whole.
 
+    An entry that is there with the same content stays: a run that was killed had come so far.
+
     Args:
         archive: path of the archive.
         folder: where to.
 
     Raises:
-        ValueError: the archive is damaged or unsafe, or an entry is in the folder already.
+        ValueError: the archive is damaged or unsafe, or an entry is in the folder already, with
+            another content.
     """
     with temporary_files.temporary_folder(archive) as unpacked:
         try:
             download.unpack(archive, unpacked)
         except ValueError as error:
             raise ValueError(f"{error}; remove {archive} to download it again") from None
-        entries = sorted(os.listdir(unpacked))
-        for entry in entries:
-            if os.path.lexists(os.path.join(folder, entry)):
+        entries = []
+        for entry in sorted(os.listdir(unpacked)):
+            if not os.path.lexists(os.path.join(folder, entry)):
+                entries.append(entry)
+            elif _is_same(os.path.join(unpacked, entry), os.path.join(folder, entry)):
+                logging.info("%s is there already", os.path.join(folder, entry))
+            else:
                 raise ValueError(
                     f"{os.path.join(folder, entry)} is there already: move it away to unpack"
                     f" {os.path.basename(archive)} again"
                 )
         for entry in entries:
             os.rename(os.path.join(unpacked, entry), os.path.join(folder, entry))
+
+
+def _is_same(first: str, second: str) -> bool:
+    """Return whether two files, links or folders have the same content."""
+    if os.path.islink(first) or os.path.islink(second):
+        both = os.path.islink(first) and os.path.islink(second)
+        return both and os.readlink(first) == os.readlink(second)
+    if os.path.isdir(first) and os.path.isdir(second):
+        names = os.listdir(first)
+        return sorted(names) == sorted(os.listdir(second)) and all(
+            _is_same(os.path.join(first, name), os.path.join(second, name)) for name in names
+        )
+    files_both = os.path.isfile(first) and os.path.isfile(second)
+    return files_both and filecmp.cmp(first, second, shallow=False)
 
 
 def run() -> None:

@@ -136,6 +136,25 @@ def test_what_is_there_is_not_unpacked_over(web, tmp_path, run_script):
     assert not os.listdir(tmp_path / "data")
 
 
+def test_what_a_killed_run_has_moved_stays(tmp_path):
+    """It was killed when the first of two entries had taken its place."""
+    archive, folder = tmp_path / "two.zip", tmp_path / "new"
+    archive.write_bytes(_zip({"a/file": b"a", "b/file": b"b"}))
+    folder.mkdir()
+    download_data.unpack(str(archive), str(folder))
+    (folder / "b" / "file").unlink()
+    (folder / "b").rmdir()
+    before = (folder / "a" / "file").stat().st_ino
+    download_data.unpack(str(archive), str(folder))
+    assert tiny.files(folder) == ["a/file", "b/file"]
+    assert (folder / "a" / "file").stat().st_ino == before
+    for name, content in (("a/file", b"A"), ("b/more", b"")):
+        (folder / name).write_bytes(content)
+        with pytest.raises(ValueError, match=f"{folder}/a is there already|{folder}/b is there"):
+            download_data.unpack(str(archive), str(folder))
+        (folder / "a" / "file").write_bytes(b"a")
+
+
 def test_another_kind_of_file_is_refused_before_it_is_downloaded(tmp_path, run_script):
     with pytest.raises(ValueError, match="--url=http://localhost/data.rar is not the address of"):
         run_script(download_data, "--url=http://localhost/data.rar", f"--output_dir={tmp_path}")

@@ -9,7 +9,7 @@ from deeplab.core.options import EvaluationOptions
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.evaluation import checkpoint_waiter
 from deeplab.evaluation.predictor import NetworkPredictor
-from deeplab.utils import checkpoint
+from deeplab.utils import checkpoint, checkpoint_integrity
 
 # Gives the options of a network for those that it was trained with (`stored`, None where they are
 # not known), `num_classes` and `crop_size`: `ModelOptions.from_flags` but for the flags.
@@ -39,14 +39,29 @@ def restore_each(
 ) -> Iterator[tuple[str, int]]:
     """Yield the prefix and the step of each checkpoint, once the predictor has its values.
 
+    A damaged one is skipped while another one is awaited; it counts for `max_number`.
+
     Args:
         predictor: of `wait_for_network`.
         options: which checkpoints.
+
+    Raises:
+        FileNotFoundError: See `checkpoint_waiter.wait`.
+        ValueError: The last checkpoint is damaged, or one is that of another network.
     """
-    for path in checkpoint_waiter.new_checkpoints(
+    paths = checkpoint_waiter.new_checkpoints(
         options.checkpoint_dir, options.interval_secs, options.max_number
-    ):
-        yield path, predictor.restore(path, averages=options.use_ema)
+    )
+    for number, path in enumerate(paths, 1):
+        try:
+            step = predictor.restore(path, averages=options.use_ema)
+        except (ValueError, FileNotFoundError) as error:
+            is_last = path == options.checkpoint_dir or number == options.max_number
+            if is_last or checkpoint_integrity.fault(path) is None:
+                raise
+            logging.warning("skipping a damaged checkpoint: %s", error)
+        else:
+            yield path, step
 
 
 def trained_options(

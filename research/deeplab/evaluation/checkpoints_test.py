@@ -1,16 +1,19 @@
-"""The options of the networks in checkpoints."""
+"""The options of the networks in checkpoints, and damaged checkpoints among others."""
 
 import functools
 import logging
 
 import pytest
+import tensorflow as tf
 
 from deeplab import common
 from deeplab import eval as eval_script
 from deeplab.cli import network_flags
+from deeplab.core.options import EvaluationOptions
 from deeplab.datasets import descriptors
-from deeplab.evaluation import checkpoints
+from deeplab.evaluation import checkpoint_waiter, checkpoints
 from deeplab.testing import tiny
+from deeplab.utils import checkpoint
 
 
 def _options(path, *arguments, descriptor=tiny.DATASET):
@@ -60,3 +63,56 @@ def test_without_stored_options_the_flags_define_the_network(net, tmp_path, capl
     options = _options(official, *tiny.NETWORK_FLAGS, "--eval_crop_size=33,33")
     assert options == tiny.OPTIONS
     assert any("no model_options.json beside" in message for message in caplog.messages)
+
+
+class _Predictor:
+    """Reads the step of a checkpoint in place of a network's values."""
+
+    def restore(self, path: str, *, averages: bool) -> int:
+        del averages
+        reader = checkpoint.read(path)
+        checkpoint.assign({"value": tf.Variable([0.0] * 99)}, reader, path)
+        return checkpoint.global_step(reader, path)
+
+
+@pytest.fixture
+def three(tmp_path, monkeypatch):
+    """Prefixes of three checkpoints, which come one after another; the second one is damaged."""
+    prefixes = [
+        checkpoint.save(str(tmp_path), step, {"value": tf.Variable([1.0] * 99)})
+        for step in range(3)
+    ]
+    data = tmp_path / "model.ckpt-1.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:-9])
+    monkeypatch.setattr(checkpoint_waiter, "new_checkpoints", lambda *_: iter(prefixes))
+    return prefixes
+
+
+def _evaluation(path, max_number=0) -> EvaluationOptions:
+    return EvaluationOptions(
+        checkpoint_dir=str(path),
+        logdir="logs",
+        dataset="tiny",
+        dataset_dir=None,
+        split="val",
+        max_number=max_number,
+    )
+
+
+def test_a_damaged_checkpoint_is_skipped_while_another_one_is_awaited(three, tmp_path, caplog):
+    for max_number in (0, 3):
+        found = list(checkpoints.restore_each(_Predictor(), _evaluation(tmp_path, max_number)))
+        assert found == [(three[0], 0), (three[2], 2)]
+    assert f"skipping a damaged checkpoint: {three[1]} " in caplog.text
+
+
+def test_a_damaged_checkpoint_is_an_error_if_none_is_awaited(three, tmp_path):
+    for options in (_evaluation(tmp_path, 2), _evaluation(three[1])):
+        with pytest.raises(ValueError, match=f"^{three[1]} (is damaged|cannot be read): "):
+            list(checkpoints.restore_each(_Predictor(), options))
+
+
+def test_a_checkpoint_of_another_network_is_an_error(three, tmp_path):
+    checkpoint.save(str(tmp_path), 1, {"other": tf.Variable(1.0)})
+    with pytest.raises(ValueError, match="is a checkpoint of another network"):
+        list(checkpoints.restore_each(_Predictor(), _evaluation(tmp_path)))

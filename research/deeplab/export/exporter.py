@@ -1,6 +1,7 @@
 """Writes exports. Each is compared with the network before it takes its place."""
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 
@@ -96,8 +97,15 @@ def export_checkpoint(
         inference.crf.check_classes(network_options.num_classes)
     net = model.DeepLab(network_options)
     checkpoint.restore(net, checkpoint_path, averages=use_ema)
+    card = functools.partial(
+        model_card.text,
+        checkpoint_path=checkpoint_path,
+        options=network_options,
+        descriptor=descriptor,
+        command=command,
+    )
     if frozen:
-        export_frozen_graph(net, export_path, inference, graph_text=graph_text)
+        export_frozen_graph(net, export_path, inference, graph_text=graph_text, card=card)
     else:
         export_path = export_saved_model(
             net,
@@ -107,8 +115,8 @@ def export_checkpoint(
             descriptor=descriptor,
             next_version=next_version,
             server_config_dir=server_config_dir,
+            card=card,
         )
-    model_card.write(export_path, checkpoint_path, network_options, descriptor, command)
     logging.info("exported %s to %s", checkpoint_path, export_path)
 
 
@@ -117,8 +125,11 @@ def export_frozen_graph(
     path: str,
     inference: InferenceOptions = _DEFAULT,
     graph_text: bool = False,
+    card: Callable[..., str] | None = None,
 ) -> None:
     """Write the official frozen graph; see `inference_graph.frozen`.
+
+    All files take their places together.
 
     Args:
         net: the network.
@@ -126,6 +137,7 @@ def export_frozen_graph(
         inference: how the network is applied.
         graph_text: also write the graph without its weights, as text, to `inference_graph.pbtxt`
             in the same folder.
+        card: also write a model card; gives its text, see `model_card.text`.
 
     Raises:
         ValueError: The path is a folder, or the written graph computes something else than the
@@ -136,15 +148,22 @@ def export_frozen_graph(
     images = comparison.test_images(net)
     expected = comparison.expected(net, images, inference)
     graph_def, without_weights = inference_graph.frozen(net, inference)
-    temporary_files.remove_leftovers_of(path)
-    with files.replacing(path) as temporary:
+    texts: dict[str, Callable[[str], str]] = {}
+    if graph_text:
+        text_path = os.path.join(os.path.dirname(path), GRAPH_TEXT_FILE)
+        texts[text_path] = lambda _: str(without_weights)
+    if card:
+        texts[model_card.path_of(path)] = lambda graph: card(graph, name=os.path.basename(path))
+    for each in (path, *texts):
+        temporary_files.remove_leftovers_of(each)
+    with files.replacing_all([path, *texts]) as (temporary, *others):
         with open(temporary, "wb") as file:
             file.write(graph_def.SerializeToString())
         with comparison.open_frozen_graph(temporary) as run:
             comparison.compare(path, run(images), expected)
-        if graph_text:
-            text_path = os.path.join(os.path.dirname(path), GRAPH_TEXT_FILE)
-            files.write_text(text_path, str(without_weights))
+        for other, text in zip(others, texts.values(), strict=True):
+            with open(other, "w", encoding="utf-8") as file:
+                file.write(text(temporary))
 
 
 def export_saved_model(
@@ -156,6 +175,7 @@ def export_saved_model(
     *,
     next_version: bool = False,
     server_config_dir: str | None = None,
+    card: Callable[..., str] | None = None,
 ) -> str:
     """Write a SavedModel with the signatures of `signatures.signatures`.
 
@@ -171,6 +191,7 @@ def export_saved_model(
         next_version: write a new folder in `path`, whose name is one more than the largest number
             there; nothing else there is changed.
         server_config_dir: folder for the configuration files of TensorFlow Serving. None: none.
+        card: also write a model card; gives its text, see `model_card.text`.
 
     Returns:
         The path of the folder.
@@ -197,6 +218,8 @@ def export_saved_model(
             saved_model_writer.class_colors(net.options.num_classes, descriptor),
             options.precision,
         )
+        if card:
+            files.write_text(model_card.path_of(folder.temporary), card(folder.temporary))
     if server_config_dir:
         server_files.write(server_config_dir, model_name)
     return folder.path

@@ -23,27 +23,27 @@ def path_of(export_path: str) -> str:
     return f"{stem}.{FILE}" if extension == ".pb" else os.path.join(export_path, FILE)
 
 
-def write(
+def text(
     export_path: str,
     checkpoint_path: str,
     options: common.ModelOptions,
     descriptor: DatasetDescriptor | None = None,
     command: Sequence[str] = (),
-) -> None:
-    """Write the card of an export in the form of Hugging Face: metadata in YAML, then Markdown.
+    name: str | None = None,
+) -> str:
+    """Return the card of an export in the form of Hugging Face: metadata in YAML, then Markdown.
 
     The metrics are those of an evaluation of the same step that lies beside the checkpoint or in
     its folder `eval`, as `--eval_every` leaves it. Without one, the card has no metrics.
 
     Args:
-        export_path: The SavedModel's folder, or the frozen graph.
+        export_path: The SavedModel's folder, or the frozen graph; they may still be at a temporary
+            path.
         checkpoint_path: The checkpoint that was exported, or the folder of the newest.
         options: Options of the network.
         descriptor: The dataset; None: unknown.
         command: The words of the command that made the export.
-
-    Raises:
-        OSError: The card cannot be written.
+        name: Name of the frozen graph. None: that of its path.
     """
     prefix = checkpoint_files.latest(checkpoint_path) or checkpoint_path
     step = checkpoint.global_step(checkpoint.read(prefix))
@@ -82,8 +82,8 @@ def write(
         sections.append("There was no evaluation of this step beside the checkpoint.")
     if command:
         sections += ["## Command", f"```bash\n{shlex.join(command)}\n```"]
-    sections += ["## Files", _table(("file", "SHA-256"), _checksums(export_path))]
-    files.write_text(path_of(export_path), "\n\n".join(sections) + "\n")
+    sections += ["## Files", _table(("file", "SHA-256"), _checksums(export_path, name))]
+    return "\n\n".join(sections) + "\n"
 
 
 def _evaluation(prefix: str, step: int) -> Mapping[str, Any] | None:
@@ -131,10 +131,10 @@ def _metadata(options: common.ModelOptions, result: Mapping[str, Any] | None) ->
     return [*lines, f"model-index: {json.dumps(index)}"]
 
 
-def _checksums(export_path: str) -> list[tuple[str, str]]:
+def _checksums(export_path: str, name: str | None) -> list[tuple[str, str]]:
     """Return the name and the SHA-256 of each file of an export."""
     if not tf.io.gfile.isdir(export_path):
-        return [(os.path.basename(export_path), _sha256(export_path))]
+        return [(name or os.path.basename(export_path), _sha256(export_path))]
     found = []
     for folder, _, names in tf.io.gfile.walk(export_path):
         for name in names:

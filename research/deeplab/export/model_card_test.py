@@ -43,6 +43,11 @@ def export(tmp_path):
     return folder
 
 
+def _write(export_path, *arguments) -> None:
+    with open(model_card.path_of(export_path), "w", encoding="utf-8") as file:
+        file.write(model_card.text(export_path, *arguments))
+
+
 def _card(path) -> tuple[dict[str, str], str]:
     """Return the metadata, as JSON where they are that, and the text."""
     before, metadata, text = path.read_text().split("---\n", 2)
@@ -55,7 +60,7 @@ def test_a_card_has_the_metrics_of_its_checkpoint(trained, export, place):
     (trained / place).parent.mkdir(exist_ok=True)
     (trained / place).write_text(json.dumps(_RESULT))
     command = ["deeplab-export-model", "--export_path=a b"]
-    model_card.write(str(export), str(trained), _OPTIONS, tiny.DATASET, command)
+    _write(str(export), str(trained), _OPTIONS, tiny.DATASET, command)
     metadata, text = _card(export / "MODEL_CARD.md")
     assert metadata["pipeline_tag"] == "image-segmentation"
     (model,) = json.loads(metadata["model-index"])
@@ -71,7 +76,7 @@ def test_a_card_has_the_metrics_of_its_checkpoint(trained, export, place):
     for name, data in (("saved_model.pb", b"graph"), ("variables/variables.index", b"values")):
         assert f"| {name} | `{hashlib.sha256(data).hexdigest()}` |" in text
     # A card does not list itself when it is written again.
-    model_card.write(str(export), str(trained), _OPTIONS, tiny.DATASET, command)
+    _write(str(export), str(trained), _OPTIONS, tiny.DATASET, command)
     assert _card(export / "MODEL_CARD.md") == (metadata, text)
 
 
@@ -79,7 +84,7 @@ def test_a_card_has_no_metrics_of_another_step(trained, export):
     (trained / "eval.json").write_text(json.dumps(_RESULT | {"step": 6}))
     (trained / "eval").mkdir()
     (trained / "eval" / "eval-7.json").write_text("{")
-    model_card.write(str(export), str(trained / "model.ckpt-7"), _OPTIONS)
+    _write(str(export), str(trained / "model.ckpt-7"), _OPTIONS)
     metadata, text = _card(export / "MODEL_CARD.md")
     assert "model-index" not in metadata
     assert "There was no evaluation of this step" in text
@@ -90,6 +95,6 @@ def test_a_card_has_no_metrics_of_another_step(trained, export):
 def test_the_card_of_a_frozen_graph_lies_beside_it(trained, tmp_path):
     graph = tmp_path / "frozen.pb"
     graph.write_bytes(b"graph")
-    model_card.write(str(graph), str(trained), _OPTIONS)
+    _write(str(graph), str(trained), _OPTIONS)
     _, text = _card(tmp_path / "frozen.MODEL_CARD.md")
     assert f"| frozen.pb | `{hashlib.sha256(b'graph').hexdigest()}` |" in text

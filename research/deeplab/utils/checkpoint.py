@@ -80,17 +80,19 @@ def read(path: str, options: common.ModelOptions | None = None) -> Reader:
 class _LiteralReader:
     """Reads a checkpoint whose path has wildcards, which TensorFlow takes for a pattern.
 
-    Reads it through links in a temporary folder, whose path has none.
+    Reads it in a temporary folder, whose path has none: through links, or copies of remote files.
     """
 
     def __init__(self, prefix: str):
-        if file_systems.is_remote(prefix):
-            raise ValueError(f"{prefix} has a wildcard; in a remote path it cannot be read")
         self._folder = tempfile.TemporaryDirectory()
-        link = os.path.join(self._folder.name, "checkpoint")
+        plain = os.path.join(self._folder.name, "checkpoint")
         for file in checkpoint_files.files_of(prefix):
-            os.symlink(os.path.abspath(file), link + file.removeprefix(prefix))
-        self._reader = tf.compat.v1.train.NewCheckpointReader(link)
+            target = plain + file.removeprefix(prefix)
+            if file_systems.is_remote(file):
+                tf.io.gfile.copy(file, target)
+            else:
+                os.symlink(os.path.abspath(file), target)
+        self._reader = tf.compat.v1.train.NewCheckpointReader(plain)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reader, name)

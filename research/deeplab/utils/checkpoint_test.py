@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from deeplab import common, model
 from deeplab.testing import golden
-from deeplab.utils import checkpoint, checkpoint_files
+from deeplab.utils import checkpoint, checkpoint_files, checkpoint_integrity
 
 _OPTIONS = common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8, num_classes=3)
 
@@ -32,6 +32,17 @@ def test_a_checkpoint_holds_official_names_shapes_and_the_step(net, tmp_path):
     assert shapes == {**configuration.variables, "global_step": ()}
     assert reader.get_tensor("global_step") == 1234
     assert reader.get_tensor("global_step").dtype == np.int64
+
+
+@pytest.mark.parametrize("place", ["a [x]*?/run", "ram://checkpoint_test/a [x]*?/run"])
+def test_a_folder_whose_path_looks_like_a_pattern(tmp_path, place):
+    folder = place if "://" in place else str(tmp_path / place)
+    for step in (1, 2):
+        checkpoint.save(folder, step, {"value": tf.Variable(float(step))})
+    reader = checkpoint.read(folder)
+    assert reader.get_tensor("value") == 2.0
+    assert checkpoint.global_step(reader) == 2
+    assert checkpoint_integrity.newest_whole(folder) == f"{folder}/model.ckpt-2"
 
 
 def test_an_official_checkpoint_is_restored():

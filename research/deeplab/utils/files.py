@@ -64,11 +64,7 @@ def make_folder(flag: str, path: str) -> None:
     """
     try:
         if file_systems.is_remote(path):
-            file_systems.gfile().makedirs(path)
-            with temporary_files.temporary_name(os.path.join(path, "check")) as temporary:
-                with file_systems.gfile().GFile(temporary, "w") as file:
-                    file.write("-")
-                file_systems.gfile().remove(temporary)
+            _write_remote_check(path)
         else:
             os.makedirs(path, exist_ok=True)
             check = os.path.join(path, "check")
@@ -80,10 +76,20 @@ def make_folder(flag: str, path: str) -> None:
         ) from None
 
 
+def _write_remote_check(folder: str) -> None:
+    """Make a remote folder if needed, and write a file there, which is removed."""
+    gfile = file_systems.gfile()
+    gfile.makedirs(folder)
+    with temporary_files.temporary_name(os.path.join(folder, "check")) as temporary:
+        with gfile.GFile(temporary, "w") as file:
+            file.write("-")
+        gfile.remove(temporary)
+
+
 def check_file(flag: str, path: str) -> None:
     """Find out whether a file can be written that a flag names, before long work is done for it.
 
-    Nothing is made. A remote path is not checked.
+    On this machine nothing is made; a remote folder is.
 
     Args:
         flag: Name of the flag.
@@ -93,6 +99,15 @@ def check_file(flag: str, path: str) -> None:
         ValueError: There is a folder of that name, or files cannot be written where it will be.
     """
     if file_systems.is_remote(path):
+        try:
+            reason = "it is a folder" if file_systems.gfile().isdir(path) else ""
+            # A file at the top of a file system has no folder that could be tried.
+            if not reason and file_systems.is_remote(folder := os.path.dirname(path)):
+                _write_remote_check(folder)
+        except Exception as error:  # TensorFlow has many.
+            reason = error_text.one_line(error)
+        if reason:
+            raise ValueError(f"--{flag}={path} cannot be written: {reason}")
         return
     above = os.path.dirname(os.path.abspath(path))
     while not os.path.lexists(above):
@@ -144,8 +159,7 @@ def replacing_all(paths: Sequence[str | os.PathLike[str]]) -> Iterator[list[str]
         except OSError as error:
             if error.errno not in _NO_SPACE:
                 raise
-            where = paths[0] if len(paths) == 1 else os.path.dirname(paths[0]) or "."
-            raise OSError(f"{where} cannot be written: {error.strerror}") from None
+            raise OSError(f"{paths[0]} cannot be written: {error.strerror}") from None
         for temporary, path in zip(temporaries, paths, strict=True):
             if file_systems.is_remote(path):
                 _copy_to_remote(temporary, path)
@@ -232,7 +246,7 @@ def replacing_folder(path: str | os.PathLike[str], *, last: str = "") -> Iterato
 
     Args:
         path: Where the folder is wanted. A link to a folder stays a link. In a remote file system
-            it must not be there.
+            it must not be there; an error removes what was copied of it.
         last: Name of the file that tells readers that the folder is whole; it is copied last.
 
     Yields:
@@ -260,21 +274,31 @@ def replacing_folder(path: str | os.PathLike[str], *, last: str = "") -> Iterato
 
 @contextlib.contextmanager
 def _new_remote_folder(path: str, last: str) -> Iterator[str]:
-    gfile = file_systems.gfile()
-    if gfile.exists(path):
-        raise FileExistsError(
-            f"{path} is there already, and folders of this file system cannot be replaced at"
-            " once: name a new folder"
-        )
+    _refuse_if_there(path)
     with tempfile.TemporaryDirectory() as temporary:
         yield temporary
+        # What another process has written meanwhile is not ours to write over, or to remove.
+        _refuse_if_there(path)
         names = [
             os.path.relpath(os.path.join(folder, name), temporary)
             for folder, _, files in os.walk(temporary)
             for name in files
         ]
-        for name in sorted(names, key=lambda name: (name == last, name)):
-            _copy_to_remote(os.path.join(temporary, name), os.path.join(path, name))
+        try:
+            for name in sorted(names, key=lambda name: (name == last, name)):
+                _copy_to_remote(os.path.join(temporary, name), os.path.join(path, name))
+        except BaseException:
+            with contextlib.suppress(Exception):
+                file_systems.gfile().rmtree(path)
+            raise
+
+
+def _refuse_if_there(path: str) -> None:
+    if file_systems.gfile().exists(path):
+        raise FileExistsError(
+            f"{path} is there already, and folders of this file system cannot be replaced at"
+            " once: name a new folder"
+        )
 
 
 def _exchange(temporary: str, path: str) -> None:

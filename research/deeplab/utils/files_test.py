@@ -201,6 +201,38 @@ class TestRemote:
             raise AssertionError
         assert tf.io.gfile.listdir(path) == ["content"]
 
+    def test_a_copy_that_breaks_off_leaves_nothing_in_the_way_of_the_next(self, monkeypatch):
+        path, real = "ram://files_test/export/3", files._copy_to_remote
+
+        def break_off(source, target):
+            if target.endswith("/content"):
+                raise OSError("the connection broke off")
+            real(source, target)
+
+        def write():
+            with files.replacing_folder(path, last="content") as temporary:
+                _fill(temporary, "new")
+                with open(os.path.join(temporary, "data"), "w"):
+                    pass
+
+        with monkeypatch.context() as broken:
+            broken.setattr(files, "_copy_to_remote", break_off)
+            with pytest.raises(OSError, match="broke off"):
+                write()
+        assert not tf.io.gfile.exists(path)
+        write()
+        assert sorted(tf.io.gfile.listdir(path)) == ["content", "data"]
+
+    def test_what_another_process_writes_meanwhile_stays(self):
+        path = "ram://files_test/export/4"
+        with (
+            pytest.raises(FileExistsError, match="export/4 is there already"),
+            files.replacing_folder(path) as temporary,
+        ):
+            _fill(temporary, "ours")
+            files.write_text(f"{path}/content", "theirs")
+        assert files.read_bytes(f"{path}/content") == b"theirs"
+
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written_is_found_first(tmp_path):
@@ -235,3 +267,16 @@ def test_a_file_that_cannot_be_written_is_found_first(tmp_path):
     files.check_file("flag", str(tmp_path / "a" / "b" / "new.json"))
     files.check_file("flag", "ram://new.json")
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_remote_file_that_cannot_be_written_is_found_first():
+    files.write_text("ram://files_test/check/file", "")
+    for path, reason in (
+        ("ram://files_test/check", "it is a folder"),
+        ("ram://files_test/check/file/new.json", ""),
+        ("xyz://folder/new.json", "File system scheme 'xyz' not implemented"),
+    ):
+        with pytest.raises(ValueError, match=f"^--flag={path} cannot be written: {reason}"):
+            files.check_file("flag", path)
+    files.check_file("flag", "ram://files_test/check/new.json")
+    assert tf.io.gfile.listdir("ram://files_test/check") == ["file"]

@@ -22,6 +22,8 @@ _EARLIER_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.(tmp|old)(?P<ext
 # Whether a process of another host still runs cannot be asked. No conversion, export or download
 # leaves what it writes alone for so long.
 _STALE_SECS = 7 * 24 * 3600
+# No process needs so long between the two renames that replace a folder.
+_BETWEEN_RENAMES_SECS = 1.0
 # The suffix of a folder that is being replaced by one that lies aside.
 OLD = ".old"
 
@@ -85,16 +87,29 @@ def remove_if_there(path: str) -> None:
 
 
 def recover_folder(path: str) -> None:
-    """Bring back a folder whose replacement was killed between two renames."""
+    """Bring back a folder whose replacement was killed between two renames, on whatever host."""
     if file_systems.is_remote(path) or os.path.lexists(path):
         return
     parent, name = os.path.split(os.path.abspath(path))
     for other in sorted(os.listdir(parent)) if os.path.isdir(parent) else ():
         old = os.path.join(parent, other)
-        if other.endswith(OLD) and _left_over_name(old) == name:
-            logging.warning("%s was being replaced when a process was killed: it is back", path)
+        if not other.endswith(OLD):
+            continue
+        match = _TEMPORARY.fullmatch(other)
+        if match and match["host"] != _host():
+            if match["name"] != name:
+                continue
+            if not _is_stale(old):
+                time.sleep(_BETWEEN_RENAMES_SECS)
+            if os.path.lexists(path):
+                return
+        elif _left_over_name(old) != name:
+            continue
+        logging.warning("%s was being replaced when a process was killed: it is back", path)
+        # Another process may have brought it back.
+        with contextlib.suppress(FileNotFoundError):
             os.rename(old, path)
-            return
+        return
 
 
 def remove_leftovers(folder: str, names: str) -> list[str]:
@@ -134,7 +149,11 @@ def remove_leftovers(folder: str, names: str) -> list[str]:
 
 
 def remove_leftovers_of(path: str) -> list[str]:
-    """Remove what killed processes left when they wrote this file or folder."""
+    """Remove what killed processes left when they wrote this file or folder.
+
+    A folder that was put aside when it was being replaced comes back.
+    """
+    recover_folder(path)
     folder, name = os.path.split(path)
     return remove_leftovers(folder or ".", re.escape(name))
 

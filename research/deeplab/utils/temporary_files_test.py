@@ -50,6 +50,23 @@ class TestRecoverFolder:
         assert (tmp_path / "1" / "content").read_text() == "good"
         assert os.listdir(tmp_path) == ["1"]
 
+    def test_that_of_another_host_comes_back_at_once(self, tmp_path, monkeypatch, gone):
+        """A job that starts again on another host must not wait a week for its export."""
+        monkeypatch.setattr(time, "sleep", lambda _: None)
+        for name in ("1", "other"):
+            (tmp_path / f".{name}.elsewhere.{gone}.0123456789abcdef.old").mkdir()
+        _fill(tmp_path / f".1.elsewhere.{gone}.0123456789abcdef.old", "good")
+        temporary_files.remove_leftovers_of(str(tmp_path / "1"))
+        assert (tmp_path / "1" / "content").read_text() == "good"
+        assert len(os.listdir(tmp_path)) == 2
+
+    def test_another_host_has_the_time_to_rename(self, tmp_path, monkeypatch, gone):
+        aside = tmp_path / f".1.elsewhere.{gone}.0123456789abcdef.old"
+        aside.mkdir()
+        monkeypatch.setattr(time, "sleep", lambda _: (tmp_path / "1").mkdir())
+        temporary_files.recover_folder(str(tmp_path / "1"))
+        assert sorted(os.listdir(tmp_path)) == [aside.name, "1"]
+
 
 class TestRemoveLeftovers:
     def test_only_those_of_dead_processes_of_this_host(self, tmp_path, gone):

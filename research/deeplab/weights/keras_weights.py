@@ -1,8 +1,5 @@
 """Reads the weights files of Keras' own networks like checkpoints."""
 
-import io
-import zipfile
-
 import h5py
 import numpy as np
 import tensorflow as tf
@@ -10,9 +7,6 @@ import tensorflow as tf
 from deeplab.core import feature_extractor
 from deeplab.core.weight_sources import KerasWeights, WeightSources
 from deeplab.weights import saved_networks
-
-# The weights file inside a `.keras` file.
-_ARCHIVED = "model.weights.h5"
 
 
 def open_file(path: str, sources: WeightSources) -> "KerasFile":
@@ -57,14 +51,10 @@ class KerasFile:
     def __init__(self, path: str, network: KerasWeights):
         self._values: dict[str, np.ndarray] = {}
         try:
-            source = path
-            if path.endswith(".keras"):
-                with zipfile.ZipFile(path) as archive:
-                    source = io.BytesIO(archive.read(_ARCHIVED))
-            with h5py.File(source, "r") as file:
+            with saved_networks.open_weights(path) as file:
                 self._read(file, network)
         except FileNotFoundError:
-            raise FileNotFoundError(f"no file at {path}") from None
+            raise
         except ValueError as error:
             raise ValueError(f"{path} holds no {network.name} of Keras: {error}") from None
         except Exception as error:

@@ -6,6 +6,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from deeplab import common, model
 from deeplab.core import vgg
@@ -95,6 +96,24 @@ def test_fully_connected_layers_become_convolutions(theirs, tmp_path):
     )
     kernel = reader.get_tensor("vgg_16/fc7/weights")
     np.testing.assert_allclose(kernel[0, 0], tops["fc2"][0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["vgg16.h5", "vgg16.keras"])
+def test_a_file_of_a_remote_folder(theirs, tmp_path, name):
+    local, remote = str(tmp_path / name), f"ram://keras_weights_test/{name}"
+    if name.endswith(".keras"):
+        theirs.save(local)
+    else:
+        _write_as_published(theirs, local)
+    tf.io.gfile.makedirs("ram://keras_weights_test")
+    tf.io.gfile.copy(local, remote)
+    expected, reader = (
+        keras_weights.open_file(path, vgg.WEIGHT_SOURCES) for path in (local, remote)
+    )
+    name = "vgg_16/conv1/conv1_1/weights"
+    np.testing.assert_array_equal(reader.get_tensor(name), expected.get_tensor(name))
+    shapes = reader.get_variable_to_shape_map()
+    assert shapes == expected.get_variable_to_shape_map()
 
 
 def test_fc6_and_fc7_are_subsampled(net, theirs, tmp_path):

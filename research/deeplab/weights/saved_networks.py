@@ -175,15 +175,28 @@ def _options_text(path: str) -> str:
     return options
 
 
+def open_weights(path: str) -> h5py.File:
+    """Open the weights in a file of Keras, in any file system that TensorFlow knows.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        Exception: The readers of zip and HDF5 raise almost everything for damaged or foreign files.
+    """
+    try:
+        source = path if os.path.exists(path) else io.BytesIO(_read(path))
+    except tf.errors.NotFoundError:
+        raise FileNotFoundError(f"no file at {path}") from None
+    if path.endswith(_KERAS):
+        with zipfile.ZipFile(source) as archive:
+            source = io.BytesIO(archive.read(_ARCHIVED))
+    return h5py.File(source, "r")
+
+
 @contextlib.contextmanager
 def _weights(path: str) -> Iterator[h5py.File]:
     """Open the weights in a file."""
     try:
-        data = io.BytesIO(_read(path))
-        if path.endswith(_KERAS):
-            with zipfile.ZipFile(data) as archive:
-                data = io.BytesIO(archive.read(_ARCHIVED))
-        with h5py.File(data, "r") as file:
+        with open_weights(path) as file:
             yield file
     except (zipfile.BadZipFile, KeyError, RuntimeError, OSError, EOFError) as error:
         raise ValueError(
