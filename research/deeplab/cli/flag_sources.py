@@ -149,7 +149,8 @@ def _words(
 def _lines(path: str) -> list[str]:
     """Return the lines of a flag file that are not comments."""
     try:
-        text = files.read_bytes(path).decode()
+        # Editors may put a byte order mark before the first line.
+        text = files.read_bytes(path).decode("utf-8-sig")
     except OSError as error:
         raise flags.CantOpenFlagFileError(f"--flagfile={path} cannot be opened: {error}") from None
     lines = io.StringIO(text, newline=None)

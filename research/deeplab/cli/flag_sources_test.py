@@ -122,6 +122,12 @@ def test_a_remote_flag_file():
         _parse(export_model, "--flagfile=ram://missing/a.txt")
 
 
+def test_a_flag_file_may_begin_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "recipe.txt"
+    path.write_bytes(b"\xef\xbb\xbf--depth_multiplier=0.5\n")
+    assert _parse(train, f"--flagfile={path}").depth_multiplier == 0.5
+
+
 def test_flag_files_that_cannot_be_used(tmp_path, capsys):
     with pytest.raises(flags.Error, match="missing.txt cannot be opened"):
         _parse(train, f"--flagfile={tmp_path}/missing.txt")

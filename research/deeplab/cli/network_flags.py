@@ -7,7 +7,13 @@ from absl import flags
 
 from deeplab import common
 from deeplab.cli import crf_flags
-from deeplab.core.options import EvaluationOptions, InferenceOptions, ModelOptions, TrainOptions
+from deeplab.core.options import (
+    EvaluationOptions,
+    InferenceOptions,
+    ModelOptions,
+    TrainOptions,
+    batch_memory,
+)
 
 UNUSED_FLAGS = {
     **common.UNUSED_FLAGS,
@@ -116,12 +122,13 @@ def evaluation_options(
         max_number_flag: name of the flag with the number of checkpoints.
 
     Raises:
-        ValueError: A value is out of range, or a flag of the CRF is given without `--crf`.
+        ValueError: A value is out of range, a flag of the CRF is given without `--crf`, or a batch
+            needs more memory than this machine has.
     """
     own = {name: f"{script}_{name}" for name in ("logdir", "split", "crop_size", "batch_size")}
     own |= {"max_number": max_number_flag, "interval_secs": "eval_interval_secs"}
     with _named(own):
-        return EvaluationOptions(
+        options = EvaluationOptions(
             checkpoint_dir=flag_values.checkpoint_dir,
             dataset=flag_values.dataset,
             dataset_dir=flag_values.dataset_dir,
@@ -129,6 +136,8 @@ def evaluation_options(
             inference=inference_options(flag_values),
             **{field: flag_values[flag].value for field, flag in own.items()},
         )
+    batch_memory.check(script, options.batch_size, options.crop_size)
+    return options
 
 
 def inference_options(

@@ -4,6 +4,9 @@ import concurrent.futures
 import concurrent.futures.process
 import contextlib
 import multiprocessing
+import multiprocessing.process
+import os
+import threading
 from collections.abc import Iterator
 
 from deeplab.cli import remarks
@@ -27,7 +30,7 @@ def pool(
     # A forked copy of a process may hang, because TensorFlow and OpenCV have threads.
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(
-        processes, mp_context=context, initializer=_begin, initargs=(cpu_only,)
+        processes, mp_context=context, initializer=begin, initargs=(cpu_only,)
     ) as executor:
         try:
             yield executor
@@ -39,10 +42,24 @@ def pool(
             executor.shutdown(cancel_futures=True)
 
 
-def _begin(cpu_only: bool) -> None:
-    """Prepare a new process, before it imports the modules of its tasks."""
+def begin(cpu_only: bool = False) -> None:
+    """Prepare a new process, before it imports the modules of its tasks.
+
+    It hides TensorFlow's remarks, too, and does not outlive the process that started it.
+
+    Args:
+        cpu_only: Keep TensorFlow from using GPUs.
+    """
     remarks.hide()
+    if parent := multiprocessing.parent_process():
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     if cpu_only:
         import tensorflow as tf
 
         tf.config.set_visible_devices([], "GPU")
+
+
+def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
+    """End this process when its parent ends, which may be killed and so cannot do it."""
+    parent.join()
+    os._exit(1)

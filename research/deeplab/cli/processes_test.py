@@ -1,11 +1,29 @@
 """Work in processes keeps its order, and a killed process is one error."""
 
 import os
+import pathlib
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from deeplab.cli import processes
+
+# Starts a process that never ends of itself.
+_PARENT = """
+import multiprocessing, time
+from deeplab.cli import processes
+
+def work():
+    processes.begin()
+    print("begun", flush=True)
+    time.sleep(600)
+
+if __name__ == "__main__":
+    multiprocessing.get_context("spawn").Process(target=work).start()
+    time.sleep(600)
+"""
 
 
 def _square(number: int) -> int:
@@ -28,3 +46,19 @@ def test_a_killed_process_is_one_error_that_names_memory_and_remedy():
         processes.pool(2, "reads", remedy="set --num_workers to 0") as pool,
     ):
         list(pool.map(_kill, range(4)))
+
+
+def test_a_process_ends_with_the_one_that_started_it(tmp_path):
+    path = tmp_path / "parent.py"
+    path.write_text(_PARENT)
+    root = str(pathlib.Path(__file__).resolve().parents[2])
+    parent = subprocess.Popen(
+        [sys.executable, str(path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"PYTHONPATH": root, "PATH": "/usr/bin:/bin"},
+    )
+    assert parent.stdout.readline() == "begun\n"
+    parent.kill()
+    # The process that it started has the same standard output.
+    assert parent.communicate(timeout=120) == ("", None)

@@ -18,8 +18,8 @@ _HELP = frozenset({"-h", "-help", "--help", "-helpshort", "--helpshort"})
 # Exit codes of a process that a signal ends, as shells report them.
 _INTERRUPTED = 128 + signal.SIGINT
 _TERMINATED = 128 + signal.SIGTERM
-# Raised for bad flags, files, records and losses.
-_EXPECTED = ValueError | OSError | ArithmeticError
+# Raised for bad flags, files, records and losses. Other errors of arithmetic are mistakes.
+_EXPECTED = ValueError | OSError | FloatingPointError
 
 
 def run(

@@ -21,6 +21,7 @@ def define_flags(flag_values=flags.FLAGS):
 def main(argv):
     errors = {"value": ValueError("bad value\\nand more"), "file": FileNotFoundError("no file"),
               "loss": FloatingPointError("not finite"), "bug": KeyError("a bug"),
+              "zero": ZeroDivisionError("division by zero"),
               "stop": KeyboardInterrupt(),
               "traced": ValueError("in user code:\\n  File x\\n    ValueError: bad weights\\n"),
               "graph": ValueError("Graph execution error:\\n\\nDetected at node x\\n{{node y}} bad"
@@ -155,6 +156,13 @@ def test_a_mistake_in_the_program_is_one_line_that_asks_for_a_report(run):
     assert "Traceback" in done.stderr
     assert "KeyError: 'a bug'" in done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: KeyError: 'a bug' (")
+
+
+def test_an_error_of_arithmetic_is_a_mistake_in_the_program(run):
+    assert run("--name=zero").stderr == (
+        "error: ZeroDivisionError: division by zero (this is a fault of the program: please report"
+        " it, with the traceback that --verbosity=1 shows)\n"
+    )
 
 
 def test_an_interrupt_that_arrives_as_another_exception_is_one_line(run):

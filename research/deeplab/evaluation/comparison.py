@@ -108,9 +108,13 @@ class Comparison:
 
 
 def _number(value: Any) -> float:
-    """Return a number of a JSON file, where null is NaN."""
+    """Return a share of a JSON file, where null is NaN."""
+    return float(value) if _is_share(value) else math.nan
+
+
+def _is_share(value: Any) -> bool:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number else math.nan
+    return is_number and 0 <= value <= 1
 
 
 def _read(path: str, class_names: Sequence[str]) -> Mapping[str, Any]:
@@ -124,7 +128,8 @@ def _read(path: str, class_names: Sequence[str]) -> Mapping[str, Any]:
     try:
         known = isinstance(facts["step"], int) and "miou" in facts
         others = [str(each.get("name", each["id"])) for each in facts["classes"]]
-        known = known and all("iou" in each for each in facts["classes"])
+        ious = [each["iou"] for each in facts["classes"]]
+        known = known and all(iou is None or _is_share(iou) for iou in ious)
     except (TypeError, KeyError, AttributeError):
         known = False
     if not known:

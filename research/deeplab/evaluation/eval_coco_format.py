@@ -166,7 +166,14 @@ def _read_ids(path: str) -> np.ndarray:
     """Return the segment id of each pixel, int64 [height, width]."""
     if not os.path.exists(path):
         raise FileNotFoundError(f"there is no file {path} (check --gt_folder and --pred_folder)")
-    image = cv2.imread(path, cv2.IMREAD_UNCHANGED)
+    try:
+        image = cv2.imread(path, cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        if "CV_IO_MAX_IMAGE" in str(error):
+            raise ValueError(
+                f"{path} is too large: OpenCV decodes at most 2^30 pixels, and 2^20 per side"
+            ) from None
+        image = None
     if image is None:
         raise ValueError(f"{path} is not an image that OpenCV can read")
     if image.ndim != 3 or image.dtype != np.uint8:

@@ -3,8 +3,10 @@ import concurrent.futures.process
 import json
 import os
 import pathlib
+import struct
 import subprocess
 import sys
+import zlib
 
 import cv2
 import numpy as np
@@ -173,6 +175,14 @@ class TestBadInput:
     def test_no_image(self, example, tmp_path):
         (tmp_path / "pred" / f"{1:012}.png").write_bytes(b"not a PNG file")
         self._fails(example, "pred/000000000001.png is not an image")
+
+    def test_a_header_of_a_huge_image(self, example, tmp_path):
+        path = tmp_path / "pred" / f"{1:012}.png"
+        data = bytearray(path.read_bytes())
+        data[16:24] = struct.pack(">II", 60000, 60000)
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+        path.write_bytes(data)
+        self._fails(example, r"pred/000000000001.png is too large: .* at most 2\^30 pixels")
 
     def test_a_gray_image(self, example, tmp_path):
         cv2.imwrite(str(tmp_path / "gt" / f"{0:012}.png"), np.zeros(_SIZE, np.uint8))

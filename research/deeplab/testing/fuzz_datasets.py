@@ -3,12 +3,13 @@
 import contextlib
 import functools
 import json
+import struct
+import zlib
 
 import cv2
 import numpy as np
 import tensorflow as tf
 
-from deeplab.annotations import formats, image_index, values
 from deeplab.datasets import (
     build_data,
     descriptors,
@@ -16,11 +17,12 @@ from deeplab.datasets import (
     image_files,
     label_colors,
     label_files,
+    sbd,
     shards,
     source_files,
     split_statistics,
 )
-from deeplab.testing import fuzz, tiny
+from deeplab.testing import fuzz, fuzz_annotations, tiny
 from deeplab.testing.fuzz import Subject
 
 _SIZE = (21, 18)
@@ -60,9 +62,26 @@ def _read_descriptor(folder: str) -> None:
     descriptor.to_json().encode()
 
 
-def _read_annotations(name: str, folder: str) -> None:
-    index = image_index.ImageIndex(f"{folder}/images", [".png"])
-    formats.read(values.Request(f"{folder}/{name}", (".png",), index))
+def _read_mat(folder: str) -> None:
+    label = sbd.SbdLabel(f"{folder}/a.mat").draw(_SIZE)
+    assert (label.dtype, label.ndim) == (np.uint8, 2)
+
+
+def _mat() -> bytes:
+    """A MATLAB file with a compressed array."""
+    parts = (
+        (6, struct.pack("<II", 9, 0)),
+        (5, struct.pack("<ii", *_SIZE)),
+        (1, b"Segmentation"),
+        (2, _LABEL.tobytes("F")),
+    )
+    packed = [
+        struct.pack("<II", kind, len(data)) + data + bytes(-len(data) % 8) for kind, data in parts
+    ]
+    content = b"".join(packed)
+    data = zlib.compress(struct.pack("<II", 14, len(content)) + content)
+    header = b"MATLAB 5.0 MAT-file".ljust(124) + b"\0\1IM"
+    return header + struct.pack("<II", 15, len(data)) + data
 
 
 def _read_list_of_paths(folder: str) -> None:
@@ -113,36 +132,9 @@ def subjects() -> list[Subject]:
     colors = fuzz.json_bytes(
         {"ground": [0, 0, 0], "disc": [[9, 9, 9], [1, 2, 3]], "ignore": [255, 255, 255]}
     )
-    polygon = [0, 0, 9, 0, 9.5, 9]
-    size = {"height": _SIZE[0], "width": _SIZE[1]}
-    coco = {
-        "images": [{"id": 1, "file_name": "a.png", **size}],
-        "categories": [{"id": 3, "name": "disc"}],
-        "annotations": [
-            {"image_id": 1, "category_id": 3, "segmentation": [polygon], "iscrowd": 0},
-            {"image_id": 1, "category_id": 3, "segmentation": {"size": _SIZE, "counts": [8, 9]}},
-        ],
-    }
-    labelme = {
-        "imagePath": "a.png",
-        "imageHeight": _SIZE[0],
-        "imageWidth": _SIZE[1],
-        "shapes": [
-            {"label": "disc", "shape_type": "polygon", "points": [[0, 0], [9, 0], [9.5, 9]]},
-            {"label": "square", "shape_type": "circle", "points": [[5, 5], [9, 5]]},
-        ],
-    }
+    found += fuzz_annotations.subjects(label)
     found += [
-        Subject(
-            f"annotations of {name}",
-            {"a.json": fuzz.json_bytes(content), "images/a.png": label},
-            "a.json",
-            functools.partial(_read_annotations, "a.json"),
-            True,
-        )
-        for name, content in (("COCO", coco), ("labelme", labelme))
-    ]
-    found += [
+        Subject("MATLAB file", {"a.mat": _mat()}, "a.mat", _read_mat),
         Subject(
             "dataset.json", {"dataset.json": descriptor}, "dataset.json", _read_descriptor, True
         ),

@@ -2,11 +2,15 @@
 
 import functools
 import io
+import json
+import os
 import shutil
 import tarfile
+import types
 import zipfile
 from collections.abc import Mapping
 
+import h5py
 import keras
 import numpy as np
 import tensorflow as tf
@@ -17,11 +21,14 @@ from deeplab import eval as eval_script
 from deeplab.cli import crf_flags, script
 from deeplab.core import dense_prediction_cell
 from deeplab.evaluation import eval_coco_format
+from deeplab.evaluation.comparison import Comparison
 from deeplab.export import saved_model, tflite
 from deeplab.testing import fuzz, fuzz_datasets, tiny
 from deeplab.testing.fuzz import Subject
+from deeplab.training import run_record
 from deeplab.training.evaluation import TrainingEvaluation
 from deeplab.utils import checkpoint, checkpoint_files, checkpoint_integrity
+from deeplab.weights import saved_networks
 from deeplab.zoo import download
 
 _SIZE = (21, 18)
@@ -32,6 +39,15 @@ _CELL = [
     {"op": "pyramid_pooling", "grid_size": [2, 2], "input": -1},
 ]
 _STEP = 7
+_RUN = {
+    "seed": 1,
+    "train_crop_size": [33, 33],
+    "dataset": "tiny.json",
+    "train_split": "train",
+    "min_resize_value": None,
+    "number_of_records": 3,
+    "descriptor": {"name": "tiny", "splits": {"train": 3}},
+}
 
 
 # --- Checkpoints and exports ---
@@ -83,6 +99,34 @@ def _frozen_graph() -> bytes:
     return graph.as_graph_def().SerializeToString()
 
 
+def _keras_file() -> bytes:
+    """Return a file with options and weights as Keras saves them; it is opened, not built."""
+    config = {"class_name": "DeepLab", "config": {"options": common.ModelOptions().to_json()}}
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", json.dumps(config))
+        archive.writestr("model.weights.h5", _weights_file())
+    return stream.getvalue()
+
+
+def _weights_file() -> bytes:
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        for name, shape in (("backbone/conv", (3, 3, 3, 4)), ("logits/semantic", (1, 1, 4, 5))):
+            file.create_group(name).create_dataset("vars/0", data=np.ones(shape, np.float32))
+    return stream.getvalue()
+
+
+def _read_keras_file(folder: str) -> None:
+    options = saved_networks.stored_options(f"{folder}/net.keras")
+    assert common.ModelOptions.from_json(options.to_json()) == options
+    saved_networks.SavedNetwork(f"{folder}/net.keras")
+
+
+def _read_weights_file(folder: str) -> None:
+    saved_networks.SavedNetwork(f"{folder}/net.weights.h5", common.ModelOptions())
+
+
 def _read_best_result(folder: str) -> None:
     TrainingEvaluation.check_best(folder)
 
@@ -111,6 +155,13 @@ def _checkpoints() -> list[Subject]:
             "best/eval.json",
             _read_best_result,
             True,
+        ),
+        Subject("Keras file", {"net.keras": _keras_file()}, "net.keras", _read_keras_file),
+        Subject(
+            "weights of Keras",
+            {"net.weights.h5": _weights_file()},
+            "net.weights.h5",
+            _read_weights_file,
         ),
         Subject(
             "dense prediction cell",
@@ -154,15 +205,36 @@ def _read_matrix(folder: str) -> None:
 
 
 def _read_panoptic(folder: str) -> None:
-    eval_coco_format.eval_coco_format(f"{folder}/gt.json", f"{folder}/pred.json", num_categories=4)
+    results = eval_coco_format.eval_coco_format(
+        f"{folder}/gt.json", f"{folder}/pred.json", num_categories=4
+    )
+    for group in results.values():
+        assert group["n"] >= 0
+        assert all(0 <= group[name] <= 1 for name in ("pq", "sq", "rq") if group["n"]), group
 
 
-def _read_archive(name: str, content: bytes | None, folder: str) -> None:
+def _read_comparison(folder: str) -> None:
+    compared = Comparison(f"{folder}/eval.json", ("ground", "disc"))
+    assert len(compared.class_iou()) == 2
+    assert isinstance(compared.metric("miou"), float)
+    compared.changes()
+
+
+def _read_run_record(folder: str) -> None:
+    """A damaged record is a warning."""
+    records = types.SimpleNamespace(descriptor=tiny.DATASET)
+    run_record.keep(folder, _RUN, records, is_resumed=True)
+
+
+def _read_archive(name: str, content: bytes, has_checksum: bool, folder: str) -> None:
     try:
         download.unpack(f"{folder}/{name}", f"{folder}/unpacked", f"{folder}/{name}")
-        if content is not None:
-            with open(f"{folder}/unpacked/model/file", "rb") as file:
-                assert file.read() == content
+        path = f"{folder}/unpacked/model/file"
+        if has_checksum or os.path.exists(path):
+            with open(path, "rb") as file:
+                found = file.read()
+            assert len(found) == len(content)
+            assert not has_checksum or found == content
     finally:
         # A download unpacks to a temporary folder.
         shutil.rmtree(f"{folder}/unpacked", ignore_errors=True)
@@ -199,6 +271,19 @@ def _others() -> list[Subject]:
         "gt/a.png": ids,
         "pred/a.png": ids,
     }
+    result = {
+        "step": _STEP,
+        "miou": 0.5,
+        "classes": [
+            {"id": 0, "name": "ground", "iou": 0.5},
+            {"id": 1, "name": "disc", "iou": None},
+        ],
+    }
+    table = f"eval-{_STEP}-images.csv"
+    evaluation = {
+        "eval.json": fuzz.json_bytes(result),
+        table: b'image,miou,accuracy,pixels,iou_ground,iou_disc\na,0.5,0.6,99,0.5,\n"b,",,,0,,\n',
+    }
     given = "--output_stride=16\n--atrous_rates=6\n--train_crop_size=513,513\n--momentum=0.9\n"
     content = bytes(range(256)) * 9
     archives = {
@@ -218,6 +303,17 @@ def _others() -> list[Subject]:
         Subject(
             "matrix", {"matrix.npy": matrix.getvalue()}, "matrix.npy", _read_matrix, weight=0.3
         ),
+        Subject(
+            "run record",
+            {run_record.FILE: fuzz.json_bytes(_RUN)},
+            run_record.FILE,
+            _read_run_record,
+            True,
+        ),
+        *(
+            Subject(f"compared {name}", evaluation, name, _read_comparison, True)
+            for name in evaluation
+        ),
         *(
             Subject(f"panoptic {victim}", panoptic, victim, _read_panoptic, is_text, called=called)
             for victim, is_text, called in (
@@ -232,8 +328,8 @@ def _others() -> list[Subject]:
                 f"archive {name}",
                 {name: data},
                 name,
-                # A tar archive has no checksum of the content.
-                functools.partial(_read_archive, name, content if name == "a.tar.gz" else None),
+                # A tar archive has no checksum of the content, and a zip file may be cut to none.
+                functools.partial(_read_archive, name, content, name == "a.tar.gz"),
             )
             for name, data in archives.items()
         ),

@@ -42,6 +42,9 @@ def _train(arguments: list[str], log: str, environment: dict[str, str]) -> None:
     os.dup2(output, 1)
     os.dup2(output, 2)
     from deeplab import train as script
+    from deeplab.cli import processes
 
+    # A killed test run leaves no training behind.
+    processes.begin()
     sys.argv = ["train.py", *arguments]
     script.run()

@@ -8,7 +8,13 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab import common, model
-from deeplab.core.options import AugmentationOptions, RandomScale, RunOptions, TrainOptions
+from deeplab.core.options import (
+    AugmentationOptions,
+    RandomScale,
+    RunOptions,
+    TrainOptions,
+    batch_memory,
+)
 from deeplab.datasets import data_generator, descriptors, first_records
 from deeplab.evaluation import evaluator, predictor
 from deeplab.training import distribution, run_record
@@ -77,6 +83,9 @@ def prepare(
     Returns:
         The open trainer, the records to train on, and the evaluation for `--eval_every`, if any.
     """
+    batch_memory.check(
+        "train", train_options.train_batch_size, options.train_crop_size, options.num_replicas
+    )
     if options.deterministic_ops:
         tf.config.experimental.enable_op_determinism()
     strategy = distribution.make_strategy(

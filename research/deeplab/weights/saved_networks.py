@@ -48,7 +48,13 @@ def stored_options(path: str) -> common.ModelOptions | None:
         ValueError: The file does not hold a DeepLab, or is damaged.
     """
     _check(path)
-    return common.ModelOptions.from_json(_options_text(path)) if path.endswith(_KERAS) else None
+    if not path.endswith(_KERAS):
+        return None
+    text = _options_text(path)
+    try:
+        return common.ModelOptions.from_json(text)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}, {_CONFIG}: {error}") from None
 
 
 class SavedNetwork:
@@ -160,13 +166,15 @@ def _check(path: str) -> None:
 
 def _options_text(path: str) -> str:
     """Return the options of the network in a `.keras` file, as JSON."""
+    data = io.BytesIO(_read(path))
     try:
-        with zipfile.ZipFile(io.BytesIO(_read(path))) as archive:
-            config = json_text.parse(archive.read(_CONFIG), f"{path}, {_CONFIG}")
-    except (zipfile.BadZipFile, KeyError, RuntimeError, NotImplementedError, EOFError) as error:
+        with zipfile.ZipFile(data) as archive:
+            text = archive.read(_CONFIG)
+    except Exception as error:  # Of zip and what it decompresses with: almost everything.
         raise ValueError(
             f"{path} is not a file of Keras, or is damaged: {_first_line(error)}"
         ) from None
+    config = json_text.parse(text, f"{path}, {_CONFIG}")
     inner = config.get("config") if isinstance(config, dict) else None
     options = inner.get("options") if isinstance(inner, dict) else None
     if not isinstance(options, str):
@@ -198,7 +206,7 @@ def _weights(path: str) -> Iterator[h5py.File]:
     try:
         with open_weights(path) as file:
             yield file
-    except (zipfile.BadZipFile, KeyError, RuntimeError, OSError, EOFError) as error:
+    except Exception as error:  # Of h5py and zip: almost everything.
         raise ValueError(
             f"{path} is not a weights file of Keras, or is damaged: {_first_line(error)}"
         ) from None

@@ -3,9 +3,11 @@
 import gzip
 import hashlib
 import http.client
+import lzma
 import os
 import pathlib
 import stat
+import struct
 import tarfile
 import time
 import urllib.error
@@ -240,8 +242,11 @@ def unpack(archive: str, folder: str, name: str | None = None) -> None:
         raise ValueError(f"{name} is not unpacked: {error}") from None
     except (
         *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError),
+        *(lzma.LZMAError, struct.error),
         # How zipfile refuses passwords and kinds of compression.
         *(RuntimeError, NotImplementedError),
+        # Names that are no text, paths with a zero byte, and times that no file has.
+        *(ValueError, OverflowError),
     ) as error:
         raise ValueError(f"{name} is damaged: {error}") from None
     except OSError as error:

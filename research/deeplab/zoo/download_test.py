@@ -8,6 +8,7 @@ import io
 import os
 import tarfile
 import threading
+import zipfile
 from collections.abc import Callable, Iterable
 
 import pytest
@@ -290,6 +291,45 @@ def test_a_damaged_archive_is_refused(server, tmp_path, content):
     with pytest.raises(ValueError, match=f"^{server.url} is damaged: ."):
         download.install(server.url, tmp_path / "zoo")
     assert not os.listdir(tmp_path)
+
+
+def _tar_with(key: str, value: str) -> bytes:
+    """A .tar archive whose only member has a pax header."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        member, content = _file("model/file")
+        member.pax_headers = {key: value}
+        tar.addfile(member, io.BytesIO(content))
+    return stream.getvalue()
+
+
+def _zip_with(name: str, kind: int, old: bytes, new: bytes) -> bytes:
+    """A .zip archive in which bytes are exchanged."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", kind) as archive:
+        archive.writestr(name, bytes(range(256)) * 9)
+    assert old in stream.getvalue()
+    return stream.getvalue().replace(old, new)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.tar", _tar_with("mtime", "nan")),
+        ("a.tar", _tar_with("mtime", "inf")),
+        ("a.tar", _tar_with("path", "model/a\0b")),
+        # The properties of the compression follow their length.
+        ("a.zip", _zip_with("file", zipfile.ZIP_LZMA, b"\x05\0]", b"\x05\0\xff")),
+        ("a.zip", _zip_with("é", zipfile.ZIP_STORED, "é".encode(), b"\xff\xff")),
+    ],
+    ids=["no time", "no finite time", "zero byte", "lzma", "no text"],
+)
+def test_what_no_archive_has_is_an_error_that_names_it(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"^https://host/{name} is damaged: .") as raised:
+        download.unpack(str(path), str(tmp_path / "unpacked"), f"https://host/{name}")
+    assert "\n" not in str(raised.value)
 
 
 def test_a_transfer_is_taken_up_where_it_broke(server, tmp_path):

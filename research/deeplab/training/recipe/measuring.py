@@ -12,6 +12,7 @@ from typing import Any
 
 from absl import logging
 
+from deeplab.cli import processes
 from deeplab.core.options import ModelOptions, RandomScale, TrainOptions
 from deeplab.training.recipe.facts import Measurement
 
@@ -21,7 +22,7 @@ _BATCH_SIZES = (1, 4, 8)
 _SECONDS, _LEAST, _MOST = 5.0, 2, 20
 # A larger batch is not tried if its step would take longer.
 _LONGEST_STEP = 60.0
-# What other programs may need meanwhile.
+# Other programs may need the rest meanwhile.
 _SHARE_OF_FREE = 0.8
 
 
@@ -107,6 +108,7 @@ def measure(request: Request) -> Measured:
 
 def _measure(pipe: connection.Connection, request: Request) -> None:
     """Make the steps, in the new process, and send what is found."""
+    processes.begin()
     try:
         _send_measurements(pipe, request)
     except MemoryError:
@@ -215,7 +217,9 @@ def _kilobytes(path: str, field: str) -> int:
 
 
 def _free_bytes() -> int | None:
-    """Return the free memory of the machine, or of its container if that is less."""
+    """Return the free memory of the machine, or of its container if that is less; None if it is not
+    known.
+    """
     if not os.path.exists("/proc/meminfo"):
         return None
     free = _kilobytes("/proc/meminfo", "MemAvailable")
@@ -232,8 +236,8 @@ def _free_bytes() -> int | None:
 
 
 def _gpu_bytes() -> int | None:
-    """Return the memory of the first GPU."""
-    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    """Return the free memory of the first GPU; None if it is not known."""
+    command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         return int(done.stdout.split()[0]) * 2**20

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -52,6 +55,24 @@ def test_an_error_of_the_process_is_one_line(tmp_path):
     network = ModelOptions(num_classes=4, decoder_output_stride=(3,))
     with pytest.raises(ValueError, match="^a training step fails: --decoder_output_stride has 3"):
         measuring.measure(_request(tmp_path, network=network))
+
+
+def test_the_process_hides_remarks_before_it_imports_tensorflow():
+    program = (
+        "import sys, deeplab.make_recipe, deeplab.training.recipe.measuring\nassert {} not in {}"
+    )
+    program = program.format("'tensorflow'", "sys.modules")
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_memory_of_a_gpu_is_what_is_free(tmp_path, monkeypatch):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text('#!/bin/sh\ncase "$*" in *memory.free*) echo 100; echo 7;; esac\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert measuring._gpu_bytes() == 100 * 2**20
+    tool.write_text("#!/bin/sh\necho '[N/A]'\n")
+    assert measuring._gpu_bytes() is None
 
 
 def test_this_machine_tells_its_memory():
