@@ -27,6 +27,9 @@ IMAGENET_MEAN = (123.15, 115.90, 103.06)
 VGG_MEAN = (123.68, 116.78, 103.94)
 MID_GRAY = (127.5, 127.5, 127.5)
 
+# The factors on the channels that published MobileNets have.
+_DEPTH_MULTIPLIERS = (0.25, 0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
+
 
 def to_unit_range(images: tf.Tensor) -> tf.Tensor:
     """Scale images 0..255 to -1..1."""
@@ -61,6 +64,9 @@ class Backbone:
             last dimension it is. Where an option is None, a checkpoint decides.
         has_branches: whether it makes a branch for each of `atrous_rates` where there is no ASPP.
             Its features are then those of the branches, one after the other.
+        depth_multipliers: those of published networks; none where `depth_multiplier` means nothing.
+        has_light_head: whether published networks have logits on its features or on their image
+            pooling alone, and no atrous rates or decoder.
         quantizers: returns, for a `ModelOptions`, where quantizers sit in it besides those of its
             convolutions.
         weight_sources: what its variables start from where a checkpoint lacks them.
@@ -75,6 +81,8 @@ class Backbone:
     own_options: frozenset[str] = frozenset()
     widths: Mapping[str, str] = dataclasses.field(default_factory=dict)
     has_branches: bool = False
+    depth_multipliers: tuple[float, ...] = ()
+    has_light_head: bool = False
     quantizers: Callable[[ModelOptions], quantization_tables.Sites] = lambda options: ()
     weight_sources: WeightSources = WeightSources()
 
@@ -221,6 +229,8 @@ BACKBONES: dict[str, Backbone] = {
             8: "layer_7/depthwise_output",
             16: "layer_14/depthwise_output",
         },
+        depth_multipliers=_DEPTH_MULTIPLIERS,
+        has_light_head=True,
         quantizers=lambda options: quantization_tables.MOBILENET,
     ),
     "mobilenet_v3_large_seg": Backbone(
@@ -233,6 +243,8 @@ BACKBONES: dict[str, Backbone] = {
             8: "layer_7/depthwise_output",
             16: "layer_13/depthwise_output",
         },
+        depth_multipliers=_DEPTH_MULTIPLIERS,
+        has_light_head=True,
         quantizers=lambda options: quantization_tables.MOBILENET_V3,
     ),
     "mobilenet_v3_small_seg": Backbone(
@@ -245,6 +257,8 @@ BACKBONES: dict[str, Backbone] = {
             8: "layer_4/depthwise_output",
             16: "layer_9/depthwise_output",
         },
+        depth_multipliers=_DEPTH_MULTIPLIERS,
+        has_light_head=True,
         quantizers=lambda options: quantization_tables.MOBILENET_V3,
     ),
     "mobilenet_edgetpu": Backbone(
@@ -255,6 +269,8 @@ BACKBONES: dict[str, Backbone] = {
         decoder_end_points={},
         own_options=frozenset({"edgetpu_last_filters"}),
         widths={"edgetpu_last_filters": mobilenet_edgetpu.LAST_WEIGHTS},
+        depth_multipliers=_DEPTH_MULTIPLIERS,
+        has_light_head=True,
         quantizers=lambda options: quantization_tables.MOBILENET,
     ),
     "resnet_v1_18": _resnet_v1(18, beta=False),

@@ -14,8 +14,6 @@ from deeplab.training.recipe.facts import NewLayers
 from deeplab.utils import checkpoint
 from deeplab.weights import initial_values
 
-# The multipliers that published networks have.
-_MULTIPLIERS = (0.25, 0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 _RATES_AT_16 = (6, 12, 18)
 _LOGITS = f"{model.LOGITS_SCOPE}/semantic/weights"
 _DECODER_STRIDES = (8, 4)
@@ -85,7 +83,8 @@ def infer(shapes: Shapes, given: Mapping[str, Any]) -> ModelOptions:
     """
     variant = given.get("model_variant") or _variant(shapes)
     found: dict[str, Any] = {"model_variant": variant}
-    if variant.startswith("mobilenet") and "depth_multiplier" not in given:
+    spec = feature_extractor.get_backbone(variant)
+    if spec.depth_multipliers and "depth_multiplier" not in given:
         found["depth_multiplier"] = _depth_multiplier(variant, shapes)
     branches = {match[1] for name in shapes if (match := re.match(r"aspp([1-9]\d*)(_|/)", name))}
     stride = given.get("output_stride", ModelOptions().output_stride)
@@ -101,7 +100,7 @@ def infer(shapes: Shapes, given: Mapping[str, Any]) -> ModelOptions:
         found["add_image_level_feature"] = _has(shapes, "image_pooling/")
         if _has(shapes, "decoder/") and "decoder_output_stride" not in given:
             found["decoder_output_stride"] = (4,)
-    elif not variant.startswith("mobilenet"):
+    elif not spec.has_light_head:
         # The published networks that started from such a checkpoint.
         found |= {"atrous_rates": tuple(rate * 16 // stride for rate in _RATES_AT_16)}
         found |= {"decoder_output_stride": (4,)}
@@ -140,11 +139,12 @@ def _variant(shapes: Shapes) -> str:
 
 
 def _depth_multiplier(variant: str, shapes: Shapes) -> float:
-    """Return the factor on the channels of a MobileNet."""
+    """Return the published factor on the channels that is nearest to the checkpoint's."""
     whole = _backbone_shapes(variant)
     widest = max((name for name in whole if name in shapes), key=lambda name: whole[name][-1])
     factor = shapes[widest][-1] / whole[widest][-1]
-    return min(_MULTIPLIERS, key=lambda multiplier: abs(multiplier - factor))
+    known = feature_extractor.get_backbone(variant).depth_multipliers
+    return min(known, key=lambda multiplier: abs(multiplier - factor))
 
 
 def _for_classes(
