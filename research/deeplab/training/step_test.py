@@ -302,8 +302,7 @@ def test_good_steps_double_the_scale(monkeypatch):
         ({"gradient_accumulation_steps": 0}, "--gradient_accumulation_steps is 0"),
         (
             {"ema_decay": 1.0},
-            "--ema_decay is 1.0; it must be a finite number, above 0 and at most 1000000000000,"
-            " below 1",
+            "--ema_decay is 1.0; it must be a finite number, above 0 and below 1$",
         ),
     ],
 )

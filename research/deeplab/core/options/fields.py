@@ -16,7 +16,7 @@ import math
 import numbers
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 # A longer value is cut in an error message.
@@ -171,7 +171,7 @@ def convert(hint: Any, value: Any) -> Any:
     try:
         return _converted(hint, value)
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"it must be {_wanted(hint, '', 'a ')}") from None
+        raise ValueError(f"it must be {_wanted(hint, value, '', 'a ')}") from None
 
 
 @functools.cache
@@ -191,6 +191,40 @@ def _in_32_bits(value: float) -> float:
 
 def _ranges(hint: Any) -> list[Range | NotAllZero]:
     return [bounds for bounds in _metadata(hint) if isinstance(bounds, Range | NotAllZero)]
+
+
+def _overlap(ranges: Iterable[Range]) -> Range:
+    """Return the range of the numbers that are in all of some ranges."""
+    lower, upper = (-math.inf, False), (math.inf, True)
+    for each in ranges:
+        lows = ((each.at_least, False), (each.above, True))
+        highs = ((each.at_most, True), (each.below, False))
+        lower = max([lower, *(low for low in lows if low[0] is not None)])
+        upper = min([upper, *(high for high in highs if high[0] is not None)])
+    bounds = {"above" if lower[1] else "at_least": lower[0]}
+    bounds |= {"at_most" if upper[1] else "below": upper[0]}
+    return Range(**{name: bound for name, bound in bounds.items() if math.isfinite(bound)})
+
+
+def _range_texts(ranges: Iterable[Range | NotAllZero], value: Any) -> list[str]:
+    """Return ranges in words. A limit that no sensible value reaches is left out if none did."""
+    ranges = list(ranges)
+    found = _overlap(each for each in ranges if isinstance(each, Range))
+    if not _reaches_many(value):
+        bounds = dataclasses.asdict(found).items()
+        found = Range(**{name: b for name, b in bounds if b is not None and abs(b) != _MANY})
+    return [*filter(None, [str(found)]), *(str(e) for e in ranges if isinstance(e, NotAllZero))]
+
+
+def _reaches_many(value: Any) -> bool:
+    """Return whether a number, or one of several, is so large that `_MANY` limits it."""
+    values = value.split(",") if isinstance(value, str) else value
+    try:
+        return any(abs(float(each)) >= _MANY for each in values)
+    except OverflowError:
+        return True
+    except (TypeError, ValueError):
+        return isinstance(value, numbers.Real) and abs(value) >= _MANY
 
 
 def _is_optional(hint: Any) -> bool:
@@ -259,19 +293,19 @@ def _converted_sequence(hints: tuple[Any, ...], values: Any) -> tuple[Any, ...]:
     return tuple(_converted(hint, value) for hint, value in zip(hints, values, strict=True))
 
 
-def _wanted(hint: Any, plural: str, article: str) -> str:
+def _wanted(hint: Any, value: Any, plural: str, article: str) -> str:
     """Return in words what a value must be."""
     if _metadata(hint):
-        words = _wanted(typing.get_args(hint)[0], plural, article)
-        ranges = map(str, _ranges(hint))
+        words = _wanted(typing.get_args(hint)[0], value, plural, article)
+        ranges = _range_texts(_ranges(hint), value)
         return ", ".join([words, *(f"each {bounds}" if plural else bounds for bounds in ranges)])
     if _is_optional(hint):
-        return _wanted(_union_member(hint), plural, article)
+        return _wanted(_union_member(hint), value, plural, article)
     if typing.get_origin(hint) is tuple:
         element = typing.get_args(hint)[0]
         if typing.get_origin(element) is tuple:
             return f"{article}matrix of numbers"
-        elements = _wanted(element, "s", "")
+        elements = _wanted(element, value, "s", "")
         pair = typing.get_args(hint)[-1] is not Ellipsis
         return f"height,width: two {elements}" if pair else f"{article}list of {elements}"
     if typing.get_origin(hint) is Literal:

@@ -22,6 +22,7 @@ from deeplab.core.options.fields import (
 class _Options:
     count: Annotated[PositiveInt, "A count."] = 1
     share: Annotated[float, Range(above=0, at_most=1), "A share."] = 0.5
+    angle: Annotated[NonNegativeFloat, Range(below=180), "An angle."] = 0.0
     rates: Annotated[tuple[PositiveFloat, ...] | None, "Rates."] = None
     size: Annotated[Size, "A size."] = (3, 4)
     weights: Annotated[tuple[NonNegativeFloat, ...] | None, NotAllZero(), "Weights."] = None
@@ -58,7 +59,10 @@ def test_a_value_is_kept_as_its_type(value, expected):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"count": 0}, "--my_count is 0; it must be a whole number, at least 1"),
+        ({"count": 0}, "--my_count is 0; it must be a whole number, at least 1$"),
+        ({"count": 10**13}, "it must be a whole number, at least 1 and at most 1000000000000$"),
+        ({"rates": "1,1e13"}, "finite numbers, each above 0 and at most 1000000000000$"),
+        ({"angle": 200}, "--my_angle is 200; it must be a finite number, at least 0 and below 180$"),
         ({"count": 1.5}, "--my_count is 1.5; it must be a whole number"),
         ({"count": True}, "--my_count is True; it must be a whole number"),
         ({"count": "1"}, "--my_count is '1'; it must be a whole number"),
@@ -90,7 +94,7 @@ def test_a_value_of_another_type_or_out_of_range_names_the_flag(value, message):
 def test_a_field_says_what_its_flag_needs():
     described = fields.describe(_Options)
     assert list(described) == [
-        *("count", "share", "rates", "size", "weights", "kind", "name", "flag")
+        *("count", "share", "angle", "rates", "size", "weights", "kind", "name", "flag")
     ]
     found = {
         name: dataclasses.astuple(dataclasses.replace(field, hint=None))

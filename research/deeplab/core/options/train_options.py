@@ -99,8 +99,8 @@ class TrainOptions(LossOptions):
         " false.",
     ] = True
     ema_decay: Annotated[
-        PositiveFloat | None,
-        Range(below=1),
+        float | None,
+        Range(above=0, below=1),
         "Decay of the moving averages of the weights. Default: no averages.",
     ] = None
     sync_batch_norm: Annotated[
