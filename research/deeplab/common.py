@@ -79,13 +79,6 @@ def check_ranges(flag_values: flags.FlagValues, names: Iterable[str] | None = No
 
 # Kinds of flags for the types of fields.
 _KINDS = {bool: "bool", int: "integer", float: "float", str: "string"}
-# Sequences in one flag, separated by commas; every other one is a flag that is repeated.
-_LISTS = frozenset(
-    {
-        *("image_pooling_crop_size", "image_pooling_stride", "decoder_output_stride"),
-        *("train_crop_size", "eval_crop_size"),
-    }
-)
 # Fields whose flags each script defines, because the meaning differs, or which have none.
 _OWN_OF_SCRIPTS = frozenset(
     {"output_stride", "atrous_rates", "num_classes", "crop_size", "quantize"}
@@ -117,7 +110,7 @@ def define_option(
     kind, default, more = _KINDS.get(field.type), field.default, {}
     if field.choices:
         kind, more = "enum", {"enum_values": list(field.choices)}
-    elif name in _LISTS:
+    elif field.in_one_flag:
         kind, default = "list", default and [str(value) for value in default]
     elif field.is_sequence:
         kind, default = f"multi_{kind}", default and list(default)
@@ -155,8 +148,9 @@ def flag_words(options_class: type, name: str, value: Any) -> list[str]:
         name: a field with a flag of its name.
         value: not None.
     """
-    if fields.describe(options_class)[name].is_sequence:
-        if name in _LISTS:
+    field = fields.describe(options_class)[name]
+    if field.is_sequence:
+        if field.in_one_flag:
             return [f"--{name}={','.join(map(_written, value))}"]
         return [f"--{name}={_written(each)}" for each in value]
     return [f"--{name}={_written(value)}"]

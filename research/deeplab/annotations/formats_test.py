@@ -1,7 +1,9 @@
+import typing
+
 import pytest
 
 from deeplab.annotations import formats
-from deeplab.datasets import build_custom_data
+from deeplab.datasets import custom_options
 
 # A file or folder of each format, with as little as tells it.
 _CONTENT = {
@@ -16,7 +18,7 @@ _CONTENT = {
 
 
 def test_every_format_has_a_flag():
-    assert tuple(formats.READERS) == build_custom_data.ANNOTATION_FORMATS
+    assert tuple(formats.READERS) == typing.get_args(custom_options.AnnotationFormat)
     assert set(_CONTENT) == set(formats.READERS)
 
 

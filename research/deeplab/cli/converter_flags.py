@@ -9,7 +9,6 @@ from deeplab.core.options.fields import Range
 
 # More than the processors of a machine; each takes memory of its own.
 NumProcesses = Annotated[int, Range(at_least=1, at_most=1024)]
-NumShards = Annotated[int, Range(at_least=1, at_most=999)]
 IMAGE_FORMATS = ("jpg", "jpeg", "png")
 
 

@@ -86,15 +86,8 @@ def define_batches(define: Callable[..., None], script: str) -> None:
         define: a script's, of `common.definer`.
         script: what the flags begin with, "eval" or "vis".
     """
-    common.define_option(define, EvaluationOptions, "batch_size", prefix=f"{script}_")
-    common.define_option(
-        define,
-        EvaluationOptions,
-        "crop_size",
-        prefix=f"{script}_",
-        kind="list",
-        default=["513", "513"],
-    )
+    for name in ("batch_size", "crop_size"):
+        common.define_option(define, EvaluationOptions, name, prefix=f"{script}_")
 
 
 def check(flag_values: flags.FlagValues) -> None:

@@ -142,7 +142,7 @@ def test_label_values_are_replaced(convert, folder):
 )
 def test_a_malformed_label_map_is_named(entry):
     with pytest.raises(ValueError, match=f"--label_map has {re.escape(repr(entry))}; it takes"):
-        custom_options.parse_label_map(["1:2", entry])
+        _ = custom_options.CustomOptions(label_map=["1:2", entry]).replacements
 
 
 @pytest.mark.parametrize("name", ["file/roofs.json", "folder.json"])

@@ -13,81 +13,23 @@ from collections.abc import Sequence
 from absl import flags
 
 from deeplab import common
-from deeplab.cli import converter_flags, script
-from deeplab.datasets import descriptors
+from deeplab.cli import script
+from deeplab.datasets.tfds_options import TfdsOptions
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Define the flags of this script."""
     define = common.definer("deeplab.datasets.build_tfds_data", flag_values)
-    define(
-        "string",
-        "name",
-        None,
-        "Name of the dataset, with its configuration and version if wanted, such as"
-        " oxford_iiit_pet:3.2.0.",
-    )
-    define("string", "data_dir", None, "Folder of the library's datasets. Default: the library's.")
-    define("string", "image_feature", "image", "Feature that holds the image.")
-    define("string", "label_feature", "segmentation_mask", "Feature that holds the label image.")
-    define(
-        "multi_string",
-        "split",
-        ["train"],
-        "Split to convert, or <name>=<split>, such as val=test or val=train[80%:]; repeat it.",
-    )
-    define("string", "output_dir", None, "Folder of the TFRecords and of dataset.json.")
-    define(
-        "integer",
-        "num_classes",
-        None,
-        "Number of classes, if the dataset does not name them.",
-        within=descriptors.NumClasses,
-    )
-    define("list", "class_names", None, "Names of the labels 0, 1, 2, ..., after --label_map.")
-    define(
-        "integer",
-        "ignore_label",
-        255,
-        "Label of pixels that are left out of training and evaluation.",
-        within=descriptors.Label,
-    )
-    define(
-        "list",
-        "label_map",
-        [],
-        "Label values to replace: <value>:<label>, separated by commas, such as 1:0,2:1,3:255.",
-    )
-    define(
-        "integer",
-        "num_shards",
-        4,
-        "Number of files per split.",
-        within=converter_flags.NumShards,
-    )
+    common.define_options(define, TfdsOptions)
 
 
 def main(argv: Sequence[str]) -> None:
     """Convert the splits and write the descriptor."""
     del argv
     # Imports TensorFlow, which takes seconds: not for --help.
-    from deeplab.datasets import custom_options, tfds_data
+    from deeplab.datasets import tfds_data
 
-    values = flags.FLAGS
-    options = tfds_data.TfdsOptions(
-        name=values.name,
-        output_dir=values.output_dir,
-        data_dir=values.data_dir,
-        image_feature=values.image_feature,
-        label_feature=values.label_feature,
-        splits=tuple(values.split),
-        num_classes=values.num_classes,
-        class_names=tuple(values.class_names) if values.class_names else None,
-        ignore_label=values.ignore_label,
-        label_map=custom_options.parse_label_map(values.label_map),
-        num_shards=values.num_shards,
-    )
-    tfds_data.convert(options)
+    tfds_data.convert(TfdsOptions(**common.option_values(TfdsOptions, flags.FLAGS)))
 
 
 def run() -> None:

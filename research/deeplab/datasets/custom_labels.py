@@ -14,7 +14,7 @@ from deeplab.annotations.values import (
     Request,
 )
 from deeplab.datasets import label_colors, source_files
-from deeplab.datasets.custom_options import CustomOptions, parse_label_map
+from deeplab.datasets.custom_options import CustomOptions
 from deeplab.datasets.custom_splits import Image, from_paths, record_name
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.datasets.label_files import EXTENSIONS, LabelReader
@@ -237,7 +237,7 @@ def _from_label_files(
     number = _number_of_classes(options, colors)
     names = options.names or (colors.names if colors else None)
     colormap = colors.colormap if colors else None
-    label_map = parse_label_map(options.label_map)
+    label_map = options.replacements
     color_labels = colors.labels if colors else None
     if options.class_map:
         names, relabel = _merged(options, names)

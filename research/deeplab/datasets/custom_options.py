@@ -2,47 +2,104 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from deeplab.annotations import class_table
 from deeplab.core.options import fields
-from deeplab.datasets import descriptors, source_files
+from deeplab.datasets import source_files
+from deeplab.datasets.converter_options import ConverterOptions, StoredValue
 from deeplab.datasets.split_fractions import Division, parse_fractions
 
-# Label files have 8 or 16 bits.
-_MAX_STORED = 65535
-StoredValue = Annotated[int, fields.Range(at_least=0, at_most=_MAX_STORED)]
+# The formats of annotations, of `annotations.formats`, which imports the readers.
+AnnotationFormat = Literal["coco", "labelme", "cvat", "label_studio", "yolo", "ultralytics", "csv"]
 
 
-@dataclasses.dataclass(frozen=True)
-class CustomOptions:
-    """The flags of build_custom_data of the same names, which say what they mean."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CustomOptions(ConverterOptions):
+    """The images, labels and splits to convert, and how."""
 
-    output_dir: str
-    image_folder: str | None = None
-    image_format: str | None = None
-    annotations: str | None = None
-    annotation_format: str | None = None
-    label_folder: str | None = None
-    label_suffix: str = ""
-    list_folder: str | None = None
-    split: Sequence[str] = ()
-    split_fractions: Sequence[str] = ()
-    seed: int = 0
-    group_by: str | None = None
-    descriptor: str | None = None
-    num_classes: int | None = None
-    class_names: Sequence[str] | None = None
-    class_map: Sequence[str] = ()
-    background: bool = True
-    ignore_label: int = 255
-    colormap: str | None = None
-    nearest_color: float | None = None
-    label_map: Sequence[str] = ()
-    threshold: int | None = None
-    write_label_images: str | None = None
-    num_shards: int = 4
+    # --- Images and labels ---
+    image_folder: Annotated[
+        str | None, "Folder of the images, in any format that OpenCV reads."
+    ] = None
+    image_format: Annotated[str | None, "Extension of the images, such as jpg. Default: any."] = (
+        None
+    )
+    label_folder: Annotated[
+        str | None, "Folder of the labels (PNG or TIFF). Default: images without labels."
+    ] = None
+    label_suffix: Annotated[
+        str, "Suffix of a label's name after the image's name, such as _mask."
+    ] = ""
+    annotations: Annotated[
+        str | None, "File or folder that an annotation tool wrote, in place of --label_folder."
+    ] = None
+    annotation_format: Annotated[
+        AnnotationFormat | None, "Format of --annotations. Default: found from the content."
+    ] = None
+
+    # --- Splits ---
+    list_folder: Annotated[
+        str | None, "Folder of the lists of image names: a file <split>.txt for each split."
+    ] = None
+    split: Annotated[
+        tuple[str, ...] | None,
+        "<split>=<pattern of image files in --image_folder>, in place of lists; repeat it for each"
+        " split.",
+    ] = None
+    split_fractions: Annotated[
+        fields.Texts | None,
+        "<split>:<fraction>, separated by commas, such as train:0.8,val:0.2, in place of lists:"
+        " images are divided at random, evenly by class.",
+    ] = None
+    seed: Annotated[fields.NonNegativeInt, "Seed of --split_fractions."] = 0
+    group_by: Annotated[
+        str | None,
+        "Regular expression for --split_fractions: images whose names agree in its groups stay"
+        " together, such as '(patient[0-9]+)'.",
+    ] = None
+
+    # --- Classes ---
+    class_names: Annotated[
+        fields.Texts | None,
+        "Names of the labels 0, 1, 2, ... With --annotations: their names, in the order wanted.",
+    ] = None
+    class_map: Annotated[
+        fields.Texts | None,
+        "Names of classes to replace: <name>:<other>, separated by commas, such as"
+        " van:car,shadow:ignore; 'ignore' and 'background' have their meaning; an empty name drops"
+        " the regions.",
+    ] = None
+    background: Annotated[
+        bool,
+        "Whether what no region of --annotations covers is the class 0; else it is ignored.",
+    ] = True
+    colormap: Annotated[
+        str | None,
+        "JSON file of colors, for labels that are color images: {name: [red, green, blue], ...}"
+        " in the order of the classes, or a list of colors. A class may have a list of colors;"
+        ' the name "ignore" is the ignore label.',
+    ] = None
+    nearest_color: Annotated[
+        float | None,
+        fields.Range(at_least=0, at_most=442),
+        "For labels that are color images with soft edges: a color that is not listed is the"
+        " nearest one that is, if it is not farther away than this (0 to 442).",
+    ] = None
+    threshold: Annotated[
+        StoredValue | None,
+        "For gray masks of two classes: values above this are label 1, others are 0.",
+    ] = None
+
+    # --- Files ---
+    descriptor: Annotated[
+        str | None, "File of the descriptor. Default: dataset.json in --output_dir."
+    ] = None
+    write_label_images: Annotated[
+        str | None,
+        "Folder in which labels are also written as PNG files with a palette, to look at.",
+    ] = None
+    # Its flag is that of all converters, `converter_flags.define_num_processes`.
     num_processes: int | None = None
 
     @property
@@ -65,14 +122,9 @@ class CustomOptions:
         return source_files.IMAGE_EXTENSIONS
 
     @property
-    def names(self) -> tuple[str, ...] | None:
-        """The names of --class_names; None without them."""
-        return tuple(name.strip() for name in self.class_names) if self.class_names else None
-
-    @property
     def rules(self) -> class_table.ClassRules:
         """How names become classes."""
-        class_map = class_table.parse_class_map(self.class_map)
+        class_map = class_table.parse_class_map(self.class_map or ())
         return class_table.ClassRules(self.names, class_map, self.background, self.ignore_label)
 
     @property
@@ -84,24 +136,3 @@ class CustomOptions:
             return None
         fractions = parse_fractions(self.split_fractions)
         return Division(fractions, self.seed, self.group_by)
-
-
-def parse_label_map(entries: Sequence[str]) -> dict[int, int]:
-    """Return the replacements of `--label_map`.
-
-    Raises:
-        ValueError: An entry is not <value>:<label>.
-    """
-    label_map = {}
-    for entry in entries:
-        value, _, label = entry.partition(":")
-        try:
-            label_map[fields.convert(StoredValue, int(value))] = fields.convert(
-                descriptors.Label, int(label)
-            )
-        except ValueError:
-            raise ValueError(
-                f"--label_map has {entry!r}; it takes <value>:<label>, such as 255:1, with values"
-                f" of 0 to {_MAX_STORED} and labels of 0 to {descriptors.MAX_LABEL}"
-            ) from None
-    return label_map

@@ -1,6 +1,5 @@
 """Converts datasets of the library tensorflow_datasets; the body of build_tfds_data."""
 
-import dataclasses
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -13,28 +12,12 @@ from deeplab.datasets import build_data, images, label_files, shards
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.datasets.image_formats import image_format
 from deeplab.datasets.label_files import LabelReader
+from deeplab.datasets.tfds_options import TfdsOptions
 from deeplab.utils import error_text
 from deeplab.utils.progress import Progress
 
 # Features in which datasets keep the name of an image's file.
 _NAMES = ("file_name", "filename", "image/filename")
-
-
-@dataclasses.dataclass(frozen=True)
-class TfdsOptions:
-    """The flags of build_tfds_data, which say what they mean; `splits` is --split."""
-
-    name: str
-    output_dir: str
-    data_dir: str | None = None
-    image_feature: str = "image"
-    label_feature: str = "segmentation_mask"
-    splits: tuple[str, ...] = ("train",)
-    num_classes: int | None = None
-    class_names: tuple[str, ...] | None = None
-    ignore_label: int = 255
-    label_map: Mapping[int, int] = dataclasses.field(default_factory=dict)
-    num_shards: int = 4
 
 
 def convert(options: TfdsOptions) -> None:
@@ -65,7 +48,7 @@ def convert(options: TfdsOptions) -> None:
     descriptor = _descriptor(options, builder, sizes)
     labels = LabelReader(
         descriptor,
-        options.label_map,
+        options.replacements,
         remedy="change --num_classes, --class_names, --ignore_label or --label_map",
     )
     for name, split in splits.items():
@@ -80,7 +63,7 @@ def convert(options: TfdsOptions) -> None:
 def _splits(options: TfdsOptions) -> dict[str, str]:
     """Return the library's split for each name of a split."""
     splits: dict[str, str] = {}
-    for entry in options.splits:
+    for entry in options.split:
         name, equals, split = entry.partition("=")
         if not name or (equals and not split):
             raise ValueError(f"--split is {entry!r}; it takes <split> or <name>=<split>")
@@ -116,10 +99,10 @@ def _descriptor(options: TfdsOptions, builder: Any, sizes: Mapping[str, int]) ->
     # Names stay those of their labels if other values are replaced, or labels are ignored.
     if any(
         value < (own_number or 0) and label != options.ignore_label
-        for value, label in options.label_map.items()
+        for value, label in options.replacements.items()
     ):
         own = own_number = None
-    names = options.class_names or (tuple(own) if own else None)
+    names = options.names or (tuple(own) if own else None)
     number = options.num_classes or (len(names) if names else own_number)
     if number is None:
         raise ValueError(

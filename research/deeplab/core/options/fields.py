@@ -58,6 +58,11 @@ class NotAllZero:
         return "not all 0"
 
 
+@dataclasses.dataclass(frozen=True)
+class InOneFlag:
+    """Marks a sequence whose flag takes all values, separated by commas; others are repeated."""
+
+
 # More steps, seconds or images than there will ever be, which 64 bits hold.
 _MANY = 10**12
 
@@ -69,7 +74,9 @@ Share = Annotated[float, Range(at_least=0, at_most=1)]
 # A side of an image in pixels. The features of a larger image need more memory than a machine has.
 Side = Annotated[int, Range(at_least=1, at_most=16384)]
 # Height and width.
-Size = tuple[Side, Side]
+Size = Annotated[tuple[Side, Side], InOneFlag()]
+# Texts in one flag.
+Texts = Annotated[tuple[str, ...], InOneFlag()]
 # Scale of an image.
 Scale = Annotated[float, Range(above=0, at_most=16)]
 # Images at a time.
@@ -92,6 +99,7 @@ class Field:
         help: its meaning, a sentence.
         type: `bool`, `int`, `float` or `str`: of the value, or of the elements of a sequence.
         is_sequence: whether the value is a tuple.
+        in_one_flag: whether it is a tuple whose flag takes all values; else it is repeated.
         choices: the values that it may have, if they are listed.
         hint: the type with its range; see `convert`.
     """
@@ -100,6 +108,7 @@ class Field:
     help: str
     type: type
     is_sequence: bool
+    in_one_flag: bool
     choices: tuple[str, ...] | None
     hint: Any
 
@@ -128,6 +137,7 @@ def describe(options_class: type) -> Mapping[str, Field]:
             help_text,
             str if choices else hint,
             is_sequence,
+            is_sequence and _is_in_one_flag(hints[field.name]),
             choices,
             hints[field.name],
         )
@@ -231,6 +241,14 @@ def _is_optional(hint: Any) -> bool:
     return typing.get_origin(hint) in (types.UnionType, typing.Union)
 
 
+def _is_in_one_flag(hint: Any) -> bool:
+    """Return whether a sequence, or what it is made of, is marked so."""
+    if any(isinstance(each, InOneFlag) for each in _metadata(hint)):
+        return True
+    inner = typing.get_args(hint)[:1] if _metadata(hint) else ()
+    return any(map(_is_in_one_flag, [_union_member(hint)] if _is_optional(hint) else inner))
+
+
 def _required(hint: Any) -> Any:
     """Return the type without `Annotated` and `| None`."""
     while True:
@@ -285,7 +303,8 @@ def _union_member(hint: Any) -> Any:
 def _converted_sequence(hints: tuple[Any, ...], values: Any) -> tuple[Any, ...]:
     if isinstance(values, str):
         values = values.split(",")
-    values = [float(value) if isinstance(value, str) else value for value in values]
+    if _required(hints[0]) in (int, float):
+        values = [float(value) if isinstance(value, str) else value for value in values]
     if hints[-1] is Ellipsis:
         hints = hints[:1] * len(values)
     if not values:

@@ -15,6 +15,7 @@ from deeplab.core.options.fields import (
     PositiveInt,
     Range,
     Size,
+    Texts,
 )
 
 
@@ -28,6 +29,7 @@ class _Options:
     weights: Annotated[tuple[NonNegativeFloat, ...] | None, NotAllZero(), "Weights."] = None
     kind: Annotated[Literal["plain", "fancy"], "A kind."] = "plain"
     name: str | None = None
+    names: Annotated[Texts | None, "Names."] = None
     flag: bool = False
 
     def __post_init__(self):
@@ -47,6 +49,7 @@ class _Options:
         ({"rates": []}, None),
         ({"size": ("5", "6")}, (5, 6)),
         ({"name": None}, None),
+        ({"names": ["1", "b"]}, ("1", "b")),
     ],
 )
 def test_a_value_is_kept_as_its_type(value, expected):
@@ -62,7 +65,10 @@ def test_a_value_is_kept_as_its_type(value, expected):
         ({"count": 0}, "--my_count is 0; it must be a whole number, at least 1$"),
         ({"count": 10**13}, "it must be a whole number, at least 1 and at most 1000000000000$"),
         ({"rates": "1,1e13"}, "finite numbers, each above 0 and at most 1000000000000$"),
-        ({"angle": 200}, "--my_angle is 200; it must be a finite number, at least 0 and below 180$"),
+        (
+            {"angle": 200},
+            "--my_angle is 200; it must be a finite number, at least 0 and below 180$",
+        ),
         ({"count": 1.5}, "--my_count is 1.5; it must be a whole number"),
         ({"count": True}, "--my_count is True; it must be a whole number"),
         ({"count": "1"}, "--my_count is '1'; it must be a whole number"),
@@ -94,15 +100,17 @@ def test_a_value_of_another_type_or_out_of_range_names_the_flag(value, message):
 def test_a_field_says_what_its_flag_needs():
     described = fields.describe(_Options)
     assert list(described) == [
-        *("count", "share", "angle", "rates", "size", "weights", "kind", "name", "flag")
+        *("count", "share", "angle", "rates", "size", "weights", "kind", "name", "names", "flag")
     ]
     found = {
         name: dataclasses.astuple(dataclasses.replace(field, hint=None))
         for name, field in described.items()
     }
-    assert found["count"] == (1, "A count.", int, False, None, None)
-    assert found["rates"] == (None, "Rates.", float, True, None, None)
-    assert found["kind"] == ("plain", "A kind.", str, False, ("plain", "fancy"), None)
+    assert found["count"] == (1, "A count.", int, False, False, None, None)
+    assert found["rates"] == (None, "Rates.", float, True, False, None, None)
+    assert found["size"] == ((3, 4), "A size.", int, True, True, None, None)
+    assert found["kind"] == ("plain", "A kind.", str, False, False, ("plain", "fancy"), None)
+    assert found["names"] == (None, "Names.", str, True, True, None, None)
     assert described["count"].is_number and not described["kind"].is_number
     assert fields.convert(described["count"].hint, 3.0) == 3
 

@@ -8,6 +8,7 @@ from deeplab.core import json_text
 from deeplab.core.options.fields import (
     AtrousRate,
     Channels,
+    InOneFlag,
     NumClasses,
     Range,
     Scale,
@@ -152,6 +153,7 @@ class ModelOptions:
     # Coarse to fine.
     decoder_output_stride: Annotated[
         tuple[Annotated[int, Range(at_least=1, at_most=256)], ...] | None,
+        InOneFlag(),
         "Output strides of the low-level features that the decoder uses, such as 4 or 8,4."
         " Default: no decoder.",
     ] = None
@@ -188,8 +190,10 @@ class ModelOptions:
     quantize: Annotated[bool, "Simulate 8-bit inference."] = False
 
     # --- The images ---
-    # None: unknown.
-    crop_size: Annotated[Size | None, "Height,width that images are cropped or padded to."] = None
+    # None: unknown. Officially its flag is repeated.
+    crop_size: Annotated[
+        tuple[Side, Side] | None, "Height,width that images are cropped or padded to."
+    ] = None
     # See `preprocess_utils.size_in_range`. None, or 0 as officially: images are not resized.
     min_resize_value: Annotated[
         int | None, Range(at_least=0, at_most=16384), "Resize images: size of the smaller side."
