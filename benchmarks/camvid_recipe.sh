@@ -25,5 +25,5 @@ begin=$SECONDS
 trained=$((SECONDS - begin))
 "$python" -m deeplab.eval --flagfile="$output/recipe/eval.txt" \
     --checkpoint_dir="$output/train" --eval_logdir="$output/eval"
-grep '"miou"' "$output/eval/eval.json"
+"$python" -c 'import json, sys; print("mIoU", json.load(open(sys.argv[1]))["miou"])' "$output/eval/eval.json"
 echo "trained for $trained of $((60 * minutes)) seconds"

@@ -1,26 +1,27 @@
 r"""Measures the conversion of images and labels to TFRecords, by one process and by several.
 
 It draws photographs and labels with a palette, and converts them in turns. The time is that of
-`build_data.convert`, the start of the other processes included. Beside the ratio of the times,
-which other work on the machine spoils, it prints that of the processor seconds: of one process, and
-of the busiest of several. It is the ratio of the times where every process has a core for itself.
+`build_data.convert`. The process that others are copies of imports TensorFlow before, as it does in
+the converters while they import it themselves.
 
 Example:
     PYTHONPATH=research python benchmarks/convert.py --images=500 --size=1024,768 --rounds=3
 """
 
 import argparse
+import contextlib
 import os
 import pathlib
-import resource
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
 
+from deeplab.cli import processes
 from deeplab.datasets import build_data, descriptors, label_files, source_files
 
 _CLASSES = 21
@@ -38,31 +39,29 @@ def main() -> int:
     numbers = [int(number) for number in options.processes.split(",")]
     reader = label_files.LabelReader(descriptors.load("pascal_voc_seg"))
     seconds = {number: [] for number in numbers}
-    busiest = {number: [] for number in numbers}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _prepared(max(numbers)):
         sources = _draw(pathlib.Path(folder), options.images, height, width)
         for _ in range(options.rounds):
             for number in numbers:
-                start, before = time.perf_counter(), _processor_seconds()
+                start = time.perf_counter()
                 build_data.convert("all", sources, reader, f"{folder}/out", 4, number)
                 seconds[number].append(time.perf_counter() - start)
-                here, others = np.subtract(_processor_seconds(), before)
-                busiest[number].append(max(here, others / max(number - 1, 1)))
     print(f"{options.images} images of {width}x{height} pixels, load {os.getloadavg()[0]:.1f}")
     for number in numbers:
         print(
             f"{number} processes: {options.images / statistics.median(seconds[number]):.1f}"
-            f" images/s, {_ratio(seconds, number):.2f} times the speed of one; processor seconds:"
-            f" {statistics.median(busiest[number]):.1f}, {_ratio(busiest, number):.2f} times"
+            f" images/s, {_ratio(seconds, number):.2f} times the speed of one"
         )
     return 0
 
 
-def _processor_seconds() -> tuple[float, float]:
-    """Returns the processor seconds of this process, and of those that it has started."""
-    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    here, others = (usage.ru_utime + usage.ru_stime for usage in usages)
-    return here, others
+@contextlib.contextmanager
+def _prepared(most: int) -> Iterator[None]:
+    """Lets the process that others are copies of import what they need."""
+    processes.start_early(most, ["deeplab.datasets.build_data"])
+    with processes.pool(1, "waits", remedy="") as pool:
+        pool.submit(os.getpid).result()
+    yield
 
 
 def _ratio(seconds: dict[int, list[float]], number: int) -> float:

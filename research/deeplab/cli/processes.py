@@ -4,33 +4,51 @@ import concurrent.futures
 import concurrent.futures.process
 import contextlib
 import multiprocessing
+import multiprocessing.forkserver
 import multiprocessing.process
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from deeplab.cli import remarks
+
+# The process that others are copies of imports this first.
+_PREPARED = "deeplab.cli.prepared_process"
+
+
+def start_early(processes: int | None, modules: Sequence[str]) -> None:
+    """Let another process import what those of `pool` need, while this one does so, too.
+
+    Without it, the first `pool` starts that process.
+
+    Args:
+        processes: Number of processes that will be used. Nothing is started for 1 or None.
+        modules: Names of the modules.
+    """
+    if processes and processes > 1:
+        _context(modules)
+        multiprocessing.forkserver.ensure_running()
 
 
 @contextlib.contextmanager
 def pool(
-    processes: int, work: str, *, remedy: str, cpu_only: bool = False
+    processes: int, work: str, *, remedy: str, modules: Sequence[str] = ()
 ) -> Iterator[concurrent.futures.Executor]:
     """Yield an executor of other processes. What they have not begun when the block ends is lost.
+
+    They do not use GPUs.
 
     Args:
         processes: Number of processes.
         work: What they do, such as "reads images", for messages.
         remedy: What to do if memory runs out, such as "set --num_processes below 4".
-        cpu_only: Keep TensorFlow from using GPUs.
+        modules: Names of the modules that they need, to import only once.
 
     Raises:
         ChildProcessError: A process was killed.
     """
-    # A forked copy of a process may hang, because TensorFlow and OpenCV have threads.
-    context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(
-        processes, mp_context=context, initializer=begin, initargs=(cpu_only,)
+        processes, mp_context=_context(modules), initializer=begin
     ) as executor:
         try:
             yield executor
@@ -42,21 +60,23 @@ def pool(
             executor.shutdown(cancel_futures=True)
 
 
-def begin(cpu_only: bool = False) -> None:
+def _context(modules: Sequence[str]) -> multiprocessing.context.BaseContext:
+    """Return a context whose processes are copies of one that has imported the modules."""
+    # A copy of this process may hang, because TensorFlow and OpenCV have threads. The other one has
+    # run nothing of them.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([_PREPARED, *modules])
+    return context
+
+
+def begin() -> None:
     """Prepare a new process, before it imports the modules of its tasks.
 
     It hides TensorFlow's remarks, too, and does not outlive the process that started it.
-
-    Args:
-        cpu_only: Keep TensorFlow from using GPUs.
     """
     remarks.hide()
     if parent := multiprocessing.parent_process():
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    if cpu_only:
-        import tensorflow as tf
-
-        tf.config.set_visible_devices([], "GPU")
 
 
 def _end_with(parent: multiprocessing.process.BaseProcess) -> None:

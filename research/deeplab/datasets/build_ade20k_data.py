@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from absl import flags, logging
 
 from deeplab import common
-from deeplab.cli import converter_flags, script
+from deeplab.cli import converter_flags, processes, script
 from deeplab.datasets import descriptors, source_files
 
 _NUM_SHARDS = 4
@@ -66,6 +66,7 @@ def _sources(images: str, labels: str, flag: str) -> list[source_files.Source]:
 def main(argv: Sequence[str]) -> None:
     """Convert the splits train and val to TFRecords."""
     del argv
+    processes.start_early(flags.FLAGS.num_processes, ["deeplab.datasets.build_data"])
     # Imports TensorFlow, which takes seconds: not for --help.
     from deeplab.datasets import build_data, label_files
 

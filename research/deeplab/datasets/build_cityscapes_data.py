@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from absl import flags, logging
 
 from deeplab import common
-from deeplab.cli import converter_flags, script
+from deeplab.cli import converter_flags, processes, script
 from deeplab.datasets import descriptors, source_files
 
 _NUM_SHARDS = 10
@@ -70,6 +70,7 @@ def _has_label_ids_only(root: str, kind: str) -> bool:
 def main(argv: Sequence[str]) -> None:
     """Convert the splits of the flags to TFRecords."""
     del argv
+    processes.start_early(flags.FLAGS.num_processes, ["deeplab.datasets.build_data"])
     # Imports TensorFlow, which takes seconds: not for --help.
     from deeplab.datasets import build_data, label_files
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from deeplab import common
-from deeplab.cli import converter_flags, script
+from deeplab.cli import converter_flags, processes, script
 from deeplab.datasets.custom_options import CustomOptions
 
 
@@ -33,6 +33,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 def main(argv: Sequence[str]) -> None:
     """Convert the splits and write the descriptor."""
     del argv
+    processes.start_early(flags.FLAGS.num_processes, ["deeplab.datasets.build_data"])
     # Imports TensorFlow, which takes seconds: not for --help.
     from deeplab.datasets import custom_data
 

@@ -26,8 +26,10 @@ define_flags = converter_flags.define_flags
 
 # Starting a process takes about as long as reading this many images.
 _IMAGES_A_PROCESS = 500
-# How many images are handed out ahead, and how many bytes of them this process may hold back until
-# those before them are there: what it can read while others start.
+# How many images each other process is given at a time: one that it reads, and the next ones.
+_HANDED_OUT = 4
+# How many images are read ahead, and how many bytes of them this process may hold back until those
+# before them are there: what it can read while others start.
 _IMAGES_AHEAD = 2048
 _BYTES_AHEAD = 2**28
 # How many bad files are logged before the conversion stops.
@@ -323,55 +325,75 @@ def _read_all(
         return
     remedy = f"set --num_processes below {num_processes} (1 reads without other processes)"
     # This process is one of them.
-    with processes.pool(num_processes - 1, "reads images", remedy=remedy, cpu_only=True) as pool:
-        yield from _share(pool, sources, labels)
+    others = num_processes - 1
+    with processes.pool(others, "reads images", remedy=remedy, modules=[__name__]) as pool:
+        yield from _share(pool, others, sources, labels)
 
 
 @dataclasses.dataclass(eq=False)
 class _Task:
-    """An image to read, by another process (`future`) or by this one (`sample`)."""
+    """An image to read: by another process (`future`), or by this one (`sample`)."""
 
     source: Source
-    future: concurrent.futures.Future
+    future: concurrent.futures.Future | None = None
     sample: Sample | Exception | None = None
 
-    def size(self) -> int:
-        """Return the bytes of the image that this process holds."""
-        return len(self.sample.image) if isinstance(self.sample, Sample) else 0
+    def is_done(self) -> bool:
+        """Return whether the image is read."""
+        return self.sample is not None or (self.future is not None and self.future.done())
+
+    def result(self) -> Sample | Exception:
+        """Return the sample or its error, once it is there."""
+        return self.future.result() if self.sample is None else self.sample
 
 
 def _share(
-    pool: concurrent.futures.Executor, sources: Sequence[Source], labels: LabelReader
+    pool: concurrent.futures.Executor, others: int, sources: Sequence[Source], labels: LabelReader
 ) -> Iterator[Sample | Exception]:
     """Yield the samples in order, of which a pool and this process each read a part.
 
-    Other processes need seconds to start. Until the next sample is there, this one reads those that
-    nobody has begun, from the last of the images ahead on.
+    Other processes may need seconds to start. This one reads meanwhile what it has not handed out.
+
+    Args:
+        pool: The other processes.
+        others: Their number.
+        sources: The files.
+        labels: Reads and checks the labels.
     """
     rest = iter(sources)
     ahead: collections.deque[_Task] = collections.deque()
-    waiting: collections.deque[_Task] = collections.deque()
+    handed_out: list[_Task] = []
+    unread: collections.deque[_Task] = collections.deque()
     held = 0
+
+    def hand_out() -> None:
+        handed_out[:] = [task for task in handed_out if not task.is_done()]
+        while unread and len(handed_out) < _HANDED_OUT * others:
+            task = unread.popleft()
+            task.future = pool.submit(_try_to_read, (task.source, labels))
+            handed_out.append(task)
+
     while True:
-        for source in itertools.islice(rest, _IMAGES_AHEAD - len(ahead)):
-            task = _Task(source, pool.submit(_try_to_read, (source, labels)))
-            ahead.append(task)
-            waiting.append(task)
+        tasks = [_Task(source) for source in itertools.islice(rest, _IMAGES_AHEAD - len(ahead))]
+        ahead += tasks
+        unread += tasks
         if not ahead:
             return
         first = ahead[0]
-        while first.sample is None and not first.future.done() and waiting and held < _BYTES_AHEAD:
-            task = waiting.pop()
-            # False for one that another process has begun.
-            if task.future.cancel():
-                task.sample = _read(task.source, labels)
-                held += task.size()
+        hand_out()
+        while not first.is_done() and unread and held < _BYTES_AHEAD:
+            task = unread.popleft()
+            task.sample = _read(task.source, labels)
+            held += _size(task.sample)
+            hand_out()
         ahead.popleft()
-        held -= first.size()
-        # It would keep its sample.
-        if waiting and waiting[0] is first:
-            waiting.popleft()
-        yield first.future.result() if first.sample is None else first.sample
+        if first.future is None:
+            held -= _size(first.sample)
+        yield first.result()
+
+
+def _size(sample: Sample | Exception | None) -> int:
+    return len(sample.image) if isinstance(sample, Sample) else 0
 
 
 def _try_to_read(task: tuple[Source, LabelReader]) -> Sample | Exception:

@@ -322,7 +322,7 @@ def test_several_processes_write_the_same_records(tmp_path):
     assert one == two
 
 
-def test_while_other_processes_start_this_one_reads_what_they_have_not_begun(tmp_path, monkeypatch):
+def test_while_other_processes_start_this_one_reads_what_they_were_not_given(tmp_path, monkeypatch):
     sources = _folder_of(tmp_path, 9)
     read, begun = build_data._read, threading.Event()
     here = []
@@ -338,14 +338,14 @@ def test_while_other_processes_start_this_one_reads_what_they_have_not_begun(tmp
 
     monkeypatch.setattr(build_data, "_try_to_read", starting)
     monkeypatch.setattr(build_data, "_read", reading)
-    monkeypatch.setattr(build_data, "_IMAGES_AHEAD", 4)
+    monkeypatch.setattr(build_data, "_HANDED_OUT", 2)
     with futures.ThreadPoolExecutor(1) as pool:
-        samples = list(build_data._share(pool, sources, _READER))
+        samples = list(build_data._share(pool, 1, sources, _READER))
     names = [source.name for source in sources]
     assert [sample.name for sample in samples] == names
-    # The first one was begun elsewhere; the last of those ahead comes first.
-    assert here[0] == names[3]
-    assert names[0] not in here
+    # The first two were handed out.
+    assert here[0] == names[2]
+    assert not {names[0], names[1]} & set(here)
 
 
 def test_remarks_are_logged_up_to_a_number(tmp_path, caplog):

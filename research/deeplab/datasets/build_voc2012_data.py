@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from absl import flags, logging
 
 from deeplab import common
-from deeplab.cli import converter_flags, script
+from deeplab.cli import converter_flags, processes, script
 from deeplab.datasets import descriptors, source_files
 
 _NUM_SHARDS = 4
@@ -90,6 +90,7 @@ def _source(
 def main(argv: Sequence[str]) -> None:
     """Convert the images of every list to TFRecords."""
     del argv
+    processes.start_early(flags.FLAGS.num_processes, ["deeplab.datasets.build_data"])
     # Imports TensorFlow, which takes seconds: not for --help.
     from deeplab.datasets import build_data, label_files, sbd
 
