@@ -24,6 +24,8 @@ from deeplab import common
 from deeplab.cli import crf_flags, network_flags, script
 from deeplab.core.options import EvaluationOptions, ReportOptions
 
+_UNUSED_FLAGS = network_flags.UNUSED_FLAGS_OF_EVALUATION
+
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Define the flags of this script (official `eval.py`) and the shared ones."""
@@ -49,7 +51,7 @@ def main(argv: Sequence[str]) -> None:
     """Evaluate checkpoints as the flags say."""
     del argv
     values = flags.FLAGS
-    network_flags.check(values)
+    common.log_unused_flags(values, _UNUSED_FLAGS)
     grid = crf_flags.search_grid(values)
     options = network_flags.evaluation_options(values, "eval", "max_number_of_evaluations")
     asked = functools.partial(common.ModelOptions.from_flags, values)

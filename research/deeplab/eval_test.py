@@ -149,10 +149,7 @@ def test_it_waits_for_training_and_evaluates_what_comes(
         ("--eval_split=test", "no file matches .*test-.*holds val-00000"),
         ("--dataset=unknown", "unknown dataset 'unknown'"),
         ("--checkpoint_dir=/nowhere/model.ckpt-5", "no checkpoint at /nowhere/model.ckpt-5"),
-        (
-            "--master=grpc://host",
-            "--master=grpc://host is not supported: evaluation runs on one",
-        ),
+        ("--num_clones=99", "--num_clones is 99, but TensorFlow can use"),
         ("--compare_with=a.json", "--compare_with=a.json has no effect without --report_dir"),
         ("--report_images=501", "--report_images is 501; it must be .* at most 500"),
         ("--crf_bi_w=5", "--crf_bi_w has no effect without --crf"),

@@ -51,7 +51,7 @@ _OUR_SCRIPTS = (
 _SCRIPTS = [*(path.removeprefix("deeplab/") for path in _OFFICIAL), *_OUR_SCRIPTS]
 # A code block of a page: its language and its text.
 _CODE = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
-_STATUSES = {"same", "changed", "no effect", "not yet", "ours"}
+_STATUSES = {"same", "changed", "no effect", "ours"}
 
 # Flags of other programs that pages mention: absl, run_tests.sh, tools/, pytest, TensorFlow's
 # tools.
@@ -141,19 +141,14 @@ def test_the_page_of_flags_has_every_official_flag_with_its_official_default(scr
 
 
 @pytest.mark.parametrize("script", _SCRIPTS)
-def test_the_page_of_flags_knows_what_has_no_effect_and_what_is_not_there_yet(script):
+def test_the_page_of_flags_knows_what_has_no_effect(script):
     rows = _tables()[script]
     assert {status for _, status in rows.values()} <= _STATUSES
     module = _module(script)
-    if script == "common.py":
-        unused, unfinished = module.UNUSED_FLAGS, set()
-    else:
-        # Absent from a script without such flags.
-        unused = getattr(module, "_UNUSED_FLAGS", {})
-        unfinished = {"master"} - set(unused)
-    for status, names in (("no effect", unused), ("not yet", unfinished)):
-        found = {name for name, row in rows.items() if row[1] == status}
-        assert found == set(names) & set(rows), status
+    # A script without such flags has no list of them.
+    unused = module.UNUSED_FLAGS if script == "common.py" else getattr(module, "_UNUSED_FLAGS", {})
+    found = {name for name, row in rows.items() if row[1] == "no effect"}
+    assert found == set(unused) & set(rows)
 
 
 def _mentioned_flags(page: pathlib.Path) -> set[str]:
@@ -273,11 +268,3 @@ def test_the_source_files_that_a_page_names_are_there(page):
         # The reader creates the example of a new backbone.
         if not pathlib.PurePath(path).name.startswith("small_net"):
             assert any((folder / path).exists() for folder in folders), path
-
-
-def test_the_readme_lists_every_flag_whose_work_is_not_there_yet():
-    (listed,) = re.findall(r"^### Not supported\n(.*?)^## ", _README.read_text(), re.M | re.S)
-    for script, rows in _tables().items():
-        for name, (_, status) in rows.items():
-            if status == "not yet":
-                assert f"--{name}`" in listed and f"`{script}`" in listed, (script, name)

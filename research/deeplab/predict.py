@@ -15,6 +15,7 @@ from absl import flags
 
 from deeplab import common
 from deeplab.cli import script
+from deeplab.core.options import DeviceOptions
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -43,6 +44,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "Name of the dataset, or its JSON descriptor, that defines names and colors of the classes."
         " Default: the one stored in the export.",
     )
+    common.define_options(define, DeviceOptions)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -58,6 +60,7 @@ def main(argv: Sequence[str]) -> None:
         values.output_dir,
         values.dataset,
         values.exif_orientation,
+        DeviceOptions(**common.option_values(DeviceOptions, values)),
     )
 
 

@@ -35,6 +35,8 @@ _TRAIN_FLAGS = {
     TrainOptions: ("seed",),
 }
 
+_UNUSED_FLAGS = network_flags.UNUSED_FLAGS_OF_EVALUATION
+
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Define the flags of this script (official `vis.py`) and the shared ones."""
@@ -94,7 +96,7 @@ def main(argv: Sequence[str]) -> None:
     """Save pictures of predictions or of augmented samples."""
     del argv
     values = flags.FLAGS
-    network_flags.check(values)
+    common.log_unused_flags(values, _UNUSED_FLAGS)
     asked = functools.partial(common.ModelOptions.from_flags, values)
     if values.augmented:
         _show_training(values, asked)

@@ -8,6 +8,7 @@ from absl import flags
 from deeplab import common
 from deeplab.cli import crf_flags
 from deeplab.core.options import (
+    DeviceOptions,
     EvaluationOptions,
     InferenceOptions,
     ModelOptions,
@@ -18,6 +19,12 @@ from deeplab.core.options import (
 UNUSED_FLAGS = {
     **common.UNUSED_FLAGS,
     "label_weights": "weights of classes count in the loss of training only",
+}
+# Those of eval and vis.
+UNUSED_FLAGS_OF_EVALUATION = {
+    **UNUSED_FLAGS,
+    "master": "hosts find each other by TF_CONFIG, and --num_clones is the number of GPUs of each"
+    " (g3doc/distributed.md shows how)",
 }
 
 
@@ -59,7 +66,8 @@ def define_flags(define: Callable[..., None]) -> None:
         define: a script's, of `common.definer`.
     """
     define_network_flags(define)
-    define("string", "master", "", "Not supported: evaluation runs on one machine.")
+    define("string", "master", "", "No effect: hosts find each other by TF_CONFIG.")
+    common.define_options(define, DeviceOptions)
     define(
         "string",
         "checkpoint_dir",
@@ -90,20 +98,6 @@ def define_batches(define: Callable[..., None], script: str) -> None:
         common.define_option(define, EvaluationOptions, name, prefix=f"{script}_")
 
 
-def check(flag_values: flags.FlagValues) -> None:
-    """Log which of the flags of eval and vis have no effect, and reject `--master`.
-
-    Raises:
-        ValueError: `--master` is given.
-    """
-    common.log_unused_flags(flag_values, UNUSED_FLAGS)
-    if flag_values.master:
-        raise ValueError(
-            f"--master={flag_values.master} is not supported: evaluation runs on one machine; leave"
-            " the flag out"
-        )
-
-
 def evaluation_options(
     flag_values: flags.FlagValues, script: str, max_number_flag: str
 ) -> EvaluationOptions:
@@ -127,6 +121,7 @@ def evaluation_options(
             dataset_dir=flag_values.dataset_dir,
             use_ema=flag_values.use_ema,
             inference=inference_options(flag_values),
+            **common.option_values(DeviceOptions, flag_values),
             **{field: flag_values[flag].value for field, flag in own.items()},
         )
     batch_memory.check(script, options.batch_size, options.crop_size)

@@ -207,6 +207,10 @@ class Failures:
             logging.error("%s", error)
             return None
 
+    def add(self, other: "Failures") -> None:
+        """Add those of other images."""
+        self._errors += other._errors
+
     def clear(self) -> None:
         """Forget the errors, before the images are read again."""
         self._errors.clear()

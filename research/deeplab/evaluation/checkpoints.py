@@ -9,7 +9,7 @@ from deeplab.core.options import EvaluationOptions
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.evaluation import checkpoint_waiter
 from deeplab.evaluation.predictor import NetworkPredictor
-from deeplab.utils import checkpoint, checkpoint_integrity
+from deeplab.utils import checkpoint, checkpoint_integrity, devices
 
 # Gives the options of a network for those that it was trained with (`stored`, None where they are
 # not known), `num_classes` and `crop_size`: `ModelOptions.from_flags` but for the flags.
@@ -28,10 +28,13 @@ def wait_for_network(
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
-        ValueError: A flag contradicts what the network was trained with.
+        ValueError: A flag contradicts what the network was trained with, or there are too few
+            devices.
     """
+    names = devices.choose(options)
     path = checkpoint_waiter.wait(options.checkpoint_dir)
-    return NetworkPredictor(trained_options(path, options, descriptor, asked), options.inference)
+    found = trained_options(path, options, descriptor, asked)
+    return NetworkPredictor(found, options.inference, devices=names)
 
 
 def restore_each(

@@ -1,6 +1,7 @@
 """Evaluates a network on a dataset and reports the result."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -49,7 +50,7 @@ class Evaluator:
     Images are padded to the crop size; predictions in the padding are not counted.
 
     Args:
-        predictor: The network.
+        predictor: The network, on one device or several.
         records: The images with their labels.
         batch_size: Number of images per batch.
 
@@ -92,16 +93,25 @@ class Evaluator:
         """
         total: SegmentationResult | None = None
         progress = Progress("evaluated", len(self._records))
-        with self._records.named_errors():
+        stopped = False
+
+        def batches() -> Iterator[Mapping[str, tf.Tensor]]:
+            nonlocal stopped
             for batch in self._records.evaluation(self._batch_size):
-                if should_stop and should_stop():
-                    return None
-                for image in self._images(batch, confidence):
+                stopped = should_stop is not None and should_stop()
+                if stopped:
+                    return
+                yield batch
+
+        with self._records.named_errors():
+            predict = functools.partial(self._images, confidence=confidence)
+            for images in self._predictor.map(predict, batches()):
+                for image in images:
                     total = image.result if total is None else total + image.result
                     for observe in observers:
                         observe(image)
-                progress.advance(len(batch["image"]))
-        return total
+                progress.advance(len(images))
+        return None if stopped else total
 
     def report(self, result: SegmentationResult, path: str, step: int, eval_logdir: str) -> None:
         """Print the result as a table, and write it for TensorBoard and as JSON.
@@ -147,31 +157,31 @@ class Evaluator:
             **report.segmentation_facts(result, names, self._records.descriptor.categories),
         }
 
-    def _images(self, batch: Mapping[str, tf.Tensor], confidence: bool) -> Iterator[EvaluatedImage]:
-        """Predict a batch, and yield its images without padding."""
+    def _images(
+        self, predictor: NetworkPredictor, batch: Mapping[str, tf.Tensor], confidence: bool
+    ) -> list[EvaluatedImage]:
+        """Predict a batch, and return its images without padding."""
         descriptor = self._records.descriptor
         names = [name.decode(errors="backslashreplace") for name in batch["image_name"].numpy()]
         sizes = batch["original_size"].numpy()
         self._log_if_larger(sizes, names)
         labels = batch["label"].numpy()[..., 0]
         if confidence:
-            predictions, sure = self._predictor.with_confidence(batch["image"], sizes)
+            predictions, sure = predictor.with_confidence(batch["image"], sizes)
         else:
-            predictions, sure = self._predictor(batch["image"], sizes), None
+            predictions, sure = predictor(batch["image"], sizes), None
         images = batch["original_image"].numpy()
+        found = []
         for index, (name, (height, width)) in enumerate(zip(names, sizes, strict=True)):
             label = labels[index, :height, :width]
             prediction = predictions[index, :height, :width]
-            yield EvaluatedImage(
-                name,
-                images[index, :height, :width],
-                label,
-                prediction,
-                segmentation.measure(
-                    label, prediction, descriptor.num_classes, descriptor.ignore_label, name
-                ),
-                None if sure is None else sure[index, :height, :width],
+            result = segmentation.measure(
+                label, prediction, descriptor.num_classes, descriptor.ignore_label, name
             )
+            image = images[index, :height, :width]
+            confidences = None if sure is None else sure[index, :height, :width]
+            found.append(EvaluatedImage(name, image, label, prediction, result, confidences))
+        return found
 
     def _log_if_larger(self, sizes: np.ndarray, names: list[str]) -> None:
         """Log once that an image is larger than the crop size, where the official eval fails."""

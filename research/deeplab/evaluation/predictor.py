@@ -1,6 +1,10 @@
 """A network that predicts the labels of images."""
 
-from collections.abc import Callable
+import contextlib
+import functools
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -8,7 +12,11 @@ import tensorflow as tf
 from deeplab import common, model
 from deeplab.core import dense_crf, depthwise
 from deeplab.core.options import InferenceOptions
-from deeplab.utils import checkpoint
+from deeplab.utils import checkpoint, parallel
+
+_Item, _Result = TypeVar("_Item"), TypeVar("_Result")
+# One graph at a time is traced: threads would share what Keras knows of the current call.
+_tracing = threading.Lock()
 
 
 class NetworkPredictor:
@@ -27,9 +35,11 @@ class NetworkPredictor:
         inference: Scales, flips and CRF of the prediction.
         net: A network that is being trained; each call uses its current values. None: a network
             is built.
+        devices: Names of the devices that `map` uses; each gets a network of its own. Default:
+            the one that TensorFlow chooses.
 
     Attributes:
-        net: The network.
+        net: The network, of the first device.
         options: Options of the network; those that may vary between uses (`crop_size`) are the
             given ones.
         inference: Scales, flips and CRF of the prediction.
@@ -43,15 +53,22 @@ class NetworkPredictor:
         options: common.ModelOptions,
         inference: InferenceOptions | None = None,
         net: model.DeepLab | None = None,
+        devices: Sequence[str] = (),
     ):
+        self._device = devices[0] if len(devices) > 1 else None
+        self._device = devices[0] if devices else None
         self.inference = inference or InferenceOptions()
         if self.inference.crf:
             self.inference.crf.check_classes(options.num_classes)
         self.options = options
-        self.net = net or model.DeepLab(options)
+        with self._on_device():
+            self.net = net or model.DeepLab(options)
         signature = [tf.TensorSpec((None, None, None, 3), tf.float32)]
         self._graph = tf.function(lambda images: self._predict(images)[0], signature)
         self._with_probabilities = tf.function(self._predict, signature)
+        self._others = [
+            NetworkPredictor(options, self.inference, devices=[device]) for device in devices[1:]
+        ]
 
     def restore(self, path: str, *, averages: bool = False) -> int:
         """Load the values of a checkpoint.
@@ -67,7 +84,19 @@ class NetworkPredictor:
             FileNotFoundError: There is no such checkpoint.
             ValueError: It is the checkpoint of another network, or holds no moving averages.
         """
+        for other in self._others:
+            other.restore(path, averages=averages)
         return checkpoint.restore(self.net, path, averages=averages)
+
+    def map(
+        self, function: Callable[["NetworkPredictor", _Item], _Result], items: Iterable[_Item]
+    ) -> Iterator[_Result]:
+        """Yield `function(predictor, item)` for each item, in order.
+
+        Each item goes to the predictor of a device that is free; see `parallel.map_in_order`.
+        """
+        workers = [functools.partial(function, each) for each in (self, *self._others)]
+        return parallel.map_in_order(workers, items)
 
     def __call__(self, images: tf.Tensor, sizes: tf.Tensor | None = None) -> np.ndarray:
         """Predict the labels of images, with a CRF the refined ones.
@@ -88,7 +117,8 @@ class NetworkPredictor:
 
     def probabilities(self, images: tf.Tensor) -> tf.Tensor:
         """Predict probabilities without a CRF, float32 [B, H, W, classes]."""
-        return self._with_probabilities(tf.cast(images, tf.float32))[1]
+        with self._on_device():
+            return self._with_probabilities(tf.cast(images, tf.float32))[1]
 
     def before_and_after_crf(
         self, images: tf.Tensor, sizes: tf.Tensor | None = None
@@ -128,26 +158,30 @@ class NetworkPredictor:
         predict: Callable[[tf.Tensor, tf.Tensor | None], tuple[tf.Tensor, ...]],
     ) -> tuple[np.ndarray, ...]:
         """Call `predict` for images of one padded size at a time; join its results in order."""
-        images = tf.cast(images, tf.float32)
-        if sizes is None:
-            return tuple(values.numpy() for values in predict(images, None))
-        sizes = np.asarray(sizes)
-        padded = np.maximum(sizes, self.options.crop_size or 0)
-        padded = np.minimum(padded, images.shape[1:3])
-        outputs: tuple[np.ndarray, ...] = ()
-        for height, width in np.unique(padded, axis=0):
-            (members,) = np.nonzero((padded == (height, width)).all(axis=1))
-            part = tf.gather(images, members)[:, :height, :width]
-            results = predict(part, tf.constant(sizes[members]))
-            outputs = outputs or tuple(
-                np.zeros(images.shape[:3], values.dtype.as_numpy_dtype) for values in results
-            )
-            for output, values in zip(outputs, results, strict=True):
-                output[members, :height, :width] = values.numpy()
-        return outputs
+        with self._on_device():
+            images = tf.cast(images, tf.float32)
+            if sizes is None:
+                return tuple(values.numpy() for values in predict(images, None))
+            sizes = np.asarray(sizes)
+            padded = np.maximum(sizes, self.options.crop_size or 0)
+            padded = np.minimum(padded, images.shape[1:3])
+            outputs: tuple[np.ndarray, ...] = ()
+            for height, width in np.unique(padded, axis=0):
+                (members,) = np.nonzero((padded == (height, width)).all(axis=1))
+                part = tf.gather(images, members)[:, :height, :width]
+                results = predict(part, tf.constant(sizes[members]))
+                outputs = outputs or tuple(
+                    np.zeros(images.shape[:3], values.dtype.as_numpy_dtype) for values in results
+                )
+                for output, values in zip(outputs, results, strict=True):
+                    output[members, :height, :width] = values.numpy()
+            return outputs
+
+    def _on_device(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self._device is None else tf.device(self._device)
 
     def _predict(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        with depthwise.native_dilation():
+        with _tracing, depthwise.native_dilation():
             return model.predict_labels(
                 self.net,
                 images,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
@@ -46,7 +47,7 @@ class Visualizer:
     the predicted labels themselves. Overlay and panel are not in the official code.
 
     Args:
-        predictor: The network.
+        predictor: The network, on one device or several.
         descriptor: Names and colors of the classes, and the labels that an evaluation server
             expects in raw predictions.
         vis_logdir: Where the folders of results are made.
@@ -83,6 +84,9 @@ class Visualizer:
             )
         self._also_save_raw_predictions = also_save_raw_predictions
         self._name_by_image = name_by_image
+        # The number of the last image of each name whose raw prediction is saved.
+        self._newest: dict[str, int] = {}
+        self._lock = threading.Lock()
 
     @staticmethod
     def results(names: Iterable[str], vis_logdir: str) -> Iterator[str]:
@@ -104,53 +108,66 @@ class Visualizer:
             OSError: A picture cannot be written.
         """
         progress = Progress("visualized", total)
-        names: set[str] = set()
+        self._newest.clear()
         predicted: set[int] = set()
-        for number, sample in enumerate(self._samples(batches)):
-            stem = sample.name if self._name_by_image else f"{number:06d}"
-            try:
-                self._save(sample, stem, names)
-            except ValueError as error:
-                raise ValueError(f"image {sample.name}: {error}") from None
-            predicted.update(np.unique(sample.prediction).tolist())
-            progress.advance()
+        for classes in self._predictor.map(self._draw, _numbered(batches)):
+            for each in classes:
+                predicted.update(each)
+                progress.advance()
         if total > 1 and (
             remark := report.single_class_remark(predicted, self._descriptor.class_names)
         ):
             logging.warning(remark)
         logging.info("the pictures are in %s", self._results)
 
-    def _samples(self, batches: Iterable[Mapping[str, tf.Tensor]]) -> Iterator[_Sample]:
-        """Yield single images, without padding and in their original size."""
-        resized = self._predictor.net.options.min_resize_value is not None
-        for batch in batches:
-            if self._predictor.inference.crf:
-                unrefined, predictions = self._predictor.before_and_after_crf(
-                    batch["image"], batch["original_size"]
-                )
-            else:
-                predictions = self._predictor(batch["image"], batch["original_size"])
-                unrefined = [None] * len(predictions)
-            batch = {key: value.numpy() for key, value in batch.items()}
-            labels = batch["label"][..., 0] if "label" in batch else [None] * len(predictions)
-            for index, maps in enumerate(zip(predictions, labels, unrefined, strict=True)):
-                height, width = batch["original_size"][index]
-                image = batch["original_image"][index, :height, :width]
-                maps = [None if each is None else each[:height, :width] for each in maps]
-                if resized:
-                    size = (int(batch["height"][index]), int(batch["width"][index]))
-                    image = utils.resize_bilinear(tf.constant(image[np.newaxis]), size)[0].numpy()
-                    maps = [None if each is None else _resize_label(each, size) for each in maps]
-                prediction, label, before = maps
-                if label is not None and (label == self._descriptor.ignore_label).all():
-                    label = None
-                name = batch["image_name"][index].decode(errors="backslashreplace")
-                if not self._name_by_image:  # Records may hold paths.
-                    name = os.path.basename(name)
-                yield _Sample(name, image.astype(np.uint8), prediction, label, before)
+    def _draw(
+        self, predictor: NetworkPredictor, numbered: tuple[int, Mapping[str, tf.Tensor]]
+    ) -> list[list[int]]:
+        """Predict a batch, save its pictures, and return the predicted classes of each image."""
+        first, batch = numbered
+        classes = []
+        for number, sample in enumerate(self._samples(predictor, batch), first):
+            try:
+                self._save(sample, number)
+            except ValueError as error:
+                raise ValueError(f"image {sample.name}: {error}") from None
+            classes.append(np.unique(sample.prediction).tolist())
+        return classes
 
-    def _save(self, sample: _Sample, stem: str, names: set[str]) -> None:
-        """Save all pictures of an image; `names` are the images that were saved before."""
+    def _samples(
+        self, predictor: NetworkPredictor, batch: Mapping[str, tf.Tensor]
+    ) -> list[_Sample]:
+        """Return the images of a batch, without padding and in their original size."""
+        resized = predictor.net.options.min_resize_value is not None
+        if predictor.inference.crf:
+            unrefined, predictions = predictor.before_and_after_crf(
+                batch["image"], batch["original_size"]
+            )
+        else:
+            predictions = predictor(batch["image"], batch["original_size"])
+            unrefined = [None] * len(predictions)
+        batch = {key: value.numpy() for key, value in batch.items()}
+        labels = batch["label"][..., 0] if "label" in batch else [None] * len(predictions)
+        samples = []
+        for index, maps in enumerate(zip(predictions, labels, unrefined, strict=True)):
+            height, width = batch["original_size"][index]
+            image = batch["original_image"][index, :height, :width]
+            maps = [None if each is None else each[:height, :width] for each in maps]
+            if resized:
+                size = (int(batch["height"][index]), int(batch["width"][index]))
+                image = utils.resize_bilinear(tf.constant(image[np.newaxis]), size)[0].numpy()
+                maps = [None if each is None else _resize_label(each, size) for each in maps]
+            prediction, label, before = maps
+            if label is not None and (label == self._descriptor.ignore_label).all():
+                label = None
+            name = batch["image_name"][index].decode(errors="backslashreplace")
+            if not self._name_by_image:  # Records may hold paths.
+                name = os.path.basename(name)
+            samples.append(_Sample(name, image.astype(np.uint8), prediction, label, before))
+        return samples
+
+    def _save(self, sample: _Sample, number: int) -> None:
+        """Save all pictures of an image."""
         pictures = {
             "image": sample.image,
             **panels.pictures(
@@ -163,28 +180,50 @@ class Visualizer:
                 ignore_label=self._descriptor.ignore_label,
             ),
         }
-        by_path = {
-            os.path.join(self._results, f"{stem}_{title}.png"): picture
-            for title, picture in pictures.items()
-        }
-        if self._also_save_raw_predictions:
-            path = os.path.join(self._raw_results, f"{sample.name}.png")
-            by_path[path] = save_annotation.as_pixels(self._raw(sample, names))
-        save_annotation.write_pngs(by_path)
+        stem = sample.name if self._name_by_image else f"{number:06d}"
+        raw = (
+            save_annotation.as_pixels(self._raw(sample))
+            if self._also_save_raw_predictions
+            else None
+        )
+        save_annotation.write_pngs(
+            {
+                os.path.join(self._results, f"{stem}_{title}.png"): picture
+                for title, picture in pictures.items()
+            }
+        )
+        if raw is not None:
+            self._save_raw(raw, sample.name, number)
 
-    def _raw(self, sample: _Sample, names: set[str]) -> np.ndarray:
+    def _save_raw(self, raw: np.ndarray, name: str, number: int) -> None:
+        """Save a raw prediction, unless a later image of that name has been saved."""
+        with self._lock:
+            newest = self._newest.get(name)
+            if newest is not None:
+                logging.warning(
+                    "several images are called %s: only the last one's raw prediction is kept", name
+                )
+            if newest is None or newest < number:
+                self._newest[name] = number
+                save_annotation.write_png(os.path.join(self._raw_results, f"{name}.png"), raw)
+
+    def _raw(self, sample: _Sample) -> np.ndarray:
         """Return the labels as an evaluation server expects them."""
-        if sample.name in names:
-            logging.warning(
-                "several images are called %s: only the last one's raw prediction is kept",
-                sample.name,
-            )
-        names.add(sample.name)
         labels = sample.prediction
         if self._descriptor.train_id_to_eval_id is not None:
             # One entry per class: a network never predicts the ignore label.
             labels = np.array(self._descriptor.train_id_to_eval_id)[labels]
         return labels
+
+
+def _numbered(
+    batches: Iterable[Mapping[str, tf.Tensor]],
+) -> Iterator[tuple[int, Mapping[str, tf.Tensor]]]:
+    """Yield batches with the number of their first image."""
+    first = 0
+    for batch in batches:
+        yield first, batch
+        first += len(batch["image_name"])
 
 
 def _resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -26,6 +26,9 @@ class _StandIn:
         self.options = common.ModelOptions(num_classes=num_classes, **options)
         self.inference = InferenceOptions()
 
+    def map(self, function, items):
+        return (function(self, item) for item in items)
+
     def __call__(self, images, sizes):
         return tf.cast(images, tf.int32).numpy()[..., 0] % self._num_classes
 

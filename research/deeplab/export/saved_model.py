@@ -1,5 +1,6 @@
 """Runs a SavedModel of `export_model.py` with TensorFlow alone; no network is built."""
 
+import contextlib
 import os
 
 import numpy as np
@@ -26,6 +27,7 @@ class ExportedNetwork:
 
     Args:
         path: its folder.
+        device: name of the device that it runs on. None: TensorFlow chooses it.
 
     Attributes:
         num_classes: the number of classes.
@@ -36,7 +38,8 @@ class ExportedNetwork:
         ValueError: `export_model.py` did not write it.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, device: str | None = None):
+        self._device = device
         if not tf.saved_model.contains_saved_model(path):
             if checkpoint_files.latest(path):
                 raise ValueError(
@@ -50,7 +53,7 @@ class ExportedNetwork:
                 " export_model writes one if its --export_path does not end in .pb"
             )
         try:
-            with file_systems.without_wildcards(path) as plain:
+            with file_systems.without_wildcards(path) as plain, self._on_device():
                 loaded = tf.saved_model.load(plain)
         except Exception as error:  # TensorFlow raises almost everything for damaged files.
             raise ValueError(
@@ -73,5 +76,9 @@ class ExportedNetwork:
 
     def predict(self, image: np.ndarray) -> np.ndarray:
         """Return the labels, int32 [height, width], of an image, uint8 [height, width, 3], RGB."""
-        outputs = self._signature(ImageTensor=tf.constant(image)[tf.newaxis])
+        with self._on_device():
+            outputs = self._signature(ImageTensor=tf.constant(image)[tf.newaxis])
         return outputs[_LABELS][0].numpy().astype(np.int32)
+
+    def _on_device(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self._device is None else tf.device(self._device)

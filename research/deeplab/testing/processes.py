@@ -1,8 +1,9 @@
-"""Runs the training script in processes that tests can kill and stop.
+"""Runs scripts in processes that tests can kill and stop, each with its own TensorFlow.
 
 They are forked from a server that has imported TensorFlow, which saves seconds for each.
 """
 
+import importlib
 import multiprocessing
 import os
 import pathlib
@@ -21,9 +22,17 @@ _CONTEXT.set_forkserver_preload(
 def train(
     arguments: Sequence[str], log: pathlib.Path, **environment: str
 ) -> multiprocessing.Process:
-    """Start `deeplab-train` with flags.
+    """Start `deeplab-train` with flags; see `start`."""
+    return start("train", arguments, log, **environment)
+
+
+def start(
+    script: str, arguments: Sequence[str], log: pathlib.Path, **environment: str
+) -> multiprocessing.Process:
+    """Start a script with flags.
 
     Args:
+        script: its module, such as "train".
         arguments: the flags.
         log: file to which its output is appended.
         **environment: environment variables besides those of this process.
@@ -31,20 +40,20 @@ def train(
     Returns:
         The running process.
     """
-    process = _CONTEXT.Process(target=_train, args=(list(arguments), str(log), environment))
+    process = _CONTEXT.Process(target=_run, args=(script, list(arguments), str(log), environment))
     process.start()
     return process
 
 
-def _train(arguments: list[str], log: str, environment: dict[str, str]) -> None:
+def _run(script: str, arguments: list[str], log: str, environment: dict[str, str]) -> None:
     os.environ.update(environment)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    from deeplab import train as script
+    module = importlib.import_module(f"deeplab.{script}")
     from deeplab.cli import processes
 
-    # A killed test run leaves no training behind.
+    # A killed test run leaves no process behind.
     processes.begin()
-    sys.argv = ["train.py", *arguments]
-    script.run()
+    sys.argv = [f"{script}.py", *arguments]
+    module.run()

@@ -2,16 +2,12 @@
 
 A *replica* is a device with a copy of the network. The replicas share the batch of a step, and all
 make the same update. One process runs the replicas of one host, which the official flags call
-*clones*. Several hosts find each other through the environment variable TF_CONFIG:
-
-    {"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}
+*clones*. Several hosts find each other through the environment variable TF_CONFIG (see
+`utils/cluster.py`).
 """
 
 import contextlib
-import dataclasses
 import functools
-import os
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -19,61 +15,14 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
-from deeplab.core import json_text
-from deeplab.core.options import fields
+from deeplab.core.options import DeviceOptions
 from deeplab.training import stop_signals
+from deeplab.utils import cluster as clusters
+from deeplab.utils import devices
+from deeplab.utils.cluster import Cluster
 
-_TF_CONFIG = "TF_CONFIG"
-_LARGEST_PORT = 65535
 # Time for the last answer to reach the other hosts.
 _LAST_WORDS_SECS = 1.0
-
-
-@dataclasses.dataclass(frozen=True)
-class _Cluster:
-    """The hosts that train together, and the index of this host; the first is the chief."""
-
-    hosts: tuple[str, ...]
-    index: int
-
-
-def _cluster() -> _Cluster | None:
-    """Return the cluster of TF_CONFIG; None if it names no other host."""
-    text = os.environ.get(_TF_CONFIG, "")
-    if not text.strip():
-        return None
-    try:
-        config = json_text.parse(text, "it")
-        cluster, task = config.get("cluster", {}), config.get("task", {})
-        chief, workers = tuple(cluster.get("chief", ())), tuple(cluster.get("worker", ()))
-        kind, index = task.get("type", "worker"), int(task.get("index", 0))
-    except (ValueError, AttributeError, TypeError, OverflowError) as error:
-        shown = fields.quoted(text)
-        raise ValueError(f"{_TF_CONFIG} is {shown}, which cannot be parsed: {error}") from None
-    hosts = chief + workers
-    for host in hosts:
-        address = isinstance(host, str) and re.fullmatch(r"\S+:(\d{1,5})", host)
-        if not address or not 1 <= int(address[1]) <= _LARGEST_PORT:
-            raise ValueError(
-                f"{_TF_CONFIG} lists {fields.quoted(host)}; it must be <address>:<port>, with a"
-                f" port from 1 to {_LARGEST_PORT}"
-            )
-    if len(hosts) < 2:
-        return None
-    if kind not in ("chief", "worker"):
-        remedy = (
-            "run deeplab-eval without TF_CONFIG"
-            if kind == "evaluator"
-            else "use worker for all hosts; each keeps the variables"
-        )
-        raise ValueError(f"{_TF_CONFIG} gives this task the type {kind!r}: {remedy}")
-    number = len(chief) + index if kind == "worker" else index
-    if not 0 <= index < len(chief if kind == "chief" else workers):
-        raise ValueError(
-            f"{_TF_CONFIG} gives this {kind} the index {index}, but lists"
-            f" {len(chief if kind == 'chief' else workers)} of them"
-        )
-    return _Cluster(hosts, number)
 
 
 def make_strategy(
@@ -100,11 +49,15 @@ def make_strategy(
             net = model.DeepLab(options)
             run = trainer.Trainer(net, train_options, ignore_label)
     """
-    if num_clones < 1:
-        raise ValueError(f"--num_clones is {num_clones}; it must be at least 1")
-    cluster = _cluster()
+    options = DeviceOptions(num_clones=num_clones, clone_on_cpu=clone_on_cpu)
+    cluster = clusters.from_environment()
     _check_cluster(cluster, num_replicas, task)
-    devices = _devices(num_clones, clone_on_cpu, cluster)
+    if clone_on_cpu and num_clones > 1 and cluster:
+        raise ValueError(
+            f"--num_clones is {num_clones} with --clone_on_cpu, but if several hosts train"
+            " together, the CPU of a host is one replica; use --num_clones=1"
+        )
+    names = devices.choose(options)
     if cluster:
         # Otherwise TensorFlow logs each all-reduce of each layer.
         tf.get_logger().setLevel("WARNING")
@@ -115,52 +68,27 @@ def make_strategy(
         with stop_signals.waiting():
             strategy = tf.distribute.MultiWorkerMirroredStrategy()
     elif num_clones > 1:
-        strategy = tf.distribute.MirroredStrategy(devices)
+        strategy = tf.distribute.MirroredStrategy(names)
     else:
         return tf.distribute.get_strategy()
     logging.info("training on %d replicas", strategy.num_replicas_in_sync)
     return strategy
 
 
-def _check_cluster(cluster: _Cluster | None, num_replicas: int, task: int) -> None:
+def _check_cluster(cluster: Cluster | None, num_replicas: int, task: int) -> None:
     """Reject official cluster flags that contradict TF_CONFIG."""
     hosts = len(cluster.hosts) if cluster else 1
     if num_replicas not in (1, hosts):
         raise ValueError(
-            f"--num_replicas is {num_replicas}, but {_TF_CONFIG} lists {hosts} hosts; it must list"
-            " the address and port of every host (see g3doc/distributed.md)"
+            f"--num_replicas is {num_replicas}, but {clusters.VARIABLE} lists {hosts} hosts; it"
+            " must list the address and port of every host (see g3doc/distributed.md)"
         )
     index = cluster.index if cluster else 0
     if task not in (0, index):
         raise ValueError(
-            f"--task is {task}, but {_TF_CONFIG} gives this host the index {index}; remove --task"
+            f"--task is {task}, but {clusters.VARIABLE} gives this host the index {index}; remove"
+            " --task"
         )
-
-
-def _devices(num_clones: int, clone_on_cpu: bool, cluster: _Cluster | None) -> list[str]:
-    """Return the names of the devices to train on; hide other GPUs from TensorFlow."""
-    gpus = tf.config.list_physical_devices("GPU")
-    if clone_on_cpu:
-        if num_clones > 1 and cluster:
-            raise ValueError(
-                f"--num_clones is {num_clones} with --clone_on_cpu, but if several hosts train"
-                " together, the CPU of a host is one replica; use --num_clones=1"
-            )
-        if gpus:
-            tf.config.set_visible_devices([], "GPU")
-        if num_clones > 1:
-            (cpu,) = tf.config.list_physical_devices("CPU")
-            parts = [tf.config.LogicalDeviceConfiguration()] * num_clones
-            tf.config.set_logical_device_configuration(cpu, parts)
-        return [f"CPU:{index}" for index in range(num_clones)]
-    if num_clones > max(len(gpus), 1):
-        raise ValueError(
-            f"--num_clones is {num_clones}, but TensorFlow can use {len(gpus)} GPUs of this host"
-            " (to try several clones without GPUs, use --clone_on_cpu)"
-        )
-    if len(gpus) > num_clones:
-        tf.config.set_visible_devices(gpus[:num_clones], "GPU")
-    return [f"GPU:{index}" for index in range(num_clones)]
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:

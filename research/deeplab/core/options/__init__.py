@@ -6,6 +6,7 @@ there (`common.define_option`), and `fields.validate` checks them.
 
 from deeplab.core.options.augmentation_options import AugmentationOptions
 from deeplab.core.options.crf_options import CrfOptions
+from deeplab.core.options.device_options import DeviceOptions
 from deeplab.core.options.evaluation_options import EvaluationOptions, ReportOptions
 from deeplab.core.options.export_options import ExportOptions
 from deeplab.core.options.inference_options import InferenceOptions
@@ -19,6 +20,7 @@ from deeplab.core.options.train_options import TrainOptions
 __all__ = [
     "AugmentationOptions",
     "CrfOptions",
+    "DeviceOptions",
     "EvaluationOptions",
     "ExportOptions",
     "InferenceOptions",

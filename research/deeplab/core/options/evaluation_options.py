@@ -3,13 +3,14 @@
 import dataclasses
 from typing import Annotated
 
+from deeplab.core.options.device_options import DeviceOptions
 from deeplab.core.options.fields import BatchSize, NonNegativeInt, Range, Size, validate
 from deeplab.core.options.inference_options import InferenceOptions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EvaluationOptions:
-    """Which checkpoints of a training are evaluated or drawn, on which images, and where to.
+class EvaluationOptions(DeviceOptions):
+    """Which checkpoints are evaluated or drawn, on which images and devices, and where to.
 
     Args:
         checkpoint_dir: folder whose newest checkpoint is used, then each newer one; or the prefix

@@ -3,14 +3,12 @@
 import dataclasses
 from typing import Annotated, Literal
 
+from deeplab.core.options.device_options import Count, DeviceOptions
 from deeplab.core.options.fields import NonNegativeInt, Range, Size, validate
-
-# Of devices or hosts.
-_Count = Annotated[int, Range(at_least=1, at_most=65536)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunOptions:
+class RunOptions(DeviceOptions):
     """The files that a training run reads and writes, and its devices.
 
     Names and defaults are those of the official train flags.
@@ -47,10 +45,8 @@ class RunOptions:
     eval_split: Annotated[str, "Split to evaluate on with --eval_every."] = "val"
     eval_crop_size: Annotated[Size, "Height,width of the images of --eval_every."] = (513, 513)
 
-    # --- Devices and precision ---
-    num_clones: Annotated[_Count, "Number of GPUs of this host to train on."] = 1
-    clone_on_cpu: Annotated[bool, "Train on the CPU, split into --num_clones devices."] = False
-    num_replicas: Annotated[_Count, "Number of hosts, whose addresses are in TF_CONFIG."] = 1
+    # --- Hosts and precision ---
+    num_replicas: Annotated[Count, "Number of hosts, whose addresses are in TF_CONFIG."] = 1
     task: Annotated[
         int, Range(at_least=0, at_most=65535), "Number of this host. Default: as in TF_CONFIG."
     ] = 0

@@ -1,0 +1,95 @@
+"""Evaluation, pictures and predictions are the same on several devices and hosts."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deeplab import eval as eval_script
+from deeplab import predict, vis
+from deeplab.testing import processes, tiny
+
+_SCRIPTS = {"eval": eval_script, "vis": vis, "predict": predict}
+
+
+@pytest.fixture(scope="module")
+def flags(tmp_path_factory):
+    """The flags of each script, without the folder of its results."""
+    folder = tmp_path_factory.mktemp("work")
+    samples = {}
+    (folder / "images").mkdir()
+    for number, size in enumerate([(20, 30), (33, 33), (31, 12), (33, 33), (25, 33), (40, 33)]):
+        label = np.random.default_rng(number).integers(0, 4, size).astype(np.uint8)
+        image = tiny.picture(*size, number)
+        samples[f"image_{number}"] = (image, label)
+        (folder / "images" / f"{number}.png").write_bytes(tiny.png(image))
+    tiny.DATASET.save(folder / "tiny.json")
+    data = [f"--dataset={folder}/tiny.json", f"--dataset_dir={tiny.write_records(folder, samples)}"]
+    checkpoint = f"--checkpoint_dir={tiny.save(tiny.network(), folder / 'train', 7)}"
+    return {
+        "eval": [*data, checkpoint, "--eval_crop_size=33,33", "--eval_batch_size=2"],
+        "vis": [*data, checkpoint, "--vis_crop_size=33,33", "--also_save_raw_predictions"],
+        "predict": [f"--images={folder}/images", f"--export_path={_export(folder / '1')}"],
+    }
+
+
+def _export(path):
+    """A stand-in for a network: the class of a pixel is its red channel, less 1, modulo 4."""
+    module = tf.Module()
+    module.one = tf.Variable(1)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, "ImageTensor")])
+    def serve(images):
+        labels = (tf.cast(images[..., 0], tf.int32) - module.one) % 4
+        return {"SemanticPredictions": labels, "SemanticProbabilities": tf.one_hot(labels, 4)}
+
+    tf.saved_model.save(module, str(path), signatures=serve)
+    return path
+
+
+def _folders(root):
+    """Return the flags with the folders of the results."""
+    return {
+        "eval": [f"--eval_logdir={root}/eval", f"--report_dir={root}/report"],
+        "vis": [f"--vis_logdir={root}/vis"],
+        "predict": [f"--output_dir={root}/predict"],
+    }
+
+
+@pytest.fixture(scope="module")
+def alone(flags, tmp_path_factory):
+    """The folder with the results of one device."""
+    folder = tmp_path_factory.mktemp("alone")
+    for name, more in _folders(folder).items():
+        tiny.run(_SCRIPTS[name], *flags[name], *more)
+    return folder
+
+
+def _results(folder):
+    """Return the results that are the same in each run."""
+    found = {name: (folder / name).read_bytes() for name in tiny.files(folder)}
+    assert any("events" in name for name in found)
+    # The events hold the time, and the end of the report shows the command.
+    return {
+        name: data.partition(b"The command")[0]
+        for name, data in found.items()
+        if "events" not in name and not name.endswith(".log")
+    }
+
+
+@pytest.mark.slow
+def test_two_devices_give_the_files_of_one(flags, alone, tmp_path):
+    running = [
+        processes.start(
+            name,
+            [*flags[name], *more, "--num_clones=2", "--clone_on_cpu"],
+            tmp_path / f"{name}.log",
+        )
+        for name, more in _folders(tmp_path).items()
+    ]
+    for process in running:
+        process.join(timeout=300)
+    assert [process.exitcode for process in running] == [0, 0, 0]
+    expected, found = _results(alone), _results(tmp_path)
+    assert sorted(found) == sorted(expected)
+    assert len(found) > 50
+    assert [name for name in found if found[name] != expected[name]] == []

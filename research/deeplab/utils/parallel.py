@@ -1,0 +1,58 @@
+"""Work that several workers of a process share, with results in order."""
+
+import collections
+import queue
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent import futures
+from typing import TypeVar
+
+_Item, _Result = TypeVar("_Item"), TypeVar("_Result")
+
+
+def map_in_order(
+    workers: Sequence[Callable[[_Item], _Result]], items: Iterable[_Item]
+) -> Iterator[_Result]:
+    """Yield the result of each item, in order; each item goes to a worker that is free.
+
+    Everything up to an error is yielded before it is raised, whether it comes from a worker or
+    from the items.
+
+    Args:
+        workers: Give the result of an item. Each is called for one item at a time; if there are
+            several, in threads.
+        items: Taken a few ahead of the results.
+    """
+    if len(workers) == 1:
+        yield from map(workers[0], items)
+        return
+    free: queue.SimpleQueue[Callable[[_Item], _Result]] = queue.SimpleQueue()
+    for worker in workers:
+        free.put(worker)
+
+    def call(item: _Item) -> _Result:
+        worker = free.get()
+        try:
+            return worker(item)
+        finally:
+            free.put(worker)
+
+    pool = futures.ThreadPoolExecutor(len(workers))
+    pending: collections.deque[futures.Future[_Result]] = collections.deque()
+    try:
+        items = iter(items)
+        error = None
+        while error is None:
+            try:
+                pending.append(pool.submit(call, next(items)))
+            except StopIteration:
+                break
+            except Exception as raised:
+                error = raised
+            if len(pending) == 2 * len(workers):
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+        if error is not None:
+            raise error
+    finally:
+        pool.shutdown(cancel_futures=True)
