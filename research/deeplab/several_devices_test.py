@@ -1,5 +1,7 @@
 """Evaluation, pictures and predictions are the same on several devices and hosts."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -76,6 +78,20 @@ def _results(folder):
     }
 
 
+def _run_all(running):
+    for process in running:
+        process.join(timeout=300)
+    return [process.exitcode for process in running]
+
+
+def _assert_equal(folder, alone):
+    """The names and bytes of all results are those of one device."""
+    expected, found = _results(alone), _results(folder)
+    assert sorted(found) == sorted(expected)
+    assert len(found) > 50
+    assert [name for name in found if found[name] != expected[name]] == []
+
+
 @pytest.mark.slow
 def test_two_devices_give_the_files_of_one(flags, alone, tmp_path):
     running = [
@@ -86,10 +102,26 @@ def test_two_devices_give_the_files_of_one(flags, alone, tmp_path):
         )
         for name, more in _folders(tmp_path).items()
     ]
-    for process in running:
-        process.join(timeout=300)
-    assert [process.exitcode for process in running] == [0, 0, 0]
-    expected, found = _results(alone), _results(tmp_path)
-    assert sorted(found) == sorted(expected)
-    assert len(found) > 50
-    assert [name for name in found if found[name] != expected[name]] == []
+    assert _run_all(running) == [0, 0, 0]
+    _assert_equal(tmp_path, alone)
+
+
+@pytest.mark.slow
+def test_two_hosts_give_the_files_of_one(flags, alone, tmp_path):
+    """Each with its own process; the second one has two devices. Its records are fewer."""
+    cluster = {"worker": ["host0:2222", "host1:2222"]}
+    logs = [tmp_path / f"{index}.log" for index in range(2)]
+    running = []
+    for index, log in enumerate(logs):
+        config = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
+        devices = ["--num_clones=2", "--clone_on_cpu"] if index else []
+        for name, more in _folders(tmp_path).items():
+            arguments = [*flags[name], *more, *devices]
+            running.append(processes.start(name, arguments, log, TF_CONFIG=config))
+    assert _run_all(running) == [0] * 6
+    _assert_equal(tmp_path, alone)
+    chief, other = (log.read_text() for log in logs)
+    assert "host 0 of 2 (host0:2222): the hosts of TF_CONFIG share the work" in chief
+    # Only the chief reports.
+    assert "mIoU" in chief
+    assert "mIoU" not in other

@@ -15,6 +15,7 @@ from deeplab.core.options import AugmentationOptions, RandomScale
 from deeplab.datasets import balanced_sampling, examples, shards
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.input_preprocess import Preprocessing
+from deeplab.sharing.teams import Share
 
 # Marks the padding of a batch until it gets its color; images have no such value.
 _NO_PIXEL = -1.0
@@ -153,7 +154,9 @@ class Dataset:
         )
         return _finish(samples.batch(batch_size // parts, drop_remainder=True))
 
-    def evaluation(self, batch_size: int, *, labels_required: bool = True) -> tf.data.Dataset:
+    def evaluation(
+        self, batch_size: int, *, labels_required: bool = True, share: Share | None = None
+    ) -> tf.data.Dataset:
         """Return batches of whole images, once, in order; the last may be smaller.
 
         An image is padded below and right to the crop size and to the largest of its batch.
@@ -162,6 +165,7 @@ class Dataset:
             batch_size: Number of images.
             labels_required: Whether a record without a label is an error. If not, all pixels of its
                 label are the ignore label.
+            share: Which of the batches. None: all.
 
         Returns:
             Dicts as the class describes, with these keys in addition:
@@ -169,7 +173,8 @@ class Dataset:
                     float32 if they were resized, else uint8; padded with 0 to the batch's largest.
                 original_size: int32 [B, 2], height and width of the original images.
         """
-        samples = tf.data.Dataset.range(len(self)).map(
+        numbers = (share or Share()).numbers(len(self), batch_size)
+        samples = tf.data.Dataset.from_tensor_slices(np.array(numbers, np.int64)).map(
             lambda record: self._evaluation_sample(record, labels_required),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,

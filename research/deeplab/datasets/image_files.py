@@ -2,7 +2,8 @@
 
 import collections
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,6 +13,7 @@ from deeplab import input_preprocess
 from deeplab.core import preprocess_utils
 from deeplab.datasets import images, patterns, source_files
 from deeplab.input_preprocess import Preprocessing
+from deeplab.sharing.teams import Share
 from deeplab.utils import file_systems
 
 # The images of a folder; a file that is named may have any name.
@@ -186,6 +188,12 @@ def read(path: str, exif_orientation: bool = True) -> np.ndarray:
 class Failures:
     """Collects the errors of images that are passed over, so that the others are processed.
 
+    Args:
+        messages: Errors to begin with.
+
+    Attributes:
+        messages: The message of each error, by the path of the image.
+
     Example:
         failures = Failures()
         for path in paths:
@@ -195,25 +203,32 @@ class Failures:
         failures.raise_any(len(paths))
     """
 
-    def __init__(self):
-        self._errors: list[Exception] = []
+    def __init__(self, messages: Mapping[str, str] | None = None):
+        self.messages = dict(messages or {})
 
     def try_to_read(self, path: str, exif_orientation: bool = True) -> np.ndarray | None:
         """Return an image; log the error and return None if it cannot be read."""
         try:
             return read(path, exif_orientation)
         except (ValueError, OSError, tf.errors.OpError) as error:
-            self._errors.append(error)
+            self.messages[path] = str(error)
             logging.error("%s", error)
             return None
 
-    def add(self, other: "Failures") -> None:
-        """Add those of other images."""
-        self._errors += other._errors
+    @classmethod
+    def merge(cls, paths: Sequence[str], parts: Iterable[Mapping[str, Any]]) -> "Failures":
+        """Return those of several hosts.
+
+        Args:
+            paths: All images.
+            parts: The `messages` of each host are its "failed".
+        """
+        messages = {path: text for part in parts for path, text in part["failed"].items()}
+        return cls({path: messages[path] for path in paths if path in messages})
 
     def clear(self) -> None:
         """Forget the errors, before the images are read again."""
-        self._errors.clear()
+        self.messages.clear()
 
     def raise_any(self, total: int) -> None:
         """Raise an error if an image was passed over.
@@ -224,10 +239,10 @@ class Failures:
         Raises:
             ValueError: Images were passed over; the message has their number and the first error.
         """
-        if self._errors:
+        if self.messages:
             raise ValueError(
-                f"{len(self._errors)} of {total} images could not be read (the others are done):"
-                f" {self._errors[0]}"
+                f"{len(self.messages)} of {total} images could not be read (the others are done):"
+                f" {next(iter(self.messages.values()))}"
             )
 
 
@@ -258,17 +273,22 @@ class ImageFiles:
         """Return the number of images."""
         return len(self.paths)
 
-    def evaluation(self, batch_size: int) -> Iterator[dict[str, tf.Tensor]]:
+    def evaluation(
+        self, batch_size: int, share: Share | None = None
+    ) -> Iterator[dict[str, tf.Tensor]]:
         """Yield batches of whole images, padded below and right to the largest of each batch.
 
         Images that cannot be read are passed over; see `failures`.
 
         Args:
             batch_size: Number of images; the last batch may have fewer.
+            share: Which of the images. None: all.
         """
         self.failures.clear()
         batch: list[tuple[str, np.ndarray]] = []
-        for path, name in zip(self.paths, result_names(self.paths), strict=True):
+        names = result_names(self.paths)
+        for number in (share or Share()).numbers(len(self), batch_size):
+            path, name = self.paths[number], names[number]
             image = self.failures.try_to_read(path, self._exif_orientation)
             if image is not None:
                 batch.append((name, image))

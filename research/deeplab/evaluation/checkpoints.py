@@ -1,6 +1,7 @@
 """The checkpoints of a training, one after another: what evaluation and pictures share."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from absl import logging
 
@@ -9,7 +10,9 @@ from deeplab.core.options import EvaluationOptions
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.evaluation import checkpoint_waiter
 from deeplab.evaluation.predictor import NetworkPredictor
-from deeplab.utils import checkpoint, checkpoint_integrity, devices
+from deeplab.sharing import devices
+from deeplab.sharing.teams import Team
+from deeplab.utils import checkpoint, checkpoint_integrity
 
 # Gives the options of a network for those that it was trained with (`stored`, None where they are
 # not known), `num_classes` and `crop_size`: `ModelOptions.from_flags` but for the flags.
@@ -38,7 +41,7 @@ def wait_for_network(
 
 
 def restore_each(
-    predictor: NetworkPredictor, options: EvaluationOptions
+    predictor: NetworkPredictor, options: EvaluationOptions, team: Team | None = None
 ) -> Iterator[tuple[str, int]]:
     """Yield the prefix and the step of each checkpoint, once the predictor has its values.
 
@@ -47,11 +50,21 @@ def restore_each(
     Args:
         predictor: of `wait_for_network`.
         options: which checkpoints.
+        team: the hosts that use them; the chief chooses. None: this host alone.
 
     Raises:
         FileNotFoundError: See `checkpoint_waiter.wait`.
         ValueError: The last checkpoint is damaged, or one is that of another network.
     """
+    team = team or Team(None, "")
+    for task in team.tasks(_tasks(predictor, options)):
+        if not team.is_chief:
+            predictor.restore(task["checkpoint"], averages=options.use_ema)
+        yield task["checkpoint"], task["step"]
+
+
+def _tasks(predictor: NetworkPredictor, options: EvaluationOptions) -> Iterator[dict[str, Any]]:
+    """Yield each checkpoint that the predictor has restored."""
     paths = checkpoint_waiter.new_checkpoints(
         options.checkpoint_dir, options.interval_secs, options.max_number
     )
@@ -64,7 +77,7 @@ def restore_each(
                 raise
             logging.warning("skipping a damaged checkpoint: %s", error)
         else:
-            yield path, step
+            yield {"checkpoint": path, "step": step}
 
 
 def trained_options(

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deeplab.evaluation import image_table
-from deeplab.evaluation.evaluator import EvaluatedImage
 from deeplab.utils import file_systems, files
 
 # Differences of the mIoU that are too small to count as better or worse.
@@ -66,7 +65,7 @@ class Comparison:
         for row in image_table.read(table) if self.has_images else ():
             self._before.setdefault(row.name, deque()).append(row.miou)
 
-    def add(self, image: EvaluatedImage) -> None:
+    def add(self, image: image_table.ImageRow) -> None:
         """Compare an image with what it was."""
         if not self.has_images:
             return
@@ -74,10 +73,7 @@ class Comparison:
         if not before:
             self.unmatched += 1
             return
-        known = image.result.label_pixels.any()
-        change = ImageChange(
-            image.name, before.popleft(), image.result.mean_iou if known else math.nan
-        )
+        change = ImageChange(image.name, before.popleft(), image.miou)
         difference = change.after - change.before
         if not abs(difference) >= _EQUAL:
             self.equal += 1

@@ -1,16 +1,20 @@
 """The body of eval.py: evaluates the checkpoints of a training, or searches a CRF for them."""
 
+import os
 from collections.abc import Mapping, Sequence
 
 from absl import logging
 
 from deeplab.core.options import EvaluationOptions, ReportOptions
 from deeplab.datasets import data_generator, descriptors, shards
-from deeplab.evaluation import checkpoints, image_table, report_page
+from deeplab.evaluation import checkpoints, image_table, parts, report_page
 from deeplab.evaluation.comparison import Comparison
 from deeplab.evaluation.crf_search import CrfSearch
 from deeplab.evaluation.evaluator import Evaluator
 from deeplab.evaluation.examples import Examples
+from deeplab.sharing import cluster as clusters
+from deeplab.sharing.cluster import Cluster
+from deeplab.sharing.teams import Team
 from deeplab.utils import files
 
 
@@ -34,13 +38,16 @@ def evaluate(
 
     Raises:
         FileNotFoundError: There are no records, no such checkpoint, or nothing to compare with.
-        ValueError: A flag contradicts what the network was trained with, or a file is damaged.
+        ValueError: A flag contradicts what the network was trained with, a file is damaged, or
+            another host has ended with an error.
+        TimeoutError: Another host has given no sign of life.
     """
     page = page or ReportOptions()
+    cluster = clusters.from_environment(evaluator=True)
     descriptor = descriptors.load(options.dataset)
     # An error now is better than one after a long wait for a checkpoint.
-    if crf_grid and page.report_dir:
-        raise ValueError(f"--report_dir={page.report_dir} has no effect with --crf_search")
+    if crf_grid:
+        _check_search(options, page, cluster)
     _comparison(page, descriptor)
     shards.find(options.dataset_dir, descriptor.split_names(options.split))
     predictor = checkpoints.wait_for_network(options, descriptor, asked)
@@ -49,31 +56,58 @@ def evaluate(
     )
     if crf_grid:
         search = CrfSearch(predictor, records, crf_grid, crf_images)
+        files.make_folder("eval_logdir", options.logdir)
+        for path, step in checkpoints.restore_each(predictor, options):
+            search.report(search.run(), path, step, options.logdir)
+        return
     evaluator = Evaluator(predictor, records, options.batch_size)
     files.make_folder("eval_logdir", options.logdir)
     if page.report_dir:
         files.make_folder("report_dir", page.report_dir)
-    for path, step in checkpoints.restore_each(predictor, options):
-        if crf_grid:
-            search.report(search.run(), path, step, options.logdir)
-            continue
-        comparison = _comparison(page, descriptor)
-        observers = [comparison.add] if comparison else []
-        if page.report_dir:
-            chosen = Examples(descriptor, page.report_images, len(records))
-            observers.append(chosen.add)
-        table = image_table.path(options.logdir, step)
-        with image_table.writing(table, descriptor.labels()) as add_row:
+    with Team(cluster, os.path.join(options.logdir, ".eval-hosts")) as team:
+        numbers = team.share.numbers(len(records), options.batch_size)
+        for path, step in checkpoints.restore_each(predictor, options, team):
+            # Now: the other evaluation may be the one that this one replaces.
+            comparison = _comparison(page, descriptor)
+            rows: list[list[str]] = []
+            observers = [lambda image, rows=rows: rows.append(image_table.row(image))]
+            chosen = None
+            if page.report_dir:
+                chosen = Examples(descriptor, page.report_images, len(records), numbers)
+                observers.append(chosen.add)
             result = evaluator.evaluate(
-                observers=[add_row, *observers], confidence=bool(page.report_dir)
+                observers=observers, confidence=bool(page.report_dir), share=team.share
             )
-        evaluator.report(result, path, step, options.logdir)
-        if page.report_dir:
-            facts = evaluator.facts(result, path, step)
-            written = report_page.write(
-                page.report_dir, facts, result, descriptor, chosen, comparison, arguments
-            )
-            logging.info("wrote %s", written)
+            gathered = team.gather(parts.describe(len(records), result, rows, chosen))
+            if not team.is_chief:
+                continue
+            result, rows = parts.merge(gathered, options.batch_size, chosen)
+            image_table.write(image_table.path(options.logdir, step), descriptor.labels(), rows)
+            evaluator.report(result, path, step, options.logdir)
+            if chosen:
+                for row in rows if comparison else ():
+                    comparison.add(image_table.parse(row))
+                facts = evaluator.facts(result, path, step)
+                written = report_page.write(
+                    page.report_dir, facts, result, descriptor, chosen, comparison, arguments
+                )
+                logging.info("wrote %s", written)
+
+
+def _check_search(options: EvaluationOptions, page: ReportOptions, cluster: Cluster | None) -> None:
+    """Reject what has no effect on the search for a CRF."""
+    if page.report_dir:
+        raise ValueError(f"--report_dir={page.report_dir} has no effect with --crf_search")
+    if options.num_clones > 1:
+        raise ValueError(
+            f"--num_clones is {options.num_clones}, but --crf_search uses one device; use"
+            " --num_clones=1"
+        )
+    if cluster:
+        raise ValueError(
+            f"{clusters.VARIABLE} lists {len(cluster.hosts)} hosts, but --crf_search uses one: run"
+            f" it on one host without {clusters.VARIABLE}"
+        )
 
 
 def _comparison(

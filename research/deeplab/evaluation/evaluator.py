@@ -14,6 +14,7 @@ from deeplab.datasets.data_generator import Dataset
 from deeplab.evaluation import report, segmentation
 from deeplab.evaluation.predictor import NetworkPredictor
 from deeplab.evaluation.segmentation import SegmentationResult
+from deeplab.sharing.teams import Share
 from deeplab.utils import reports
 from deeplab.utils.progress import Progress
 
@@ -77,6 +78,7 @@ class Evaluator:
         should_stop: Callable[[], bool] | None = None,
         observers: Sequence[Callable[[EvaluatedImage], None]] = (),
         confidence: bool = False,
+        share: Share | None = None,
     ) -> SegmentationResult | None:
         """Predict all images and count.
 
@@ -84,20 +86,23 @@ class Evaluator:
             should_stop: Called before each batch; evaluation stops if it returns True.
             observers: Each is called with each image, in the order of the records.
             confidence: Whether images tell how sure the network is of each pixel.
+            share: Which of the batches. None: all.
 
         Returns:
-            The metrics; None if evaluation was stopped.
+            The metrics; None if evaluation was stopped, or there is no image in the share.
 
         Raises:
             ValueError: A record cannot be read, or a label is not a class. The message names it.
         """
         total: SegmentationResult | None = None
-        progress = Progress("evaluated", len(self._records))
+        share = share or Share()
+        numbers = share.numbers(len(self._records), self._batch_size)
+        progress = Progress("evaluated", len(numbers))
         stopped = False
 
         def batches() -> Iterator[Mapping[str, tf.Tensor]]:
             nonlocal stopped
-            for batch in self._records.evaluation(self._batch_size):
+            for batch in self._records.evaluation(self._batch_size, share=share):
                 stopped = should_stop is not None and should_stop()
                 if stopped:
                     return

@@ -3,8 +3,8 @@
 import bisect
 import dataclasses
 import itertools
-from collections.abc import Iterator
-from typing import Generic, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
 
 import cv2
 import numpy as np
@@ -51,6 +51,7 @@ class Region:
 
     Args:
         image: Name of the image.
+        number: The place of the image among the records.
         label: The class in the label.
         prediction: The predicted class.
         pixels: Its size.
@@ -59,6 +60,7 @@ class Region:
     """
 
     image: str
+    number: int
     label: int
     prediction: int
     pixels: int
@@ -67,7 +69,7 @@ class Region:
 
 
 class _Lowest(Generic[_Item]):
-    """The items with the lowest keys, in order; of equal keys the first ones."""
+    """The items with the lowest keys, in order, whatever the order in which they are added."""
 
     def __init__(self, size: int):
         self._size = size
@@ -84,6 +86,10 @@ class _Lowest(Generic[_Item]):
         self._entries.insert(place, (key, item))
         del self._entries[self._size :]
 
+    def items(self) -> list[tuple[tuple[float, ...], _Item]]:
+        """Return the keys and items."""
+        return list(self._entries)
+
     def __iter__(self) -> Iterator[_Item]:
         return (item for _, item in self._entries)
 
@@ -95,7 +101,9 @@ class Examples:
         descriptor: The dataset.
         num_images: How many images to keep: half of them the worst, half the best by mIoU; and in
             addition the worst and the best one of each class. 0: none.
-        total: Number of images that are evaluated.
+        total: Number of images that are evaluated, on all hosts.
+        numbers: The places of the images among the records, in the order in which they are added.
+            None: 0, 1, ...
 
     Example:
         examples = Examples(descriptor, 24, total=len(records))
@@ -103,7 +111,13 @@ class Examples:
         for example in examples.worst: ...
     """
 
-    def __init__(self, descriptor: DatasetDescriptor, num_images: int, total: int):
+    def __init__(
+        self,
+        descriptor: DatasetDescriptor,
+        num_images: int,
+        total: int,
+        numbers: Iterable[int] | None = None,
+    ):
         self._descriptor = descriptor
         self._colors = descriptor.label_colors()
         classes = descriptor.num_classes
@@ -119,16 +133,52 @@ class Examples:
         self._confused = np.zeros((classes, classes), np.int64)
         self._regions: dict[tuple[int, int], Region] = {}
         self._suspects: _Lowest[Region] = _Lowest(NUM_SUSPECTS)
-        self._count = 0
+        self._numbers = iter(itertools.count() if numbers is None else numbers)
 
     def add(self, image: EvaluatedImage) -> None:
         """Look at an image, which knows its confidence."""
+        number = next(self._numbers)
         # An image whose pixels are all ignored tells nothing.
         if image.result.label_pixels.any():
-            self._add_example(image)
-            self._add_confusions(image)
-            self._add_suspect(image)
-        self._count += 1
+            self._add_example(image, number)
+            self._add_confusions(image, number)
+            self._add_suspect(image, number)
+
+    def as_lists(self) -> dict[str, Any]:
+        """Return what was chosen, as JSON holds it; see `merge`."""
+        keys = [[key for key, _ in each.items()] for each in self._lists()]
+        chosen = {example.number: example for each in self._lists() for example in each}
+        return {
+            "keys": keys,
+            "examples": [
+                {**dataclasses.asdict(each.layers), "number": each.number, "name": each.name}
+                | each.result.as_lists()
+                for each in chosen.values()
+            ],
+            "confused": self._confused.tolist(),
+            "regions": [dataclasses.asdict(each) for each in self._regions.values()],
+            "suspects": [dataclasses.asdict(each) for each in self._suspects],
+        }
+
+    def merge(self, lists: Mapping[str, Any]) -> None:
+        """Add what another one has chosen among other images, as its `as_lists` tells it."""
+        examples = {}
+        for each in lists["examples"]:
+            layers = thumbnails.Layers(tuple(each["uris"]), each["width"], each["height"])
+            result = SegmentationResult.of_lists(each)
+            examples[each["number"]] = Example(each["number"], each["name"], layers, result)
+        for own, keys in zip(self._lists(), lists["keys"], strict=True):
+            for key in map(tuple, keys):
+                if own.admits(key):
+                    own.add(key, examples[key[-1]])
+        self._confused += np.array(lists["confused"], np.int64)
+        for region in (Region(**each) for each in lists["regions"]):
+            self._add_region(region)
+        for region in (Region(**each) for each in lists["suspects"]):
+            self._suspects.add((-region.pixels, region.number), region)
+
+    def _lists(self) -> list[_Lowest[Example]]:
+        return [self._worst, self._best, *itertools.chain(*self._of_class)]
 
     def images(self) -> dict[str, list[Example]]:
         """Return the chosen images by list: `worst`, `best`, and `class-<i>`: worst and best."""
@@ -148,16 +198,17 @@ class Examples:
         """Return the largest regions whose label may be wrong, at most one of an image."""
         return list(self._suspects)
 
-    def _add_example(self, image: EvaluatedImage) -> None:
+    def _add_example(self, image: EvaluatedImage, number: int) -> None:
         result, wanted = image.result, []
-        wanted.append((self._worst, (result.mean_iou,)))
-        wanted.append((self._best, (-result.mean_iou,)))
+        wanted.append((self._worst, (result.mean_iou, number)))
+        wanted.append((self._best, (-result.mean_iou, number)))
         pixels = result.label_pixels + result.predicted_pixels
         for index in np.flatnonzero(result.label_pixels):
             # Of two that miss a class altogether, the one where it is larger tells more.
             worst, best = self._of_class[index]
-            wanted.append((worst, (result.class_iou[index], -pixels[index])))
-            wanted.append((best, (-result.class_iou[index], -pixels[index])))
+            iou, larger = float(result.class_iou[index]), -int(pixels[index])
+            wanted.append((worst, (iou, larger, number)))
+            wanted.append((best, (-iou, larger, number)))
         wanted = [(each, key) for each, key in wanted if each.admits(key)]
         if not wanted:
             return
@@ -169,11 +220,11 @@ class Examples:
             self._descriptor.ignore_label,
             self._image_bytes,
         )
-        example = Example(self._count, image.name, layers, result)
+        example = Example(number, image.name, layers, result)
         for each, key in wanted:
             each.add(key, example)
 
-    def _add_confusions(self, image: EvaluatedImage) -> None:
+    def _add_confusions(self, image: EvaluatedImage, number: int) -> None:
         confused = image.result.confusion_matrix * ~np.eye(len(self._confused), dtype=bool)
         self._confused += confused
         kept = set(_largest(self._confused, _KEPT_CONFUSIONS))
@@ -185,12 +236,17 @@ class Examples:
             # No part of the image can be larger than all its confused pixels.
             if pair in kept and (known is None or confused[pair] > known.pixels):
                 mask = (image.label == pair[0]) & (image.prediction == pair[1])
-                region = _largest_part(mask)
-                pixels = int(region.sum())
-                if known is None or pixels > known.pixels:
-                    self._regions[pair] = _region(image, pair, region)
+                part = _largest_part(mask)
+                if known is None or int(part.sum()) > known.pixels:
+                    self._add_region(_region(image, number, pair, part))
 
-    def _add_suspect(self, image: EvaluatedImage) -> None:
+    def _add_region(self, region: Region) -> None:
+        """Keep the largest region of its pair of classes; of equal ones the first."""
+        known = self._regions.get(pair := (region.label, region.prediction))
+        if known is None or (-region.pixels, region.number) < (-known.pixels, known.number):
+            self._regions[pair] = region
+
+    def _add_suspect(self, image: EvaluatedImage, number: int) -> None:
         ignored = image.label == self._descriptor.ignore_label
         doubtful = (image.label != image.prediction) & ~ignored
         doubtful &= image.confidence >= SUSPECT_CONFIDENCE
@@ -198,22 +254,22 @@ class Examples:
             return
         # Ignored pixels part objects as borders do.
         doubtful &= boundary.border_distance(image.label) > SUSPECT_DISTANCE
-        if not doubtful.any() or not self._suspects.admits((-int(doubtful.sum()),)):
+        if not doubtful.any() or not self._suspects.admits((-int(doubtful.sum()), number)):
             return
         part = _largest_part(doubtful)
         classes = len(self._confused)
         codes = image.label[part].astype(np.int64) * classes + image.prediction[part]
         pair = divmod(int(np.bincount(codes).argmax()), classes)
         part &= (image.label == pair[0]) & (image.prediction == pair[1])
-        key = (-int(part.sum()),)
+        key = (-int(part.sum()), number)
         if self._suspects.admits(key):
-            self._suspects.add(key, _region(image, pair, part))
+            self._suspects.add(key, _region(image, number, pair, part))
 
 
-def _region(image: EvaluatedImage, pair: tuple[int, int], mask: np.ndarray) -> Region:
+def _region(image: EvaluatedImage, number: int, pair: tuple[int, int], mask: np.ndarray) -> Region:
     picture = thumbnails.outlined(image.image, mask)
     confidence = float(image.confidence[mask].mean(dtype=np.float64))
-    return Region(image.name, *pair, int(mask.sum()), confidence, picture)
+    return Region(image.name, number, *pair, int(mask.sum()), confidence, picture)
 
 
 def _largest(counts: np.ndarray, number: int) -> list[tuple[int, int]]:

@@ -1,12 +1,14 @@
 """Tests the examples of a report against a choice that sees all images at once."""
 
 import collections
+import json
 
 import cv2
 import numpy as np
 import pytest
 
 from deeplab.evaluation import examples
+from deeplab.sharing.teams import Share
 from deeplab.testing import evaluated, tiny
 
 _COUNT = 30
@@ -112,3 +114,27 @@ def test_an_image_that_is_ignored_altogether_is_not_shown(images):
     for image in (ignored, first):
         chosen.add(image)
     assert [each.number for each in chosen.images()["worst"]] == [1]
+
+
+@pytest.mark.parametrize("hosts", [2, 3])
+def test_what_hosts_choose_of_their_shares_is_what_one_chooses(images, hosts):
+    """Confusions are counted on each host, and the largest regions are found on one of them."""
+    one = _chosen(images, 6)
+    shares = [Share(index, hosts).numbers(_COUNT, 2) for index in range(hosts)]
+    parts = []
+    for numbers in shares:
+        parts.append(examples.Examples(tiny.DATASET, 6, _COUNT, numbers))
+        for number in numbers:
+            parts[-1].add(images[number])
+    merged, *others = parts
+    for other in others:
+        merged.merge(json.loads(json.dumps(other.as_lists())))
+    expected, found = one.images(), merged.images()
+    assert found.keys() == expected.keys()
+    for name, chosen in expected.items():
+        assert [each.number for each in found[name]] == [each.number for each in chosen]
+        assert [each.layers for each in found[name]] == [each.layers for each in chosen]
+        for ours, theirs in zip(found[name], chosen, strict=True):
+            assert ours.result.as_lists() == theirs.result.as_lists()
+    assert merged.confusions() == one.confusions()
+    assert merged.suspects() == one.suspects()

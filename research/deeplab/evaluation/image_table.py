@@ -1,12 +1,11 @@
 """The table of all images of an evaluation, with the metrics of each one, as a CSV file."""
 
-import contextlib
 import csv
 import dataclasses
 import io
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from deeplab.evaluation.evaluator import EvaluatedImage
 from deeplab.utils import files
@@ -32,11 +31,27 @@ def path(eval_logdir: str, step: int) -> str:
     return os.path.join(eval_logdir, f"eval-{step}-images.csv")
 
 
-@contextlib.contextmanager
-def writing(
-    path: str | os.PathLike[str], class_names: Sequence[str]
-) -> Iterator[Callable[[EvaluatedImage], None]]:
-    """Yield a function that adds the row of an image to a file, which is there when all are added.
+def row(image: EvaluatedImage) -> list[str]:
+    """Return the cells of an image, for `write`."""
+    result = image.result
+    pixels = int(result.label_pixels.sum())
+    shares = (result.mean_iou if pixels else math.nan, result.pixel_accuracy)
+    return [image.name, *map(_cell, shares), str(pixels), *map(_cell, result.class_iou)]
+
+
+def parse(row: Sequence[str]) -> ImageRow:
+    """Return the metrics in the cells of an image.
+
+    Raises:
+        ValueError, IndexError: They are not those of `row`.
+    """
+    return ImageRow(row[0], float(row[1] or "nan"))
+
+
+def write(
+    path: str | os.PathLike[str], class_names: Sequence[str], rows: Iterable[Sequence[str]]
+) -> None:
+    """Write a table, aside and renamed.
 
     The columns are `image`, `miou`, `accuracy`, `pixels` and `iou_<name>` for each class. A cell
     is empty where a metric is not defined.
@@ -44,6 +59,7 @@ def writing(
     Args:
         path: The CSV file.
         class_names: A name for each class.
+        rows: Of `row`, for each image.
     """
     with (
         files.replacing(path) as temporary,
@@ -51,15 +67,7 @@ def writing(
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*_COLUMNS, *(f"iou_{name}" for name in class_names)])
-
-        def add(image: EvaluatedImage) -> None:
-            result = image.result
-            pixels = int(result.label_pixels.sum())
-            shares = (result.mean_iou if pixels else math.nan, result.pixel_accuracy)
-            cells = [*map(_cell, shares), str(pixels), *map(_cell, result.class_iou)]
-            writer.writerow([image.name, *cells])
-
-        yield add
+        writer.writerows(rows)
 
 
 def read(path: str | os.PathLike[str]) -> Iterator[ImageRow]:
@@ -75,7 +83,7 @@ def read(path: str | os.PathLike[str]) -> Iterator[ImageRow]:
         if tuple(next(rows, ()))[: len(_COLUMNS)] != _COLUMNS:
             raise ValueError(f"its first columns are not {', '.join(_COLUMNS)}")
         for row in rows:
-            yield ImageRow(row[0], float(row[1] or "nan"))
+            yield parse(row)
     except (ValueError, IndexError, csv.Error) as error:
         raise ValueError(f"{path} is not a table of an evaluation's images: {error}") from None
 

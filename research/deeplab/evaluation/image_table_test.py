@@ -19,11 +19,12 @@ def _image(name, label, prediction):
 def test_each_image_has_its_numbers_and_every_name_survives(tmp_path):
     path = tmp_path / "made" / "eval-7-images.csv"
     names = ["a.png", 'b, "c"\n=1+1', ""]
-    with image_table.writing(path, _NAMES) as add:
-        add(_image(names[0], [0, 0, 0, 1, 255], [0, 0, 1, 1, 2]))
-        add(_image(names[1], [0, 0, 1, 1, 1], [0, 0, 1, 1, 2]))
-        add(_image(names[2], [255, 255], [0, 1]))
-        assert not path.exists()
+    images = (
+        _image(names[0], [0, 0, 0, 1, 255], [0, 0, 1, 1, 2]),
+        _image(names[1], [0, 0, 1, 1, 1], [0, 0, 1, 1, 2]),
+        _image(names[2], [255, 255], [0, 1]),
+    )
+    image_table.write(path, _NAMES, map(image_table.row, images))
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     header, *rows = csv.reader(io.StringIO(path.read_text(encoding="utf-8"), newline=""))
     assert header == ["image", "miou", "accuracy", "pixels", *(f"iou_{name}" for name in _NAMES)]
@@ -44,9 +45,13 @@ def test_each_image_has_its_numbers_and_every_name_survives(tmp_path):
 
 def test_nothing_is_left_of_an_evaluation_that_breaks_off(tmp_path):
     path = tmp_path / "eval-7-images.csv"
-    with pytest.raises(KeyError), image_table.writing(path, _NAMES) as add:
-        add(_image("a", [0], [0]))
+
+    def rows():
+        yield image_table.row(_image("a", [0], [0]))
         raise KeyError
+
+    with pytest.raises(KeyError):
+        image_table.write(path, _NAMES, rows())
     assert not list(tmp_path.iterdir())
 
 

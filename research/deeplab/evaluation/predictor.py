@@ -12,7 +12,8 @@ import tensorflow as tf
 from deeplab import common, model
 from deeplab.core import dense_crf, depthwise
 from deeplab.core.options import InferenceOptions
-from deeplab.utils import checkpoint, parallel
+from deeplab.sharing import parallel
+from deeplab.utils import checkpoint
 
 _Item, _Result = TypeVar("_Item"), TypeVar("_Result")
 # One graph at a time is traced: threads would share what Keras knows of the current call.

@@ -98,7 +98,7 @@ def _render(images, num_images=6, comparison=None):
     for image in images:
         chosen.add(image)
         if comparison:
-            comparison.add(image)
+            comparison.add(image_table.parse(image_table.row(image)))
     total = _total(images)
     facts = {"images": len(images), **_FACTS}
     facts |= report.segmentation_facts(total, _NAMES, _DATASET.categories)
@@ -339,9 +339,8 @@ class TestNumbers:
         facts = {"checkpoint": "old", "step": 3}
         facts |= report.segmentation_facts(_total(before), _NAMES, _DATASET.categories)
         reports.write_json(tmp_path / "eval.json", facts)
-        with image_table.writing(tmp_path / "eval-3-images.csv", _NAMES) as add:
-            for image in before:
-                add(image)
+        rows = map(image_table.row, before)
+        image_table.write(tmp_path / "eval-3-images.csv", _NAMES, rows)
         comparison = Comparison(str(tmp_path / "eval.json"), _NAMES)
         page = _Page(_render(images, 2, comparison))
         differences = {
@@ -391,7 +390,7 @@ class TestPage:
         # The other ones are as large, and need not be drawn again.
         (example,) = chosen.images()["worst"]
         for number in range(1, 500):
-            key = ((result.mean_iou, -result.mean_iou)[number % 2],)
+            key = ((result.mean_iou, -result.mean_iou)[number % 2], number)
             (chosen._worst, chosen._best)[number % 2].add(
                 key, dataclasses.replace(example, number=number)
             )

@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,26 @@ class SegmentationResult:
         if self.borders is not None and other.borders is not None:
             borders = self.borders + other.borders
         return SegmentationResult(self.confusion_matrix + other.confusion_matrix, borders)
+
+    def as_lists(self) -> dict[str, Any]:
+        """Return all counts as JSON holds them; see `of_lists`."""
+        borders = None
+        if self.borders is not None:
+            parts = (self.borders.boundary, *self.borders.trimaps)
+            borders = [
+                [each.hits.tolist(), each.labeled.tolist(), each.predicted.tolist()]
+                for each in parts
+            ]
+        return {"confusions": self.confusion_matrix.tolist(), "borders": borders}
+
+    @classmethod
+    def of_lists(cls, lists: Mapping[str, Any]) -> "SegmentationResult":
+        """Return the result that `as_lists` was called for."""
+        borders = None
+        if lists["borders"] is not None:
+            parts = [ClassCounts(*np.array(each, np.int64)) for each in lists["borders"]]
+            borders = BoundaryResult(parts[0], tuple(parts[1:]))
+        return cls(np.array(lists["confusions"], np.int64), borders)
 
     @functools.cached_property
     def counts(self) -> ClassCounts:

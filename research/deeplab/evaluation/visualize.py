@@ -1,6 +1,7 @@
 """The body of vis.py: draws the predictions of the checkpoints of a training."""
 
 import functools
+import os
 from collections.abc import Iterator, Mapping
 
 import tensorflow as tf
@@ -9,6 +10,8 @@ from deeplab.core.options import EvaluationOptions
 from deeplab.datasets import data_generator, descriptors, image_files, shards
 from deeplab.evaluation import checkpoints
 from deeplab.evaluation.visualizer import Visualizer
+from deeplab.sharing import cluster as clusters
+from deeplab.sharing.teams import Share, Team
 from deeplab.utils import files
 
 
@@ -34,8 +37,11 @@ def visualize(
     Raises:
         FileNotFoundError: There are no images, or no such checkpoint.
         ValueError: A flag contradicts what the network was trained with; a file is damaged; a
-            picture would replace an image; or, after all others are done, images could not be read.
+            picture would replace an image; another host has ended with an error; or, after all
+            others are done, images could not be read.
+        TimeoutError: Another host has given no sign of life.
     """
+    cluster = clusters.from_environment(evaluator=True)
     descriptor = descriptors.load(options.dataset)
     # An error now is better than one after a long wait for a checkpoint.
     if images:
@@ -63,13 +69,21 @@ def visualize(
         name_by_image=bool(images),
     )
     files.make_folder("vis_logdir", options.logdir)
-    for _ in checkpoints.restore_each(predictor, options):
-        pictures.run(batches(options.batch_size), len(source))
-    if images:
-        source.failures.raise_any(len(source))
+    failures = image_files.Failures()
+    with Team(cluster, os.path.join(options.logdir, ".vis-hosts")) as team:
+        numbers = team.share.numbers(len(source), options.batch_size)
+        for _ in checkpoints.restore_each(predictor, options, team):
+            predicted = pictures.run(batches(options.batch_size, share=team.share), numbers)
+            failed = source.failures.messages if images else {}
+            if parts := team.gather({"predicted": sorted(predicted), "failed": failed}):
+                pictures.conclude(set().union(*(part["predicted"] for part in parts)), len(source))
+                failures = image_files.Failures.merge(paths if images else (), parts)
+    failures.raise_any(len(source))
 
 
-def _batches(records: data_generator.Dataset, batch_size: int) -> Iterator[Mapping[str, tf.Tensor]]:
+def _batches(
+    records: data_generator.Dataset, batch_size: int, share: Share
+) -> Iterator[Mapping[str, tf.Tensor]]:
     """Yield batches of records, with labels or without; an error due to a record names it."""
     with records.named_errors(labels_required=False):
-        yield from records.evaluation(batch_size, labels_required=False)
+        yield from records.evaluation(batch_size, labels_required=False, share=share)

@@ -1,9 +1,10 @@
 """Saves pictures of a network's predictions."""
 
 import dataclasses
+import itertools
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +21,9 @@ from deeplab.visualization import panels
 # Official names of the folders with results.
 RESULTS = "segmentation_results"
 RAW_RESULTS = "raw_segmentation_results"
+
+# The numbers of images, and their batch.
+_Numbered = tuple[Sequence[int], Mapping[str, tf.Tensor]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,37 +100,47 @@ class Visualizer:
                 yield os.path.join(vis_logdir, RESULTS, f"{name}_{title}.png")
             yield os.path.join(vis_logdir, RAW_RESULTS, f"{name}.png")
 
-    def run(self, batches: Iterable[Mapping[str, tf.Tensor]], total: int) -> None:
-        """Predict all images and save the pictures.
+    def run(self, batches: Iterable[Mapping[str, tf.Tensor]], numbers: Sequence[int]) -> set[int]:
+        """Predict images and save the pictures.
 
         Args:
             batches: Batches of `data_generator.Dataset.evaluation`; `label` may be missing.
-            total: Number of images.
+            numbers: The place of each image among all of them.
+
+        Returns:
+            The predicted classes, for `conclude`.
 
         Raises:
             ValueError: An image cannot be read, or a label has no color. The message names it.
             OSError: A picture cannot be written.
         """
-        progress = Progress("visualized", total)
+        progress = Progress("visualized", len(numbers))
         self._newest.clear()
         predicted: set[int] = set()
-        for classes in self._predictor.map(self._draw, _numbered(batches)):
+        for classes in self._predictor.map(self._draw, _numbered(batches, numbers)):
             for each in classes:
                 predicted.update(each)
                 progress.advance()
+        return predicted
+
+    def conclude(self, predicted: Collection[int], total: int) -> None:
+        """Log where the pictures are, and a warning if they all show a single class.
+
+        Args:
+            predicted: The classes in them.
+            total: Number of images.
+        """
         if total > 1 and (
             remark := report.single_class_remark(predicted, self._descriptor.class_names)
         ):
             logging.warning(remark)
         logging.info("the pictures are in %s", self._results)
 
-    def _draw(
-        self, predictor: NetworkPredictor, numbered: tuple[int, Mapping[str, tf.Tensor]]
-    ) -> list[list[int]]:
+    def _draw(self, predictor: NetworkPredictor, numbered: _Numbered) -> list[list[int]]:
         """Predict a batch, save its pictures, and return the predicted classes of each image."""
-        first, batch = numbered
+        numbers, batch = numbered
         classes = []
-        for number, sample in enumerate(self._samples(predictor, batch), first):
+        for number, sample in zip(numbers, self._samples(predictor, batch), strict=True):
             try:
                 self._save(sample, number)
             except ValueError as error:
@@ -217,13 +231,12 @@ class Visualizer:
 
 
 def _numbered(
-    batches: Iterable[Mapping[str, tf.Tensor]],
-) -> Iterator[tuple[int, Mapping[str, tf.Tensor]]]:
-    """Yield batches with the number of their first image."""
-    first = 0
+    batches: Iterable[Mapping[str, tf.Tensor]], numbers: Iterable[int]
+) -> Iterator[_Numbered]:
+    """Yield batches with the numbers of their images."""
+    rest = iter(numbers)
     for batch in batches:
-        yield first, batch
-        first += len(batch["image_name"])
+        yield list(itertools.islice(rest, len(batch["image_name"]))), batch
 
 
 def _resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -59,7 +59,8 @@ def _batches(folder, batch_size=1, labeled=True, names=_SIZES, **options):
 def _run(tmp_path, batches, stand_in=None, descriptor=tiny.DATASET, **options):
     stand_in = stand_in or _StandIn()
     logdir = tmp_path / "vis"
-    visualizer.Visualizer(stand_in, descriptor, str(logdir), **options).run(batches, 3)
+    pictures = visualizer.Visualizer(stand_in, descriptor, str(logdir), **options)
+    pictures.conclude(pictures.run(batches, range(3)), 3)
     return logdir
 
 

@@ -1,7 +1,9 @@
 """The body of predict.py: pictures of what a SavedModel predicts."""
 
+import dataclasses
 import functools
 import os
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from absl import logging
@@ -10,13 +12,33 @@ from deeplab.core.options import DeviceOptions
 from deeplab.datasets import descriptors, image_files
 from deeplab.evaluation import report
 from deeplab.export import saved_model
-from deeplab.utils import devices, parallel, save_annotation
+from deeplab.sharing import cluster as clusters
+from deeplab.sharing import devices, parallel
+from deeplab.sharing.teams import Team
+from deeplab.utils import save_annotation
 from deeplab.visualization import panels
 
 # The pictures of an image.
 _TITLES = ("labels", *panels.TITLES)
 # A class with a smaller share of an image is not mentioned.
 _MIN_SHARE = 0.005
+
+
+@dataclasses.dataclass(frozen=True)
+class _Drawn:
+    """An image whose pictures are saved, or that could not be read.
+
+    Args:
+        path: the image.
+        failed: the message of its error, by its path; empty if there is none.
+        summary: the classes in its prediction, in words.
+        classes: the predicted classes.
+    """
+
+    path: str
+    failed: Mapping[str, str]
+    summary: str = ""
+    classes: Sequence[int] = ()
 
 
 def predict(
@@ -41,8 +63,11 @@ def predict(
     Raises:
         FileNotFoundError: There is no such image or export.
         ValueError: The dataset has other classes than the network; a picture would replace an
-            image; or, after all others are done, images could not be read.
+            image; another host has ended with an error; or, after all others are done, images
+            could not be read.
+        TimeoutError: Another host has given no sign of life.
     """
+    cluster = clusters.from_environment(evaluator=True)
     found = devices.choose(options or DeviceOptions())
     descriptor = descriptors.load(dataset) if dataset else None
     paths = image_files.find(images)
@@ -64,31 +89,35 @@ def predict(
         or descriptors.DatasetDescriptor("unknown", network.num_classes, ignore_label=255)
     )
 
-    def draw(
-        network: saved_model.ExportedNetwork, image: tuple[str, str]
-    ) -> tuple[image_files.Failures, np.ndarray | None]:
-        """Return the failure or the labels of an image, once its pictures are saved."""
-        path, name = image
-        failures = image_files.Failures()
-        pixels = failures.try_to_read(path, exif_orientation)
-        if pixels is None:
-            return failures, None
-        labels = network.predict(pixels)
-        save_pictures(pixels, labels, descriptor, output_dir, name)
-        return failures, labels
+    def draw(network: saved_model.ExportedNetwork, number: int) -> _Drawn:
+        """Save the pictures of an image."""
+        path, failures = paths[number], image_files.Failures()
+        image = failures.try_to_read(path, exif_orientation)
+        if image is None:
+            return _Drawn(path, failures.messages)
+        labels = network.predict(image)
+        save_pictures(image, labels, descriptor, output_dir, names[number])
+        text = summary(labels, descriptor)
+        return _Drawn(path, {}, text, np.unique(labels).tolist())
 
-    predicted = set()
-    failures = image_files.Failures()
     workers = [functools.partial(draw, each) for each in networks]
-    results = parallel.map_in_order(workers, zip(paths, names, strict=True))
-    for path, (failed, labels) in zip(paths, results, strict=True):
-        failures.add(failed)
-        if labels is not None:
-            logging.info("%s: %s", path, summary(labels, descriptor))
-            predicted.update(np.unique(labels).tolist())
-    if remark := report.single_class_remark(predicted, descriptor.class_names):
-        logging.warning(remark)
-    logging.info("the pictures are in %s", output_dir)
+    failures = image_files.Failures()
+    with Team(cluster, os.path.join(output_dir, ".predict-hosts")) as team:
+        for _ in team.tasks([{}]):
+            predicted, failed = set(), {}
+            for drawn in parallel.map_in_order(workers, team.share.numbers(len(paths))):
+                failed |= drawn.failed
+                predicted.update(drawn.classes)
+                if not drawn.failed:
+                    logging.info("%s: %s", drawn.path, drawn.summary)
+            parts = team.gather({"predicted": sorted(predicted), "failed": failed})
+            if not parts:
+                continue
+            predicted = set().union(*(part["predicted"] for part in parts))
+            if remark := report.single_class_remark(predicted, descriptor.class_names):
+                logging.warning(remark)
+            logging.info("the pictures are in %s", output_dir)
+            failures = image_files.Failures.merge(paths, parts)
     failures.raise_any(len(paths))
 
 

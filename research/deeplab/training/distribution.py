@@ -3,7 +3,7 @@
 A *replica* is a device with a copy of the network. The replicas share the batch of a step, and all
 make the same update. One process runs the replicas of one host, which the official flags call
 *clones*. Several hosts find each other through the environment variable TF_CONFIG (see
-`utils/cluster.py`).
+`sharing/cluster.py`).
 """
 
 import contextlib
@@ -16,10 +16,10 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab.core.options import DeviceOptions
+from deeplab.sharing import cluster as clusters
+from deeplab.sharing import devices
+from deeplab.sharing.cluster import Cluster
 from deeplab.training import stop_signals
-from deeplab.utils import cluster as clusters
-from deeplab.utils import devices
-from deeplab.utils.cluster import Cluster
 
 # Time for the last answer to reach the other hosts.
 _LAST_WORDS_SECS = 1.0

@@ -1,1 +1,1 @@
-"""Shared code: checkpoints, files, devices, messages, color maps."""
+"""Shared code: checkpoints, files, messages, color maps."""

@@ -25,6 +25,8 @@ class EvaluationOptions(DeviceOptions):
         interval_secs: minimum seconds between two checkpoints.
         use_ema: use the moving averages of the weights.
         inference: how the network is applied.
+        num_clones: see `DeviceOptions`.
+        clone_on_cpu: see `DeviceOptions`.
 
     Raises:
         ValueError: A value is out of range.

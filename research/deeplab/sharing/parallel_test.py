@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from deeplab.utils import parallel
+from deeplab.sharing import parallel
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

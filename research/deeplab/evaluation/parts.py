@@ -1,0 +1,62 @@
+"""The parts of an evaluation that several hosts make, as JSON holds them, and the whole of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deeplab.evaluation.examples import Examples
+from deeplab.evaluation.segmentation import SegmentationResult
+from deeplab.sharing.teams import Share
+
+
+def describe(
+    total: int,
+    result: SegmentationResult | None,
+    rows: Sequence[Sequence[str]],
+    chosen: Examples | None,
+) -> dict[str, Any]:
+    """Return the part of one host.
+
+    Args:
+        total: Number of all images.
+        result: The metrics of the part; None if it has no image.
+        rows: The cells of each image in the table.
+        chosen: What the report shows of them; None: there is no report.
+    """
+    return {
+        "total": total,
+        "result": None if result is None else result.as_lists(),
+        "rows": [list(row) for row in rows],
+        "chosen": None if chosen is None else chosen.as_lists(),
+    }
+
+
+def merge(
+    parts: Sequence[Mapping[str, Any]], batch_size: int, chosen: Examples | None = None
+) -> tuple[SegmentationResult, list[list[str]]]:
+    """Return the metrics of all images, and their rows in the order of the records.
+
+    Args:
+        parts: Of all hosts, in their order.
+        batch_size: Images of a batch.
+        chosen: That of the first part; it gets what the others chose.
+
+    Raises:
+        ValueError: The hosts do not have the same records.
+    """
+    totals = [part["total"] for part in parts]
+    if len(set(totals)) > 1:
+        raise ValueError(
+            f"the hosts have different numbers of records ({', '.join(map(str, totals))}):"
+            " --dataset_dir must hold the same files on all of them"
+        )
+    results = [SegmentationResult.of_lists(part["result"]) for part in parts if part["result"]]
+    rows = {}
+    for index, part in enumerate(parts):
+        numbers = Share(index, len(parts)).numbers(totals[0], batch_size)
+        rows |= zip(numbers, part["rows"], strict=True)
+        if chosen is not None and index > 0:
+            chosen.merge(part["chosen"])
+    whole = results[0]
+    for result in results[1:]:
+        whole += result
+    return whole, [rows[number] for number in sorted(rows)]
