@@ -10,6 +10,7 @@ from deeplab.datasets import descriptors
 from deeplab.datasets.data_generator import Dataset
 from deeplab.evaluation import predictor, visualizer
 from deeplab.input_preprocess import Preprocessing
+from deeplab.sharing.teams import Share
 from deeplab.testing import tiny
 from deeplab.utils import get_dataset_colormap
 
@@ -84,6 +85,26 @@ def test_every_image_gets_its_pictures_in_its_own_size(tmp_path, batch_size):
             _results(logdir, "prediction", stem), _COLORMAP[_expected(name)], err_msg=name
         )
         assert _results(logdir, "overlay", stem).shape == (*_SIZES[name], 3)
+
+
+def test_the_pictures_of_hosts_have_the_numbers_of_their_records(tmp_path):
+    """Each host gets every other batch."""
+    expected = _run(tmp_path, _batches(tmp_path, 2))
+    samples = {name: (tiny.picture(*size), _label(name)) for name, size in _SIZES.items()}
+    records = Dataset(
+        tiny.DATASET,
+        "val",
+        tiny.write_records(tmp_path / "records", samples),
+        Preprocessing(crop_size=(33, 33), mean_pixel=(127.5, 127.5, 127.5)),
+    )
+    logdir = tmp_path / "hosts"
+    pictures = visualizer.Visualizer(_StandIn(), tiny.DATASET, str(logdir))
+    for share in (Share(0, 2), Share(1, 2)):
+        batches = records.evaluation(2, labels_required=False, share=share)
+        pictures.run(batches, share.numbers(3, 2))
+    assert tiny.files(logdir) == tiny.files(expected)
+    for name in tiny.files(logdir):
+        assert (logdir / name).read_bytes() == (expected / name).read_bytes(), name
 
 
 def test_raw_predictions_are_the_labels_under_the_images_names(tmp_path):

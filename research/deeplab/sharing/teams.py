@@ -120,8 +120,9 @@ class Team:
             return
         self._ended.set()
         self._heart.join()
-        if error is not None:
-            stopped = not isinstance(error, Exception)
+        stopped = error is not None and not isinstance(error, Exception)
+        # Another host that was stopped may come back, as when it must leave a machine.
+        if error is not None and (self.is_chief or not stopped):
             text = "it was stopped" if stopped else error_text.one_line(error)
             with contextlib.suppress(Exception):
                 self._look()

@@ -128,15 +128,18 @@ def test_a_host_that_is_not_there_is_told_and_then_an_error(tmp_path, monkeypatc
     assert "host 0 (a:1) has ended with an error: host 1" in str(hosts[1].error)
 
 
-def test_a_host_that_is_killed_may_be_started_again(tmp_path, monkeypatch, caplog):
+@pytest.mark.parametrize("is_killed", [True, False])
+def test_a_host_that_is_lost_may_be_started_again(tmp_path, caplog, is_killed):
     """In the middle of a task; the chief has taken its first name already."""
     chief, other = (_Host(tmp_path / "hosts", index, (11,)) for index in (0, 2))
-    killed = teams.Team(Cluster(_HOSTS, 1), str(tmp_path / "hosts"))
-    killed.__enter__()
-    for _ in killed.tasks(()):
-        break
-    killed._ended.set()
-    killed._heart.join()
+    lost = teams.Team(Cluster(_HOSTS, 1), str(tmp_path / "hosts"))
+    lost.__enter__()
+    next(lost.tasks(()))
+    if is_killed:
+        lost._ended.set()
+        lost._heart.join()
+    else:
+        lost.__exit__(SystemExit, SystemExit(143), None)
     again = _Host(tmp_path / "hosts", 1)
     _wait(chief, other, again)
     assert [host.error for host in (chief, other, again)] == [None] * 3

@@ -15,6 +15,7 @@ _CONTEXT.set_forkserver_preload(
     [
         "deeplab.train",
         "deeplab.training.run",
+        "deeplab.evaluation.evaluate",
     ]
 )
 
