@@ -67,13 +67,14 @@ def test_training_and_evaluation_take_the_files(root, tmp_path, monkeypatch, cap
     tiny.run(make_recipe, *_flags(root, recipe))
     assert [(recipe / name).read_bytes() for name in names] == written
     steps = "--training_number_of_steps=2"
-    tiny.run(train, f"--flagfile={recipe}/train.txt", f"--train_logdir={log}", steps)
-    tiny.run(
-        eval_script,
-        f"--flagfile={recipe}/eval.txt",
-        f"--checkpoint_dir={log}",
-        f"--eval_logdir={tmp_path}/eval",
-    )
+    with tiny.eager():
+        tiny.run(train, f"--flagfile={recipe}/train.txt", f"--train_logdir={log}", steps)
+        tiny.run(
+            eval_script,
+            f"--flagfile={recipe}/eval.txt",
+            f"--checkpoint_dir={log}",
+            f"--eval_logdir={tmp_path}/eval",
+        )
     assert json.loads((tmp_path / "eval/eval.json").read_text())["images"] == 2
 
 

@@ -56,7 +56,9 @@ def _options(row):
 
 @functools.cache
 def _statistics(options):
-    return model_statistics.measure(model.DeepLab(options), options.crop_size)
+    with tiny.zeros():
+        net = model.DeepLab(options)
+    return model_statistics.measure(net, options.crop_size)
 
 
 def _cases(rows):
@@ -128,6 +130,7 @@ def test_prints_the_parts_and_the_published_count(capsys):
     assert "Here: 2.74 B (-0.3%)" in output
 
 
+@tiny.shallow()
 def test_prints_every_layer(capsys):
     output = _run(
         capsys, "--depth_multiplier=0.1", "--crop_size=65,33", "--by_layer", "--output_stride=8"
@@ -138,9 +141,17 @@ def test_prints_every_layer(capsys):
     assert "Published" not in output
 
 
+@pytest.fixture(scope="module")
+def small():
+    """A network of the options of `tiny`."""
+    with tiny.shallow(), tiny.zeros():
+        return model.DeepLab(tiny.OPTIONS)
+
+
 @pytest.mark.slow
-def test_takes_the_options_of_a_checkpoint(capsys, tmp_path):
-    path = tiny.save(tiny.network(), tmp_path, 3)
+@tiny.shallow()
+def test_takes_the_options_of_a_checkpoint(capsys, small, tmp_path):
+    path = tiny.save(small, tmp_path, 3)
     expected = _statistics(tiny.OPTIONS).total
     for checkpoint_dir in (tmp_path, path):
         output = _run(capsys, f"--checkpoint_dir={checkpoint_dir}")
@@ -169,11 +180,11 @@ def test_wrong_flags_are_one_line(arguments, message):
         tiny.run(model_info, *arguments)
 
 
-def test_a_checkpoint_that_does_not_say_what_it_holds(tmp_path):
-    tiny.save(tiny.network(), tmp_path, 3, with_options=False)
+def test_a_checkpoint_that_does_not_say_what_it_holds(small, tmp_path):
+    tiny.save(small, tmp_path, 3, with_options=False)
     with pytest.raises(ValueError, match=f"--checkpoint_dir={tmp_path} contains no model_options"):
         tiny.run(model_info, f"--checkpoint_dir={tmp_path}")
-    tiny.save(tiny.network(), tmp_path / "other", 3)
+    tiny.save(small, tmp_path / "other", 3)
     with pytest.raises(ValueError, match="21 classes are asked for .* trained with 4"):
         tiny.run(model_info, f"--checkpoint_dir={tmp_path / 'other'}", "--num_classes=21")
 

@@ -129,6 +129,7 @@ def test_the_pages_have_the_numbers_of_the_familys_recipes(folder):
                 assert number in rows[0], f"{page.name}: {file.name}"
 
 
+@tiny.narrow()
 def test_the_multi_scale_recipe_starts_from_a_trained_largefov(tmp_path):
     """Check that all variables but those of the classifier are loaded."""
     before, after = (
@@ -173,14 +174,22 @@ def test_a_recipe_is_about_one_network(folder):
         assert descriptors.load(values.dataset).num_classes == trained.num_classes
 
 
+def _structure(options: common.ModelOptions) -> common.ModelOptions:
+    """Return what is equal for networks that are built alike, of the same layers."""
+    sizes = ("crop_size", "min_resize_value", "max_resize_value", "resize_factor")
+    alike = dict.fromkeys(sizes)
+    if not options.decoder_output_is_logits:
+        alike["num_classes"] = 2
+    return options.replace(**alike)
+
+
 def _networks() -> list:
     """Return the different networks of all flag files."""
     networks = {}
     for file in _FILES:
+        options = _options(file)
         marks = () if file.parent.name in _QUICK and file.stem == "eval" else pytest.mark.slow
-        networks.setdefault(
-            _options(file), pytest.param(_options(file), id=_ids(file), marks=marks)
-        )
+        networks.setdefault(_structure(options), pytest.param(options, id=_ids(file), marks=marks))
     return list(networks.values())
 
 
@@ -188,7 +197,7 @@ def _networks() -> list:
 def test_a_recipes_network_builds(options, tmp_path, monkeypatch):
     # The published cell is found from any working directory.
     monkeypatch.chdir(tmp_path)
-    with tiny.shallow():
+    with tiny.shallow(), tiny.zeros():
         net = model.DeepLab(options)
     names = set(checkpoint.official_variables(net))
     assert ("logits/semantic/weights" in names) != options.decoder_output_is_logits
@@ -203,7 +212,8 @@ def test_a_recipes_network_builds(options, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_xception_65_segments_an_image_of_513_pixels():
     options = _options(flag_files.RECIPES / "xception65_coco_voc_trainaug" / "eval.txt")
-    net = model.DeepLab(options)
+    with tiny.shallow():
+        net = model.DeepLab(options)
     image = tiny.picture(*options.crop_size)[np.newaxis]
     labels, probabilities = model.predict_labels(net, image)
     assert labels.shape == (1, 513, 513)

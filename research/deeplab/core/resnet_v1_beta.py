@@ -25,7 +25,7 @@ _batch_normalized = functools.partial(
 _COPIED_UNIT = re.compile(r"(resnet_v1_\d+)/block(?:[5-9]|\d\d+)/unit_(\d+)/(.*)")
 
 # Filters of the units' 3x3 convolutions, by block.
-_FILTERS = (64, 128, 256, 512)
+FILTERS = (64, 128, 256, 512)
 # Stride of the layers before the blocks.
 _STEM_STRIDE = 4
 
@@ -217,7 +217,7 @@ class ResNetV1(containers.Container):
         # Filters, and a factor on the rate of each unit. Every block but the last is strided.
         blocks = [
             (filters, (1,) * count)
-            for filters, count in zip(_FILTERS, architecture.units, strict=True)
+            for filters, count in zip(FILTERS, architecture.units, strict=True)
         ]
         if multi_grid:
             filters, unit_rates = blocks[-1]

@@ -374,6 +374,7 @@ def _kill(task):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_a_killed_process_is_one_error_that_names_memory_and_flag(tmp_path, monkeypatch):
     monkeypatch.setattr(build_data, "_try_to_read", _kill)
     message = "a process .* was killed, most likely because memory .*: set --num_processes below 2"

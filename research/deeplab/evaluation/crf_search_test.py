@@ -51,6 +51,13 @@ _BEST = CrfOptions(iterations=2, bi_w=8.0, bi_sxy=10.0, bi_srgb=20.0)
 _GRID = {"bi_w": [1.0, 8.0], "bi_sxy": [10.0], "bi_srgb": [5.0, 20.0]}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _shallow():
+    """Build networks with fewer blocks, and trace none of them: the images are few."""
+    with tiny.shallow(), tiny.eager():
+        yield
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     network = predictor.NetworkPredictor(

@@ -10,12 +10,20 @@ from typing import Any
 from unittest import mock
 
 import cv2
+import keras
 import numpy as np
 import tensorflow as tf
 from absl import flags
 
 from deeplab import common, model
-from deeplab.core import mobilenet_v2, nas_genotypes, resnet_v1_beta, training_hooks, xception
+from deeplab.core import (
+    mobilenet_v2,
+    nas_genotypes,
+    resnet_v1_beta,
+    training_hooks,
+    vgg,
+    xception,
+)
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.testing import golden
 from deeplab.utils import checkpoint
@@ -67,6 +75,48 @@ def shallow() -> Iterator[None]:
         mock.patch.object(nas_genotypes, "HNASNET", hnasnet[:2]),
     ):
         yield
+
+
+@contextlib.contextmanager
+def narrow() -> Iterator[None]:
+    """Inside, build ResNets and VGG with an eighth of the filters of their blocks.
+
+    They have no flag for it. Their tens of millions of weights take seconds to draw and to save.
+    """
+    filters = tuple(count // 8 for count in resnet_v1_beta.FILTERS)
+    blocks = tuple((layers, count // 8) for layers, count in vgg.BLOCKS)
+    with (
+        mock.patch.object(resnet_v1_beta, "FILTERS", filters),
+        mock.patch.object(vgg, "BLOCKS", blocks),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def zeros() -> Iterator[None]:
+    """Inside, networks begin with zeros, for tests in which values do not matter.
+
+    Random numbers take most of the time in which a network of tens of millions of them is built.
+    """
+
+    def draw(self: Any, shape: Sequence[int], dtype: str | None = None) -> tf.Tensor:
+        return tf.zeros(shape, dtype or "float32")
+
+    with (
+        mock.patch.object(keras.initializers.TruncatedNormal, "__call__", draw),
+        mock.patch.object(keras.initializers.VarianceScaling, "__call__", draw),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def eager() -> Iterator[None]:
+    """Inside, run functions without tracing, which takes longer than a step of a tiny network."""
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
 
 
 def network(options: common.ModelOptions = OPTIONS) -> model.DeepLab:

@@ -7,27 +7,48 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.testing import golden
+from deeplab.testing import golden, tiny
 from deeplab.utils import checkpoint, checkpoint_files, checkpoint_integrity
 
 _OPTIONS = common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8, num_classes=3)
 
 
+def _network(**changes) -> model.DeepLab:
+    """Return a network with fewer blocks than the official one."""
+    with tiny.shallow():
+        return model.DeepLab(_OPTIONS.replace(**changes))
+
+
 @pytest.fixture(scope="module")
 def net() -> model.DeepLab:
-    network = model.DeepLab(_OPTIONS)
+    network = _network()
     golden.assign(checkpoint.official_variables(network))
     return network
+
+
+@pytest.fixture(scope="module")
+def with_decoder() -> model.DeepLab:
+    return _network(decoder_output_stride=(4,))
+
+
+@pytest.fixture(scope="module")
+def of_four_classes() -> model.DeepLab:
+    return _network(num_classes=4)
+
+
+@pytest.fixture(scope="module")
+def official() -> model.DeepLab:
+    """All of the official network that the golden files are about."""
+    return model.DeepLab(common.ModelOptions(depth_multiplier=0.35))
 
 
 def _saved(net: model.DeepLab, folder: pathlib.Path, step: int = 7) -> str:
     return checkpoint.save(str(folder), step, checkpoint.official_variables(net))
 
 
-def test_a_checkpoint_holds_official_names_shapes_and_the_step(net, tmp_path):
+def test_a_checkpoint_holds_official_names_shapes_and_the_step(official, tmp_path):
     configuration = golden.configuration("mnv2_dm0.35_os16")
-    network = model.DeepLab(common.ModelOptions(depth_multiplier=0.35))
-    reader = tf.train.load_checkpoint(_saved(network, tmp_path, step=1234))
+    reader = tf.train.load_checkpoint(_saved(official, tmp_path, step=1234))
     shapes = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
     assert shapes == {**configuration.variables, "global_step": ()}
     assert reader.get_tensor("global_step") == 1234
@@ -45,50 +66,45 @@ def test_a_folder_whose_path_looks_like_a_pattern(tmp_path, place):
     assert checkpoint_integrity.newest_whole(folder) == f"{folder}/model.ckpt-2"
 
 
-def test_an_official_checkpoint_is_restored():
+def test_an_official_checkpoint_is_restored(official):
     folder = golden.shared("golden/_misc/ckpt_mnv2_dm0.35_fill")
     path = str(folder / "model.ckpt")
-    network = model.DeepLab(common.ModelOptions(depth_multiplier=0.35))
-    checkpoint.restore(network, path)
-    for name, variable in checkpoint.official_variables(network).items():
+    checkpoint.restore(official, path)
+    for name, variable in checkpoint.official_variables(official).items():
         np.testing.assert_array_equal(variable.numpy(), golden.fill(name, tuple(variable.shape)))
     assert checkpoint.global_step(checkpoint.read(path)) == 1234
 
 
-def test_a_restore_that_lacks_variables_lists_them_and_changes_nothing(net, tmp_path):
+def test_a_restore_that_lacks_variables_lists_them_and_changes_nothing(net, with_decoder, tmp_path):
     path = _saved(net, tmp_path)
-    other = model.DeepLab(_OPTIONS.replace(decoder_output_stride=(4,)))
-    before = [variable.numpy() for variable in other.weights]
+    before = [variable.numpy() for variable in with_decoder.weights]
     with pytest.raises(ValueError, match=r"lacks 25 of \d+ variables: decoder/.*--model_variant"):
-        checkpoint.restore(other, path)
-    for variable, value in zip(other.weights, before, strict=True):
+        checkpoint.restore(with_decoder, path)
+    for variable, value in zip(with_decoder.weights, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
 
 
-def test_a_restore_with_other_shapes_names_the_flag(net, tmp_path):
+def test_a_restore_with_other_shapes_names_the_flag(net, of_four_classes, tmp_path):
     path = _saved(net, tmp_path)
-    other = model.DeepLab(_OPTIONS.replace(num_classes=4))
     with pytest.raises(ValueError, match=r"logits/semantic/weights \(1, 1, 8, 3\) there"):
-        checkpoint.restore(other, path)
+        checkpoint.restore(of_four_classes, path)
 
 
-def test_initializing_with_another_number_of_classes_names_the_flag(net, tmp_path):
+def test_initializing_with_another_number_of_classes_names_the_flag(net, of_four_classes, tmp_path):
     path = _saved(net, tmp_path)
-    other = model.DeepLab(_OPTIONS.replace(num_classes=4))
     with pytest.raises(ValueError, match="--initialize_last_layer=false"):
-        checkpoint.initialize(other, path)
-    checkpoint.initialize(other, path, excluded_scopes=("logits",))
-    ours, theirs = checkpoint.official_variables(other), checkpoint.official_variables(net)
+        checkpoint.initialize(of_four_classes, path)
+    checkpoint.initialize(of_four_classes, path, excluded_scopes=("logits",))
+    ours, theirs = map(checkpoint.official_variables, (of_four_classes, net))
     for name, variable in ours.items():
         if not name.startswith("logits"):
             np.testing.assert_array_equal(variable.numpy(), theirs[name].numpy())
 
 
-def test_initializing_says_what_was_taken_skipped_and_missing(net, tmp_path, caplog):
+def test_initializing_says_what_was_taken_skipped_and_missing(net, with_decoder, tmp_path, caplog):
     path = _saved(net, tmp_path)
-    other = model.DeepLab(_OPTIONS.replace(decoder_output_stride=(4,)))
     with caplog.at_level("INFO", logger="absl"):
-        checkpoint.initialize(other, path, excluded_scopes=("logits",))
+        checkpoint.initialize(with_decoder, path, excluded_scopes=("logits",))
     assert f"{len(net.weights) - 2} variables initialized from {path}" in caplog.text
     assert "MobilenetV2/Conv/BatchNorm/gamma (3,)" in caplog.text
     assert "logits/semantic/biases (3,)" in caplog.text

@@ -81,7 +81,7 @@ def _sum(name: str, parts: Sequence[Statistics], output_shapes: tuple[Shape, ...
 
 
 def measure(net: model.DeepLab, image_size: tuple[int, int]) -> ModelStatistics:
-    """Measure a network. It is traced but not run, and the shapes of its layers are observed.
+    """Measure a network. It is applied to an empty batch, and the shapes are observed.
 
     Args:
         net: The network.
@@ -106,10 +106,10 @@ def measure(net: model.DeepLab, image_size: tuple[int, int]) -> ModelStatistics:
             noted = shapes[key] = []
             observer = functools.partial(_note_shapes, noted)
             stack.enter_context(containers.observed(layer, observer))
-        # The trace belongs to a function of its own, so it does not stay in the network.
-        tf.function(lambda images: net(images)).get_concrete_function(
-            tf.TensorSpec((1, *image_size, 3))
-        )
+        for layer in convolutions:
+            stack.enter_context(_without_numbers(layer))
+        with tf.device("/CPU:0"):
+            net(tf.zeros((0, *image_size, 3)))
     owners = {id(variable): layer for layer in convolutions for variable in layer.weights}
     names = {id(variable): name for name, variable in checkpoint.official_variables(net).items()}
     return ModelStatistics(
@@ -128,10 +128,40 @@ def measure(net: model.DeepLab, image_size: tuple[int, int]) -> ModelStatistics:
     )
 
 
+class _NoNumbers:
+    """Computes the convolution of an empty batch, which TensorFlow with oneDNN gets wrong."""
+
+    @staticmethod
+    def compute(
+        convolution: layers.Convolution, x: tf.Tensor, padding: str, training: bool
+    ) -> tf.Tensor:
+        """Return [0, H, W, channels] for `x` [0, H', W', C]."""
+        del training
+        size = []
+        for side, kernel, rate in zip(
+            x.shape[1:3], convolution.kernel_size, convolution.rate, strict=True
+        ):
+            positions = side if padding == "SAME" else side - (kernel - 1) * rate
+            size.append(-(-positions // convolution.stride))
+        *_, inputs, outputs = convolution.kernel.shape
+        if isinstance(convolution, layers.DepthwiseConv2D):
+            outputs *= inputs
+        return tf.zeros((0, *size, outputs), x.dtype)
+
+
+@contextlib.contextmanager
+def _without_numbers(convolution: layers.Convolution) -> Iterator[None]:
+    arithmetic, convolution.arithmetic = convolution.arithmetic, _NoNumbers
+    try:
+        yield
+    finally:
+        convolution.arithmetic = arithmetic
+
+
 def _note_shapes(shapes: list[Shape], output: Any) -> None:
-    """Add the shape of what a layer returned; a backbone returns its end points as well."""
+    """Add the shape for one image of what a layer returned; a backbone returns more than that."""
     output = output[0] if isinstance(output, tuple) else output
-    shapes.append(tuple(output.shape))
+    shapes.append((1, *output.shape[1:]))
 
 
 def _layer_statistics(

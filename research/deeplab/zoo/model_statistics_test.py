@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from deeplab import common, model
 from deeplab.core import feature_extractor, keras_internals
+from deeplab.testing import tiny
 from deeplab.utils import checkpoint
 from deeplab.zoo import model_statistics
 
@@ -15,13 +16,23 @@ _LIGHT = ("mobilenet_v2", "mobilenet_v3_small_seg")
 _SIZE = (65, 97)
 
 
+def _network(**options):
+    """Return a network with fewer blocks than the published ones, whose weights are zeros."""
+    with tiny.shallow(), tiny.zeros():
+        return model.DeepLab(common.ModelOptions(**options))
+
+
+_OPTIONS = {
+    "depth_multiplier": 0.1,
+    "atrous_rates": (2,),
+    "decoder_output_stride": (4,),
+    "num_classes": 5,
+}
+
+
 @pytest.fixture(scope="module")
 def net():
-    return model.DeepLab(
-        common.ModelOptions(
-            depth_multiplier=0.1, atrous_rates=(2,), decoder_output_stride=(4,), num_classes=5
-        )
-    )
+    return _network(**_OPTIONS)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +42,7 @@ def statistics(net):
 
 def _operations(net, image_size):
     """Numbers of convolutions in the network's graph and of their multiply-adds, by type."""
-    function = tf.function(lambda images: net(images))
+    function = tf.function(lambda images: net(images), autograph=False)
     graph = function.get_concrete_function(tf.TensorSpec((1, *image_size, 3))).graph
     calls = {"Conv2D": 0, "DepthwiseConv2dNative": 0}
     counts = dict(calls)
@@ -53,10 +64,8 @@ def _operations(net, image_size):
 )
 def test_counts_every_convolution_of_the_graph(model_variant):
     """In the graph the dilated depthwise convolutions go through space-to-batch."""
-    net = model.DeepLab(
-        common.ModelOptions(
-            model_variant=model_variant, output_stride=8, atrous_rates=(3, 7), crop_size=_SIZE
-        )
+    net = _network(
+        model_variant=model_variant, output_stride=8, atrous_rates=(3, 7), crop_size=_SIZE
     )
     statistics = model_statistics.measure(net, _SIZE)
     calls, counts = _operations(net, _SIZE)
@@ -111,18 +120,18 @@ def test_parts_and_their_shapes(net, statistics):
 
 @pytest.mark.slow
 def test_a_part_that_is_not_there_is_left_out():
-    options = common.ModelOptions(depth_multiplier=0.1, aspp_with_batch_norm=False)
-    assert list(model_statistics.measure(model.DeepLab(options), _SIZE).layers) == [
+    net = _network(depth_multiplier=0.1, aspp_with_batch_norm=False)
+    assert list(model_statistics.measure(net, _SIZE).layers) == [
         "backbone",
         "logits",
     ]
-    options = common.ModelOptions(
+    net = _network(
         depth_multiplier=0.1,
         decoder_output_stride=(8,),
         decoder_output_is_logits=True,
         decoder_filters=21,
     )
-    assert list(model_statistics.measure(model.DeepLab(options), _SIZE).layers) == [
+    assert list(model_statistics.measure(net, _SIZE).layers) == [
         "backbone",
         "head",
         "decoder",
@@ -132,7 +141,7 @@ def test_a_part_that_is_not_there_is_left_out():
 @pytest.mark.slow
 def test_an_image_pyramid_costs_the_sum_of_its_scales(net, statistics):
     small = model_statistics.measure(net, (33, 49))
-    pyramid = model.DeepLab(net.options.replace(image_pyramid=(0.5, 1.0)))
+    pyramid = _network(**_OPTIONS, image_pyramid=(0.5, 1.0))
     both = model_statistics.measure(pyramid, _SIZE)
     assert both.total.parameters == statistics.total.parameters
     assert both.total.multiply_adds == small.total.multiply_adds + statistics.total.multiply_adds
@@ -142,10 +151,8 @@ def test_an_image_pyramid_costs_the_sum_of_its_scales(net, statistics):
 @pytest.mark.slow
 def test_a_normalization_of_another_scope_counts_with_its_convolution():
     """As that of the NAS networks, whose variables are called `conv0_bn` beside `conv0`."""
-    options = common.ModelOptions(
-        model_variant="nas_hnasnet", nas_stem_output_num_conv_filters=2, output_stride=8
-    )
-    statistics = model_statistics.measure(model.DeepLab(options), (33, 33))
+    net = _network(model_variant="nas_hnasnet", nas_stem_output_num_conv_filters=2, output_stride=8)
+    statistics = model_statistics.measure(net, (33, 33))
     by_name = {layer.name: layer for layer in statistics.layers["backbone"]}
     stem = by_name["hnasnet/conv0/weights"]
     # 3x3 from 3 to 64 channels, of 17x17 positions.
