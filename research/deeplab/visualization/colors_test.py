@@ -7,16 +7,51 @@ from deeplab.visualization import colors
 
 _COLORS = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255]], np.uint8)
 
+# Viénot, Brettel and Mollon (1999): linear RGB as seen without one kind of cones. Their model is
+# another one than that of the code, and has no tritanopia, which is rare.
+_DICHROMATS = {
+    "long": [[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]],
+    "middle": [[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]],
+}
+
+
+def _as_dichromat(palette, cones):
+    """Return colors as a reader without some cones sees them; gamma 2.4 with the sRGB toe."""
+    seen = []
+    for color in palette / 255:
+        linear = [
+            value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
+            for value in color
+        ]
+        light = np.clip(np.dot(_DICHROMATS[cones], linear), 0, 1)
+        seen.append(
+            [
+                255 * (12.92 * value if value <= 0.0031308 else 1.055 * value ** (1 / 2.4) - 0.055)
+                for value in light
+            ]
+        )
+    return np.array(seen)
+
+
+def _smallest_distance(palette):
+    """Return the smallest CIELAB distance of two colors; white and black belong to them."""
+    palette = np.concatenate([palette, [[255, 255, 255], [0, 0, 0]]]).astype(np.float32)
+    lab = cv2.cvtColor(palette[np.newaxis] / 255, cv2.COLOR_RGB2LAB)[0]
+    distance = np.linalg.norm(lab[:, np.newaxis] - lab, axis=-1)
+    return distance[np.triu_indices(len(lab), 1)].min()
+
 
 class TestDistinctColors:
-    def test_colors_can_be_told_apart(self):
-        # Just-noticeable is a CIELAB distance of 2.3.
-        for count, least in ((12, 45), (32, 30), (256, 8)):
-            palette = colors.distinct_colors(count)
-            palette = np.concatenate([palette, [[255, 255, 255], [0, 0, 0]]]).astype(np.float32)
-            lab = cv2.cvtColor(palette[np.newaxis] / 255, cv2.COLOR_RGB2LAB)[0]
-            distance = np.linalg.norm(lab[:, np.newaxis] - lab, axis=-1)
-            assert distance[np.triu_indices(len(lab), 1)].min() > least
+    # Just-noticeable is a CIELAB distance of 2.3.
+    @pytest.mark.parametrize(("count", "least"), [(12, 35), (32, 22), (256, 7)])
+    def test_colors_can_be_told_apart(self, count, least):
+        assert _smallest_distance(colors.distinct_colors(count)) > least
+
+    @pytest.mark.parametrize("cones", sorted(_DICHROMATS))
+    @pytest.mark.parametrize(("count", "least"), [(5, 30), (12, 18), (32, 11)])
+    def test_color_blind_readers_can_tell_them_apart(self, cones, count, least):
+        palette = _as_dichromat(colors.distinct_colors(count), cones)
+        assert _smallest_distance(palette) > least
 
     def test_a_class_keeps_its_color_when_classes_are_added(self):
         np.testing.assert_array_equal(colors.distinct_colors(40)[:7], colors.distinct_colors(7))
