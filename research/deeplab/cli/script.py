@@ -186,7 +186,7 @@ def _message(error: Exception | str) -> str:
     message = error_text.one_line(error)
     if isinstance(error, UnicodeError) and isinstance(error.object, str):
         return f"{error.object!a} is not a name in UTF-8, so TensorFlow cannot use it: rename it"
-    if isinstance(error, OSError) or _raised_by_tensorflow(error):
+    if isinstance(error, OSError) or error_text.is_of_tensorflow(error):
         return message + _flag_of(message)
     if isinstance(error, MemoryError):
         return f"not enough memory: {message}"
@@ -213,12 +213,6 @@ def _flag_of(message: str) -> str:
         ):
             paths[name] = value
     return f" (--{max(paths, key=lambda name: len(paths[name]))})" if paths else ""
-
-
-def _raised_by_tensorflow(error: Exception) -> bool:
-    """Return whether an operation failed; do not import TensorFlow for the answer."""
-    tensorflow = sys.modules.get("tensorflow")
-    return tensorflow is not None and isinstance(error, tensorflow.errors.OpError)
 
 
 def _help(description: str) -> str:

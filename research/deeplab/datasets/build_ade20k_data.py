@@ -83,6 +83,7 @@ def main(argv: Sequence[str]) -> None:
         )
         for split in ("train", "val")
     }
+    build_data.check_splits(splits)
     for split, sources in splits.items():
         build_data.convert(
             split, sources, labels, values.output_dir, _NUM_SHARDS, values.num_processes

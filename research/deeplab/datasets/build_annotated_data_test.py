@@ -138,6 +138,23 @@ def test_pictures_of_labels_replace_no_file_that_is_read(data):
     assert (data.folder / "labels/a.png").read_bytes() == label
 
 
+@pytest.mark.parametrize(
+    "pattern", ["../other/*.jpg", "../other/../other/a.jpg", "{folder}/other/a.j*"]
+)
+def test_pictures_of_labels_lie_in_their_folder(data, pattern):
+    data.write("other/a.jpg", jpeg(_HEIGHT, _WIDTH))
+    data.write("other/a.png", png(np.zeros((_HEIGHT, _WIDTH), int)))
+    flags = (f"--label_folder={data.folder}/labels", "--num_classes=2")
+    with pytest.raises(ValueError, match="--write_label_images: .*other/a.jpg would lie outside"):
+        data.convert(
+            *flags,
+            f"--split=train={pattern.format(folder=data.folder)}",
+            f"--write_label_images={data.folder}/seen",
+        )
+    assert not (data.folder / "out").exists()
+    assert not (data.folder / "seen").exists()
+
+
 def test_names_are_merged_and_left_out_and_the_background_is_no_class(data):
     document = _coco((5, [_box(0, 0, 20, 10)], {}), (2, [_box(5, 5, 10, 8)], {}))
     data.write("c.json", document)

@@ -187,6 +187,9 @@ def test_images_and_labels_may_share_a_folder(convert, folder, run_script):
         (("--num_classes=3", "--ignore_label=300"), "ignore_label is 300"),
         (("--num_classes=3", "--descriptor=a.txt"), "--descriptor is a.txt"),
         (("--num_classes=3", "--split=val=*"), "--list_folder or from --split"),
+        (("--class_names=roof",), "--class_names has 1 classes; there must be 2 to 256"),
+        (("--class_names=a,,b",), "--class_names=a,,b has an empty name"),
+        (("--num_classes=3", "--label_map=1:2,1:0"), "value 1 two labels: '1:0' is another"),
     ],
 )
 def test_bad_flags_are_named(convert, arguments, message):
@@ -206,6 +209,20 @@ def test_bad_flags_are_named(convert, arguments, message):
 def test_bad_splits_are_named_before_anything_is_written(convert, folder, split, message):
     with pytest.raises(ValueError, match=message):
         convert(_CLASSES, f"--split={split}", lists=False)
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("val.txt", "\n \n", "split val has no images"),
+        ("val\\a.txt", "val/c\n", r"split 'val\\\\a': the name must not"),
+    ],
+)
+def test_no_split_is_written_before_all_can_be(convert, folder, name, content, message):
+    (folder / "lists" / name).write_text(content)
+    with pytest.raises(ValueError, match=message):
+        convert(_CLASSES)
     assert not (folder / "out").exists()
 
 

@@ -6,13 +6,14 @@ import dataclasses
 import glob
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import cv2
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from deeplab.annotations import lists
 from deeplab.cli import converter_flags, processes
 from deeplab.datasets import images, label_files, shards
 from deeplab.datasets.image_formats import image_format
@@ -214,6 +215,19 @@ def image_seg_to_tfexample(
     return tf.train.Example(features=tf.train.Features(feature=feature))
 
 
+def check_splits(splits: Mapping[str, Sequence[Source]]) -> None:
+    """Reject splits that cannot be written, before the first one is.
+
+    Raises:
+        ValueError: A split has no images, or its name cannot begin those of files.
+    """
+    for split, sources in splits.items():
+        if fault := lists.split_name_fault(split):
+            raise ValueError(f"split {split!r}: the name {fault}")
+        if not sources:
+            raise ValueError(f"split {split} has no images: fill its list, or remove it")
+
+
 def convert(
     split: str,
     sources: Sequence[Source],
@@ -240,8 +254,7 @@ def convert(
         ValueError: There is nothing to convert, or a file is bad; then no record is written. If
             several files are bad, each is logged.
     """
-    if not sources:
-        raise ValueError(f"split {split} has no images")
+    check_splits({split: sources})
     if split.partition("_")[0] == "test":
         sources = [_without_missing_label(source) for source in sources]
     errors: list[Exception] = []

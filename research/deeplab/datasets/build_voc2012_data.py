@@ -113,6 +113,7 @@ def main(argv: Sequence[str]) -> None:
     if values.sbd_folder:
         val = {source.name for source in splits["val"]}
         splits[_AUGMENTED] = sbd.augmented(values.sbd_folder, folder, splits["train"], val)
+    build_data.check_splits(splits)
     for split, sources in splits.items():
         build_data.convert(
             split, sources, labels, values.output_dir, _NUM_SHARDS, values.num_processes

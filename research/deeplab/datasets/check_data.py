@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
     del argv
     # Imports TensorFlow, which takes seconds: not for --help.
     from deeplab.datasets import shards, split_findings, split_report, split_statistics
-    from deeplab.utils import reports, save_annotation
+    from deeplab.utils import files, reports, save_annotation
 
     values = flags.FLAGS
     descriptor = descriptors.load(values.dataset)
@@ -70,6 +70,9 @@ def main(argv: Sequence[str]) -> int:
             f"there are no shards (<split>-00000-of-00004...) in {values.dataset_dir}"
             " (--dataset_dir); check files with other names with --split=<split>"
         )
+    for flag in ("json", "contact_sheet"):
+        if values[flag].value:
+            files.check_file(flag, values[flag].value)
     splits, findings = [], []
     for name in names:
         split = split_statistics.check(name, values.dataset_dir, descriptor)

@@ -142,7 +142,9 @@ def test_a_corrupt_record_is_named(check, tmp_path):
     data = bytearray(path.read_bytes())
     data[struct.calcsize("<QI") + 20] ^= 255
     path.write_bytes(data)
-    with pytest.raises(ValueError, match=r"record 0 of .*val-00001-of-00002.tfrecord.* corrupt"):
+    with pytest.raises(
+        ValueError, match=r"^record 0 of \S*val-00001-of-00002.tfrecord \(at byte 0\) is corrupt"
+    ):
         check()
 
 

@@ -52,18 +52,21 @@ class ConverterOptions:
         """The label for each value that --label_map replaces.
 
         Raises:
-            ValueError: An entry is not <value>:<label>.
+            ValueError: An entry is not <value>:<label>, or a value has two labels.
         """
         label_map = {}
         for entry in self.label_map or ():
             value, _, label = entry.partition(":")
             try:
-                label_map[fields.convert(StoredValue, int(value))] = fields.convert(
-                    descriptors.Label, int(label)
-                )
+                value = fields.convert(StoredValue, int(value))
+                label = fields.convert(descriptors.Label, int(label))
             except ValueError:
                 raise ValueError(
                     f"--label_map has {entry!r}; it takes <value>:<label>, such as 255:1, with"
                     f" values of 0 to {_MAX_STORED} and labels of 0 to {descriptors.MAX_LABEL}"
                 ) from None
+            if label_map.setdefault(value, label) != label:
+                raise ValueError(
+                    f"--label_map gives the value {value} two labels: {entry!r} is another"
+                )
         return label_map

@@ -30,13 +30,12 @@ def convert(options: CustomOptions) -> None:
     splits = {split: labels.sources(split, found) for split, found in images.items()}
     sizes = {split: len(sources) for split, sources in splits.items()}
     descriptor = dataclasses.replace(labels.descriptor, splits_to_sizes=sizes)
-    if os.path.isdir(path):
-        raise ValueError(f"--descriptor is {path}, which is a folder; it must be a file")
+    build_data.check_splits(splits)
+    if options.descriptor or os.path.isdir(path):
+        files.check_file("descriptor", path)
     if options.write_label_images:
         _check_label_images(options.write_label_images, [*itertools.chain(*splits.values())])
-    files.make_folder(
-        "descriptor" if options.descriptor else "output_dir", os.path.dirname(path) or "."
-    )
+    files.make_folder("output_dir", options.output_dir)
     for split, sources in splits.items():
         build_data.convert(
             split,

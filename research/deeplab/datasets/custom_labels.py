@@ -16,7 +16,7 @@ from deeplab.annotations.values import (
 from deeplab.datasets import label_colors, source_files
 from deeplab.datasets.custom_options import CustomOptions
 from deeplab.datasets.custom_splits import Image, from_paths, record_name
-from deeplab.datasets.descriptors import DatasetDescriptor
+from deeplab.datasets.descriptors import MAX_LABEL, DatasetDescriptor
 from deeplab.datasets.label_files import EXTENSIONS, LabelReader
 
 _REMEDY = "correct the file, or change --num_classes, --ignore_label or --label_map"
@@ -289,7 +289,12 @@ def _number_of_classes(options: CustomOptions, colors: label_colors.Colors | Non
     if len(set(known.values())) > 1:
         numbers = ", ".join(f"{flag} has {number}" for flag, number in known.items())
         raise ValueError(f"the flags disagree on the number of classes: {numbers}")
-    return next(iter(known.values()))
+    flag, number = next(iter(known.items()))
+    if not 2 <= number <= MAX_LABEL + 1:
+        raise ValueError(f"{flag} has {number} classes; there must be 2 to {MAX_LABEL + 1}")
+    if "" in (options.names or ()):
+        raise ValueError(f"--class_names={','.join(options.class_names)} has an empty name")
+    return number
 
 
 def _descriptor(

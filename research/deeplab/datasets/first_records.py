@@ -28,8 +28,9 @@ def check(records: Dataset) -> None:
     files, descriptor = records.files, records.descriptor
     statistics = split_statistics.SplitStatistics()
     for index in np.unique(np.linspace(0, len(files) - 1, _RECORDS).astype(int)):
+        record = files[int(index)]
         try:
-            name = statistics.add(files[int(index)], descriptor, check_sizes=False)
+            name = statistics.add(record, descriptor, check_sizes=False)
             if statistics.num_labels < statistics.num_images:
                 raise ValueError(f"({name}) has no label (is that the right split?)")
         except ValueError as error:

@@ -10,11 +10,12 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab import input_preprocess
+from deeplab.annotations import lists
 from deeplab.core import preprocess_utils
-from deeplab.datasets import images, patterns, source_files
+from deeplab.datasets import images, patterns
 from deeplab.input_preprocess import Preprocessing
 from deeplab.sharing.teams import Share
-from deeplab.utils import file_systems
+from deeplab.utils import file_systems, files
 
 # The images of a folder; a file that is named may have any name.
 _EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -103,7 +104,7 @@ def _parts(images: str) -> Iterator[str]:
     while start < len(pieces):
         for end in range(min(start + _MAX_PARTS, len(pieces)), start, -1):
             part = ",".join(pieces[start:end]).strip()
-            if end == start + 1 or (part and (tf.io.gfile.exists(part) or _matches(part))):
+            if end == start + 1 or (part and (file_systems.exists(part) or _matches(part))):
                 break
         if part:
             yield part
@@ -111,21 +112,20 @@ def _parts(images: str) -> Iterator[str]:
 
 
 def _expand(part: str) -> list[str]:
-    if tf.io.gfile.isdir(part):
-        names = sorted(tf.io.gfile.listdir(part))
+    if file_systems.is_folder(part):
         found = [
             os.path.join(part, name)
-            for name in names
+            for name in file_systems.names_in(part)
             if name.lower().endswith(_EXTENSIONS) and not name.startswith(".")
         ]
-        found = [path for path in found if not tf.io.gfile.isdir(path)]
+        found = [path for path in found if not file_systems.is_folder(path)]
         if not found:
             raise FileNotFoundError(
                 f"--images: the folder {part} holds no image ({', '.join(_EXTENSIONS)}); for those"
                 f" of its folders give a pattern, such as {os.path.join(part, '*', '*.jpg')}"
             )
         return found
-    if tf.io.gfile.exists(part):
+    if file_systems.exists(part):
         return _read_list(part) if part.lower().endswith(".txt") else [part]
     if found := _matches(part):
         return found
@@ -147,10 +147,9 @@ def _matches(pattern: str) -> list[str]:
 
 
 def _read_list(file: str) -> list[str]:
-    with tf.io.gfile.GFile(file, "rb") as stream:
-        lines = source_files.parse_list(stream.read(), file)
+    lines = lists.read(file)
     for line in lines:
-        if not tf.io.gfile.exists(line.text):
+        if not file_systems.exists(line.text):
             raise FileNotFoundError(
                 f"--images: {line.place}: there is no file {line.text} (working directory:"
                 f" {os.getcwd()})"
@@ -172,10 +171,9 @@ def read(path: str, exif_orientation: bool = True) -> np.ndarray:
         FileNotFoundError: There is no such file.
         ValueError: The file is broken, too large or not an image.
     """
-    if not tf.io.gfile.exists(path):
+    if not file_systems.exists(path):
         raise FileNotFoundError(f"image {path} not found")
-    with tf.io.gfile.GFile(path, "rb") as file:
-        data = file.read()
+    data = files.read_bytes(path)
     try:
         image = images.decode(data)
     except ValueError as error:

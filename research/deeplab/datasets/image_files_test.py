@@ -1,5 +1,6 @@
 """Plain images: which ones, how they are read, and how they are padded."""
 
+import os
 import struct
 
 import cv2
@@ -105,6 +106,20 @@ def test_images_of_any_file_system_are_found():
     (path,) = image_files.find("ram://image_files_test/*.png")
     assert path == "ram://image_files_test/a.png"
     np.testing.assert_array_equal(image_files.read(path), tiny.picture(3, 4))
+
+
+def test_a_name_that_is_not_utf_8_is_read_like_others(tmp_path):
+    pixels = tiny.picture(4, 5)
+    for name in (b"a.png", b"b\xff.png"):
+        with open(os.path.join(os.fsencode(tmp_path), name), "wb") as file:
+            file.write(tiny.png(pixels))
+    paths = image_files.find(str(tmp_path))
+    assert [os.fsencode(os.path.basename(path)) for path in paths] == [b"a.png", b"b\xff.png"]
+    assert image_files.find(",".join(paths)) == paths
+    batches = image_files.ImageFiles(
+        paths, Preprocessing(crop_size=(4, 5), mean_pixel=_MEAN_PIXEL)
+    ).evaluation(2)
+    assert [len(batch["image"]) for batch in batches] == [2]
 
 
 def test_an_image_is_found_once(tmp_path):

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from deeplab.annotations import lists
 from deeplab.datasets.record_files import RecordFiles
-from deeplab.utils import files, temporary_files
+from deeplab.utils import file_systems, files, temporary_files
 
 # Its name is the official one, with any extension.
 _SHARD = re.compile(
@@ -159,8 +159,7 @@ def open_split(folder: str | os.PathLike[str], names: Sequence[str]) -> RecordFi
 
 def _entries(folder: str) -> list[str]:
     """Return the names in a folder, sorted, without hidden ones."""
-    names = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []
-    return sorted(name for name in names if not name.startswith("."))
+    return [name for name in file_systems.names_in(folder) if not name.startswith(".")]
 
 
 def _check_set(shards: Mapping[str, tuple[int, int]]) -> None:

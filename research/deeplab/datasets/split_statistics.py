@@ -303,8 +303,9 @@ def check(
         indices = [int(index) for index in np.linspace(0, len(found) - 1, most)]
     progress = Progress(f"{split}: checked", len(indices))
     for index in indices:
+        record = found[index]
         try:
-            statistics.add(found[index], descriptor)
+            statistics.add(record, descriptor)
         except ValueError as error:
             raise ValueError(f"{found.describe(index)} {error}") from None
         progress.advance()

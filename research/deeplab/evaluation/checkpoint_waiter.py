@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 from absl import logging
 
-from deeplab.utils import checkpoint, checkpoint_files
+from deeplab.utils import checkpoint, checkpoint_files, file_systems
 
 _LOOK_EVERY_SECS = 5
 
@@ -93,8 +93,8 @@ def _latest(path: str) -> str | None:
 
 def _names(folder: str) -> list[str]:
     """Return the names of the checkpoints in a folder, or of the files of Keras."""
-    entries = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []
-    saved = sorted(entry for entry in entries if entry.endswith(checkpoint_files.KERAS))
+    entries = file_systems.names_in(folder)
+    saved = [entry for entry in entries if entry.endswith(checkpoint_files.KERAS)]
     return checkpoint_files.names(folder) or saved
 
 

@@ -32,12 +32,8 @@ class NewFolder:
 
 def numbers(base: str) -> list[int]:
     """Return the numbers that are taken in a folder, which need not exist, sorted."""
-    if file_systems.is_remote(base):
-        gfile = file_systems.gfile()
-        names = gfile.listdir(base) if gfile.isdir(base) else []
-    else:
-        names = os.listdir(base) if os.path.isdir(base) else []
-    found = (int(name) for name in (name.rstrip("/") for name in names) if _is_number(name))
+    names = (name.rstrip("/") for name in file_systems.names_in(base))
+    found = (int(name) for name in names if _is_number(name))
     return sorted(number for number in found if number < _LIMIT)
 
 

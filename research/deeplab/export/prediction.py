@@ -15,7 +15,7 @@ from deeplab.export import saved_model
 from deeplab.sharing import cluster as clusters
 from deeplab.sharing import devices, parallel
 from deeplab.sharing.teams import Team
-from deeplab.utils import save_annotation
+from deeplab.utils import files, save_annotation
 from deeplab.visualization import panels
 
 # The pictures of an image.
@@ -83,6 +83,7 @@ def predict(
             f"--dataset={dataset} has {descriptor.num_classes} classes, the network in"
             f" {export_path} {network.num_classes}"
         )
+    files.make_folder("output_dir", output_dir)
     descriptor = (
         descriptor
         or network.descriptor

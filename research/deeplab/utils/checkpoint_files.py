@@ -54,10 +54,9 @@ def known(folder: str) -> list[str]:
 
 def names(folder: str) -> list[str]:
     """Return the names of all checkpoints in a folder, also those that no state file names."""
-    entries = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else ()
     return sorted(
         entry.removesuffix(".index")
-        for entry in entries
+        for entry in file_systems.names_in(folder)
         if entry.endswith(".index") and not entry.startswith(".")
     )
 
@@ -81,7 +80,7 @@ def files_of(prefix: str) -> list[str]:
     folder, name = os.path.split(prefix)
     found = [
         each
-        for each in (tf.io.gfile.listdir(folder or ".") if tf.io.gfile.isdir(folder or ".") else ())
+        for each in file_systems.names_in(folder or ".")
         if each == f"{name}.index" or each.startswith(f"{name}.data-")
     ]
     return [os.path.join(folder, each) for each in sorted(found, reverse=True)]

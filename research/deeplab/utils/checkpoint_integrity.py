@@ -7,7 +7,13 @@ import re
 import tensorflow as tf
 from absl import logging
 
-from deeplab.utils import checkpoint, checkpoint_files, error_text, temporary_files
+from deeplab.utils import (
+    checkpoint,
+    checkpoint_files,
+    error_text,
+    file_systems,
+    temporary_files,
+)
 
 # What this project writes in a folder of checkpoints, or wrote in earlier versions. Nothing else is
 # removed: the folder belongs to its owner, who may keep other files in it.
@@ -94,9 +100,7 @@ def remove_leftovers(folder: str) -> None:
         if match and f"{match['aside']}.data" not in "\n".join(removed):
             # Killed after data and before index were renamed.
             _remove_data_without_index(folder, match["name"])
-    if not tf.io.gfile.isdir(folder):
-        return
-    for name in tf.io.gfile.listdir(folder):
+    for name in file_systems.names_in(folder):
         if _EARLIER_LEFTOVER.fullmatch(name):
             _remove(os.path.join(folder, name))
 

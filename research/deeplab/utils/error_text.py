@@ -1,6 +1,7 @@
 """Error messages in one line."""
 
 import re
+import sys
 
 # Beginnings of the lines that TensorFlow puts before the message of an operation.
 _AROUND_AN_ERROR = (
@@ -22,6 +23,12 @@ def shortened(text: str) -> str:
     if len(text) <= _MAX_QUOTED:
         return text
     return f"{text[: _MAX_QUOTED // 2]} ... {text[-_MAX_QUOTED // 2 :]}"
+
+
+def is_of_tensorflow(error: Exception) -> bool:
+    """Return whether an operation failed; do not import TensorFlow for the answer."""
+    tensorflow = sys.modules.get("tensorflow")
+    return tensorflow is not None and isinstance(error, tensorflow.errors.OpError)
 
 
 def one_line(error: Exception | str) -> str:

@@ -38,6 +38,21 @@ def exists(path: str | os.PathLike[str]) -> bool:
     return gfile().exists(os.fspath(path)) if is_remote(path) else os.path.exists(path)
 
 
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """Return whether there is a folder at a path."""
+    return gfile().isdir(os.fspath(path)) if is_remote(path) else os.path.isdir(path)
+
+
+def names_in(folder: str | os.PathLike[str]) -> list[str]:
+    """Return the names in a folder, sorted; none if there is no such folder.
+
+    On this machine a name may hold bytes that are not UTF-8, with which TensorFlow would fail.
+    """
+    if not is_folder(folder):
+        return []
+    return sorted(gfile().listdir(os.fspath(folder)) if is_remote(folder) else os.listdir(folder))
+
+
 @contextlib.contextmanager
 def without_wildcards(path: str) -> Iterator[str]:
     """Yield a path of a local folder or file that TensorFlow does not take for a pattern.

@@ -1,3 +1,5 @@
+import os
+
 from deeplab.utils import file_systems
 
 
@@ -10,6 +12,16 @@ def test_paths():
 def test_wildcards():
     assert all(file_systems.has_wildcards(f"a/{mark}b") for mark in "*?[]\\")
     assert not file_systems.has_wildcards("a b/{c}/(d)/größe,~!$")
+
+
+def test_a_name_that_is_not_utf_8_hides_no_other(tmp_path):
+    names = [b"a", b"b\xff", b"c"]
+    for name in names:
+        open(os.path.join(os.fsencode(tmp_path), name), "w").close()
+    assert [os.fsencode(name) for name in file_systems.names_in(tmp_path)] == names
+    assert (
+        file_systems.names_in(tmp_path / "nowhere") == file_systems.names_in(tmp_path / "a") == []
+    )
 
 
 def test_a_path_with_wildcards_is_read_through_a_link(tmp_path):

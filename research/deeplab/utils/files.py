@@ -149,7 +149,10 @@ def replacing_all(paths: Sequence[str | os.PathLike[str]]) -> Iterator[list[str]
                 temporary_files.create(temporary)
             else:
                 os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-                temporary = stack.enter_context(temporary_files.temporary_file(path))
+                try:
+                    temporary = stack.enter_context(temporary_files.temporary_file(path))
+                except OSError as error:
+                    raise _of_writing(path, error) from None
             temporaries.append(temporary)
         try:
             yield temporaries
@@ -159,12 +162,19 @@ def replacing_all(paths: Sequence[str | os.PathLike[str]]) -> Iterator[list[str]
         except OSError as error:
             if error.errno not in _NO_SPACE:
                 raise
-            raise OSError(f"{paths[0]} cannot be written: {error.strerror}") from None
+            raise _of_writing(paths[0], error) from None
         for temporary, path in zip(temporaries, paths, strict=True):
             if file_systems.is_remote(path):
                 _copy_to_remote(temporary, path)
             else:
                 os.replace(temporary, path)
+
+
+def _of_writing(path: str, error: Exception) -> OSError:
+    """Return the error about a path instead of one about a temporary file."""
+    reason = getattr(error, "strerror", None) or error_text.one_line(error).rpartition("; ")[2]
+    kind = type(error) if isinstance(error, OSError) else OSError
+    return kind(f"{path} cannot be written: {reason}")
 
 
 def _copy_to_remote(source: str, path: str) -> None:
@@ -264,7 +274,15 @@ def replacing_folder(path: str | os.PathLike[str], *, last: str = "") -> Iterato
     temporary_files.remove_leftovers_of(path)
     # In the end it is the folder that was replaced, or is gone.
     with temporary_files.temporary_folder(path) as temporary:
-        yield temporary
+        try:
+            yield temporary
+        except Exception as error:
+            # Python's error need not name the file; TensorFlow's names one in the folder.
+            is_full = isinstance(error, OSError) and error.errno in _NO_SPACE
+            is_aside = error_text.is_of_tensorflow(error) and temporary in str(error)
+            if not (is_full or is_aside):
+                raise
+            raise _of_writing(path, error) from None
         if os.path.isdir(path):
             _exchange(temporary, path)
             logging.info("replaced the folder %s", path)

@@ -77,6 +77,45 @@ def test_of_several_files_an_error_leaves_none(tmp_path):
     assert paths[0].read_text() == "old"
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (
+            tf.errors.ResourceExhaustedError(None, None, "{folder}/variables; No space left"),
+            "No space left",
+        ),
+        (OSError(errno.EFBIG, "File too large", "{folder}/a"), "File too large"),
+    ],
+)
+def test_a_full_disk_names_the_folder_and_not_what_lies_aside(tmp_path, error, message):
+    path = tmp_path / "export"
+    wanted = pytest.raises(OSError, match=f"^{path} cannot be written: {message}$")
+    with wanted, files.replacing_folder(path) as temporary:
+        if isinstance(error, tf.errors.OpError):
+            text = error.message.format(folder=temporary)
+            error = tf.errors.ResourceExhaustedError(None, None, text)
+        raise error
+    assert not os.listdir(tmp_path)
+
+
+def test_other_errors_in_a_folder_stay_as_they_are(tmp_path):
+    wanted = pytest.raises(ValueError, match="^the export differs$")
+    with wanted, files.replacing_folder(tmp_path / "export"):
+        raise ValueError("the export differs")
+
+
+def test_a_file_that_cannot_be_made_is_named_itself(tmp_path, monkeypatch):
+    def create(path):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(files.temporary_files, "create", create)
+    with pytest.raises(
+        PermissionError, match="^.*/report.json cannot be written: Permission denied$"
+    ):
+        files.write_text(tmp_path / "report.json", "{}")
+
+
 def _fill(folder, content):
     with open(os.path.join(folder, "content"), "w") as file:
         file.write(content)

@@ -15,7 +15,7 @@ import urllib.request
 import zipfile
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 from absl import logging
 
@@ -31,6 +31,9 @@ _SCHEMES = ("http://", "https://")
 # many bytes, plus so many times its size, is not one of them.
 _MIN_UNPACKED_BYTES = 64 * 2**20
 _MAX_RATIO = 20
+# Of the name of a member, and of what else a header says: it is read at once. Contents are read in
+# smaller parts.
+_MAX_HEADER_BYTES = 2**20
 
 
 def install(
@@ -234,8 +237,8 @@ def unpack(archive: str, folder: str, name: str | None = None) -> None:
         if name.endswith(".zip"):
             _unpack_zip(archive, folder, check)
         elif name.endswith(".tar"):
-            with tarfile.open(archive, mode="r:") as tar:
-                tar.extractall(folder, filter=check.tar_member)
+            with open(archive, "rb") as stream:
+                _unpack_tar(stream, folder, check)
         else:
             _unpack_tar_gz(archive, folder, check)
     except _UnsafeError as error:
@@ -254,11 +257,30 @@ def unpack(archive: str, folder: str, name: str | None = None) -> None:
 
 
 def _unpack_tar_gz(archive: str, folder: str, check: "_MemberCheck") -> None:
-    with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
-        tar.extractall(folder, filter=check.tar_member)
+    with gzip.open(archive) as stream:
+        _unpack_tar(stream, folder, check)
         # The checksum is at the end, which the tar reader does not read.
         while chunk := stream.read(_CHUNK):
             check.count(len(chunk))
+
+
+def _unpack_tar(stream: BinaryIO, folder: str, check: "_MemberCheck") -> None:
+    with tarfile.open(fileobj=_SmallReads(stream), mode="r:") as tar:
+        tar.extractall(folder, filter=check.tar_member)
+
+
+class _SmallReads:
+    """A stream for tarfile, which reads as much at once as a header asks for."""
+
+    def __init__(self, stream: BinaryIO):
+        self._stream = stream
+        self.seek, self.tell = stream.seek, stream.tell
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes; reject a size that no header has."""
+        if not 0 <= size <= _MAX_HEADER_BYTES:
+            raise _UnsafeError(f"it has a header of {size} bytes")
+        return self._stream.read(size)
 
 
 def _unpack_zip(archive: str, folder: str, check: "_MemberCheck") -> None:

@@ -231,6 +231,17 @@ def test_an_archive_that_unpacks_to_far_more_than_its_size_is_refused(
     assert not os.listdir(tmp_path)
 
 
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+@pytest.mark.parametrize("size", [2**21, 2**60])
+def test_a_header_that_would_fill_the_memory_is_refused(server, tmp_path, kind, size):
+    header = tarfile.TarInfo("header")
+    header.type, header.size = kind, size
+    server.content = gzip.compress(header.tobuf(tarfile.GNU_FORMAT) + bytes(2**21), mtime=0)
+    with pytest.raises(ValueError, match=f"^{server.url} is not unpacked: it has a header of"):
+        download.install(server.url, tmp_path / "zoo")
+    assert not os.listdir(tmp_path)
+
+
 @pytest.mark.parametrize("target", ["file:///etc/hostname", "ftp://127.0.0.1/model.tar.gz"])
 def test_redirects_lead_to_the_web_only(server, tmp_path, target):
     def redirect(handler: _Handler) -> None:
