@@ -124,10 +124,11 @@ def parse(argv: Sequence[str], flag_values: flags.FlagValues) -> Sequence[str]:
         flag_values: The flags that are defined.
 
     Returns:
-        The name of the program and the arguments that are not flags.
+        The name of the program.
 
     Raises:
-        ValueError: A flag is unknown, or its value is wrong; or a flag file cannot be read.
+        ValueError: A flag is unknown, or its value is wrong; there is something else than flags; or
+            a flag file cannot be read.
     """
     files_given = " ".join(word for word in argv if word.lstrip("-").startswith("flagfile"))
     origin = f"; flags come from {files_given}, too" if files_given else ""
@@ -141,6 +142,10 @@ def parse(argv: Sequence[str], flag_values: flags.FlagValues) -> Sequence[str]:
         reason = error_text.shortened(error_text.one_line(error))
         message = f"{files_given} cannot be read: {reason}"
         raise ValueError(message) from None
+    if len(arguments) > 1:
+        word = error_text.shortened(repr(arguments[1]))
+        message = f"unexpected argument {word}: every option is a flag, --name=value{origin}"
+        raise ValueError(message)
     try:
         common.check_ranges(flag_values)
     except ValueError as error:
@@ -160,8 +165,6 @@ def _main(
     main: Callable[[Sequence[str]], int | None], argv: Sequence[str], interrupts: _Interrupts
 ) -> int | None:
     logging.use_absl_handler()
-    if len(argv) > 1:
-        return _fail(f"unexpected argument {argv[1]!r}: every option is a flag, --name=value")
     try:
         return main(argv)
     except KeyboardInterrupt:

@@ -6,6 +6,9 @@ import subprocess
 import sys
 
 import pytest
+from absl import flags
+
+from deeplab.cli import script
 
 _SCRIPT = '''"""Says hello."""
 import signal
@@ -248,3 +251,12 @@ def test_a_wrong_flag_is_one_line(run, arguments, message):
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith(message)
+
+
+def test_a_stray_word_of_a_flag_file_names_the_file(tmp_path):
+    file = tmp_path / "flags.txt"
+    file.write_text("--name=you\nstray\n")
+    values = flags.FlagValues()
+    flags.DEFINE_string("name", None, "A name.", flag_values=values)
+    with pytest.raises(ValueError, match=f"^unexpected argument 'stray'.*--flagfile={file}, too$"):
+        script.parse(["script", f"--flagfile={file}"], values)
