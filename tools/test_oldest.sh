@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests with the oldest TensorFlow, Keras, NumPy and TensorBoard that setup.py takes, in
-# .venv-oldest. Arguments are those of pytest, as for run_tests.sh.
+# .venv-oldest, with Python 3.11 or 3.12 (PYTHON=...): TensorFlow 2.19 has no wheel for 3.13.
+# Arguments are those of pytest, as for run_tests.sh.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
