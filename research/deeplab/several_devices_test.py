@@ -1,4 +1,4 @@
-"""Evaluation, pictures and predictions are the same on several devices and hosts."""
+"""Evaluation and predictions are the same on several devices and hosts."""
 
 import json
 
@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 
 from deeplab import eval as eval_script
-from deeplab import predict, vis
+from deeplab import predict
 from deeplab.testing import processes, tiny
 
-_SCRIPTS = {"eval": eval_script, "vis": vis, "predict": predict}
+_SCRIPTS = {"eval": eval_script, "predict": predict}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,6 @@ def flags(tmp_path_factory):
     checkpoint = f"--checkpoint_dir={tiny.save(tiny.network(), folder / 'train', 7)}"
     return {
         "eval": [*data, checkpoint, "--eval_crop_size=33,33"],
-        "vis": [*data, checkpoint, "--vis_crop_size=33,33", "--also_save_raw_predictions"],
         "predict": [f"--images={folder}/images", f"--export_path={_export(folder / '1')}"],
     }
 
@@ -52,14 +51,8 @@ def _folders(root):
     """Return the flags with the folders of the results."""
     return {
         "eval": [f"--eval_logdir={root}/eval", f"--report_dir={root}/report"],
-        "vis": [f"--vis_logdir={root}/vis"],
         "predict": [f"--output_dir={root}/predict"],
     }
-
-
-def _alone(name, flags, folder):
-    """Run a script on one device, in this process."""
-    tiny.run(_SCRIPTS[name], *flags[name], *_folders(folder)[name])
 
 
 def _results(folder):
@@ -81,16 +74,6 @@ def _assert_equal(folder, alone):
 
 
 @pytest.mark.slow
-def test_two_devices_draw_the_pictures_of_one(flags, tmp_path):
-    arguments = [*flags["vis"], *_folders(tmp_path / "two")["vis"], "--num_clones=2"]
-    process = processes.start("vis", [*arguments, "--clone_on_cpu"], tmp_path / "vis.log")
-    _alone("vis", flags, tmp_path / "one")
-    process.join(timeout=300)
-    assert process.exitcode == 0
-    _assert_equal(tmp_path / "two", tmp_path / "one")
-
-
-@pytest.mark.slow
 def test_two_hosts_give_the_files_of_one(flags, tmp_path):
     """The second one has two devices."""
     cluster = {"worker": ["host0:2222", "host1:2222"]}
@@ -99,11 +82,11 @@ def test_two_hosts_give_the_files_of_one(flags, tmp_path):
     for index, log in enumerate(logs):
         config = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
         devices = ["--num_clones=2", "--clone_on_cpu"] if index else []
-        for name in ("eval", "predict"):
+        for name in _SCRIPTS:
             arguments = [*flags[name], *_folders(tmp_path / "two")[name], *devices]
             running.append(processes.start(name, arguments, log, TF_CONFIG=config))
-    for name in ("eval", "predict"):
-        _alone(name, flags, tmp_path / "one")
+    for name, script in _SCRIPTS.items():
+        tiny.run(script, *flags[name], *_folders(tmp_path / "one")[name])
     for process in running:
         process.join(timeout=300)
     assert [process.exitcode for process in running] == [0] * 4

@@ -1,5 +1,7 @@
 """Pictures of predictions: what is in them, and under which names."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,6 +12,7 @@ from deeplab.datasets import descriptors
 from deeplab.datasets.data_generator import Dataset
 from deeplab.evaluation import predictor, visualizer
 from deeplab.input_preprocess import Preprocessing
+from deeplab.sharing import parallel
 from deeplab.sharing.teams import Share
 from deeplab.testing import tiny
 from deeplab.utils import get_dataset_colormap
@@ -21,14 +24,15 @@ _COLORMAP = tiny.DATASET.label_colors()
 class _StandIn:
     """In a predictor's place: predicts the red channel's values modulo the number of classes."""
 
-    def __init__(self, num_classes=4, **options):
+    def __init__(self, num_classes=4, devices=1, **options):
+        self._devices = devices
         self._num_classes = num_classes
         self.net = self
         self.options = common.ModelOptions(num_classes=num_classes, **options)
         self.inference = InferenceOptions()
 
     def map(self, function, items):
-        return (function(self, item) for item in items)
+        return parallel.map_in_order([functools.partial(function, self)] * self._devices, items)
 
     def __call__(self, images, sizes):
         return tf.cast(images, tf.int32).numpy()[..., 0] % self._num_classes
@@ -57,11 +61,11 @@ def _batches(folder, batch_size=1, labeled=True, names=_SIZES, **options):
     return records.evaluation(batch_size, labels_required=labeled)
 
 
-def _run(tmp_path, batches, stand_in=None, descriptor=tiny.DATASET, **options):
+def _run(tmp_path, batches, stand_in=None, descriptor=tiny.DATASET, numbers=range(3), **options):
     stand_in = stand_in or _StandIn()
     logdir = tmp_path / "vis"
     pictures = visualizer.Visualizer(stand_in, descriptor, str(logdir), **options)
-    pictures.conclude(pictures.run(batches, range(3)), 3)
+    pictures.conclude(pictures.run(batches, numbers), len(numbers))
     return logdir
 
 
@@ -105,6 +109,28 @@ def test_the_pictures_of_hosts_have_the_numbers_of_their_records(tmp_path):
     assert tiny.files(logdir) == tiny.files(expected)
     for name in tiny.files(logdir):
         assert (logdir / name).read_bytes() == (expected / name).read_bytes(), name
+
+
+def test_several_devices_save_the_pictures_of_one(tmp_path):
+    """Of several raw predictions of a name, too, the last one is kept."""
+    batches = list(_batches(tmp_path))
+    same = [{**batch, "image_name": tf.constant(["same"])} for batch in batches]
+    one, two = (
+        _run(
+            tmp_path / str(devices),
+            same * 3,
+            _StandIn(devices=devices),
+            numbers=range(9),
+            also_save_raw_predictions=True,
+        )
+        for devices in (1, 2)
+    )
+    assert len(tiny.files(one)) == 9 * 4 + 1
+    assert tiny.files(two) == tiny.files(one)
+    for name in tiny.files(one):
+        assert (two / name).read_bytes() == (one / name).read_bytes(), name
+    raw = tiny.read_png(two / visualizer.RAW_RESULTS / "same.png")
+    np.testing.assert_array_equal(raw, _expected("third"))
 
 
 def test_raw_predictions_are_the_labels_under_the_images_names(tmp_path):
