@@ -88,6 +88,7 @@ def _dataset(records):
     return Dataset(tiny.DATASET, "val", records, preprocessing)
 
 
+@pytest.mark.slow
 def test_the_parameters_that_made_the_labels_are_found(trained, records):
     search = crf_search.CrfSearch(trained[0], _dataset(records), _GRID, num_images=2)
     result = search.run()
