@@ -194,6 +194,7 @@ def _commands(tree: pathlib.Path) -> dict[str, tuple[pathlib.Path, str]]:
     return commands
 
 
+@pytest.mark.slow
 def test_every_command_of_the_wheel_gives_help_from_any_folder(tree, tmp_path):
     """It prints its own description, and does not import TensorFlow, which takes seconds."""
     check = "\nimport atexit, sys; atexit.register(lambda: print('tensorflow' in sys.modules))\n"
@@ -219,18 +220,28 @@ def test_the_wheel_finds_its_recipes(tree, tmp_path):
     assert done.stdout.split() == sorted(map(str, (tree / "deeplab/recipes").iterdir()))
 
 
+# The demo draws hundreds of images, and its network is wider.
+_FEW_IMAGES = {"deeplab-make-sample-data": ["--num_train=3", "--num_val=2"]}
+_SHORT_TRAINING = (
+    "--depth_multiplier=0.1",
+    "--train_crop_size=33,33",
+    "--train_batch_size=2",
+    "--training_number_of_steps=2",
+)
+
+
 @pytest.mark.slow
 def test_the_demo_runs_from_the_wheel(tree, tmp_path):
     """Two steps of training, in an empty folder, with the recipes of the wheel."""
     programs = tmp_path / "bin"
     programs.mkdir()
     for name, (_, start) in _commands(tree).items():
-        (programs / name).write_text(f"#!{sys.executable}\n{start}\n")
+        more = f"import sys; sys.argv += {_FEW_IMAGES.get(name, [])}"
+        (programs / name).write_text(f"#!{sys.executable}\n{more}\n{start}\n")
         (programs / name).chmod(0o755)
     path = os.pathsep.join([str(programs), os.environ["PATH"]])
-    steps = "--training_number_of_steps=2"
     done = subprocess.run(
-        [_ROOT / "tools/demo.sh", tree / "deeplab/recipes/sample", steps],
+        [_ROOT / "tools/demo.sh", tree / "deeplab/recipes/sample", *_SHORT_TRAINING],
         cwd=tmp_path,
         env={**os.environ, "PATH": path, "PYTHONPATH": str(tree)},
         capture_output=True,
