@@ -64,16 +64,7 @@ def test_evaluation_has_the_same_counts(folder, data, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    [
-        "net.keras",
-        pytest.param(
-            "weights/net.weights.h5",
-            marks=pytest.mark.xfail(reason="training does not take the flags of the network"),
-        ),
-    ],
-)
+@pytest.mark.parametrize("name", ["net.keras", "weights/net.weights.h5"])
 def test_it_is_shown_exported_and_trained_on(folder, data, tmp_path, name):
     path, flags = f"{folder}/{name}", _FORMS[name]
     with tiny.shallow():

@@ -157,11 +157,9 @@ def _decode_with_opencv(data: bytes) -> np.ndarray:
             ) from None
         pixels = None
     if pixels is None:
+        _refuse_type(decode_unchanged(data))
         raise ValueError(f"is not an image that can be read ({len(data)} bytes)")
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise ValueError(
-            f"has values of the type {pixels.dtype}; images have 8 or 16 bits: convert it"
-        )
+    _refuse_type(pixels)
     if pixels.dtype == np.uint16 and image_formats.has_separate_planes(data):
         # OpenCV mixes the bands up.
         raise ValueError(
@@ -170,6 +168,22 @@ def _decode_with_opencv(data: bytes) -> np.ndarray:
         )
     _check_values(*pixels.shape[:2])
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def _refuse_type(pixels: np.ndarray | None) -> None:
+    if pixels is not None and pixels.dtype not in (np.uint8, np.uint16):
+        raise ValueError(
+            f"has values of the type {pixels.dtype}; images have 8 or 16 bits: convert it"
+        )
+
+
+def decode_unchanged(data: bytes) -> np.ndarray | None:
+    """Return the values of a file as OpenCV reads them, of any type and number of channels."""
+    try:
+        with without_remarks():
+            return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import pytest
 
@@ -77,6 +78,16 @@ def test_the_first_three_bands_are_the_colors(order, planes, extra, dtype):
 def test_more_bands_are_counted_in_one_line(bands, capfd):
     data = _tiff(_bands(bands, np.uint8), "<", False, [2] + [0] * (bands - 4))
     with pytest.raises(ValueError, match=f"has {bands} bands; TIFF images have at most 4: save"):
+        images.decode(data)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.int16])
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3)])
+def test_values_of_another_type_are_named(dtype, shape, capfd):
+    data = cv2.imencode(".tiff", np.ones(shape, dtype))[1].tobytes()
+    message = f"has values of the type {np.dtype(dtype)}; images have 8 or 16 bits"
+    with pytest.raises(ValueError, match=message):
         images.decode(data)
     assert capfd.readouterr().err == ""
 

@@ -91,7 +91,7 @@ def only_alpha(data: bytes, indices: np.ndarray) -> bool:
     """
     if not indices.size or np.ptp(indices):
         return False
-    pixels = _decode_unchanged(data)
+    pixels = images.decode_unchanged(without_palette(data))
     has_alpha = pixels is not None and pixels.ndim == 3 and pixels.shape[2] in (2, 4)
     return has_alpha and bool(np.ptp(pixels[..., -1]) > 0)
 
@@ -104,18 +104,9 @@ def only_alpha_remark(names: Sequence[str]) -> str:
     )
 
 
-def _decode_unchanged(data: bytes) -> np.ndarray | None:
-    content = np.frombuffer(without_palette(data), np.uint8)
-    try:
-        with images.without_remarks():
-            return cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        return None
-
-
 def _with_opencv(data: bytes) -> np.ndarray:
     """Return the label values of a TIFF or BMP file, uint8 or uint16 [height, width]."""
-    pixels = _decode_unchanged(data)
+    pixels = images.decode_unchanged(without_palette(data))
     if pixels is None:
         raise ValueError(f"is a broken or unknown image file ({len(data)} bytes)")
     if pixels.ndim == 3:

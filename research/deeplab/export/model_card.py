@@ -46,7 +46,7 @@ def text(
         name: Name of the frozen graph. None: that of its path.
     """
     prefix = checkpoint_files.latest(checkpoint_path) or checkpoint_path
-    step = checkpoint.global_step(checkpoint.read(prefix))
+    step = checkpoint.global_step(checkpoint.read(prefix, options))
     result = _evaluation(prefix, step)
     dataset = descriptor.name if descriptor else (result or {}).get("dataset", "unknown")
     facts = {
