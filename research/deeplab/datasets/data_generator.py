@@ -20,6 +20,9 @@ from deeplab.sharing.teams import Share
 # Marks the padding of a batch until it gets its color; images have no such value.
 _NO_PIXEL = -1.0
 
+# No graph of samples has a Python `if` or loop over tensors. The search for them takes seconds.
+_as_written = tf.autograph.experimental.do_not_convert
+
 
 class Dataset:
     """A split of a dataset, in TFRecords with the official features.
@@ -224,6 +227,7 @@ class Dataset:
                 says what is wrong, and how many others are bad.
         """
 
+        @_as_written
         def decoded(record: tf.Tensor) -> tf.Tensor:
             examples.decode(self.files.read(record), self._absent_label(labels_required))
             return record
@@ -273,6 +277,7 @@ class Dataset:
     def _balanced_epochs(self) -> balanced_sampling.Epochs:
         """Read all labels; return epochs in which rare classes come more often."""
 
+        @_as_written
         def classes(record: tf.Tensor) -> tf.Tensor:
             label = tf.cast(examples.decode_label(self.files.read(record)), tf.int32)
             return tf.math.bincount(label, minlength=256, maxlength=256) > 0
@@ -290,6 +295,7 @@ class Dataset:
         )
         return epochs
 
+    @_as_written
     def _training_sample(self, sample: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
         features, image, label = examples.decode(self.files.read(record), absent_label=None)
         image, label = input_preprocess.preprocess_for_training(
@@ -302,6 +308,7 @@ class Dataset:
         )
         return {"image": image, "label": label, **_facts(features)}
 
+    @_as_written
     def _evaluation_sample(self, record: tf.Tensor, labels_required: bool) -> dict[str, tf.Tensor]:
         features, image, label = examples.decode(
             self.files.read(record), self._absent_label(labels_required)
