@@ -1,14 +1,35 @@
 """Settings and lists of the layers of a whole network."""
 
+import contextlib
+from collections.abc import Iterator
+
 import keras
 
 from deeplab.core import keras_internals, layers, normalization
 
 
 def set_precision(network: keras.layers.Layer, policy: keras.dtype_policies.DTypePolicy) -> None:
-    """Give every layer of a network a precision policy, before its variables are made."""
+    """Give every layer of a network a precision policy; variables that it has stay as they are."""
     for layer in keras_internals.sublayers(network):
         layer.dtype_policy = policy
+
+
+@contextlib.contextmanager
+def precision(network: keras.layers.Layer, policy: str) -> Iterator[None]:
+    """Let a network compute in another precision inside the context; its variables stay.
+
+    Args:
+        network: what is traced in the context keeps its precision.
+        policy: name of the policy, such as `mixed_bfloat16`.
+    """
+    held = keras_internals.sublayers(network)
+    before = [layer.dtype_policy for layer in held]
+    set_precision(network, keras.dtype_policies.get(policy))
+    try:
+        yield
+    finally:
+        for layer, own in zip(held, before, strict=True):
+            layer.dtype_policy = own
 
 
 def seed_generators(network: keras.layers.Layer) -> list[keras.random.SeedGenerator]:

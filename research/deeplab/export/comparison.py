@@ -117,11 +117,15 @@ def open_frozen_graph(path: str) -> Iterator[Callable[[np.ndarray], Outputs]]:
 def open_saved_model(path: str) -> Iterator[dict[str, Signature]]:
     """Yield the signatures of a SavedModel as a server runs them: in a session, by their names."""
     graph = tf.Graph()
+    # TensorFlow optimizes a graph in two rounds, which takes most of the time of a small network.
+    # The second one repeats the same passes on what the first one left.
+    config = tf.compat.v1.ConfigProto()
+    config.graph_options.rewrite_options.meta_optimizer_iterations = 1
     logger = tf.get_logger()
     level = logger.level
     with (
         file_systems.without_wildcards(path) as plain,
-        contextlib.closing(tf.compat.v1.Session(graph=graph)) as session,
+        contextlib.closing(tf.compat.v1.Session(graph=graph, config=config)) as session,
     ):
         # It calls itself deprecated, but servers load like that.
         logger.setLevel("ERROR")

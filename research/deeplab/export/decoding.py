@@ -4,8 +4,11 @@ TensorFlow's decoders fail the whole request. A dataset of one element can ignor
 map, so each file is decoded in one. What its header tells is checked before.
 """
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from deeplab.core.options import export_options
@@ -18,6 +21,71 @@ _HEADER = 32
 _EXIF = b"Exif\0\0"
 _ORIENTATION, _SHORT = 274, 3
 _MOST_ENTRIES = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class _Side:
+    """Where a header has the height or the width of an image.
+
+    Args:
+        place: of the first byte.
+        count: of the bytes.
+        big: whether the first one is the highest.
+        signed: whether a negative number stands for its absolute value.
+        shift: lowest bit of the number.
+        bits: how many of its bits count.
+        less: by how much it is less than the side.
+    """
+
+    place: int
+    count: int
+    big: bool = False
+    signed: bool = False
+    shift: int = 0
+    bits: int = 32
+    less: int = 0
+
+    def factors(self) -> np.ndarray:
+        """Return what to multiply each byte of a header with, for the sum to be the number."""
+        factors = np.zeros(_HEADER, np.int64)
+        powers = 256 ** np.arange(self.count)
+        factors[self.place : self.place + self.count] = powers[:: -1 if self.big else 1]
+        return factors
+
+
+@dataclasses.dataclass(frozen=True)
+class _Format:
+    """A format of image files.
+
+    Args:
+        least: size in bytes of a file's header.
+        beginning: its first bytes; None: any byte.
+        height: of the image. None: it is not at a fixed place.
+        width: likewise.
+    """
+
+    least: int
+    beginning: Sequence[int | None]
+    height: _Side | None = None
+    width: _Side | None = None
+
+
+_WEBP = (*b"RIFF", *[None] * 4, *b"WEBP")
+_JPEG = _Format(3, b"\xff\xd8\xff")
+_FORMATS = (
+    _JPEG,
+    _Format(24, b"\x89PNG\r\n\x1a\n", _Side(20, 4, big=True), _Side(16, 4, big=True)),
+    _Format(10, b"GIF8", _Side(8, 2), _Side(6, 2)),
+    _Format(26, b"BM", _Side(22, 4, signed=True), _Side(18, 4, signed=True)),
+    _Format(30, (*_WEBP, *b"VP8 "), _Side(28, 2, bits=14), _Side(26, 2, bits=14)),
+    _Format(
+        25,
+        (*_WEBP, *b"VP8L"),
+        _Side(21, 4, shift=14, bits=14, less=1),
+        _Side(21, 4, bits=14, less=1),
+    ),
+    _Format(30, (*_WEBP, *b"VP8X"), _Side(27, 3, less=1), _Side(24, 3, less=1)),
+)
 
 
 def decode(
@@ -47,7 +115,8 @@ def decode(
                 image = _upright(image, orientation(data))
             # A file may hold more than its header says.
             is_large = _pixels(*tf.unstack(tf.shape(image)[:2])) > most
-            return tf.cond(is_large, lambda: (TOO_LARGE, nothing), lambda: (FINE, image))
+            size = tf.where(is_large, [0, 0, 3], tf.shape(image))
+            return tf.where(is_large, TOO_LARGE, FINE), tf.slice(image, [0, 0, 0], size)
 
         return tf.cond(tf.equal(status, FINE), pixels, lambda: (status, nothing))
 
@@ -65,65 +134,46 @@ def _pixels(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
 
 
 def _status(data: tf.Tensor, most: float) -> tf.Tensor:
-    """Return what the header of a file tells; reading a damaged JPEG header is an error."""
+    """Return what the header of a file tells; reading a damaged JPEG header is an error.
+
+    The formats are rows of tables: a graph with a branch for each takes long to load, and longer to
+    run than to decode a small image.
+    """
     size = tf.strings.length(data)
     header = tf.io.decode_raw(tf.strings.substr(data, 0, _HEADER), tf.uint8)
     header = tf.cast(tf.pad(header, [[0, _HEADER - tf.size(header)]]), tf.int64)
+    beginnings = np.full((len(_FORMATS), _HEADER), -1, np.int64)
+    sides = [[each.height or _Side(0, 0), each.width or _Side(0, 0)] for each in _FORMATS]
+    for row, each in zip(beginnings, _FORMATS, strict=True):
+        row[: len(each.beginning)] = [-1 if byte is None else byte for byte in each.beginning]
+    begun = tf.reduce_all((header == beginnings) | (beginnings < 0), axis=1)
+    index = tf.argmax(tf.cast(begun, tf.int32))
 
-    def begins(*parts: bytes | None) -> tf.Tensor:
-        """Whether the header begins with these bytes; None: any byte."""
-        places = [place for place, part in enumerate(parts) if part is not None]
-        values = [parts[place] for place in places]
-        return tf.reduce_all(tf.gather(header, places) == tf.constant(values, tf.int64))
+    def of_format(values: Any) -> tf.Tensor:
+        """Return the entry of the file's format."""
+        return tf.gather(np.array(values, np.int64), index)
 
-    def number(place: int, count: int, *, big: bool = False) -> tf.Tensor:
-        """The unsigned number in these bytes."""
-        powers = range(count)[:: -1 if big else 1]
-        return sum(header[place + i] * 256**power for i, power in enumerate(powers))
+    def of_sides(value: Callable[[_Side], Any]) -> tf.Tensor:
+        return of_format([[value(side) for side in pair] for pair in sides])
 
-    def signed(place: int) -> tf.Tensor:
-        value = number(place, 4)
-        return tf.abs(tf.where(value < 2**31, value, value - 2**32))
+    def jpeg() -> tf.Tensor:
+        return tf.cast(tf.image.extract_jpeg_shape(data)[:2], tf.int64)
 
-    def jpeg() -> tuple[tf.Tensor, tf.Tensor]:
-        shape = tf.image.extract_jpeg_shape(data)
-        return tf.cast(shape[0], tf.int64), tf.cast(shape[1], tf.int64)
+    def others() -> tf.Tensor:
+        number = tf.reduce_sum(header * of_sides(_Side.factors), axis=1)
+        # The distance from zero of a number of 32 bits and a sign.
+        is_negative = (of_sides(lambda side: int(side.signed)) > 0) & (number >= 2**31)
+        number = tf.where(is_negative, 2**32 - number, number)
+        number //= of_sides(lambda side: 2**side.shift)
+        return number % of_sides(lambda side: 2**side.bits) + of_sides(lambda side: side.less)
 
-    webp = (*b"RIFF", *[None] * 4, *b"WEBP")
-    # Least size, beginning, and height and width.
-    formats: list[tuple[int, tf.Tensor, Callable[[], tuple[tf.Tensor, tf.Tensor]]]] = [
-        (3, begins(*b"\xff\xd8\xff"), jpeg),
-        (
-            24,
-            begins(*b"\x89PNG\r\n\x1a\n"),
-            lambda: (number(20, 4, big=True), number(16, 4, big=True)),
-        ),
-        (10, begins(*b"GIF8"), lambda: (number(8, 2), number(6, 2))),
-        (26, begins(*b"BM"), lambda: (signed(22), signed(18))),
-        (30, begins(*webp, *b"VP8 "), lambda: (number(28, 2) % 2**14, number(26, 2) % 2**14)),
-        (
-            25,
-            begins(*webp, *b"VP8L"),
-            lambda: (number(21, 4) // 2**14 % 2**14 + 1, number(21, 4) % 2**14 + 1),
-        ),
-        (30, begins(*webp, *b"VP8X"), lambda: (number(27, 3) + 1, number(24, 3) + 1)),
-    ]
-
-    def of_size(least: int, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-        damaged = (size < least) | (height < 1) | (width < 1)
-        large = _pixels(height, width) > most
-        return tf.where(damaged, DAMAGED, tf.where(large, TOO_LARGE, FINE))
-
-    return tf.case(
-        [
-            (tf.equal(size, 0), lambda: tf.constant(EMPTY)),
-            *(
-                (begun, lambda least=least, sides=sides: of_size(least, *sides()))
-                for least, begun, sides in formats
-            ),
-        ],
-        default=lambda: tf.constant(UNKNOWN_FORMAT),
-    )
+    is_jpeg = begun[_FORMATS.index(_JPEG)]
+    height, width = tf.unstack(tf.ensure_shape(tf.cond(is_jpeg, jpeg, others), (2,)))
+    least = of_format([each.least for each in _FORMATS])
+    damaged = (tf.cast(size, tf.int64) < least) | (height < 1) | (width < 1)
+    status = tf.where(damaged, DAMAGED, tf.where(_pixels(height, width) > most, TOO_LARGE, FINE))
+    unknown = tf.where(tf.equal(size, 0), EMPTY, UNKNOWN_FORMAT)
+    return tf.where(tf.reduce_any(begun), status, unknown)
 
 
 def orientation(data: tf.Tensor) -> tf.Tensor:

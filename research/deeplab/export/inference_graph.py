@@ -26,8 +26,6 @@ _DEFAULT = InferenceOptions()
 
 Network = model.DeepLab | traced_network.TracedNetwork
 
-_Function = tf.types.experimental.PolymorphicFunction
-
 
 def predict_outputs(
     net: Network,
@@ -93,35 +91,6 @@ def predict_outputs(
     }
 
 
-def predict_labels(
-    net: Network,
-    images: tf.Tensor,
-    inference: InferenceOptions = _DEFAULT,
-) -> tf.Tensor:
-    """Return the labels of `predict_outputs`, without the cost of probabilities.
-
-    Args:
-        net: the network.
-        images: uint8 [B, H, W, 3], RGB.
-        inference: how the network is applied.
-
-    Returns:
-        int32 [B, H, W].
-    """
-    if inference.crf or not _upsamples_logits(net, inference):
-        return predict_outputs(net, images, inference)[PREDICTIONS]
-    resized, padded, _ = input_preprocess.preprocess_for_evaluation(
-        images, None, net.preprocessing()
-    )
-    height, width = tf.unstack(tf.shape(resized)[1:3])
-    logits = net(padded, training=False)
-    labels = _arg_max(net, logits, tf.shape(padded)[1:3])[:, :height, :width]
-    if net.options.min_resize_value:
-        size = tf.shape(images)[1:3]
-        labels = utils.resize_nearest(labels[..., tf.newaxis], size)[..., 0]
-    return labels
-
-
 def logits_on_their_grid(net: Network, images: tf.Tensor) -> tf.Tensor:
     """Return the logits of the resized and padded images, float32 [B, h, w, num_classes]."""
     _, padded, _ = input_preprocess.preprocess_for_evaluation(images, None, net.preprocessing())
@@ -157,30 +126,32 @@ def frozen(
         The graph with the weights as constants, and the graph without them.
     """
 
-    @tf.function(input_signature=[tf.TensorSpec((1, None, None, 3), tf.uint8, INPUT)])
+    spec = tf.TensorSpec((1, None, None, 3), tf.uint8, INPUT)
+
+    @tf.function(input_signature=[spec], autograph=False)
     def function(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return predict_outputs(net, images, inference)
 
-    check_portable(function)
     concrete = function.get_concrete_function()
+    check_portable(concrete)
     graphs = keras_internals.frozen(concrete), concrete.graph
     with_weights, without = (_official(graph.as_graph_def(add_shapes=True)) for graph in graphs)
     return with_weights, without
 
 
-def check_portable(function: _Function) -> None:
+def check_portable(function: tf.types.experimental.ConcreteFunction) -> None:
     """Reject a graph that does not run on every machine.
 
     Not every CPU kernel of depthwise convolution supports atrous rates (oneDNN's does).
     `tf.nn.depthwise_conv2d` moves pixels apart for a plain convolution, which runs everywhere.
 
     Args:
-        function: with an input signature; the functions that it calls are looked at, too.
+        function: the functions that it calls are looked at, too.
 
     Raises:
         ValueError: An operation does not run everywhere.
     """
-    graph_def = function.get_concrete_function().graph.as_graph_def()
+    graph_def = function.graph.as_graph_def()
     nodes = [graph_def.node, *(each.node_def for each in graph_def.library.function)]
     for node in itertools.chain.from_iterable(nodes):
         dilations = node.attr["dilations"].list.i

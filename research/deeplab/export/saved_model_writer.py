@@ -13,7 +13,7 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab import model
-from deeplab.core import folding
+from deeplab.core import folding, networks
 from deeplab.core.options import ExportOptions, InferenceOptions
 from deeplab.datasets import descriptors
 from deeplab.export import (
@@ -60,16 +60,18 @@ def write(
     """
     table = class_colors(net.options.num_classes, descriptor)
     ignore_label = descriptor.ignore_label if descriptor else _IGNORE_LABEL
-    with _network(net, options) as (traced, weights), _quiet():
-        functions = signatures.signatures(traced, inference, options, table, ignore_label)
+    with _network(net, options) as (network, weights), _quiet():
+        functions = signatures.signatures(network, inference, options, table, ignore_label)
+        # Traced here: within the saving, what has been traced would be traced again.
+        traced = {name: each.get_concrete_function() for name, each in functions.items()}
         if options.target == "portable":
-            inference_graph.check_portable(functions[signatures.LABELS])
+            inference_graph.check_portable(traced[signatures.LABELS])
         module = tf.Module()
         module.weights = weights
         tf.saved_model.save(
             module,
             folder,
-            signatures=functions,
+            signatures=traced,
             options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
         )
     checkpoint.save_options(folder, net.options)
@@ -90,8 +92,6 @@ def _network(
     if net.options.quantize:
         yield traced_network.TracedNetwork(net, native), [each.value for each in net.weights]
         return
-    if options.precision == "bfloat16":
-        net = _in_bfloat16(net)
     weights: list[Any] = []
 
     def hold(value: tf.Tensor) -> Any:
@@ -99,17 +99,14 @@ def _network(
         return weights[-1]
 
     exact = net.logits.branches if net.logits else ()
-    with folding.folded(net, hold, exact) as others:
+    precision = (
+        networks.precision(net, "mixed_bfloat16")
+        if options.precision == "bfloat16"
+        else contextlib.nullcontext()
+    )
+    with precision, folding.folded(net, hold, exact) as others:
         weights += [each.value for each in others]
         yield traced_network.TracedNetwork(net, native), weights
-
-
-def _in_bfloat16(net: model.DeepLab) -> model.DeepLab:
-    """Return the network with the same weights that computes its features in bfloat16."""
-    copy = model.DeepLab(net.options, dtype="mixed_bfloat16")
-    for variable, value in zip(copy.weights, net.weights, strict=True):
-        variable.assign(value)
-    return copy
 
 
 def _requests(net: model.DeepLab, functions: dict[str, Any]) -> list[warm_up.Request]:

@@ -1,6 +1,8 @@
 """The signatures of a SavedModel: pixels or files in; labels, probabilities or files out."""
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -24,7 +26,7 @@ LABEL_PNG = "label_png_bytes"
 COLOR_LABEL_PNG = "color_png_bytes"
 
 _Outputs = dict[str, tf.Tensor]
-_Function = Callable[[tf.Tensor], _Outputs]
+_Function = Callable[..., Any]
 
 
 def label_type(num_classes: int) -> tf.DType:
@@ -86,21 +88,22 @@ def signatures(
 
     @_signature(images_spec)
     def labels(images: tf.Tensor) -> _Outputs:
-        images, count = _rgb(images)
-        found = inference_graph.predict_labels(net, images, inference)
-        return {inference_graph.PREDICTIONS: tf.cast(found, small)[:count]}
+        # What only the other outputs need is not computed.
+        found = pixels(images)[inference_graph.PREDICTIONS]
+        return {inference_graph.PREDICTIONS: tf.cast(found, small)}
 
+    # A function, so that it is traced once for all signatures.
+    @_signature(tf.TensorSpec((), tf.string))
     def decode(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return decoding.decode(data, options.max_pixels, options.exif_orientation)
 
     def predict(image: tf.Tensor) -> _Outputs:
         """Return labels, int32 [H, W], and probabilities if asked for, of a decoded image."""
+        outputs = pixels(image[tf.newaxis])
         names = [inference_graph.PREDICTIONS]
         if options.add_probabilities:
             names.append(inference_graph.PROBABILITIES)
-        outputs = (pixels if options.add_probabilities else labels)(image[tf.newaxis])
-        found = {name: outputs[name][0] for name in names}
-        return found | {names[0]: tf.cast(found[names[0]], tf.int32)}
+        return {name: outputs[name][0] for name in names}
 
     def nothing() -> _Outputs:
         outputs = {inference_graph.PREDICTIONS: tf.zeros([0, 0], tf.int32)}
@@ -110,7 +113,12 @@ def signatures(
 
     @_signature(tf.TensorSpec((None,), tf.string, IMAGE_BYTES))
     def files(image_bytes: tf.Tensor) -> _Outputs:
-        status, sizes, images = _decode_all(image_bytes, decode)
+        # No files get an empty one: nothing could be stacked.
+        count = tf.size(image_bytes)
+        missing = tf.cast(tf.equal(count, 0), tf.int32)
+        status, sizes, images = _decode_all(
+            tf.concat([image_bytes, tf.fill([missing], b"")], axis=0), decode
+        )
         largest = tf.reduce_max(sizes, axis=0)
 
         def one(index: tf.Tensor) -> _Outputs:
@@ -126,50 +134,52 @@ def signatures(
                 for name, value in outputs.items()
             }
 
-        def all_of_them() -> _Outputs:
-            return tf.map_fn(
-                one,
-                tf.range(tf.size(image_bytes)),
-                fn_output_signature=tf.nest.map_structure(
-                    lambda value: tf.TensorSpec((None, None, *value.shape[2:]), value.dtype),
-                    nothing(),
-                ),
-                parallel_iterations=1,
-            )
+        outputs = tf.map_fn(
+            one,
+            tf.range(count + missing),
+            fn_output_signature=tf.nest.map_structure(
+                lambda value: tf.TensorSpec((None, None, *value.shape[2:]), value.dtype),
+                nothing(),
+            ),
+            parallel_iterations=1,
+        )
+        outputs = {**outputs, IMAGE_SIZE: sizes, STATUS: status}
+        return {name: value[:count] for name, value in outputs.items()}
 
-        def none_of_them() -> _Outputs:
-            return {name: value[tf.newaxis][:0] for name, value in nothing().items()}
+    @functools.cache
+    def drawing(pixel_type: tf.DType) -> _Function:
+        """Return a function from files and pixels of each label, [labels, C], to PNG files."""
 
-        outputs = tf.cond(tf.size(image_bytes) > 0, all_of_them, none_of_them)
-        return {**outputs, IMAGE_SIZE: sizes, STATUS: status}
+        @_signature(tf.TensorSpec((None,), tf.string), tf.TensorSpec((None, None), pixel_type))
+        def draw(image_bytes: tf.Tensor, table: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            def one(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+                status, image = decode(data)
 
-    def png_files(name: str, draw: Callable[[tf.Tensor], tf.Tensor]) -> _Function:
-        """Return a signature that draws labels, int32 [H, W], as the pixels of a PNG file."""
+                def png() -> tf.Tensor:
+                    found = pixels(image[tf.newaxis])[inference_graph.PREDICTIONS][0]
+                    return tf.io.encode_png(tf.gather(table, found))
 
-        def one(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            status, image = decode(data)
+                is_fine = tf.equal(status, decoding.FINE)
+                return status, tf.cond(is_fine, png, lambda: tf.constant(b""))
 
-            def png() -> tf.Tensor:
-                found = labels(image[tf.newaxis])[inference_graph.PREDICTIONS][0]
-                return tf.io.encode_png(draw(found))
+            specs = (tf.TensorSpec((), tf.int32), tf.TensorSpec((), tf.string))
+            return tf.map_fn(one, image_bytes, fn_output_signature=specs, parallel_iterations=1)
 
-            return status, tf.cond(tf.equal(status, decoding.FINE), png, lambda: tf.constant(b""))
+        return draw
+
+    def png_files(name: str, table: np.ndarray) -> _Function:
+        """Return a signature that draws labels as the pixels of a PNG file."""
 
         @_signature(tf.TensorSpec((None,), tf.string, IMAGE_BYTES))
         def function(image_bytes: tf.Tensor) -> _Outputs:
-            specs = (tf.TensorSpec((), tf.int32), tf.TensorSpec((), tf.string))
-            status, drawn = tf.map_fn(
-                one, image_bytes, fn_output_signature=specs, parallel_iterations=1
-            )
+            status, drawn = drawing(tf.as_dtype(table.dtype))(image_bytes, tf.constant(table))
             return {STATUS: status, name: drawn}
 
         return function
 
-    pngs = png_files(LABEL_PNG, lambda found: found[..., tf.newaxis])
-    table = tf.constant(colors, tf.uint8)
-    color_pngs = png_files(
-        COLOR_LABEL_PNG, lambda found: tf.gather(table, tf.cast(found, tf.int32))
-    )
+    grays = np.arange(net.options.num_classes, dtype=small.as_numpy_dtype)[:, np.newaxis]
+    pngs = png_files(LABEL_PNG, grays)
+    color_pngs = png_files(COLOR_LABEL_PNG, colors.astype(np.uint8))
     kinds = {"pixels": pixels, "labels": labels, "bytes": files, "png": pngs}
     named = {LABELS: labels, BYTES: files, PNG: pngs, COLOR_PNG: color_pngs}
     if options.default_signature != "pixels":
@@ -177,8 +187,8 @@ def signatures(
     return {DEFAULT: kinds[options.default_signature], **named}
 
 
-def _signature(spec: tf.TensorSpec) -> Callable[[_Function], _Function]:
-    return tf.function(input_signature=[spec], autograph=False)
+def _signature(*specs: tf.TensorSpec) -> Callable[[_Function], _Function]:
+    return tf.function(input_signature=specs, autograph=False)
 
 
 def _rgb(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
