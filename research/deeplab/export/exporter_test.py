@@ -14,7 +14,7 @@ from deeplab import common, model
 from deeplab.core.options import InferenceOptions
 from deeplab.datasets import descriptors
 from deeplab.export import comparison, destination, exporter, inference_graph
-from deeplab.testing import golden
+from deeplab.testing import golden, tiny
 from deeplab.utils import checkpoint
 
 OPTIONS = common.ModelOptions(depth_multiplier=0.35, crop_size=(65, 65))
@@ -53,7 +53,8 @@ def network(options: common.ModelOptions = OPTIONS) -> model.DeepLab:
 
 @pytest.fixture(scope="module")
 def net() -> model.DeepLab:
-    return network()
+    with tiny.shallow():
+        return network()
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,7 @@ def assert_same(outputs: Mapping, expected: Mapping, where=...) -> None:
     np.testing.assert_allclose(probabilities[where].sum(axis=-1), 1, atol=1e-5)
 
 
+@pytest.mark.slow
 class TestSavedModel:
     def test_needs_no_code_of_this_project(self, net, export, tmp_path):
         large, small = ARRAYS["image/100x80"], ARRAYS["image/40x50"]
@@ -147,11 +149,11 @@ class TestSavedModel:
         assert checkpoint.load_options(str(export)) == OPTIONS
         assert descriptors.load(str(export / "dataset.json")) == VOC
 
-    @pytest.mark.slow
     def test_scales_and_flips_are_in_it(self, net, tmp_path):
         path = str(tmp_path / "export")
         inference = InferenceOptions(eval_scales=(0.5, 1.0), add_flipped_images=True)
-        exporter.export_saved_model(net, path, inference)
+        with tiny.few_signatures():
+            exporter.export_saved_model(net, path, inference)
         image = ARRAYS["image/65x65"]
         outputs = tf.saved_model.load(path).signatures["serving_default"](tf.constant(image))
         labels, probabilities = model.predict_labels(net, image, (0.5, 1.0), True)
@@ -160,9 +162,9 @@ class TestSavedModel:
 
 
 class TestFrozenGraph:
-    def test_serves_official_user_code(self, net, tmp_path):
+    def test_serves_official_user_code(self, tmp_path):
         path = tmp_path / "frozen" / "frozen_inference_graph.pb"
-        exporter.export_frozen_graph(net, str(path), graph_text=True)
+        exporter.export_frozen_graph(network(), str(path), graph_text=True)
         assert sorted(os.listdir(path.parent)) == [path.name, "inference_graph.pbtxt"]
         graph_def = tf.compat.v1.GraphDef.FromString(path.read_bytes())
         with tf.Graph().as_default(), tf.compat.v1.Session() as session:
@@ -187,8 +189,10 @@ class TestFrozenGraph:
 
 
 class TestDestination:
+    @pytest.mark.slow
     def test_an_earlier_export_is_replaced(self, net, earlier):
-        exporter.export_saved_model(net, str(earlier) + os.sep)
+        with tiny.few_signatures():
+            exporter.export_saved_model(net, str(earlier) + os.sep)
         assert os.listdir(earlier.parent) == ["export"]
         assert not (earlier / "dataset.json").exists()
         outputs = tf.saved_model.load(str(earlier)).signatures["serving_default"](
@@ -246,6 +250,7 @@ class TestDestination:
         with pytest.raises(ValueError, match=message):
             destination.check(path)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", ["export", "export.pb"])
     def test_a_wrong_export_is_an_error_and_costs_nothing(
         self, net, earlier, tmp_path, monkeypatch, name
@@ -262,9 +267,8 @@ class TestDestination:
         monkeypatch.setattr(comparison, "expected", another_network)
         path = tmp_path / name
         write = exporter.export_saved_model if name == "export" else exporter.export_frozen_graph
-        with pytest.raises(
-            ValueError, match=f"{path}.*SemanticPredictions differs from the network"
-        ):
+        message = f"{path}.*SemanticPredictions differs from the network"
+        with pytest.raises(ValueError, match=message), tiny.few_signatures():
             write(net, str(path))
         assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")} == before
 

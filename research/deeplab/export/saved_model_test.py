@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import model
-from deeplab.export import exporter, saved_model
+from deeplab.export import saved_model
 from deeplab.testing import tiny
 
 
@@ -20,13 +20,10 @@ def another(images):
 
 
 class TestSavedModel:
-    def test_predicts_as_the_network(self, tmp_path):
-        net = tiny.network()
-        path = str(tmp_path / "export")
-        exporter.export_saved_model(net, path, descriptor=tiny.DATASET)
-        network = saved_model.ExportedNetwork(path)
+    def test_predicts_as_the_network(self, net, dataset, export):
+        network = saved_model.ExportedNetwork(str(export))
         assert network.num_classes == 4
-        assert network.descriptor == tiny.DATASET
+        assert network.descriptor == dataset
         for size in ((33, 33), (40, 50)):
             image = tiny.picture(*size)
             labels, _ = model.predict_labels(net, image[np.newaxis])

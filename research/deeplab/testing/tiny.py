@@ -25,6 +25,7 @@ from deeplab.core import (
     xception,
 )
 from deeplab.datasets.descriptors import DatasetDescriptor
+from deeplab.export import signatures
 from deeplab.testing import golden
 from deeplab.utils import checkpoint
 
@@ -74,6 +75,25 @@ def shallow() -> Iterator[None]:
         mock.patch.object(nas_genotypes, "PNASNET", (pnasnet[0], pnasnet[4])),
         mock.patch.object(nas_genotypes, "HNASNET", hnasnet[:2]),
     ):
+        yield
+
+
+@contextlib.contextmanager
+def few_signatures(*more: str) -> Iterator[None]:
+    """Inside, export SavedModels without the signatures of files, for tests that look at others.
+
+    Most of the time of a small export goes into those.
+
+    Args:
+        *more: names of signatures that are needed, too.
+    """
+    make = signatures.signatures
+    names = {signatures.DEFAULT, signatures.LABELS, *more}
+
+    def few(*arguments: Any) -> dict[str, Any]:
+        return {name: each for name, each in make(*arguments).items() if name in names}
+
+    with mock.patch.object(signatures, "signatures", few):
         yield
 
 
