@@ -50,8 +50,8 @@ def parse_list(data: bytes, path: str) -> list[Line]:
     if wrong >= 0:
         number = len(re.findall("\r\n|\r|\n", text[:wrong])) + 1
         raise ValueError(f"{path}, line {number}: this is not UTF-8 text; save the file as UTF-8")
-    # Not `splitlines`: names may have the other characters at which it splits.
-    lines = (line.strip() for line in re.split("\r\n|\r|\n", text))
+    # Neither `splitlines` nor a plain `strip`: names may have the other characters of those.
+    lines = (line.strip(" \t") for line in re.split("\r\n|\r|\n", text))
     return [
         Line(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1) if line
     ]

@@ -22,7 +22,20 @@ def test_lists_are_read_as_they_come(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["a b", "a, b", "a (1)", "v1.2", "фото", "写真 1", "a\x85b", "a\u2028b", "#a", "'a'"]
+    "name",
+    [
+        "a b",
+        "a, b",
+        "a (1)",
+        "v1.2",
+        "фото",
+        "写真 1",
+        "a\x85b",
+        "a\u2028b",
+        "\u2028a\u3000",
+        "#a",
+        "'a'",
+    ],
 )
 def test_names_may_have_any_characters(tmp_path, name):
     (tmp_path / "train.txt").write_text(f"{name}\nsecond\n", encoding="utf-8", newline="")
