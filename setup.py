@@ -71,6 +71,8 @@ setuptools.setup(
     install_requires=[
         # The flags of every script, and their logs.
         "absl-py>=2.1,<3",
+        # What the hosts of a run tell each other when they end. TensorFlow needs it, too.
+        "grpcio>=1.59,<2",
         # Layers, schedules, optimizers and metrics are Keras objects.
         "keras>=3.9,<3.16",
         # Keras' own weights files, which it reads and writes with it too.

@@ -1,14 +1,17 @@
-"""Runs scripts in processes that tests can kill and stop, each with its own TensorFlow.
+"""Runs scripts and functions in processes that tests can kill and stop.
 
-They are forked from a server that has imported TensorFlow, which saves seconds for each.
+Each has its own TensorFlow. They are forked from a server that has imported it, which saves seconds
+for each.
 """
 
+import contextlib
 import importlib
 import multiprocessing
 import os
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
@@ -21,10 +24,17 @@ _CONTEXT.set_forkserver_preload(
 
 
 def train(
-    arguments: Sequence[str], log: pathlib.Path, **environment: str
+    arguments: Sequence[str], log: pathlib.Path, *, shallow: bool = False, **environment: str
 ) -> multiprocessing.Process:
-    """Start `deeplab-train` with flags; see `start`."""
-    return start("train", arguments, log, **environment)
+    """Start `deeplab-train` with flags; see `start`.
+
+    Args:
+        arguments: the flags.
+        log: file to which its output is appended.
+        shallow: build networks with fewer repeated blocks, see `tiny.shallow`.
+        **environment: environment variables besides those of this process.
+    """
+    return call(_run, ("train", list(arguments), shallow), log, **environment)
 
 
 def start(
@@ -41,20 +51,51 @@ def start(
     Returns:
         The running process.
     """
-    process = _CONTEXT.Process(target=_run, args=(script, list(arguments), str(log), environment))
+    return call(_run, (script, list(arguments)), log, **environment)
+
+
+def call(
+    function: Callable[..., Any], arguments: Sequence[Any], log: pathlib.Path, **environment: str
+) -> multiprocessing.Process:
+    """Start a process that calls a function of a module.
+
+    Args:
+        function: the function.
+        arguments: its arguments.
+        log: file to which its output is appended.
+        **environment: environment variables besides those of this process.
+
+    Returns:
+        The running process.
+    """
+    process = _CONTEXT.Process(
+        target=_call, args=(function, tuple(arguments), str(log), environment)
+    )
     process.start()
     return process
 
 
-def _run(script: str, arguments: list[str], log: str, environment: dict[str, str]) -> None:
+def _call(
+    function: Callable[..., Any],
+    arguments: Sequence[Any],
+    log: str,
+    environment: dict[str, str],
+) -> None:
     os.environ.update(environment)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    module = importlib.import_module(f"deeplab.{script}")
     from deeplab.cli import processes
 
     # A killed test run leaves no process behind.
     processes.begin()
+    function(*arguments)
+
+
+def _run(script: str, arguments: list[str], shallow: bool = False) -> None:
+    module = importlib.import_module(f"deeplab.{script}")
+    from deeplab.testing import tiny
+
     sys.argv = [f"{script}.py", *arguments]
-    module.run()
+    with tiny.shallow() if shallow else contextlib.nullcontext():
+        module.run()

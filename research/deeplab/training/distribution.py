@@ -8,8 +8,8 @@ make the same update. One process runs the replicas of one host, which the offic
 
 import contextlib
 import functools
-import time
-from collections.abc import Callable, Iterable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -19,10 +19,13 @@ from deeplab.core.options import DeviceOptions
 from deeplab.sharing import cluster as clusters
 from deeplab.sharing import devices
 from deeplab.sharing.cluster import Cluster
-from deeplab.training import stop_signals
+from deeplab.training import coordination, stop_signals
 
-# Time for the last answer to reach the other hosts.
-_LAST_WORDS_SECS = 1.0
+# Time for the last answer to reach the slowest host.
+_LAST_WORDS_SECS = 60.0
+# Time for the slowest host to end after that.
+_END_SECS = 15.0
+_LEAVINGS = itertools.count()
 
 
 def make_strategy(
@@ -190,8 +193,38 @@ def leave_together(strategy: tf.distribute.Strategy) -> None:
         return
     # If a host has ended nevertheless, there is nothing to wait for.
     with contextlib.suppress(tf.errors.OpError):
+        # The first host may take hours to get here, if it evaluates.
         mean_over_hosts(strategy, 0.0)
-        time.sleep(_LAST_WORDS_SECS)
+        # Only the first host knows when all have the mean, and it stays until they know it too.
+        own, everyone = coordination.tasks(strategy.cluster_resolver)
+        name = f"deeplab/leave/{next(_LEAVINGS)}"
+        coordination.meet(own, everyone[0], name, _LAST_WORDS_SECS)
+
+
+@contextlib.contextmanager
+def ending(strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Train in the block, and end the process after it: no host is reported as missing then.
+
+    If the block ends without an error, all hosts have left together, and all must end now. Ctrl-C
+    that was handled is no error.
+
+    Args:
+        strategy: The strategy of the hosts.
+    """
+    try:
+        yield
+    except stop_signals.Interrupted:
+        _let_go(strategy)
+        raise
+    _let_go(strategy)
+
+
+def _let_go(strategy: tf.distribute.Strategy) -> None:
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return
+    own, (first, *others) = coordination.tasks(strategy.cluster_resolver)
+    if own == first:
+        coordination.let_go(first, others, _END_SECS)
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """Several replicas and hosts make the steps of one device, and resume after a host is lost."""
 
+import functools
 import json
 import multiprocessing
 import os
@@ -317,16 +318,32 @@ def _free_ports(count: int) -> list[int]:
 
 
 class _Hosts:
-    """Two processes that train together as two hosts."""
+    """Two processes that run as two hosts.
 
-    def __init__(self, data, logdir, *flags: str):
+    Args:
+        log: beginning of the names of their logs.
+        function: the function that they call.
+        arguments: its arguments, for each host.
+    """
+
+    def __init__(self, log, function, *arguments):
         workers = [f"127.0.0.1:{port}" for port in _free_ports(2)]
-        self.logs = [pathlib.Path(f"{logdir}-{index}.log") for index in range(2)]
+        self.logs = [pathlib.Path(f"{log}-{index}.log") for index in range(2)]
+        self.processes = []
+        for index in range(2):
+            config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+            self.processes.append(
+                function(*arguments[index], self.logs[index], TF_CONFIG=json.dumps(config))
+            )
+
+    @classmethod
+    def training(cls, data, logdir, *flags: str) -> "_Hosts":
+        """Train together."""
         flags = (
             f"--dataset={data}/tiny.json",
             f"--dataset_dir={data}",
             f"--train_logdir={logdir}",
-            "--model_variant=mobilenet_v3_small_seg",
+            "--model_variant=mobilenet_v2",
             "--depth_multiplier=0.1",
             "--aspp_convs_filters=8",
             "--train_crop_size=33,33",
@@ -334,10 +351,8 @@ class _Hosts:
             "--deterministic_ops",
             *flags,
         )
-        self.processes = []
-        for index, log in enumerate(self.logs):
-            config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
-            self.processes.append(processes.train(flags, log, TF_CONFIG=json.dumps(config)))
+        train = functools.partial(processes.train, shallow=True)
+        return cls(logdir, train, (flags,), (flags,))
 
     def __enter__(self) -> "_Hosts":
         return self
@@ -363,6 +378,28 @@ class _Hosts:
             time.sleep(0.05)
 
 
+def _leave(secs: float) -> None:
+    """End as a run ends, and take some time for it."""
+    strategy = distribution.make_strategy()
+    with distribution.ending(strategy):
+        distribution.leave_together(strategy)
+    print("has left", flush=True)
+    time.sleep(secs)
+
+
+@pytest.mark.slow
+def test_a_host_that_is_slow_to_end_does_not_report_the_other_one(tmp_path):
+    """The first host watches for 10 seconds without a sign of life."""
+    first, other = (_leave, (12,)), (_leave, (2,))
+    with _Hosts(tmp_path / "hosts", processes.call, first, other) as hosts:
+        assert hosts.wait() == [0, 0]
+        for log in hosts.logs:
+            text = log.read_text()
+            assert "has left" in text
+            for complaint in ("have crashed", "UNAVAILABLE", "heartbeat"):
+                assert complaint not in text
+
+
 @pytest.mark.slow
 def test_two_hosts_train_checkpoint_once_and_resume_after_a_loss(data, tmp_path):
     """A run that is killed, then stopped, then resumed ends with the bits of an uninterrupted one.
@@ -370,24 +407,24 @@ def test_two_hosts_train_checkpoint_once_and_resume_after_a_loss(data, tmp_path)
     The first host evaluates the parts on the way and at the end, while the other one waits.
     """
     flags = ("--training_number_of_steps=16", "--save_interval_secs=0")
-    with _Hosts(data, tmp_path / "whole", *flags) as hosts:
+    with _Hosts.training(data, tmp_path / "whole", *flags) as hosts:
         assert hosts.wait() == [0, 0]
 
     logdir = tmp_path / "parts"
     flags += ("--eval_every=6", "--eval_split=train", "--eval_crop_size=33,41")
-    with _Hosts(data, logdir, *flags) as hosts:
+    with _Hosts.training(data, logdir, *flags) as hosts:
         hosts.wait_for_step(logdir, 3)
         hosts.processes[1].kill()
         assert hosts.wait() != [0, -signal.SIGKILL]
         assert hosts.processes[0].exitcode is not None
         killed = [len(log.read_text()) for log in hosts.logs]
-    with _Hosts(data, logdir, *flags) as hosts:
+    with _Hosts.training(data, logdir, *flags) as hosts:
         hosts.wait_for_step(logdir, 8)
         # SIGTERM goes to the host that writes nothing; both end after the same step.
         hosts.processes[1].terminate()
         assert hosts.wait() == [0, 0]
         assert checkpoint.global_step(checkpoint.read(str(logdir))) < 16
-    with _Hosts(data, logdir, *flags) as hosts:
+    with _Hosts.training(data, logdir, *flags) as hosts:
         assert hosts.wait() == [0, 0]
         chief, other = (log.read_text() for log in hosts.logs)
 

@@ -60,7 +60,8 @@ def run(
                 options, train_options, scales, augmentation, network, records
             )
             run_record.keep(options.train_logdir, now, records, is_resumed=trainer.step > 0)
-        trainer.train(batches, evaluation)
+        with distribution.ending(trainer.strategy):
+            trainer.train(batches, evaluation)
 
 
 def prepare(

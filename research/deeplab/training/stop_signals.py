@@ -42,6 +42,10 @@ def _handling(handler: Callable[..., None] | signal.Handlers) -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, after everything was done that the first one asks for."""
+
+
 class StopSignals:
     """Records the first SIGTERM or SIGINT (Ctrl-C); a second one has its usual effect.
 
@@ -75,9 +79,9 @@ class StopSignals:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def interrupt(self) -> None:
-        """Raise `KeyboardInterrupt` if the signal was SIGINT."""
+        """Raise `Interrupted` if the signal was SIGINT."""
         if self.received == signal.SIGINT:
-            raise KeyboardInterrupt
+            raise Interrupted
 
     def _record(self, number: int, frame: types.FrameType | None) -> None:
         del frame
