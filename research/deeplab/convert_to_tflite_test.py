@@ -22,8 +22,14 @@ def write(path, graph_def):
     return path
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _shallow():
+    with tiny.shallow():
+        yield
+
+
 @pytest.fixture(scope="module")
-def net():
+def net(_shallow):
     return tiny.network()
 
 
@@ -34,7 +40,7 @@ def graph(net, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def quantized_net():
+def quantized_net(_shallow):
     return tiny.quantized_network()
 
 
@@ -161,7 +167,7 @@ class TestQuantized:
 
     @pytest.mark.slow
     def test_logits_are_those_of_the_network(self, quantized_net, quantized_graph):
-        """On average a few of the 256 numbers off, after fifty convolutions."""
+        """On average a few of the 256 numbers off, after some thirty convolutions."""
         graph_def = tflite.read_graph(str(quantized_graph))
         quantizers = [node.name for node in graph_def.node if node.op.startswith("FakeQuant")]
         model = tflite.convert(graph_def, INPUT, f"{quantizers[-1]}:0")

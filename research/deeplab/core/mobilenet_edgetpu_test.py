@@ -88,13 +88,15 @@ def test_a_checkpoint_of_either_width_is_evaluated_and_exported_without_flags(ch
         depth_multiplier=0.25, edgetpu_last_filters=channels, num_classes=4, crop_size=(33, 33),
         aspp_convs_filters=8, output_stride=32,
     )  # fmt: skip
-    net = model.DeepLab(options)
+    with tiny.shallow():
+        net = model.DeepLab(options)
     golden.assign(checkpoint.official_variables(net))
     path = tiny.save(net, tmp_path / "train", 1, with_options=False)
     flags = ["--model_variant=mobilenet_edgetpu", "--depth_multiplier=0.25", "--num_classes=4"]
     flags += ["--aspp_convs_filters=8", "--output_stride=32", "--crop_size=33", "--crop_size=33"]
     export = tmp_path / "export"
-    tiny.run(export_model, f"--checkpoint_path={path}", f"--export_path={export}", *flags)
+    with tiny.shallow(), tiny.few_signatures():
+        tiny.run(export_model, f"--checkpoint_path={path}", f"--export_path={export}", *flags)
     stored = checkpoint.load_options(str(export))
     assert stored.edgetpu_last_filters == (channels or 320)
     image = tiny.picture(33, 33)

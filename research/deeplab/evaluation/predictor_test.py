@@ -12,13 +12,19 @@ from deeplab.testing import tiny
 from deeplab.utils import checkpoint
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _shallow():
+    with tiny.shallow():
+        yield
+
+
 @pytest.fixture(scope="module")
-def net():
+def net(_shallow):
     return tiny.network()
 
 
 @pytest.fixture(scope="module")
-def tiny_predictor():
+def tiny_predictor(_shallow):
     return predictor.NetworkPredictor(tiny.OPTIONS)
 
 
