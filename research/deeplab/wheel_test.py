@@ -220,10 +220,11 @@ def test_the_wheel_finds_its_recipes(tree, tmp_path):
     assert done.stdout.split() == sorted(map(str, (tree / "deeplab/recipes").iterdir()))
 
 
-# The demo draws hundreds of images, and its network is wider.
+# The demo draws hundreds of images, and its network has more layers.
 _FEW_IMAGES = {"deeplab-make-sample-data": ["--num_train=3", "--num_val=2"]}
 _SHORT_TRAINING = (
-    "--depth_multiplier=0.1",
+    "--model_variant=resnet_v1_18_beta",
+    "--depth_multiplier=1",
     "--train_crop_size=33,33",
     "--train_batch_size=2",
     "--training_number_of_steps=2",
