@@ -1,5 +1,6 @@
 """Every script works in a folder with any name, and in other file systems than the local one."""
 
+import functools
 import json
 import os
 
@@ -7,12 +8,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab import convert_to_tflite, export_model, predict, train, vis
+from deeplab import convert_to_tflite, export_model, model, predict, train, vis
 from deeplab import eval as eval_script
 from deeplab.testing import tiny
 from deeplab.utils import checkpoint, checkpoint_files
 
 _NETWORK = ("--depth_multiplier=0.1", "--aspp_convs_filters=8", "--train_crop_size=33,33")
+
+
+@functools.cache
+def _network() -> model.DeepLab:
+    return tiny.network()
 
 
 def _write_data(folder: str) -> None:
@@ -29,6 +35,12 @@ def _copy(source: str, target: str) -> None:
     tf.io.gfile.makedirs(target)
     for name in os.listdir(source):
         tf.io.gfile.copy(os.path.join(source, name), f"{target}/{name}")
+
+
+@pytest.fixture(autouse=True)
+def _shallow():
+    with tiny.shallow():
+        yield
 
 
 # Folders of which a pattern would match nothing, or others; and a file system of TensorFlow.
@@ -62,18 +74,17 @@ def test_a_network_is_trained_resumed_evaluated_shown_and_exported(root, tmp_pat
     data = (f"--dataset={root}/data/tiny.json", f"--dataset_dir={root}/data")
     logdir = f"{root}/train"
     for steps in (2, 4):
-        with tiny.shallow():
-            tiny.run(
-                train,
-                *data,
-                *_NETWORK,
-                f"--train_logdir={logdir}",
-                "--train_batch_size=2",
-                f"--training_number_of_steps={steps}",
-                "--save_interval_secs=0",
-                "--eval_every=2",
-                "--eval_crop_size=33,33",
-            )
+        tiny.run(
+            train,
+            *data,
+            *_NETWORK,
+            f"--train_logdir={logdir}",
+            "--train_batch_size=2",
+            f"--training_number_of_steps={steps}",
+            "--save_interval_secs=0",
+            "--eval_every=2",
+            "--eval_crop_size=33,33",
+        )
     assert "step 2 of " in caplog.text
     # Saved after each step, of which five stay; the second run went on from the second step.
     assert checkpoint_files.names(logdir) == [f"model.ckpt-{step}" for step in range(1, 5)]
@@ -84,45 +95,45 @@ def test_a_network_is_trained_resumed_evaluated_shown_and_exported(root, tmp_pat
     best = _read_json(f"{logdir}/best/eval.json")
     assert checkpoint_files.names(f"{logdir}/best") == [f"model.ckpt-{best['step']}"]
 
-    with tiny.shallow():
-        tiny.run(
-            eval_script,
-            *data,
-            f"--checkpoint_dir={logdir}",
-            f"--eval_logdir={root}/eval",
-            "--eval_crop_size=33,33",
-            "--max_number_of_evaluations=1",
-        )
-        assert _read_json(f"{root}/eval/eval.json")["step"] == 4
-        tiny.run(
-            vis,
-            *data,
-            f"--checkpoint_dir={logdir}/model.ckpt-3",
-            f"--vis_logdir={root}/vis",
-            "--vis_crop_size=33,33",
-            "--also_save_raw_predictions",
-            "--max_number_of_iterations=1",
-        )
-        pictures = tf.io.gfile.listdir(f"{root}/vis/segmentation_results")
-        assert len(pictures) == 8
-        assert len(tf.io.gfile.listdir(f"{root}/vis/raw_segmentation_results")) == 2
+    tiny.run(
+        eval_script,
+        *data,
+        f"--checkpoint_dir={logdir}",
+        f"--eval_logdir={root}/eval",
+        "--eval_crop_size=33,33",
+        "--max_number_of_evaluations=1",
+    )
+    assert _read_json(f"{root}/eval/eval.json")["step"] == 4
+    tiny.run(
+        vis,
+        *data,
+        f"--checkpoint_dir={logdir}/model.ckpt-3",
+        f"--vis_logdir={root}/vis",
+        "--vis_crop_size=33,33",
+        "--also_save_raw_predictions",
+        "--max_number_of_iterations=1",
+    )
+    pictures = tf.io.gfile.listdir(f"{root}/vis/segmentation_results")
+    assert len(pictures) == 8
+    assert len(tf.io.gfile.listdir(f"{root}/vis/raw_segmentation_results")) == 2
+    with tiny.few_signatures():
         tiny.run(
             export_model,
             f"--dataset={root}/data/tiny.json",
             f"--checkpoint_path={logdir}",
             f"--export_path={root}/export/1",
         )
-        tiny.run(
-            export_model,
-            f"--dataset={root}/data/tiny.json",
-            f"--checkpoint_path={logdir}",
-            f"--export_path={root}/export/graph.pb",
-        )
-        tiny.run(
-            convert_to_tflite,
-            f"--quantized_graph_def_path={root}/export/graph.pb",
-            f"--output_tflite_path={root}/export/model.tflite",
-        )
+    tiny.run(
+        export_model,
+        f"--dataset={root}/data/tiny.json",
+        f"--checkpoint_path={logdir}",
+        f"--export_path={root}/export/graph.pb",
+    )
+    tiny.run(
+        convert_to_tflite,
+        f"--quantized_graph_def_path={root}/export/graph.pb",
+        f"--output_tflite_path={root}/export/model.tflite",
+    )
     assert tf.io.gfile.stat(f"{root}/export/model.tflite").length > 1000
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.png").write_bytes(tiny.png(tiny.picture(33, 33)))
@@ -152,9 +163,10 @@ def test_no_more_checkpoints_stay_than_asked_for(root):
 def test_a_remote_export_is_not_replaced(root):
     if "://" not in root:
         pytest.skip("folders of this file system are replaced")
-    path = tiny.save(tiny.network(), f"{root}/trained", 1)
+    path = tiny.save(_network(), f"{root}/trained", 1)
     flags = (f"--checkpoint_path={path}", f"--export_path={root}/served/1")
-    tiny.run(export_model, *flags)
+    with tiny.few_signatures():
+        tiny.run(export_model, *flags)
     before = tf.io.gfile.listdir(f"{root}/served/1")
     with pytest.raises(ValueError, match=r"--export_path=ram://.*/served/1 is there.*cannot be"):
         tiny.run(export_model, *flags)
@@ -165,7 +177,7 @@ def test_a_remote_export_is_not_replaced(root):
 def test_an_unknown_file_system_is_named_and_no_folder_made(tmp_path, monkeypatch, script):
     monkeypatch.chdir(tmp_path)
     _write_data(str(tmp_path / "data"))
-    path = tiny.save(tiny.network(), tmp_path / "trained", 1)
+    path = tiny.save(_network(), tmp_path / "trained", 1)
     data = (f"--dataset={tmp_path}/data/tiny.json", f"--dataset_dir={tmp_path}/data")
     module, flags = {
         "train": (train, (*data, *_NETWORK, "--train_logdir=xyz://a/b")),
