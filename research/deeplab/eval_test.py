@@ -124,6 +124,20 @@ def test_a_crf_refines_what_is_evaluated(records, dataset, net, tmp_path):
     assert np.abs(matrices[0] - without["confusion_matrix"]).sum() > 100
 
 
+@pytest.mark.slow
+def test_large_images_are_evaluated_in_windows(records, dataset, net, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    train = tiny.save(net, tmp_path / "train", 7)
+    more = ("--eval_crop_size=25,25", "--window=25,25", "--eval_batch_size=3")
+    tiny.run(eval_script, *_flags(records, dataset, train, tmp_path, *more))
+    result = _result(tmp_path)
+    assert result["window"] == {"size": [25, 25], "overlap": 0.5}
+    assert sum(map(sum, result["confusion_matrix"])) == 20 * 30 + 33 * 33 + 31 * 12
+    assert "evaluated whole" not in caplog.text
+    (events,) = (tmp_path / "log").glob("events*")
+    assert b"eval/miou_1.0_windows_overall" in events.read_bytes()
+
+
 def test_it_waits_for_training_and_evaluates_what_comes(
     records, dataset, net, tmp_path, monkeypatch, caplog
 ):
@@ -153,6 +167,8 @@ def test_it_waits_for_training_and_evaluates_what_comes(
         ("--compare_with=a.json", "--compare_with=a.json has no effect without --report_dir"),
         ("--report_images=501", "--report_images is 501; it must be .* at most 500"),
         ("--crf_bi_w=5", "--crf_bi_w has no effect without --crf"),
+        ("--window=33", "--window is .'33'.; it must be height,width: two whole numbers"),
+        ("--window_overlap=0.5", "--window_overlap has no effect without --window"),
         ("--eval_scales=0", "--eval_scales is .*above 0"),
         ("--eval_crop_size=33", "must be height,width: two whole numbers, each at least 1"),
         ("--dataset=ade20k", "trained for 4 classes, but --dataset=ade20k has 151"),

@@ -139,6 +139,9 @@ class TestErrors:
                 ["--inference_scales=0"],
                 "--inference_scales is .0.0.; it must be a list of finite numbers, each above",
             ),
+            (["--window=33,x"], "--window is .*; it must be height,width: two whole numbers"),
+            (["--window_overlap=0.5"], "--window_overlap has no effect without --window"),
+            (["--window=33,33", "--add_logits"], "--add_logits: with --window no image has"),
             (["--max_pixels=0"], "--max_pixels is 0; it must be"),
             (["--save_inference_graph"], "--save_inference_graph goes with a frozen graph"),
             (["--dataset=cityscapes"], "--dataset=cityscapes has 19 classes, the network 4"),
@@ -150,7 +153,9 @@ class TestErrors:
             export(trained, tmp_path / "export", *flags)
         assert os.listdir(tmp_path) == []
 
-    @pytest.mark.parametrize("flag", ["--max_pixels=9", "--server_config_dir=x", "--target=cpu"])
+    @pytest.mark.parametrize(
+        "flag", ["--max_pixels=9", "--server_config_dir=x", "--target=cpu", "--window=33,33"]
+    )
     def test_what_a_frozen_graph_does_not_have_is_named(self, trained, tmp_path, flag):
         name = flag.partition("=")[0]
         with pytest.raises(ValueError, match=f"{name} goes with a SavedModel; .*ends in .pb"):

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from deeplab import common
-from deeplab.cli import script
+from deeplab.cli import network_flags, script
 from deeplab.core.options import DeviceOptions
 
 
@@ -45,12 +45,14 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         " Default: the one stored in the export.",
     )
     common.define_options(define, DeviceOptions)
+    network_flags.define_windows(define)
 
 
 def main(argv: Sequence[str]) -> None:
     """Predict the labels of images, and save them."""
     del argv
     values = flags.FLAGS
+    window = network_flags.window_options(values)
 
     from deeplab.export import prediction
 
@@ -61,6 +63,7 @@ def main(argv: Sequence[str]) -> None:
         values.dataset,
         values.exif_orientation,
         DeviceOptions(**common.option_values(DeviceOptions, values)),
+        window,
     )
 
 

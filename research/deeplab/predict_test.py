@@ -87,6 +87,8 @@ def test_a_single_class_is_said(export, tmp_path, caplog):
         (["--dataset=cityscapes"], "--dataset=cityscapes has 19 classes, the network in .* 4"),
         (["--dataset=camvid"], "unknown dataset 'camvid'"),
         (["--images=nowhere/*.jpg"], "--images: there is no file nowhere"),
+        (["--window=9,9"], "--window needs the probabilities of --export_path=.*, which has none"),
+        (["--window_overlap=0.5"], "--window_overlap has no effect without --window"),
         (["--export_path=nowhere"], "--export_path=nowhere is not a SavedModel"),
     ],
 )

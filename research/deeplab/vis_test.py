@@ -118,6 +118,21 @@ def test_a_crf_refines_what_is_shown(images, dataset, checkpoint, tmp_path):
         assert wider > 0
 
 
+@pytest.mark.slow
+def test_large_images_are_seen_in_windows(images, dataset, checkpoint, tmp_path):
+    """One that the window covers looks as it does without."""
+    plain, windows = tmp_path / "plain", tmp_path / "windows"
+    flags = (f"--images={images}", "--vis_batch_size=3")
+    tiny.run(vis, *_flags(dataset, checkpoint, plain, *flags))
+    more = ("--window=33,35", "--window_overlap=0.4")
+    tiny.run(vis, *_flags(dataset, checkpoint, windows, *flags, *more))
+    for name, size in _SIZES.items():
+        raw = f"raw_segmentation_results/{name}.png"
+        whole, parts = tiny.read_png(plain / raw), tiny.read_png(windows / raw)
+        assert parts.shape == size
+        assert (whole != parts).any() == (name == "third")
+
+
 def test_augmented_shows_the_samples_of_training(dataset, tmp_path, caplog):
     caplog.set_level("INFO", logger="absl")
     label = np.tile(np.repeat(np.arange(4, dtype=np.uint8), 10), (30, 1))

@@ -13,6 +13,7 @@ from deeplab.core.options import (
     InferenceOptions,
     ModelOptions,
     TrainOptions,
+    WindowOptions,
     batch_memory,
 )
 
@@ -50,6 +51,7 @@ def define_network_flags(define: Callable[..., None], output_stride: int = 16) -
         " known.",
     )
     common.define_option(define, InferenceOptions, "add_flipped_images")
+    define_windows(define)
     define("bool", "use_ema", False, "Use the moving averages of the weights.")
     common.define_option(
         define,
@@ -57,6 +59,16 @@ def define_network_flags(define: Callable[..., None], output_stride: int = 16) -
         "quantize_delay_step",
         help_text="Not below 0: simulate 8-bit inference. Default: as in training.",
     )
+
+
+def define_windows(define: Callable[..., None]) -> None:
+    """Define the windows of large images: for eval, vis, export and predict.
+
+    Args:
+        define: a script's, of `common.definer`.
+    """
+    common.define_option(define, WindowOptions, "size", flag="window", default=None)
+    common.define_option(define, WindowOptions, "overlap", flag="window_overlap")
 
 
 def define_flags(define: Callable[..., None]) -> None:
@@ -125,6 +137,8 @@ def evaluation_options(
             **{field: flag_values[flag].value for field, flag in own.items()},
         )
     batch_memory.check(script, options.batch_size, options.crop_size)
+    if window := options.inference.window:
+        batch_memory.check(script, options.batch_size, window.size, size_flag="window")
     return options
 
 
@@ -138,14 +152,31 @@ def inference_options(
         scales_flag: name of the flag with the scales.
 
     Raises:
-        ValueError: A value is out of range, or a flag of the CRF is given without `--crf`.
+        ValueError: A value is out of range, or a flag of the CRF or of windows has no effect.
     """
     with _named({"eval_scales": scales_flag}):
         return InferenceOptions(
             eval_scales=flag_values[scales_flag].value,
             add_flipped_images=flag_values.add_flipped_images,
             crf=crf_flags.from_flags(flag_values),
+            window=window_options(flag_values),
         )
+
+
+def window_options(flag_values: flags.FlagValues) -> WindowOptions | None:
+    """Return the windows that the flags ask for; None without `--window`.
+
+    Args:
+        flag_values: parsed flags.
+
+    Raises:
+        ValueError: A value is out of range, or `--window_overlap` is given without `--window`.
+    """
+    if flag_values["window"].value is None:
+        if flag_values["window_overlap"].present:
+            raise ValueError("--window_overlap has no effect without --window")
+        return None
+    return WindowOptions(size=flag_values.window, overlap=flag_values.window_overlap)
 
 
 @contextlib.contextmanager

@@ -142,7 +142,7 @@ class CrfSearch:
         progress = Progress(f"tried {len(candidates)} CRFs on", self._num_images)
         with self._records.named_errors():
             for image, label, size, name in self._samples():
-                probabilities = self._predictor.probabilities(image)
+                probabilities = self._predictor.probabilities(image, size)
                 unrefined.update(label, tf.argmax(probabilities, axis=-1).numpy(), name)
                 for options, metric in zip(candidates, metrics, strict=True):
                     refined = dense_crf.refine(image, probabilities, options, size)

@@ -138,6 +138,8 @@ class Evaluator:
             print(f"Note: {remark}")
         inference = self._predictor.inference
         tag = report.metric_tag(inference.eval_scales, inference.add_flipped_images)
+        if inference.window:
+            tag += "_windows"
         if inference.crf:
             tag += "_crf"
         report.write_scalars(eval_logdir, report.segmentation_scalars(result, tag), step)
@@ -191,14 +193,14 @@ class Evaluator:
     def _log_if_larger(self, sizes: np.ndarray, names: list[str]) -> None:
         """Log once that an image is larger than the crop size, where the official eval fails."""
         crop_size = self._predictor.options.crop_size
-        if self._logged_larger or crop_size is None:
+        if self._logged_larger or crop_size is None or self._predictor.inference.window:
             return
         for name, (height, width) in zip(names, sizes, strict=True):
             if height > crop_size[0] or width > crop_size[1]:
                 self._logged_larger = True
                 logging.info(
                     "%s is %dx%d pixels (height x width), larger than --eval_crop_size=%d,%d: such"
-                    " images are evaluated whole",
+                    " images are evaluated whole (with --window, in windows)",
                     *(name, height, width, *crop_size),
                 )
                 return

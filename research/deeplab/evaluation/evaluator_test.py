@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab.core.options import CrfOptions, InferenceOptions
+from deeplab.core.options import CrfOptions, InferenceOptions, WindowOptions
 from deeplab.datasets.data_generator import Dataset
 from deeplab.evaluation import evaluator, predictor, segmentation
 from deeplab.input_preprocess import Preprocessing
@@ -96,10 +96,18 @@ def test_images_larger_than_the_crop_are_evaluated_whole_and_told_once(trained, 
     )
 
 
-@pytest.mark.parametrize("crf", [None, CrfOptions(iterations=1)], ids=["network", "crf"])
-def test_the_result_does_not_depend_on_the_batch_size(trained, tmp_path, crf):
+@pytest.mark.parametrize(
+    "inference",
+    [
+        InferenceOptions(),
+        InferenceOptions(crf=CrfOptions(iterations=1)),
+        InferenceOptions(window=WindowOptions(size=(40, 25))),
+    ],
+    ids=["network", "crf", "windows"],
+)
+def test_the_result_does_not_depend_on_the_batch_size(trained, tmp_path, inference):
     """Images larger than the crop size are not padded to the size of their neighbors."""
-    network = predictor.NetworkPredictor(tiny.OPTIONS, InferenceOptions(crf=crf), net=trained.net)
+    network = predictor.NetworkPredictor(tiny.OPTIONS, inference, net=trained.net)
     random = np.random.default_rng(0)
     sizes = ((20, 20), (50, 41), (33, 60), (20, 33), (60, 33), (50, 41))
     samples = {

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import dense_crf, depthwise
+from deeplab.core import dense_crf, depthwise, windows
 from deeplab.core.options import InferenceOptions
 from deeplab.sharing import parallel
 from deeplab.utils import checkpoint
@@ -33,7 +33,7 @@ class NetworkPredictor:
 
     Args:
         options: Options of the network.
-        inference: Scales, flips and CRF of the prediction.
+        inference: Scales, flips, CRF and windows of the prediction.
         net: A network that is being trained; each call uses its current values. None: a network
             is built.
         devices: Names of the devices that `map` uses; each gets a network of its own. Default:
@@ -43,7 +43,7 @@ class NetworkPredictor:
         net: The network, of the first device.
         options: Options of the network; those that may vary between uses (`crop_size`) are the
             given ones.
-        inference: Scales, flips and CRF of the prediction.
+        inference: Scales, flips, CRF and windows of the prediction.
 
     Raises:
         ValueError: There is no such network, or its classes are not those of the CRF.
@@ -64,9 +64,11 @@ class NetworkPredictor:
         self.options = options
         with self._on_device():
             self.net = net or model.DeepLab(options)
-        signature = [tf.TensorSpec((None, None, None, 3), tf.float32)]
-        self._graph = tf.function(lambda images: self._predict(images)[0], signature)
-        self._with_probabilities = tf.function(self._predict, signature)
+        self._labels = _Graphs(self, lambda labels, _: (labels,))
+        self._both = _Graphs(self, lambda labels, probabilities: (labels, probabilities))
+        self._confidence = _Graphs(
+            self, lambda labels, probabilities: (labels, tf.reduce_max(probabilities, axis=-1))
+        )
         self._others = [
             NetworkPredictor(options, self.inference, devices=[device]) for device in devices[1:]
         ]
@@ -113,21 +115,27 @@ class NetworkPredictor:
         """
         if self.inference.crf:
             return self.before_and_after_crf(images, sizes)[1]
-        (labels,) = self._by_size(images, sizes, lambda images, _: (self._graph(images),))
+        (labels,) = self._by_size(
+            images, sizes, lambda images, _, sides: self._labels(images, sides)
+        )
         return labels
 
-    def probabilities(self, images: tf.Tensor) -> tf.Tensor:
-        """Predict probabilities without a CRF, float32 [B, H, W, classes]."""
-        with self._on_device():
-            return self._with_probabilities(tf.cast(images, tf.float32))[1]
+    def probabilities(self, images: tf.Tensor, sizes: tf.Tensor | None = None) -> tf.Tensor:
+        """Predict probabilities without a CRF, float32 [B, H, W, classes]; see `__call__`."""
+        _, probabilities = self._by_size(
+            images, sizes, lambda images, _, sides: self._both(images, sides)
+        )
+        return tf.convert_to_tensor(probabilities)
 
     def before_and_after_crf(
         self, images: tf.Tensor, sizes: tf.Tensor | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Predict the labels before and after the CRF, which is required; see `__call__`."""
 
-        def predict(images: tf.Tensor, sizes: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
-            labels, probabilities = self._with_probabilities(images)
+        def predict(
+            images: tf.Tensor, sizes: tf.Tensor | None, sides: np.ndarray | None
+        ) -> tuple[tf.Tensor, tf.Tensor]:
+            labels, probabilities = self._both(images, sides)
             refined = dense_crf.refine(images, probabilities, self.inference.crf, sizes)
             return labels, tf.argmax(refined, axis=-1, output_type=tf.int32)
 
@@ -143,49 +151,108 @@ class NetworkPredictor:
             are the refined ones.
         """
 
-        def predict(images: tf.Tensor, sizes: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
-            labels, probabilities = self._with_probabilities(images)
-            if self.inference.crf:
-                probabilities = dense_crf.refine(images, probabilities, self.inference.crf, sizes)
-                labels = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
-            return labels, tf.reduce_max(probabilities, axis=-1)
+        def predict(
+            images: tf.Tensor, sizes: tf.Tensor | None, sides: np.ndarray | None
+        ) -> tuple[tf.Tensor, tf.Tensor]:
+            if not self.inference.crf:
+                return self._confidence(images, sides)
+            _, probabilities = self._both(images, sides)
+            refined = dense_crf.refine(images, probabilities, self.inference.crf, sizes)
+            labels = tf.argmax(refined, axis=-1, output_type=tf.int32)
+            return labels, tf.reduce_max(refined, axis=-1)
 
         return self._by_size(images, sizes, predict)
 
     def _by_size(
-        self,
-        images: tf.Tensor,
-        sizes: tf.Tensor | None,
-        predict: Callable[[tf.Tensor, tf.Tensor | None], tuple[tf.Tensor, ...]],
+        self, images: tf.Tensor, sizes: tf.Tensor | None, predict: Callable[..., tuple]
     ) -> tuple[np.ndarray, ...]:
-        """Call `predict` for images of one padded size at a time; join its results in order."""
+        """Predict images of one padded size at a time; join the results in order.
+
+        Args:
+            images: See `__call__`.
+            sizes: See `__call__`.
+            predict: Takes images; their sizes, int32 [B, 2]; and the sides of their windows,
+                integers [2]. The last two may be None. Returns tensors [B, H, W, ...].
+        """
         with self._on_device():
-            images = tf.cast(images, tf.float32)
-            if sizes is None:
-                return tuple(values.numpy() for values in predict(images, None))
-            sizes = np.asarray(sizes)
-            padded = np.maximum(sizes, self.options.crop_size or 0)
-            padded = np.minimum(padded, images.shape[1:3])
-            outputs: tuple[np.ndarray, ...] = ()
-            for height, width in np.unique(padded, axis=0):
-                (members,) = np.nonzero((padded == (height, width)).all(axis=1))
-                part = tf.gather(images, members)[:, :height, :width]
-                results = predict(part, tf.constant(sizes[members]))
-                outputs = outputs or tuple(
-                    np.zeros(images.shape[:3], values.dtype.as_numpy_dtype) for values in results
-                )
-                for output, values in zip(outputs, results, strict=True):
-                    output[members, :height, :width] = values.numpy()
-            return outputs
+            return self._joined(tf.cast(images, tf.float32), sizes, predict)
+
+    def _joined(
+        self, images: tf.Tensor, sizes: tf.Tensor | None, predict: Callable[..., tuple]
+    ) -> tuple[np.ndarray, ...]:
+        window = self.inference.window
+        if sizes is None and not window:
+            return tuple(values.numpy() for values in predict(images, None, None))
+        if sizes is None:
+            sizes = [images.shape[1:3]] * len(images)
+        sizes = np.asarray(sizes)
+        padded = np.maximum(sizes, self.options.crop_size or 0)
+        padded = np.minimum(padded, images.shape[1:3])
+        layouts = padded
+        if window:
+            layouts = np.concatenate(windows.layout(sizes, padded, window), axis=1)
+        outputs: tuple[np.ndarray, ...] = ()
+        for layout in np.unique(layouts, axis=0):
+            (members,) = np.nonzero((layouts == layout).all(axis=1))
+            height, width, *sides = layout
+            part = tf.gather(images, members)[:, :height, :width]
+            results = predict(part, tf.constant(sizes[members]), sides)
+            outputs = outputs or tuple(
+                np.zeros((*images.shape[:3], *values.shape[3:]), values.dtype.as_numpy_dtype)
+                for values in results
+            )
+            for output, values in zip(outputs, results, strict=True):
+                output[members, :height, :width] = values.numpy()
+        return outputs
 
     def _on_device(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext() if self._device is None else tf.device(self._device)
 
     def _predict(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        with _tracing, depthwise.native_dilation():
+        # The sums of windows are on another device.
+        with self._on_device(), _tracing, depthwise.native_dilation():
             return model.predict_labels(
                 self.net,
                 images,
                 self.inference.eval_scales,
                 self.inference.add_flipped_images,
             )
+
+
+class _Graphs:
+    """Graphs that make something of the labels and probabilities of images.
+
+    Args:
+        predictor: the network, and how it is applied.
+        finish: takes labels [...] and probabilities [..., classes]; returns what is asked for.
+    """
+
+    def __init__(
+        self,
+        predictor: NetworkPredictor,
+        finish: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]],
+    ):
+        spec = tf.TensorSpec((None, None, None, 3), tf.float32)
+
+        @tf.function(input_signature=[spec], autograph=False)
+        def whole(images: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            return finish(*predictor._predict(images))
+
+        @tf.function(input_signature=[spec, tf.TensorSpec((2,), tf.int32)], autograph=False)
+        def in_windows(images: tf.Tensor, sides: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            return windows.average(
+                lambda crops: predictor._predict(crops)[1],
+                images,
+                sides,
+                predictor.inference.window,
+                predictor.options.num_classes,
+                lambda mean: finish(tf.argmax(mean, axis=-1, output_type=tf.int32), mean),
+            )
+
+        self.whole, self.in_windows = whole, in_windows
+
+    def __call__(self, images: tf.Tensor, sides: Sequence[int] | None) -> tuple[tf.Tensor, ...]:
+        """Predict images [B, H, W, 3] in windows of these sides; without sides, whole."""
+        if not sides or tuple(sides) == tuple(images.shape[1:3]):
+            return self.whole(images)
+        return self.in_windows(images, tf.constant(sides, tf.int32))

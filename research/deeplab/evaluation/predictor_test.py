@@ -1,12 +1,14 @@
 """Predictions with trained networks."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from deeplab import model
 from deeplab.core import dense_crf
-from deeplab.core.options import CrfOptions, InferenceOptions
+from deeplab.core.options import CrfOptions, InferenceOptions, WindowOptions
 from deeplab.evaluation import predictor
 from deeplab.testing import tiny
 from deeplab.utils import checkpoint
@@ -53,7 +55,7 @@ def test_one_graph_serves_all_sizes_batches_and_types(tiny_predictor):
         images = np.stack([tiny.picture(height, width, seed) for seed in range(batch)])
         assert tiny_predictor(images).shape == (batch, height, width)
         assert tiny_predictor(images.astype(np.float32)).shape == (batch, height, width)
-    assert tiny_predictor._graph.experimental_get_tracing_count() == 1
+    assert tiny_predictor._labels.whole.experimental_get_tracing_count() == 1
 
 
 def test_each_checkpoint_has_its_own_predictions(net, tiny_predictor, path, tmp_path):
@@ -142,3 +144,107 @@ def test_a_crf_is_one_of_the_networks_classes():
     crf = CrfOptions(compatibility=np.eye(3).tolist())
     with pytest.raises(ValueError, match="compatibility is a 3x3 matrix, but there are 4 classes"):
         predictor.NetworkPredictor(tiny.OPTIONS, InferenceOptions(crf=crf))
+
+
+# --- Windows ---
+
+# Larger than the window in both directions, in one, and in none; odd and even sides.
+_SIZES = ((50, 71), (64, 33), (21, 40), (20, 30))
+
+
+def _mean_of_windows(whole, image, window):
+    """Return the mean probabilities of windows by brute force, without the padding."""
+    height, width = image.shape[:2]
+    canvas = np.full((max(height, 33), max(width, 33), 3), 127.5, np.float32)
+    canvas[:height, :width] = image
+    starts, sides = [], []
+    for length, side, stride in zip((height, width), window.size, window.strides, strict=True):
+        if length <= side:
+            starts.append([0])
+            sides.append(max(length, 33))
+            continue
+        starts.append([*range(0, length - side, stride), length - side])
+        sides.append(side)
+    ramps = [np.minimum(np.arange(side) + 1, side - np.arange(side)) for side in sides]
+    weights = (ramps[0][:, np.newaxis] * ramps[1])[..., np.newaxis].astype(float)
+    total, weight = np.zeros((*canvas.shape[:2], 4)), np.zeros((*canvas.shape[:2], 1))
+    for y in starts[0]:
+        for x in starts[1]:
+            place = slice(y, y + sides[0]), slice(x, x + sides[1])
+            found = whole.probabilities(canvas[place][np.newaxis])
+            total[place] += weights * found[0].numpy()
+            weight[place] += weights
+    return (total / np.maximum(weight, 1e-9))[:height, :width]
+
+
+def _batch(seeds=(0, 0, 0, 0)):
+    """Return images of `_SIZES`, padded below and right as batches are."""
+    batch = np.full((len(_SIZES), 64, 71, 3), 127.5, np.float32)
+    for image, (height, width), seed in zip(batch, _SIZES, seeds, strict=True):
+        image[:height, :width] = tiny.picture(height, width, seed)
+    return batch
+
+
+@pytest.mark.parametrize(
+    ("overlap", "scales", "flip"),
+    [
+        (0, (1.0,), False),
+        (0.5, (1.0,), False),
+        pytest.param(0.25, (0.5, 1.25), True, marks=pytest.mark.slow),
+    ],
+)
+def test_windows_give_the_mean_of_their_predictions(net, overlap, scales, flip):
+    window = WindowOptions(size=(25, 40), overlap=overlap)
+    inference = InferenceOptions(eval_scales=scales, add_flipped_images=flip)
+    whole = predictor.NetworkPredictor(tiny.OPTIONS, inference, net=net)
+    inference = dataclasses.replace(inference, window=window)
+    network = predictor.NetworkPredictor(tiny.OPTIONS, inference, net=net)
+    images = _batch()
+    probabilities = network.probabilities(images, _SIZES).numpy()
+    labels, confidence = network.with_confidence(images, _SIZES)
+    for index, (height, width) in enumerate(_SIZES):
+        image = images[index, :height, :width]
+        expected = _mean_of_windows(whole, image, window)
+        cut = index, slice(height), slice(width)
+        np.testing.assert_allclose(probabilities[cut], expected, atol=1e-5)
+        np.testing.assert_allclose(confidence[cut], expected.max(axis=-1), atol=1e-5)
+        assert np.mean(labels[cut] == expected.argmax(axis=-1)) > 0.999
+
+
+def test_a_window_that_covers_the_image_changes_nothing(net):
+    whole = predictor.NetworkPredictor(tiny.OPTIONS, net=net)
+    window = WindowOptions(size=(70, 75))
+    network = predictor.NetworkPredictor(tiny.OPTIONS, InferenceOptions(window=window), net=net)
+    images = _batch()
+    np.testing.assert_array_equal(network(images, _SIZES), whole(images, _SIZES))
+    np.testing.assert_array_equal(
+        network.probabilities(images, _SIZES), whole.probabilities(images, _SIZES)
+    )
+    np.testing.assert_array_equal(network(images), whole(images))
+
+
+def test_a_crf_sees_the_mean_of_windows(net):
+    crf, window = CrfOptions(iterations=2), WindowOptions(size=(25, 40))
+    network = predictor.NetworkPredictor(
+        tiny.OPTIONS, InferenceOptions(crf=crf, window=window), net=net
+    )
+    images = _batch()
+    before, after = network.before_and_after_crf(images, _SIZES)
+    probabilities = network.probabilities(images, _SIZES).numpy()
+    for index, (height, width) in enumerate(_SIZES):
+        cut = slice(index, index + 1), slice(height), slice(width)
+        refined = dense_crf.refine(images[cut], probabilities[cut], crf)
+        assert np.mean(after[cut] == tf.argmax(refined, axis=-1)) > 0.99
+        assert np.mean(before[cut] == probabilities[cut].argmax(axis=-1)) > 0.999
+    assert np.mean(before != after) > 0.01
+    np.testing.assert_array_equal(network(images, _SIZES), after)
+    np.testing.assert_array_equal(network.with_confidence(images, _SIZES)[0], after)
+
+
+def test_one_graph_serves_all_images_in_windows(net):
+    window = WindowOptions(size=(20, 20), overlap=0)
+    network = predictor.NetworkPredictor(tiny.OPTIONS, InferenceOptions(window=window), net=net)
+    for batch, height, width in ((1, 33, 33), (2, 33, 40), (3, 41, 17)):
+        images = np.stack([tiny.picture(height, width, seed) for seed in range(batch)])
+        assert network(images).shape == (batch, height, width)
+    assert network._labels.in_windows.experimental_get_tracing_count() == 1

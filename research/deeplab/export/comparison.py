@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from deeplab import model
-from deeplab.core.options import InferenceOptions
+from deeplab.core.options import InferenceOptions, WindowOptions
 from deeplab.export import inference_graph, signatures, warm_up
 from deeplab.utils import error_text, file_systems
 
@@ -42,10 +42,16 @@ def crop_size(net: model.DeepLab) -> tuple[int, int]:
     return net.options.crop_size or (_TEST_SIZE, _TEST_SIZE)
 
 
-def test_images(net: model.DeepLab) -> np.ndarray:
-    """Return one image of noise, uint8 [1, H, W, 3], that has to be padded."""
+def test_images(net: model.DeepLab, window: WindowOptions | None = None) -> np.ndarray:
+    """Return one image of noise, uint8 [1, H, W, 3], that has to be padded.
+
+    With a window, it is higher than that, and smaller in width.
+    """
     height, width = crop_size(net)
-    noise = np.random.default_rng(0).integers(0, 256, (1, -(-3 * height // 4), width, 3))
+    height = -(-3 * height // 4)
+    if window:
+        height, width = (-(-5 * window.size[0] // 4), -(-3 * min(width, window.size[1]) // 4))
+    noise = np.random.default_rng(0).integers(0, 256, (1, height, width, 3))
     return noise.astype(np.uint8)
 
 

@@ -70,13 +70,22 @@ def export_checkpoint(
             f"--save_inference_graph goes with a frozen graph; --export_path={export_path} does not"
             " end in .pb"
         )
-    of_saved_models = options.changed() | (
-        {"server_config_dir": server_config_dir} if server_config_dir else {}
-    )
+    of_saved_models = options.changed() | {
+        name: value
+        for name, value in {
+            "server_config_dir": server_config_dir,
+            "window": inference.window,
+        }.items()
+        if value
+    }
     if frozen and of_saved_models:
         raise ValueError(
             f"--{min(of_saved_models)} goes with a SavedModel; --export_path={export_path} ends in"
             " .pb"
+        )
+    if inference.window and options.add_logits:
+        raise ValueError(
+            "--add_logits: with --window no image has logits of its own; leave one of them out"
         )
     if server_config_dir:
         server_files.check(server_config_dir, server_files.model_name(export_path, next_version))
@@ -203,7 +212,7 @@ def export_saved_model(
     """
     _check_path(path, next_version)
     model_name = server_files.model_name(path, next_version)
-    images = comparison.test_images(net)
+    images = comparison.test_images(net, inference.window)
     expected = comparison.expected(net, images, inference)
     if options.add_logits:
         logits = inference_graph.logits_on_their_grid(net, images)

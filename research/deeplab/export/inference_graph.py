@@ -7,7 +7,7 @@ import tensorflow as tf
 from deeplab import input_preprocess, model
 from deeplab.core import dense_crf, keras_internals, upsampled_labels, utils
 from deeplab.core.options import InferenceOptions
-from deeplab.export import traced_network
+from deeplab.export import traced_network, windowed
 
 INPUT = "ImageTensor"
 PREDICTIONS = "SemanticPredictions"
@@ -45,7 +45,7 @@ def predict_outputs(
         images: uint8 [B, H, W, 3], RGB.
         inference: how the network is applied.
         by_cells: find the labels by `upsampled_labels` where that is possible: the same labels in
-            less time, but no node `ArgMax`. The logits are returned, too.
+            less time, but no node `ArgMax`. The logits are returned, too. Not with windows.
 
     Returns:
         SemanticPredictions: labels, int32 [B, H, W].
@@ -63,7 +63,11 @@ def predict_outputs(
         images, None, net.preprocessing()
     )
     resized_size = tf.shape(resized)[1:3]
-    if by_cells and _upsamples_logits(net, inference):
+    if inference.window:
+        labels, probabilities = windowed.predict(
+            net, padded, resized_size, inference, lambda *both: both
+        )
+    elif by_cells and _upsamples_logits(net, inference):
         logits, padded_size = net(padded, training=False), tf.shape(padded)[1:3]
         more[LOGITS] = logits
         labels = _arg_max(net, logits, padded_size)
@@ -89,6 +93,28 @@ def predict_outputs(
         RAW_PROBABILITIES: raw_probabilities,
         **more,
     }
+
+
+def labels_in_windows(net: Network, images: tf.Tensor, inference: InferenceOptions) -> tf.Tensor:
+    """Return the labels of `predict_outputs`, without the memory for probabilities.
+
+    Args:
+        net: the network.
+        images: uint8 [B, H, W, 3], RGB.
+        inference: how the network is applied: with a window, and without a CRF.
+
+    Returns:
+        int32 [B, H, W].
+    """
+    resized, padded, _ = input_preprocess.preprocess_for_evaluation(
+        images, None, net.preprocessing()
+    )
+    size = tf.shape(resized)[1:3]
+    (labels,) = windowed.predict(net, padded, size, inference, lambda labels, _: (labels,))
+    labels = labels[:, : size[0], : size[1]]
+    if net.options.min_resize_value:
+        labels = utils.resize_nearest(labels[..., tf.newaxis], tf.shape(images)[1:3])[..., 0]
+    return labels
 
 
 def logits_on_their_grid(net: Network, images: tf.Tensor) -> tf.Tensor:
@@ -120,7 +146,7 @@ def frozen(
 
     Args:
         net: the network.
-        inference: how the network is applied.
+        inference: how the network is applied; without windows.
 
     Returns:
         The graph with the weights as constants, and the graph without them.

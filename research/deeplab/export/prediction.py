@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from absl import logging
 
-from deeplab.core.options import DeviceOptions
+from deeplab.core.options import DeviceOptions, WindowOptions
 from deeplab.datasets import descriptors, image_files
 from deeplab.evaluation import report
 from deeplab.export import saved_model
@@ -48,6 +48,7 @@ def predict(
     dataset: str | None = None,
     exif_orientation: bool = True,
     options: DeviceOptions | None = None,
+    window: WindowOptions | None = None,
 ) -> None:
     """Predict the classes of images, and write pictures of them.
 
@@ -59,12 +60,13 @@ def predict(
             network, if anything.
         exif_orientation: whether images are turned as their EXIF data say.
         options: the devices. None: a single one.
+        window: see `saved_model.ExportedNetwork`.
 
     Raises:
         FileNotFoundError: There is no such image or export.
-        ValueError: The dataset has other classes than the network; a picture would replace an
-            image; another host has ended with an error; or, after all others are done, images
-            could not be read.
+        ValueError: The dataset has other classes than the network; the export cannot be used with
+            windows; a picture would replace an image; another host has ended with an error; or,
+            after all others are done, images could not be read.
         TimeoutError: Another host has given no sign of life.
     """
     cluster = clusters.from_environment(evaluator=True)
@@ -76,7 +78,7 @@ def predict(
         os.path.join(output_dir, f"{name}_{title}.png") for name in names for title in _TITLES
     ]
     image_files.refuse_overwriting("output_dir", paths, results)
-    networks = [saved_model.ExportedNetwork(export_path, each) for each in found or [None]]
+    networks = [saved_model.ExportedNetwork(export_path, each, window) for each in found or [None]]
     network = networks[0]
     if descriptor and descriptor.num_classes != network.num_classes:
         raise ValueError(

@@ -2,20 +2,29 @@
 
 import contextlib
 import os
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from deeplab.core import dense_crf, windows
+from deeplab.core.options import CrfOptions, WindowOptions
 from deeplab.datasets import descriptors
-from deeplab.utils import checkpoint, checkpoint_files, error_text, file_systems
+from deeplab.utils import checkpoint, checkpoint_files, error_text, file_systems, files
 from deeplab.weights import foreign_files
 
 # The description of the dataset, if it was known at export.
 DATASET_FILE = "dataset.json"
+# How the network is applied, and what else was asked for. Earlier exports lack it.
+OPTIONS_FILE = os.path.join("assets", "options.json")
 
 _LABELS, _PROBABILITIES = "SemanticPredictions", "SemanticProbabilities"
+# The same before a CRF, with the padding.
+_RAW_PROBABILITIES = "RawSemanticProbabilities"
 # The signature that is there whatever else was exported, and that of earlier exports.
 _SIGNATURES = ("serving_labels", "serving_default")
+# That of pixels, whose outputs include probabilities.
+_PIXELS = ("serving_pixels", "serving_default")
 
 
 class ExportedNetwork:
@@ -28,6 +37,7 @@ class ExportedNetwork:
     Args:
         path: its folder.
         device: name of the device that it runs on. None: TensorFlow chooses it.
+        window: predict images that are larger in windows. None: whole.
 
     Attributes:
         num_classes: the number of classes.
@@ -35,10 +45,10 @@ class ExportedNetwork:
 
     Raises:
         FileNotFoundError: There is no SavedModel.
-        ValueError: `export_model.py` did not write it.
+        ValueError: `export_model.py` did not write it, or it cannot be used with windows.
     """
 
-    def __init__(self, path: str, device: str | None = None):
+    def __init__(self, path: str, device: str | None = None, window: WindowOptions | None = None):
         self._device = device
         if not tf.saved_model.contains_saved_model(path):
             if checkpoint_files.latest(path):
@@ -73,12 +83,72 @@ class ExportedNetwork:
         self.descriptor = descriptors.load(file) if file_systems.exists(file) else None
         # The signature's variables live as long as the loaded object does.
         self._loaded = loaded
+        self._window = window
+        if window:
+            self._crf = self._prepare_windows(path, options)
 
     def predict(self, image: np.ndarray) -> np.ndarray:
         """Return the labels, int32 [height, width], of an image, uint8 [height, width, 3], RGB."""
         with self._on_device():
-            outputs = self._signature(ImageTensor=tf.constant(image)[tf.newaxis])
+            images = tf.constant(image)[tf.newaxis]
+            if self._window and np.greater(image.shape[:2], self._window.size).any():
+                return self._in_windows(images)[0].numpy()
+            outputs = self._signature(ImageTensor=images)
         return outputs[_LABELS][0].numpy().astype(np.int32)
 
     def _on_device(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext() if self._device is None else tf.device(self._device)
+
+    def _prepare_windows(self, path: str, options: Any) -> CrfOptions | None:
+        """Find what windows need; return the CRF that the export ends with, if any."""
+        found = (self._loaded.signatures.get(name) for name in _PIXELS)
+        self._pixels = next(
+            (each for each in found if each and _RAW_PROBABILITIES in each.structured_outputs), None
+        )
+        if self._pixels is None:
+            raise ValueError(
+                f"--window needs the probabilities of --export_path={path}, which has none: export"
+                " it without --noadd_probabilities, or with --window"
+            )
+        if options and options.min_resize_value:
+            raise ValueError(
+                f"--export_path={path} resizes what it is given (--min_resize_value), so --window"
+                " would resize windows: give it to export_model instead"
+            )
+        crop_size = options.crop_size if options else None
+        if crop_size and np.less(self._window.size, crop_size).any():
+            size, padded = (",".join(map(str, each)) for each in (self._window.size, crop_size))
+            raise ValueError(
+                f"--window={size} is smaller than {padded}, to which --export_path={path} pads"
+                " images: choose a larger window, or give it to export_model instead"
+            )
+        file = os.path.join(path, OPTIONS_FILE)
+        inference = files.read_json(file).get("inference", {}) if file_systems.exists(file) else {}
+        if inference.get("window"):
+            raise ValueError(
+                f"--export_path={path} was exported with windows of its own: leave --window out"
+            )
+        return CrfOptions(**inference["crf"]) if inference.get("crf") else None
+
+    @tf.function(input_signature=[tf.TensorSpec((1, None, None, 3), tf.uint8)], autograph=False)
+    def _in_windows(self, images: tf.Tensor) -> tf.Tensor:
+        """Return the labels, int32 [1, H, W], of an image that is larger than the window."""
+
+        def probabilities(crops: tf.Tensor) -> tf.Tensor:
+            with self._on_device():
+                found = self._pixels(ImageTensor=crops)[_RAW_PROBABILITIES]
+            return found[:, : tf.shape(crops)[1], : tf.shape(crops)[2]]
+
+        def labels(mean: tf.Tensor) -> tf.Tensor:
+            return tf.argmax(mean, axis=-1, output_type=tf.int32)
+
+        size = tf.shape(images)[1:3]
+        (found,) = windows.average(
+            probabilities,
+            images,
+            windows.layout(size, size, self._window)[1],
+            self._window,
+            self.num_classes,
+            lambda mean: [mean if self._crf else labels(mean)],
+        )
+        return labels(dense_crf.refine(images, found, self._crf)) if self._crf else found

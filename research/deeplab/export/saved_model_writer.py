@@ -30,7 +30,6 @@ from deeplab.visualization import colors
 
 # What clients may want to know, in the folder `assets` of a SavedModel.
 CLASSES_FILE = os.path.join("assets", "classes.json")
-OPTIONS_FILE = os.path.join("assets", "options.json")
 
 _IGNORE_LABEL = 255
 
@@ -148,7 +147,10 @@ def _write_assets(
         "export": dataclasses.asdict(options),
         "ignore_label": descriptor.ignore_label if descriptor else None,
     }
-    for name, value in ((CLASSES_FILE, classes), (OPTIONS_FILE, described)):
+    for name, value in (
+        (CLASSES_FILE, classes),
+        (saved_model.OPTIONS_FILE, described),
+    ):
         files.write_text(os.path.join(folder, name), json.dumps(value, indent=2) + "\n")
 
 

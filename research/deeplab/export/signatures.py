@@ -86,11 +86,17 @@ def signatures(
             outputs[inference_graph.LOGITS] = logits
         return {name: value[:count] for name, value in outputs.items()}
 
+    def find_labels(images: tf.Tensor) -> tf.Tensor:
+        """Return labels, int32 [B, H, W]."""
+        if inference.window and not inference.crf:
+            images, count = _rgb(images)
+            return inference_graph.labels_in_windows(net, images, inference)[:count]
+        # What only the other outputs need is not computed.
+        return pixels(images)[inference_graph.PREDICTIONS]
+
     @_signature(images_spec)
     def labels(images: tf.Tensor) -> _Outputs:
-        # What only the other outputs need is not computed.
-        found = pixels(images)[inference_graph.PREDICTIONS]
-        return {inference_graph.PREDICTIONS: tf.cast(found, small)}
+        return {inference_graph.PREDICTIONS: tf.cast(find_labels(images), small)}
 
     # A function, so that it is traced once for all signatures.
     @_signature(tf.TensorSpec((), tf.string))
@@ -156,7 +162,7 @@ def signatures(
                 status, image = decode(data)
 
                 def png() -> tf.Tensor:
-                    found = pixels(image[tf.newaxis])[inference_graph.PREDICTIONS][0]
+                    found = find_labels(image[tf.newaxis])[0]
                     return tf.io.encode_png(tf.gather(table, found))
 
                 is_fine = tf.equal(status, decoding.FINE)

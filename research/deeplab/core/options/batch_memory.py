@@ -10,7 +10,13 @@ from collections.abc import Sequence
 _BYTES_PER_PIXEL = 3 * 4 + 4
 
 
-def check(prefix: str, batch_size: int, crop_size: Sequence[int], hosts: int = 1) -> None:
+def check(
+    prefix: str,
+    batch_size: int,
+    crop_size: Sequence[int],
+    hosts: int = 1,
+    size_flag: str | None = None,
+) -> None:
     """Reject a batch that alone needs more than the memory of this machine.
 
     Args:
@@ -18,6 +24,7 @@ def check(prefix: str, batch_size: int, crop_size: Sequence[int], hosts: int = 1
         batch_size: Images of the batch, over all hosts.
         crop_size: Height and width of its images.
         hosts: Number of hosts that share a batch.
+        size_flag: Name of the flag with height and width, if it is another one.
 
     Raises:
         ValueError: It does; the message names the flags.
@@ -26,8 +33,9 @@ def check(prefix: str, batch_size: int, crop_size: Sequence[int], hosts: int = 1
     needed = -(-batch_size // hosts) * height * width * _BYTES_PER_PIXEL
     memory = _physical_bytes()
     if memory is not None and needed > memory:
+        size_flag = size_flag or f"{prefix}_crop_size"
         raise ValueError(
-            f"--{prefix}_batch_size={batch_size} with --{prefix}_crop_size={height},{width} needs"
+            f"--{prefix}_batch_size={batch_size} with --{size_flag}={height},{width} needs"
             f" {needed / 1e9:.0f} GB for the images and labels alone, but this machine has"
             f" {memory / 1e9:.0f} GB of memory: lower one of them"
         )

@@ -25,6 +25,8 @@ def test_a_batch_beyond_the_memory_names_both_flags():
     assert "\n" not in str(raised.value)
     with pytest.raises(ValueError, match="--vis_batch_size=8 "):
         batch_memory.check("vis", 8, (16384, 16384))
+    with pytest.raises(ValueError, match="--eval_batch_size=8 with --window=16384,16384 needs"):
+        batch_memory.check("eval", 8, (16384, 16384), size_flag="window")
     # Each host has its part.
     batch_memory.check("train", 8, (16384, 16384), hosts=2)
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from deeplab.core.options.crf_options import CrfOptions
 from deeplab.core.options.fields import Scale, validate
+from deeplab.core.options.window_options import WindowOptions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,9 @@ class InferenceOptions:
     )
     add_flipped_images: Annotated[bool, "Also predict images flipped left to right."] = False
     crf: Annotated[CrfOptions | None, "Refine predictions with a dense CRF."] = None
+    window: Annotated[
+        WindowOptions | None, "Predict large images in windows, each with these scales and flips."
+    ] = None
 
     def __post_init__(self):
         validate(self)
