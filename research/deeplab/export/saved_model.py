@@ -110,6 +110,12 @@ class ExportedNetwork:
                 f"--window needs the probabilities of --export_path={path}, which has none: export"
                 " it without --noadd_probabilities, or with --window"
             )
+        file = os.path.join(path, OPTIONS_FILE)
+        inference = files.read_json(file).get("inference", {}) if file_systems.exists(file) else {}
+        if inference.get("window"):
+            raise ValueError(
+                f"--export_path={path} was exported with windows of its own: leave --window out"
+            )
         if options and options.min_resize_value:
             raise ValueError(
                 f"--export_path={path} resizes what it is given (--min_resize_value), so --window"
@@ -121,12 +127,6 @@ class ExportedNetwork:
             raise ValueError(
                 f"--window={size} is smaller than {padded}, to which --export_path={path} pads"
                 " images: choose a larger window, or give it to export_model instead"
-            )
-        file = os.path.join(path, OPTIONS_FILE)
-        inference = files.read_json(file).get("inference", {}) if file_systems.exists(file) else {}
-        if inference.get("window"):
-            raise ValueError(
-                f"--export_path={path} was exported with windows of its own: leave --window out"
             )
         return CrfOptions(**inference["crf"]) if inference.get("crf") else None
 
