@@ -1,5 +1,6 @@
 """Every model variant through the export: a checkpoint's predictions are the network's."""
 
+import contextlib
 import functools
 
 import numpy as np
@@ -7,15 +8,15 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, export_model, model
-from deeplab.core import feature_extractor
-from deeplab.export import comparison, exporter
+from deeplab.core import feature_extractor, folding
+from deeplab.export import comparison, exporter, inference_graph
 from deeplab.testing import golden, tiny
 from deeplab.utils import checkpoint
 
-_LIGHT = ("mobilenet_v2", "mobilenet_v3_small_seg")
-# One variant of each kind of network: what freezes the graph does not look at its depth.
-_FROZEN = (
-    *_LIGHT,
+# One variant of each kind of network: an export does not look at its depth.
+_EXPORTED = (
+    "mobilenet_v2",
+    "mobilenet_v3_small_seg",
     "mobilenet_edgetpu",
     "resnet_v1_18",
     "resnet_v1_50_beta",
@@ -39,6 +40,16 @@ def _shallow():
         yield
 
 
+def _narrow(name):
+    """Options that make a network small."""
+    options = {"aspp_convs_filters": 16, "decoder_filters": 16}
+    if name.startswith("mobilenet"):
+        options["depth_multiplier"] = 0.25
+    if name.startswith("vgg"):
+        options |= {"vgg_fc6_kernel_size": 3, "vgg_fc6_filters": 64}
+    return options
+
+
 @functools.lru_cache(maxsize=1)
 def _network(name):
     """A network with head and, where it can be, decoder."""
@@ -51,6 +62,7 @@ def _network(name):
             atrous_rates=(2, 3),
             decoder_output_stride=(4,) if has_decoder else None,
             crop_size=_CROP_SIZE,
+            **_narrow(name),
         )
     )
     golden.assign(checkpoint.official_variables(net))
@@ -70,6 +82,7 @@ def _export(net, path, checkpoint_path):
         *(f"--atrous_rates={rate}" for rate in options.atrous_rates),
         f"--decoder_output_stride={','.join(map(str, decoder))}",
         *(f"--crop_size={side}" for side in options.crop_size),
+        *(f"--{name}={value}" for name, value in _narrow(options.model_variant).items()),
     )
 
 
@@ -86,11 +99,15 @@ def _check(net, images, outputs):
 def _check_saved_model(net, folder):
     """A checkpoint, which does not say what it holds, through the script: flags say it."""
     path = folder / "export" / "1"
-    _export(net, path, tiny.save(net, folder / "train", 7, with_options=False))
-    serve = tf.saved_model.load(str(path)).signatures["serving_default"]
-    for size in _SIZES:
-        images = np.stack([tiny.picture(*size, seed) for seed in range(2)])
-        _check(net, images, serve(tf.constant(images)))
+    # The signatures of files call the one of pixels.
+    few = net.options.model_variant != "mobilenet_v2"
+    with tiny.few_signatures() if few else contextlib.nullcontext():
+        _export(net, path, tiny.save(net, folder / "train", 7, with_options=False))
+    images = [np.stack([tiny.picture(*size, seed) for seed in range(2)]) for size in _SIZES]
+    with comparison.open_saved_model(str(path)) as loaded:
+        outputs = [loaded["serving_default"].run(each) for each in images]
+    for each, output in zip(images, outputs, strict=True):
+        _check(net, each, output)
 
 
 def _check_frozen_graph(net, folder):
@@ -103,12 +120,26 @@ def _check_frozen_graph(net, folder):
         _check(net, each, output)
 
 
+def _check_folded(net, folder):
+    """What the signatures of a SavedModel compute, not in a graph."""
+    del folder
+    images = [np.stack([tiny.picture(*size, seed) for seed in range(2)]) for size in _SIZES]
+    with folding.folded(net, tf.identity):
+        outputs = [
+            inference_graph.predict_outputs(net, tf.constant(each), by_cells=True)
+            for each in images
+        ]
+    for each, output in zip(images, outputs, strict=True):
+        _check(net, each, output)
+
+
 def _cases():
     for name in feature_extractor.BACKBONES:
-        marks = () if name in _LIGHT else pytest.mark.slow
-        yield pytest.param(name, _check_saved_model, marks=marks, id=f"{name}-saved_model")
-        if name in _FROZEN:
-            yield pytest.param(name, _check_frozen_graph, marks=marks, id=f"{name}-frozen_graph")
+        if name in _EXPORTED:
+            yield pytest.param(name, _check_saved_model, id=f"{name}-saved_model")
+            yield pytest.param(name, _check_frozen_graph, id=f"{name}-frozen_graph")
+        else:
+            yield pytest.param(name, _check_folded, id=f"{name}-folded")
 
 
 @pytest.mark.slow

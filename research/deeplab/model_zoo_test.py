@@ -273,6 +273,7 @@ def test_a_folder_without_a_checkpoint_is_an_error_that_says_what_to_do(publishe
 
 
 @pytest.mark.slow
+@tiny.shallow()
 def test_the_printed_commands_run(publish, tmp_path, capsys):
     name = "mobilenetv2_dm05_coco_voc_trainaug"
     values = tiny.parse(train, [f"--flagfile={flag_files.RECIPES / name / 'train.txt'}"])

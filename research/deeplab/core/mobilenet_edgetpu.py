@@ -18,7 +18,7 @@ _LAST_FILTERS = 1280
 _BLOCK = mobilenet.BlockDesign
 _FUSED = functools.partial(_BLOCK, fused=True)
 
-_BLOCKS = (
+BLOCKS = (
     _FUSED(filters=16, expansion=1),
     _FUSED(filters=32, expansion=8, stride=2),
     *3 * (_FUSED(filters=32, expansion=4),),
@@ -59,7 +59,7 @@ class MobilenetEdgeTPU(mobilenet.Mobilenet):
         name: str = SCOPE,
     ):
         super().__init__(
-            _BLOCKS,
+            BLOCKS,
             output_stride,
             stem_filters=32,
             last_filters=_LAST_FILTERS if last_filters is None else last_filters,

@@ -15,7 +15,7 @@ _HS = functools.partial(mobilenet.BlockDesign, activation=joints.HardSwish)
 _RE_SE = functools.partial(_RE, squeeze_excite=True)
 _HS_SE = functools.partial(_HS, squeeze_excite=True)
 
-_LARGE = (
+LARGE = (
     _RE(filters=16, expansion=1),
     _RE(filters=24, expansion=4, stride=2),
     _RE(filters=24, expansion=3),
@@ -34,7 +34,7 @@ _LARGE = (
     _HS_SE(filters=80, expansion=6, kernel_size=5),
 )
 
-_SMALL = (
+SMALL = (
     _RE_SE(filters=16, expansion=1, stride=2),
     _RE(filters=24, expansion=72 / 16, stride=2),
     _RE(filters=24, expansion=88 / 24),
@@ -60,7 +60,7 @@ class MobilenetV3Large(mobilenet.Mobilenet):
 
     def __init__(self, output_stride: int, depth_multiplier: float = 1.0, name: str = _SCOPE):
         super().__init__(
-            _LARGE,
+            LARGE,
             output_stride,
             stem_filters=16,
             last_filters=480,
@@ -80,7 +80,7 @@ class MobilenetV3Small(mobilenet.Mobilenet):
 
     def __init__(self, output_stride: int, depth_multiplier: float = 1.0, name: str = _SCOPE):
         super().__init__(
-            _SMALL,
+            SMALL,
             output_stride,
             stem_filters=16,
             last_filters=288,

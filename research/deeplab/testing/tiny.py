@@ -17,7 +17,9 @@ from absl import flags
 
 from deeplab import common, model
 from deeplab.core import (
+    mobilenet_edgetpu,
     mobilenet_v2,
+    mobilenet_v3,
     nas_genotypes,
     resnet_v1_beta,
     training_hooks,
@@ -55,10 +57,16 @@ def shallow() -> Iterator[None]:
     """Inside, build networks with fewer repeated blocks, for tests that spend their time on graphs.
 
     MobileNetV2 has 8 of its 17 blocks: the first of each width, with all strides, and one with a
-    residual. ResNet-50 and -101 have 9 of their 16 and 33 units, the middle flow of Xception has 2
-    of its 8 or 16, a cell of the NAS networks 2 of its 5 pairs of operations, with all kinds.
+    residual. Its relatives have 8 to 12 of their 11 to 22, chosen likewise. ResNet-50 and -101 have
+    9 of their 16 and 33 units, the middle flow of Xception has 2 of its 8 or 16, a cell of the NAS
+    networks 2 of its 5 pairs of operations, with all kinds.
     """
-    blocks = tuple(mobilenet_v2.BLOCKS[index] for index in (0, 1, 2, 3, 6, 10, 13, 16))
+    mobilenets = [
+        (mobilenet_v2, "BLOCKS", (0, 1, 2, 3, 6, 10, 13, 16)),
+        (mobilenet_v3, "LARGE", (0, 1, 2, 3, 4, 6, 7, 10, 12, 13)),
+        (mobilenet_v3, "SMALL", (0, 1, 2, 3, 4, 6, 8, 9)),
+        (mobilenet_edgetpu, "BLOCKS", (0, 1, 2, 5, 6, 9, 10, 13, 14, 17, 18, 21)),
+    ]
     resnets = resnet_v1_beta.ARCHITECTURES
     shallow_resnets = {
         50: dataclasses.replace(resnets[50], units=(2, 2, 2, 3)),
@@ -69,12 +77,16 @@ def shallow() -> Iterator[None]:
     }
     pnasnet, hnasnet = nas_genotypes.PNASNET, nas_genotypes.HNASNET
     with (
-        mock.patch.object(mobilenet_v2, "BLOCKS", blocks),
+        contextlib.ExitStack() as stack,
         mock.patch.dict(resnets, shallow_resnets),
         mock.patch.dict(xception.DEPTHS, xceptions),
         mock.patch.object(nas_genotypes, "PNASNET", (pnasnet[0], pnasnet[4])),
         mock.patch.object(nas_genotypes, "HNASNET", hnasnet[:2]),
     ):
+        for module, name, indices in mobilenets:
+            blocks = getattr(module, name)
+            chosen = tuple(blocks[index] for index in indices)
+            stack.enter_context(mock.patch.object(module, name, chosen))
         yield
 
 
