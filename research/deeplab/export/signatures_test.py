@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab import model
+from deeplab import common, model
+from deeplab.core import folding, networks
 from deeplab.core.options import ExportOptions
 from deeplab.export import comparison, exporter, inference_graph, warm_up
-from deeplab.testing import tiny
+from deeplab.testing import golden, tiny
+from deeplab.utils import checkpoint
 
 _GOOD, _WIDE = tiny.picture(20, 50), tiny.picture(40, 30, 1)
 _LARGE = tiny.picture(60, 60)
@@ -200,3 +202,29 @@ def test_every_pixel_is_labeled_in_any_size(net):
         labels = inference_graph.predict_outputs(net, images, by_cells=True)["SemanticPredictions"]
         expected, _ = model.predict_labels(net, images)
         assert np.mean(labels == expected) >= 0.999
+
+
+@pytest.mark.slow
+def test_bfloat16_keeps_nearly_all_labels_of_photographs():
+    trained = golden.shared("data/checkpoints/deeplabv3_mnv2_dm05_pascal") / "model.ckpt"
+    photographs = golden.shared("data/voc_mini/VOCdevkit/VOC2012/JPEGImages")
+    net = model.DeepLab(common.ModelOptions(depth_multiplier=0.5, crop_size=(513, 513)))
+    checkpoint.restore(net, str(trained))
+    images = [cv2.imread(str(file))[np.newaxis, ..., ::-1] for file in photographs.iterdir()]
+
+    def labels():
+        outputs = [
+            inference_graph.predict_outputs(net, tf.constant(image), by_cells=True)
+            for image in images
+        ]
+        return [output[inference_graph.PREDICTIONS].numpy() for output in outputs]
+
+    exact = labels()
+    with (
+        networks.precision(net, "mixed_bfloat16"),
+        folding.folded(net, tf.identity, net.logits.branches),
+    ):
+        shares = [np.mean(ours == theirs) for ours, theirs in zip(labels(), exact, strict=True)]
+    # Measured: 97.8 to 99.7 %. Activations in bfloat16 alone, convolved in float32, cost as many.
+    assert min(shares) > 0.97, shares
+    assert np.mean(shares) > 0.985, shares
