@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from deeplab import common, model, model_info
-from deeplab.core import dense_prediction_cell, feature_extractor
+from deeplab.core import dense_prediction_cell, feature_extractor, layers
 from deeplab.testing import tiny
 from deeplab.zoo import (
     model_report,
@@ -56,7 +56,7 @@ def _options(row):
 
 @functools.cache
 def _statistics(options):
-    with tiny.zeros():
+    with layers.blank_weights():
         net = model.DeepLab(options)
     return model_statistics.measure(net, options.crop_size)
 
@@ -144,7 +144,7 @@ def test_prints_every_layer(capsys):
 @pytest.fixture(scope="module")
 def small():
     """A network of the options of `tiny`."""
-    with tiny.shallow(), tiny.zeros():
+    with tiny.shallow(), layers.blank_weights():
         return model.DeepLab(tiny.OPTIONS)
 
 

@@ -1,6 +1,7 @@
 """The whole network: scales, predictions, options, and what Keras expects of a model."""
 
 import dataclasses
+import functools
 
 import keras
 import numpy as np
@@ -10,16 +11,23 @@ import tensorflow as tf
 from deeplab import common, model
 from deeplab.core import feature_extractor, keras_internals, layers, normalization
 from deeplab.input_preprocess import Preprocessing
-from deeplab.testing import golden
+from deeplab.testing import golden, tiny
 from deeplab.utils import checkpoint
 
 _SMALL = {"depth_multiplier": 0.1, "aspp_convs_filters": 8, "num_classes": 3}
 
 
-def _network(**options) -> model.DeepLab:
-    net = model.DeepLab(common.ModelOptions(**{**_SMALL, **options}))
+def _new_network(**options) -> model.DeepLab:
+    with layers.blank_weights():
+        net = model.DeepLab(common.ModelOptions(**{**_SMALL, **options}))
     golden.assign(checkpoint.official_variables(net))
     return net
+
+
+@functools.lru_cache(maxsize=8)
+def _network(**options) -> model.DeepLab:
+    """A network that tests do not change."""
+    return _new_network(**options)
 
 
 def _images(batch: int = 1, height: int = 65, width: int = 49) -> tf.Tensor:
@@ -97,7 +105,7 @@ def test_the_order_of_the_decoder_stages_is_that_of_the_option():
 def test_logits_of_parallel_rates_are_added():
     options = {"aspp_with_batch_norm": False, "logits_kernel_size": 3}
     both = _network(atrous_rates=(1, 2), **options)
-    single = [_network(atrous_rates=(rate,), **options) for rate in (1, 2)]
+    single = [_new_network(atrous_rates=(rate,), **options) for rate in (1, 2)]
     weights = checkpoint.official_variables(both)
     for net, name in zip(single, ("semantic", "semantic_1"), strict=True):
         variables = checkpoint.official_variables(net)
@@ -116,7 +124,7 @@ def test_last_layers_are_the_logits_or_all_that_follows_the_backbone():
 
 
 def test_dropout_acts_in_training_only():
-    net = _network()
+    net = _new_network()
     assert np.array_equal(net(_images()), net(_images()))
     net.set_fine_tune_batch_norm(False)
     assert not np.array_equal(net(_images(), training=True), net(_images(), training=True))
@@ -125,7 +133,7 @@ def test_dropout_acts_in_training_only():
 @pytest.mark.slow
 def test_moving_averages_move_in_training_unless_kept():
     for fine_tune in (True, False):
-        net = _network()
+        net = _new_network()
         net.set_fine_tune_batch_norm(fine_tune)
         variables = checkpoint.official_variables(net)
         averages = {name: v.numpy() for name, v in variables.items() if "/moving_" in name}
@@ -185,27 +193,51 @@ def test_layers_start_with_values_of_their_own():
 def test_a_seed_gives_the_same_start():
     def start(seed):
         keras.utils.set_random_seed(seed)
-        return [v.numpy() for v in model.DeepLab(common.ModelOptions(**_SMALL)).weights]
+        with tiny.shallow():
+            net = model.DeepLab(common.ModelOptions(**_SMALL))
+        return [variable.numpy() for variable in net.weights]
 
     first, second, other = start(1), start(1), start(2)
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
 
+def test_blank_weights_are_zeros_and_all_else_is_as_it_was():
+    def new():
+        keras.utils.set_random_seed(1)
+        return model.DeepLab(common.ModelOptions(**_SMALL))
+
+    with tiny.shallow():
+        drawn = new()
+        with layers.blank_weights():
+            blank = new()
+    for ours, theirs in zip(blank.weights, drawn.weights, strict=True):
+        assert ours.path == theirs.path
+        if ours.name.endswith("weights"):
+            assert not np.any(ours)
+            assert np.any(theirs)
+            ours.assign(theirs)
+    # Dropout draws the same numbers.
+    np.testing.assert_array_equal(*(net(_images(), training=True) for net in (blank, drawn)))
+
+
 @pytest.mark.slow
 def test_a_keras_file_keeps_the_precision(tmp_path):
-    net = model.DeepLab(common.ModelOptions(**_SMALL), name="half", dtype="mixed_bfloat16")
-    net.save(tmp_path / "net.keras")
-    loaded = keras.models.load_model(tmp_path / "net.keras")
+    with tiny.shallow():
+        net = model.DeepLab(common.ModelOptions(**_SMALL), name="half", dtype="mixed_bfloat16")
+        net.save(tmp_path / "net.keras")
+        loaded = keras.models.load_model(tmp_path / "net.keras")
     assert loaded.compute_dtype == loaded.backbone.compute_dtype == "bfloat16"
     assert loaded.name == "half"
     np.testing.assert_array_equal(loaded(_images()), net(_images()))
 
 
 def test_official_names_do_not_hold_the_networks_own():
-    net = model.DeepLab(common.ModelOptions(**_SMALL), name="student")
-    names = set(checkpoint.official_variables(net))
-    assert names == set(checkpoint.official_variables(model.DeepLab(net.options)))
+    options = common.ModelOptions(**_SMALL)
+    with tiny.shallow():
+        net, student = model.DeepLab(options), model.DeepLab(options, name="student")
+    names = set(checkpoint.official_variables(student))
+    assert names == set(checkpoint.official_variables(net))
 
 
 @pytest.mark.parametrize(
@@ -228,7 +260,7 @@ def test_options_that_the_backbone_cannot_serve_are_one_error(options, message):
 @pytest.mark.slow
 def test_a_multi_grid_that_the_backbone_does_not_have_says_so(caplog):
     with caplog.at_level("WARNING", logger="absl"):
-        net = _network(multi_grid=(1, 2, 4))
+        net = _new_network(multi_grid=(1, 2, 4))
     assert "--multi_grid=[1, 2, 4] has no effect: mobilenet_v2 has no multi-grid" in caplog.text
     np.testing.assert_array_equal(net(_images()), _network()(_images()))
 
@@ -281,15 +313,16 @@ _BACKBONE_BATCH_NORMS = {
 )
 def test_batch_norms_decay_as_the_official_ones(model_variant):
     options = {"output_stride": 8} if model_variant.startswith("nas") else {}
-    strides = feature_extractor.get_backbone(model_variant).decoder_end_points
-    net = model.DeepLab(
-        common.ModelOptions(
-            model_variant=model_variant,
-            decoder_output_stride=(min(strides),) if strides else None,
-            atrous_rates=(2,),
-            **options,
+    with tiny.shallow(), tiny.narrow(), layers.blank_weights():
+        strides = feature_extractor.get_backbone(model_variant).decoder_end_points
+        net = model.DeepLab(
+            common.ModelOptions(
+                model_variant=model_variant,
+                decoder_output_stride=(min(strides),) if strides else None,
+                atrous_rates=(2,),
+                **options,
+            )
         )
-    )
 
     def settings(part):
         norms = [
@@ -327,10 +360,15 @@ def test_options_are_all_used():
         "depth_multiplier": 0.2,
         "divisible_by": 4,
     }
-    base = {"decoder_output_stride": (4,), "atrous_rates": (2,)}
-    shapes = {k: tuple(v.shape) for k, v in checkpoint.official_variables(_network(**base)).items()}
+    base = {**_SMALL, "decoder_output_stride": (4,), "atrous_rates": (2,)}
+
+    def shapes(**options):
+        with tiny.shallow(), layers.blank_weights():
+            net = model.DeepLab(common.ModelOptions(**{**base, **options}))
+        return {k: tuple(v.shape) for k, v in checkpoint.official_variables(net).items()}
+
+    expected = shapes()
     for name, value in changed.items():
-        variables = checkpoint.official_variables(_network(**{**base, name: value}))
-        assert {k: tuple(v.shape) for k, v in variables.items()} != shapes, name
+        assert shapes(**{name: value}) != expected, name
     fields = {field.name for field in dataclasses.fields(common.ModelOptions)}
     assert set(changed) <= fields

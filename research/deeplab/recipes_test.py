@@ -9,6 +9,7 @@ import pytest
 
 from deeplab import common, export_model, model, train, vis
 from deeplab import eval as eval_script
+from deeplab.core import layers
 from deeplab.datasets import descriptors
 from deeplab.testing import tiny
 from deeplab.utils import checkpoint
@@ -197,7 +198,7 @@ def _networks() -> list:
 def test_a_recipes_network_builds(options, tmp_path, monkeypatch):
     # The published cell is found from any working directory.
     monkeypatch.chdir(tmp_path)
-    with tiny.shallow(), tiny.zeros():
+    with tiny.shallow(), layers.blank_weights():
         net = model.DeepLab(options)
     names = set(checkpoint.official_variables(net))
     assert ("logits/semantic/weights" in names) != options.decoder_output_is_logits

@@ -1,7 +1,9 @@
 """Dense CRF: the numbers of the authors' code, and mean field as the papers define it."""
 
+import functools
 import itertools
 import json
+import operator
 
 import cv2
 import numpy as np
@@ -39,6 +41,7 @@ def _softmax(logits):
 # --- The authors' numbers ---
 
 
+@functools.cache
 def _photograph(name):
     folder = golden.shared("data/voc_mini/VOCdevkit/VOC2012/JPEGImages")
     image = cv2.imread(str(folder / f"{name}.jpg"))[..., ::-1]
@@ -70,12 +73,12 @@ def test_photographs_come_out_as_the_authors_code_has_them(name, case):
 # --- Without the shared numbers: the same algorithm, vertex by vertex ---
 
 
-def _lattice_filter(features, values):
-    """The filter of Adams et al. with a dictionary of vertices: features [N, d], values [N, C]."""
+def _simplices(features):
+    """The vertices around each feature, with the feature's weight of each: features [N, d]."""
     d = features.shape[1]
     scale = [np.sqrt(2 / 3) * (d + 1) / np.sqrt((i + 1) * (i + 2)) for i in range(d)]
-    vertices, simplices = {}, []
-    for feature, value in zip(features.astype(np.float32), values, strict=True):
+    simplices = []
+    for feature in features.astype(np.float32):
         scaled = (feature * np.float32(scale)).astype(np.float32)
         elevated = [scaled[j:].sum() - (j * scaled[j - 1] if j else 0) for j in range(d + 1)]
         corner = [round(x / (d + 1)) * (d + 1) for x in elevated]
@@ -97,16 +100,27 @@ def _lattice_filter(features, values):
             key = tuple(
                 corner[i] + remainder - (d + 1) * (rank[i] > d - remainder) for i in range(d + 1)
             )
-            vertices[key] = vertices.get(key, 0) + weight * value
             simplex.append((key, weight))
         simplices.append(simplex)
+    return simplices
+
+
+def _lattice_filter(features):
+    """The filter of Adams et al. with a dictionary of vertices: [N, C] -> [N, C]."""
+    return functools.partial(_filter, _simplices(features), features.shape[1])
+
+
+def _filter(simplices, d, values):
+    vertices = {}
+    for simplex, value in zip(simplices, values, strict=True):
+        for key, weight in simplex:
+            vertices[key] = vertices.get(key, 0) + weight * value
     for axis in range(d + 1):
-        steps = np.ones(d + 1, int)
-        steps[axis] = -d
+        steps = [-d if each == axis else 1 for each in range(d + 1)]
         vertices = {
             key: value
-            + 0.5 * vertices.get(tuple(np.add(key, steps)), 0)
-            + 0.5 * vertices.get(tuple(np.subtract(key, steps)), 0)
+            + 0.5 * vertices.get(tuple(map(operator.add, key, steps)), 0)
+            + 0.5 * vertices.get(tuple(map(operator.sub, key, steps)), 0)
             for key, value in vertices.items()
         }
     gain = 1 / (1 + 2.0**-d)
@@ -126,10 +140,10 @@ def _reference(image, unary, kernels, iterations, normalization="symmetric"):
     """Mean field with kernels `(filter, matrix)`: filter [N, C] -> [N, C], matrix [C, C]."""
     energies = unary.reshape(-1, unary.shape[-1]).astype(np.float64)
     marginals = _softmax(-energies)
+    kernels = [(kernel, matrix, kernel(np.ones((len(energies), 1)))) for kernel, matrix in kernels]
     for _ in range(iterations):
         logits = -energies
-        for kernel, matrix in kernels:
-            sums = kernel(np.ones((len(energies), 1)))
+        for kernel, matrix, sums in kernels:
             if normalization == "symmetric":
                 message = kernel(marginals / np.sqrt(sums)) / np.sqrt(sums)
             else:
@@ -146,10 +160,10 @@ def _kernels(image, options, matrix=None, classes=3):
     )
     kernels = []
     if options.pos_w:
-        kernels.append((lambda x: _lattice_filter(spatial, x), -options.pos_w * np.eye(classes)))
+        kernels.append((_lattice_filter(spatial), -options.pos_w * np.eye(classes)))
     if options.bi_w:
         matrix = -options.bi_w * np.eye(classes) if matrix is None else matrix
-        kernels.append((lambda x: _lattice_filter(bilateral, x), matrix))
+        kernels.append((_lattice_filter(bilateral), matrix))
     return kernels
 
 

@@ -21,6 +21,8 @@ class TestNetworkWithACell(backbone_case.BackboneCase):
     }
     consistent_strides = (8, 16)
     coarsest_stride = 16
+    heavy = True
+    shallow = True
 
 
 def cell(name: str, output_stride: int) -> dense_prediction_cell.DensePredictionCell:

@@ -17,7 +17,7 @@ _OPTIONS = {
 
 def _network(name):
     options = tiny.OPTIONS.replace(model_variant=name, output_stride=16, **_OPTIONS[name])
-    with tiny.shallow():
+    with tiny.shallow(), layers.blank_weights():
         net = model.DeepLab(options)
     golden.assign(checkpoint.official_variables(net))
     return net

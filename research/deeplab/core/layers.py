@@ -6,13 +6,36 @@ scopes, so the path of a variable is its official name. A layer whose name start
 an official scope; see `scopes.official_name`.
 """
 
-from collections.abc import Sequence
+import contextlib
+import contextvars
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from deeplab.core import containers, depthwise, joints, normalization, scopes
+
+_draws_weights = contextvars.ContextVar("draws_weights", default=True)
+
+
+@contextlib.contextmanager
+def blank_weights() -> Iterator[None]:
+    """Inside, make the weights of convolutions zeros, for a network that gets all its values later.
+
+    Drawing the tens of millions of random numbers that a checkpoint then replaces takes about as
+    long as the rest of building a large network. Random numbers drawn afterwards stay the same.
+
+    Example:
+        with layers.blank_weights():
+            net = model.DeepLab(options)
+        checkpoint.restore(net, path)
+    """
+    token = _draws_weights.set(False)
+    try:
+        yield
+    finally:
+        _draws_weights.reset(token)
 
 
 def pair(value: int | Sequence[int]) -> tuple[int, int]:
@@ -93,8 +116,9 @@ class Convolution(containers.Layer):
     def add_variables(self, name: str, shape: tuple[int, ...], channels: int) -> None:
         """Make the weight of that name and shape, and what `channels` of output need."""
         # Cast where it is used, after folding, which needs float32.
+        initializer = self.initializer if _draws_weights.get() else "zeros"
         self.kernel = self.add_weight(
-            name=name, shape=shape, initializer=self.initializer, autocast=False
+            name=name, shape=shape, initializer=initializer, autocast=False
         )
         if self.use_bias:
             self.bias = self.add_weight(

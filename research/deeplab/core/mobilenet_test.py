@@ -1,11 +1,13 @@
 """Tests the traits of all MobileNets: channels, strides, initial values, weight decay."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import feature_extractor, mobilenet, mobilenet_v2, networks
+from deeplab.core import feature_extractor, layers, mobilenet, mobilenet_v2, networks
 from deeplab.testing import golden
 from deeplab.utils import checkpoint
 
@@ -29,6 +31,12 @@ NETWORKS = {
         decoder_output_is_logits=True,
     ),
 }
+
+
+def _first_is_fast(names: Iterable[str]) -> list:
+    """Return the names, all but the first as slow cases."""
+    first, *others = names
+    return [first, *(pytest.param(name, marks=pytest.mark.slow) for name in others)]
 
 
 def backbone(model_variant: str, **options) -> mobilenet.Mobilenet:
@@ -77,7 +85,8 @@ def test_divisible_by_rounds_layers_but_not_expansions_and_mobilenet_v2_only():
 def test_features_and_decoder_end_points_are_at_their_strides(model_variant, output_stride):
     spec = feature_extractor.get_backbone(model_variant)
     net = backbone(model_variant, output_stride=output_stride, depth_multiplier=0.35)
-    features, end_points = net(tf.zeros((1, 65, 97, 3)))
+    with layers.blank_weights():
+        features, end_points = net(tf.zeros((1, 65, 97, 3)))
     # The fused blocks of MobileNetEdgeTPU stride as they were designed to.
     finest = 8 if model_variant == "mobilenet_edgetpu" else 1
     expected = {max(output_stride, finest): features}
@@ -94,7 +103,7 @@ def test_decoder_for_mobilenet_edgetpu_is_an_error():
         model.DeepLab(options)
 
 
-@pytest.mark.parametrize("model_variant", VARIANTS)
+@pytest.mark.parametrize("model_variant", _first_is_fast(VARIANTS))
 def test_no_two_convolutions_start_alike(model_variant):
     net = backbone(model_variant, depth_multiplier=0.35)
     net(tf.zeros((1, 33, 33, 3)))
@@ -102,7 +111,9 @@ def test_no_two_convolutions_start_alike(model_variant):
     assert len({tuple(np.ravel(kernel)[:8]) for kernel in kernels}) == len(kernels) > 30
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2_dec4", "mobilenet_v3_large_seg_zoo"])
+@pytest.mark.parametrize(
+    "name", _first_is_fast(["mobilenet_v2_dec4", "mobilenet_v3_large_seg_zoo"])
+)
 def test_initial_values_are_distributed_as_the_official_ones(name):
     facts, _ = golden.misc("initializers")
     variables = checkpoint.official_variables(model.DeepLab(NETWORKS[name]))
@@ -120,10 +131,11 @@ def test_initial_values_are_distributed_as_the_official_ones(name):
     assert checked > 20
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", _first_is_fast(NETWORKS))
 def test_weight_decay_falls_on_the_official_variables(name):
     facts, _ = golden.misc("gradient_multipliers_and_weight_decay")
-    net = model.DeepLab(NETWORKS[name])
+    with layers.blank_weights():
+        net = model.DeepLab(NETWORKS[name])
     names = {id(value): name for name, value in checkpoint.official_variables(net).items()}
     ours = {names[id(variable)] for variable in networks.regularized_variables(net)}
     assert ours == set(facts[name]["regularized"])
@@ -142,6 +154,5 @@ def test_an_output_stride_that_is_none_names_those_there_are(output_stride):
 def test_the_least_channels_are_the_official_ones(depth_multiplier, divisible_by, least):
     """The official rule starts from 1 (8 at multiplier 1) and then adds a whole divisor."""
     net = mobilenet_v2.MobilenetV2(32, depth_multiplier, divisible_by)
-    net(tf.zeros((1, 33, 33, 3)))
-    (first,) = (v for v in net.weights if v.path.endswith("expanded_conv/project/weights"))
-    assert first.shape[-1] == least
+    assert net.blocks[0].name == "expanded_conv"
+    assert net.blocks[0].project.filters == least

@@ -7,3 +7,4 @@ class TestMobilenetV2(backbone_case.BackboneCase):
     model_variant = "mobilenet_v2"
     golden_prefix = "mnv2"
     options = {"depth_multiplier": 0.5}
+    shallow = True

@@ -41,6 +41,7 @@ class TestMobilenetV3Small(MobilenetV3Case):
 
     model_variant = "mobilenet_v3_small_seg"
     golden_prefix = "mnv3_small_seg"
+    heavy = True
     # Its halved tenth layer has the channels of the ninth: with no stride it gets a residual.
     consistent_strides = (8, 16)
     options = {

@@ -20,7 +20,7 @@ from deeplab.core import (
     training_hooks,
     xception,
 )
-from deeplab.testing import golden
+from deeplab.testing import golden, tiny
 from deeplab.utils import checkpoint
 
 # The official configurations, and what |a - b| of the probabilities may be at most and on average
@@ -43,7 +43,8 @@ _CONFIGURATIONS = {
 
 def _network(name: str) -> model.DeepLab:
     options = _CONFIGURATIONS[name][0]
-    return model.DeepLab(common.ModelOptions(quantize=True, crop_size=(65, 65), **options))
+    with layers.blank_weights():
+        return model.DeepLab(common.ModelOptions(quantize=True, crop_size=(65, 65), **options))
 
 
 def _cases() -> list:
@@ -89,11 +90,11 @@ def test_an_official_resnet(monkeypatch):
     """Its ranges are all different and cut values off; see `nas_network_test`."""
     expected, arrays = golden.quantized("resnet_v1_50_beta_os32")
     monkeypatch.setattr(quantization, "_BITS", 16)
-    net = model.DeepLab(
-        common.ModelOptions(
-            model_variant="resnet_v1_50_beta", output_stride=32, quantize=True, crop_size=(33, 33)
-        )
+    options = common.ModelOptions(
+        model_variant="resnet_v1_50_beta", output_stride=32, quantize=True, crop_size=(33, 33)
     )
+    with layers.blank_weights():
+        net = model.DeepLab(options)
     variables = checkpoint.official_variables(net)
     _check_ranges(net, variables, expected)
     golden.assign(variables)
@@ -270,10 +271,12 @@ def test_a_quantizer_without_a_place_is_refused():
         quantization.attach(layer, sites)
 
 
+@pytest.mark.slow
 def test_every_site_of_the_tables_has_a_place_only_where_it_belongs():
     """The tables of one network are refused by another."""
     options = common.ModelOptions(depth_multiplier=0.1, aspp_with_concat_projection=False)
-    net = model.DeepLab(options)
+    with layers.blank_weights():
+        net = model.DeepLab(options)
     for sites in (
         quantization_tables.MOBILENET_V3,
         quantization_tables.resnet_v1(50),
@@ -317,7 +320,8 @@ def test_training_has_to_be_started():
 
 def test_networks_have_no_quantizers_unless_they_are_to():
     def count(**options):
-        net = model.DeepLab(common.ModelOptions(depth_multiplier=0.1, **options))
+        with layers.blank_weights():
+            net = model.DeepLab(common.ModelOptions(depth_multiplier=0.1, **options))
         found = sum(
             isinstance(layer, quantization.Quantizer) for layer in keras_internals.sublayers(net)
         )
@@ -332,12 +336,14 @@ def test_networks_have_no_quantizers_unless_they_are_to():
 @pytest.mark.slow
 def test_ranges_are_kept_in_keras_files(tmp_path):
     """Those of every kind of quantizer: Keras passes over attributes that its own layers have."""
-    net = model.DeepLab(
-        common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8, quantize=True)
-    )
+    with tiny.shallow():
+        net = model.DeepLab(
+            common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8, quantize=True)
+        )
     for index, variable in enumerate(net.weights):
         variable.assign(tf.fill(variable.shape, float(index)))
     net.save(tmp_path / "net.keras")
-    loaded = keras.models.load_model(tmp_path / "net.keras")
+    with tiny.shallow():
+        loaded = keras.models.load_model(tmp_path / "net.keras")
     for ours, theirs in zip(loaded.weights, net.weights, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import feature_extractor, keras_internals, vgg
+from deeplab.core import feature_extractor, keras_internals, layers, vgg
 from deeplab.testing import backbone_case, golden
 from deeplab.training import optimizers
 from deeplab.utils import checkpoint
@@ -25,6 +25,7 @@ _NARROW = {**_FORM, "vgg_fc6_filters": 8, "num_classes": 5}
 class TestVGG16(backbone_case.BackboneCase):
     model_variant = "vgg_16"
     options = {**_NARROW, "atrous_rates": (6, 12)}
+    heavy = True
     # At stride 8 the fifth pooling sees less than at 16 and 32: its window is as it was.
     consistent_strides = (16, 32)
     # The official code has no VGG-16.
@@ -41,7 +42,8 @@ def _options(**changes) -> common.ModelOptions:
 
 
 def _narrow(**changes) -> model.DeepLab:
-    net = model.DeepLab(common.ModelOptions(**{**_NARROW, **changes}))
+    with layers.blank_weights():
+        net = model.DeepLab(common.ModelOptions(**{**_NARROW, **changes}))
     golden.assign(checkpoint.official_variables(net))
     return net
 
@@ -86,7 +88,9 @@ def _whole_field_of_view(net: vgg.VGG16, pools: int | None = None) -> int:
 def published(request):
     """A published form's network, its field of view and parameters, and its name."""
     options, field_of_view, millions = _PUBLISHED[request.param]
-    return model.DeepLab(_options(**options)), field_of_view, millions, request.param
+    with layers.blank_weights():
+        net = model.DeepLab(_options(**options))
+    return net, field_of_view, millions, request.param
 
 
 def test_the_published_forms_have_the_published_sizes(published):
@@ -176,7 +180,8 @@ def test_the_names_are_those_of_slim():
     for scope, shape in shapes.items():
         expected[f"vgg_16/{scope}/weights"] = shape
         expected[f"vgg_16/{scope}/biases"] = shape[-1:]
-    variables = checkpoint.official_variables(model.DeepLab(_options()))
+    with layers.blank_weights():
+        variables = checkpoint.official_variables(model.DeepLab(_options()))
     backbone = {k: tuple(v.shape) for k, v in variables.items() if k.startswith("vgg_16/")}
     assert backbone == expected
 
@@ -187,6 +192,7 @@ def test_slims_mean_pixel_becomes_zero():
     np.testing.assert_allclose(spec.preprocess(tf.constant(spec.mean_pixel)), 0.0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel_size", vgg.FC6_KERNEL_SIZES)
 def test_features_lie_where_their_pixels_are(kernel_size):
     """Mirrored images have mirrored features, for kernels that are their own mirror images."""
@@ -225,6 +231,7 @@ def test_each_branchs_classifier_learns_as_in_the_papers():
         assert factors.get(name, 1.0) == (10 if classifier else 1) * (2 if bias else 1)
 
 
+@pytest.mark.slow
 def test_multi_scale_features_are_640_more_channels():
     plain, more = _narrow(), _narrow(vgg_multi_scale_features=True)
     features, enhanced = (net.single_scale(_images(50, 64))["features"] for net in (plain, more))
@@ -243,6 +250,7 @@ def test_multi_scale_features_are_640_more_channels():
     }
 
 
+@pytest.mark.slow
 def test_gradients_reach_the_multi_scale_features():
     net = _narrow(vgg_multi_scale_features=True)
     with tf.GradientTape() as tape:
@@ -252,6 +260,7 @@ def test_gradients_reach_the_multi_scale_features():
     assert all(np.any(gradient) for gradient in gradients)
 
 
+@pytest.mark.slow
 def test_half_of_fc6_and_fc7_drops_out_in_training():
     net = _narrow(vgg_fc6_filters=64)
     drops = [layer for layer in keras_internals.sublayers(net) if hasattr(layer, "seed_generator")]

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from deeplab.core import atrous, blocks, containers, joints, layers, normalization
 
-_EXIT_FLOW = ((728, 1024, 1024), (1536, 1536, 2048))
-_MIDDLE_FILTERS = 728
+EXIT_FLOW = ((728, 1024, 1024), (1536, 1536, 2048))
+MIDDLE_FILTERS = 728
 _SQUEEZE_FACTOR = 16
 _BOUND = 6.0
 
@@ -224,18 +224,13 @@ class Xception(containers.Container):
             _flow("entry_flow", [[module([n] * 3, stride)] for n, stride in depth.entry_flow]),
             _flow(
                 "middle_flow",
-                [
-                    [
-                        module([_MIDDLE_FILTERS] * 3, shortcut="sum")
-                        for _ in range(depth.middle_units)
-                    ]
-                ],
+                [[module([MIDDLE_FILTERS] * 3, shortcut="sum") for _ in range(depth.middle_units)]],
             ),
             _flow(
                 "exit_flow",
                 [
-                    [module(_EXIT_FLOW[0], 2)],
-                    [module(_EXIT_FLOW[1], shortcut="none", grid=multi_grid)],
+                    [module(EXIT_FLOW[0], 2)],
+                    [module(EXIT_FLOW[1], shortcut="none", grid=multi_grid)],
                 ],
             ),
         ]

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import feature_extractor, networks, xception
-from deeplab.testing import backbone_case, golden, parity
+from deeplab.core import feature_extractor, layers, networks, xception
+from deeplab.testing import backbone_case, golden, parity, tiny
 from deeplab.utils import checkpoint
 
 
@@ -66,7 +66,8 @@ def test_parts_that_no_flag_reaches_equal_the_official_code(name, variant, optio
     arrays = np.load(golden.shared(f"golden/_extra/{name}.npz"))
     images = feature_extractor.to_unit_range(tf.constant(arrays["image"], tf.float32))
     net = xception.Xception(variant, **options)
-    net(images)
+    with layers.blank_weights():
+        net(images)
     variables = {
         f"{net.name}/{key}": variable
         for key, variable in checkpoint.official_variables(net).items()
@@ -84,9 +85,11 @@ def test_parts_that_no_flag_reaches_equal_the_official_code(name, variant, optio
         assert error <= 1e-4 * np.max(np.abs(theirs)), key
 
 
+@pytest.mark.slow
 def test_regularize_depthwise_regularizes_both_halves_of_a_separable_convolution():
     net = xception.Xception("xception_41", 16, regularize_depthwise=True)
-    net(tf.zeros((1, 33, 33, 3)))
+    with layers.blank_weights():
+        net(tf.zeros((1, 33, 33, 3)))
     regularized = networks.regularized_variables(net)
     kinds = {variable.name for variable in regularized}
     assert kinds == {"weights", "depthwise_weights", "pointwise_weights"}
@@ -96,7 +99,8 @@ def test_regularize_depthwise_regularizes_both_halves_of_a_separable_convolution
 @pytest.mark.parametrize("variant", ["xception_41", "xception_65", "xception_71"])
 @pytest.mark.parametrize("output_stride", [2, 4, 8, 16, 32])
 def test_modules_stride_until_the_output_stride_and_dilate_from_there(variant, output_stride):
-    net = xception.Xception(variant, output_stride, multi_grid=(1, 2, 4))
+    with tiny.shallow():
+        net = xception.Xception(variant, output_stride, multi_grid=(1, 2, 4))
     modules = [unit.parts[0] for flow in net.flows for block in flow.parts for unit in block.parts]
     strides = [module.separable_convs[-1][0].stride for module in modules]
     assert 2 * np.prod(strides) == output_stride

@@ -6,6 +6,7 @@ from typing import Any
 from absl import logging
 
 from deeplab import common
+from deeplab.core import layers
 from deeplab.core.options import EvaluationOptions
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.evaluation import checkpoint_waiter
@@ -22,7 +23,7 @@ AskedOptions = Callable[..., common.ModelOptions]
 def wait_for_network(
     options: EvaluationOptions, descriptor: DatasetDescriptor, asked: AskedOptions
 ) -> NetworkPredictor:
-    """Wait for the first checkpoint, and build its network; the values are still the initial ones.
+    """Wait for the first checkpoint, and build its network; its weights are zeros so far.
 
     Args:
         options: which checkpoints, and how the network is applied.
@@ -37,7 +38,8 @@ def wait_for_network(
     names = devices.choose(options)
     path = checkpoint_waiter.wait(options.checkpoint_dir)
     found = trained_options(path, options, descriptor, asked)
-    return NetworkPredictor(found, options.inference, devices=names)
+    with layers.blank_weights():
+        return NetworkPredictor(found, options.inference, devices=names)
 
 
 def restore_each(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from absl import logging
 
 from deeplab import common, model
+from deeplab.core import layers
 from deeplab.core.options import ExportOptions, InferenceOptions
 from deeplab.datasets import descriptors
 from deeplab.export import (
@@ -104,7 +105,8 @@ def export_checkpoint(
         )
     if inference.crf:
         inference.crf.check_classes(network_options.num_classes)
-    net = model.DeepLab(network_options)
+    with layers.blank_weights():
+        net = model.DeepLab(network_options)
     checkpoint.restore(net, checkpoint_path, averages=use_ema)
     card = functools.partial(
         model_card.text,

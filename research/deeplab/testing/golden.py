@@ -40,6 +40,8 @@ _GAINS = tuple(
 )
 
 
+# Enough for the variables of any network; the values of a large one take seconds.
+@functools.lru_cache(maxsize=1500)
 def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Return the golden value of a variable, which depends on its official name and shape alone.
 
@@ -48,7 +50,7 @@ def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
         shape: its shape.
 
     Returns:
-        A float32 array of that shape, the same on every machine.
+        A float32 array of that shape, the same on every machine; read-only.
 
     Raises:
         ValueError: the last part of the name is unknown.
@@ -71,7 +73,9 @@ def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
             value = random.uniform(0.25, 0.75, shape) * (-1.0 if end == "min" else 1.0)
         case leaf:
             raise ValueError(f"no rule fills {leaf!r} ({name}, shape {shape})")
-    return value.astype(np.float32)
+    value = np.asarray(value, np.float32)
+    value.setflags(write=False)
+    return value
 
 
 def assign(variables: Mapping[str, Any]) -> None:

@@ -1,14 +1,18 @@
 """Compares networks with the outputs of the official code for the same weights and images."""
 
 import collections
+import contextlib
 import dataclasses
+import functools
+from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import feature_extractor, networks
+from deeplab.core import feature_extractor, layers, networks
 from deeplab.testing import golden
 from deeplab.utils import checkpoint
 
@@ -42,11 +46,26 @@ def network(configuration: golden.Configuration) -> model.DeepLab:
     Raises:
         AssertionError: names or shapes of variables are not the official ones.
     """
-    net = model.DeepLab(options(configuration))
+    with layers.blank_weights():
+        net = model.DeepLab(options(configuration))
     ours = checkpoint.official_variables(net)
     assert {name: tuple(value.shape) for name, value in ours.items()} == configuration.variables
     golden.assign(ours)
     return net
+
+
+@contextlib.contextmanager
+def returned(method: str) -> Iterator[list[Any]]:
+    """Yield a list that gets what each call of a method of a network returns."""
+    original, returned = getattr(model.DeepLab, method), []
+
+    @functools.wraps(original)
+    def observed(*args, **kwargs):
+        returned.append(original(*args, **kwargs))
+        return returned[-1]
+
+    with mock.patch.object(model.DeepLab, method, observed):
+        yield returned
 
 
 def outputs(net: model.DeepLab, configuration: golden.Configuration) -> dict[str, Any]:
@@ -54,25 +73,26 @@ def outputs(net: model.DeepLab, configuration: golden.Configuration) -> dict[str
     manifest = configuration.manifest
     images = tf.constant(configuration.arrays["image"], tf.float32)
     eval_scales = manifest["eval_scales"]
-    labels, probabilities = model.predict_labels(
-        net, images, eval_scales or (1.0,), manifest["add_flipped_images"]
-    )
+    # What a prediction computes on its way: large networks take a second for each pass.
+    with returned("multi_scale") as merged, returned("single_scale") as passes:
+        labels, probabilities = model.predict_labels(
+            net, images, eval_scales or (1.0,), manifest["add_flipped_images"]
+        )
     # The official multi-scale probabilities went through the softmax once more.
     result = {
         "pred": labels,
         "prob": tf.nn.softmax(probabilities) if eval_scales else probabilities,
     }
+    # One of each scale, which the flipped image follows if there is one.
+    assert len(merged) == len(eval_scales or (1.0,)) * (1 + manifest["add_flipped_images"])
+    result |= {f"merged_logits_{number}": logits for number, (logits, _) in enumerate(merged)}
     if eval_scales:
-        flips = (False, True) if manifest["add_flipped_images"] else (False,)
-        for number, (scale, flip) in enumerate((s, f) for s in eval_scales for f in flips):
-            seen = tf.reverse(images, [2]) if flip else images
-            result[f"merged_logits_{number}"], _ = net.multi_scale(seen, (scale,))
         return result
-    result["merged_logits_0"], scales = net.multi_scale(images)
+    _, scales = merged[0]
     for scale, logits in scales.items():
         result[f"logits_{scale:.2f}_0"] = logits
     if len(scales) == 1:
-        parts = net.single_scale(images)
+        parts = passes[0] if 1.0 in scales else net.single_scale(images)
         result |= {"raw_logits_0": parts["logits"], "features": parts["features"]}
         result["head"] = parts["head"]
         spec = feature_extractor.get_backbone(net.options.model_variant)

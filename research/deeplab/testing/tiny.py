@@ -10,13 +10,13 @@ from typing import Any
 from unittest import mock
 
 import cv2
-import keras
 import numpy as np
 import tensorflow as tf
 from absl import flags
 
 from deeplab import common, model
 from deeplab.core import (
+    layers,
     mobilenet_edgetpu,
     mobilenet_v2,
     mobilenet_v3,
@@ -111,32 +111,25 @@ def few_signatures(*more: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def narrow() -> Iterator[None]:
-    """Inside, build ResNets and VGG with an eighth of the filters of their blocks.
+    """Inside, build ResNets, VGG and Xceptions with an eighth of the filters of their blocks.
 
     They have no flag for it. Their tens of millions of weights take seconds to draw and to save.
     """
     filters = tuple(count // 8 for count in resnet_v1_beta.FILTERS)
-    blocks = tuple((layers, count // 8) for layers, count in vgg.BLOCKS)
+    blocks = tuple((convolutions, count // 8) for convolutions, count in vgg.BLOCKS)
+    xceptions = {
+        name: dataclasses.replace(
+            depth, entry_flow=tuple((count // 8, stride) for count, stride in depth.entry_flow)
+        )
+        for name, depth in xception.DEPTHS.items()
+    }
+    exit_flow = tuple(tuple(count // 8 for count in counts) for counts in xception.EXIT_FLOW)
     with (
         mock.patch.object(resnet_v1_beta, "FILTERS", filters),
         mock.patch.object(vgg, "BLOCKS", blocks),
-    ):
-        yield
-
-
-@contextlib.contextmanager
-def zeros() -> Iterator[None]:
-    """Inside, networks begin with zeros, for tests in which values do not matter.
-
-    Random numbers take most of the time in which a network of tens of millions of them is built.
-    """
-
-    def draw(self: Any, shape: Sequence[int], dtype: str | None = None) -> tf.Tensor:
-        return tf.zeros(shape, dtype or "float32")
-
-    with (
-        mock.patch.object(keras.initializers.TruncatedNormal, "__call__", draw),
-        mock.patch.object(keras.initializers.VarianceScaling, "__call__", draw),
+        mock.patch.dict(xception.DEPTHS, xceptions),
+        mock.patch.object(xception, "MIDDLE_FILTERS", xception.MIDDLE_FILTERS // 8),
+        mock.patch.object(xception, "EXIT_FLOW", exit_flow),
     ):
         yield
 
@@ -153,7 +146,8 @@ def eager() -> Iterator[None]:
 
 def network(options: common.ModelOptions = OPTIONS) -> model.DeepLab:
     """Return a network with golden weights that predicts all classes."""
-    net = model.DeepLab(options)
+    with layers.blank_weights():
+        net = model.DeepLab(options)
     variables = checkpoint.official_variables(net)
     golden.assign(variables)
     logits = net(np.stack([picture(33, 33, seed) for seed in range(8)]))
@@ -163,7 +157,8 @@ def network(options: common.ModelOptions = OPTIONS) -> model.DeepLab:
 
 def quantized_network(options: common.ModelOptions = OPTIONS) -> model.DeepLab:
     """Return the same network quantized, with ranges that fit pictures."""
-    net = model.DeepLab(options.replace(quantize=True))
+    with layers.blank_weights():
+        net = model.DeepLab(options.replace(quantize=True))
     variables = checkpoint.official_variables(net)
     for name, variable in checkpoint.official_variables(network(options)).items():
         variables[name].assign(variable)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from deeplab import common, model
+from deeplab.core import layers
 from deeplab.testing import golden
 from deeplab.utils import checkpoint
 from deeplab.weights import initial_values
@@ -27,7 +28,8 @@ def _is_convolution(name: str) -> bool:
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory) -> tuple[str, dict[str, np.ndarray]]:
     """A checkpoint with the names of slim's ImageNet `vgg_16`, and what it holds."""
-    variables = checkpoint.official_variables(model.DeepLab(_OPTIONS))
+    with layers.blank_weights():
+        variables = checkpoint.official_variables(model.DeepLab(_OPTIONS))
     shapes = {k: tuple(v.shape) for k, v in variables.items() if _is_convolution(k)}
     shapes |= {
         "vgg_16/fc6/weights": (7, 7, 512, _FILTERS),
@@ -43,7 +45,8 @@ def classifier(tmp_path_factory) -> tuple[str, dict[str, np.ndarray]]:
 
 
 def _initialized(path: str, **changes) -> dict[str, np.ndarray]:
-    net = model.DeepLab(_OPTIONS.replace(**changes))
+    with layers.blank_weights():
+        net = model.DeepLab(_OPTIONS.replace(**changes))
     checkpoint.initialize(net, path)
     return {k: v.numpy() for k, v in checkpoint.official_variables(net).items()}
 
@@ -127,10 +130,11 @@ def test_copies_of_a_resnets_block_start_as_the_block(tmp_path, caplog):
     plain = common.ModelOptions(
         model_variant="resnet_v1_18", aspp_with_batch_norm=False, num_classes=3
     )
-    net = model.DeepLab(plain)
+    with layers.blank_weights():
+        net = model.DeepLab(plain)
+        cascade = model.DeepLab(plain.replace(cascaded_blocks=2))
     golden.assign(checkpoint.official_variables(net))
     path = checkpoint.save(str(tmp_path), 1, checkpoint.official_variables(net))
-    cascade = model.DeepLab(plain.replace(cascaded_blocks=2))
     with caplog.at_level("INFO", logger="absl"):
         checkpoint.initialize(cascade, path)
     assert "not found" not in caplog.text

@@ -14,7 +14,7 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab import common, model
-from deeplab.core import json_text, scopes
+from deeplab.core import json_text, layers, scopes
 
 _KERAS, _WEIGHTS = ".keras", ".weights.h5"
 # Files inside a `.keras` file.
@@ -98,7 +98,8 @@ class SavedNetwork:
                 f"{self._path} holds weights without the options of their network: save it as"
                 f" .keras, or put its {common.OPTIONS_FILE} beside it"
             )
-        net = model.DeepLab(self._options)
+        with layers.blank_weights():
+            net = model.DeepLab(self._options)
         try:
             with _local(self._path) as path:
                 net.load_weights(path)

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import feature_extractor, keras_internals
+from deeplab.core import feature_extractor, keras_internals, layers
 from deeplab.testing import tiny
 from deeplab.utils import checkpoint
 from deeplab.zoo import model_statistics
@@ -18,7 +18,7 @@ _SIZE = (65, 97)
 
 def _network(**options):
     """Return a network with fewer blocks than the published ones, whose weights are zeros."""
-    with tiny.shallow(), tiny.zeros():
+    with tiny.shallow(), layers.blank_weights():
         return model.DeepLab(common.ModelOptions(**options))
 
 
