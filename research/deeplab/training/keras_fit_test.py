@@ -76,7 +76,7 @@ def _plain() -> model.DeepLab:
     net = _with_weights(model.DeepLab(dataclasses.replace(_NETWORK, image_pyramid=None)))
     net.set_fine_tune_batch_norm(False)
     schedule = learning_rate.learning_rate_schedule(
-        base_learning_rate=0.01, training_number_of_steps=6
+        TrainOptions(base_learning_rate=0.01, training_number_of_steps=6)
     )
     net.compile(
         optimizers.Momentum(schedule),
@@ -193,10 +193,7 @@ def test_evaluate_and_predict_measure_what_the_network_gives(whole):
     assert values["mean_iou"] == pytest.approx(float(metric.result()))
     loss, decay = losses.softmax_cross_entropy(logits, labels, ignore_label=_IGNORE_LABEL), 0.0
     if whole.make is _trainable:
-        weights = _TRAINING.label_weights
-        loss = losses.softmax_cross_entropy(
-            logits, labels, ignore_label=_IGNORE_LABEL, label_weights=weights
-        )
+        loss = losses.softmax_cross_entropy(logits, labels, _TRAINING, ignore_label=_IGNORE_LABEL)
         decay = losses.l2_loss(networks.regularized_variables(net), _TRAINING.weight_decay)
     assert values["loss"] == pytest.approx(float(loss + decay), rel=1e-5)
 

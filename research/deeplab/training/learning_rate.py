@@ -4,105 +4,80 @@ Follows `get_model_learning_rate` of the official `utils/train_utils.py`. The po
 Keras schedules, which compute the same as TensorFlow 1. DeepLab adds the slow start.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-POLICIES = ("poly", "step", "cosine", "multi_steps")
+from deeplab.core.options import TrainOptions
 
 
 def learning_rate_schedule(
-    learning_policy: str = "poly",
-    *,
-    base_learning_rate: float,
-    training_number_of_steps: int,
-    learning_power: float = 0.9,
-    end_learning_rate: float = 0.0,
-    decay_steps: float = 0.0,
-    learning_rate_decay_step: int = 2000,
-    learning_rate_decay_factor: float = 0.1,
-    boundaries: Sequence[int] | None = None,
-    boundary_learning_rates: Sequence[float] | None = None,
-    slow_start_step: int = 0,
-    slow_start_learning_rate: float = 1e-4,
-    slow_start_burnin_type: str = "none",
+    options: TrainOptions,
 ) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Return the schedule that the flags of the same names describe.
+    """Return the schedule that the options describe.
+
+    If s is the step after the slow start, the policy
+    `poly` is end + (base - end) (1 - s / decay_steps)^power, and end afterwards;
+    `step` is base times factor^floor(s / decay_step);
+    `cosine` is base (1 + cos(pi s / steps)) / 2, and 0 afterwards;
+    `multi_steps` is the i-th rate up to and including the i-th boundary.
 
     Args:
-        learning_policy: One of `POLICIES`. If s is the step after the slow start:
-            `poly` is end + (base - end) (1 - s / decay_steps)^power, and end afterwards;
-            `step` is base times factor^floor(s / decay_step);
-            `cosine` is base (1 + cos(pi s / steps)) / 2, and 0 afterwards;
-            `multi_steps` is the i-th rate up to and including the i-th boundary.
-        base_learning_rate: Rate that the policy starts from; unused by `multi_steps`.
-        training_number_of_steps: Steps of the whole run, including the slow start.
-        learning_power: Power of `poly`.
-        end_learning_rate: Last rate of `poly`.
-        decay_steps: Duration of `poly` in steps; 0: all steps after the slow start.
-        learning_rate_decay_step: Steps between two decays of `step`.
-        learning_rate_decay_factor: Factor of each decay of `step`.
-        boundaries: Increasing steps of `multi_steps`, counted from the end of the slow start.
-        boundary_learning_rates: Rates of `multi_steps`, one more than boundaries.
-        slow_start_step: Number of steps before the policy begins.
-        slow_start_learning_rate: Rate of these steps.
-        slow_start_burnin_type: `none`, or `linear`: from that rate to the base rate.
+        options: Policy and slow start, and the number of steps of the whole run.
 
     Returns:
         A schedule. It takes the number of updates made so far and returns a float32 scalar.
 
     Raises:
-        ValueError: An unknown policy or burn-in type, boundaries that do not match their rates, or
-            boundaries for another policy than `multi_steps`.
+        ValueError: Boundaries do not match their rates, or are for another policy than
+            `multi_steps`.
+
+    Example:
+        schedule = learning_rate_schedule(TrainOptions(learning_policy="cosine"))
     """
-    if learning_policy != "multi_steps" and (boundaries or boundary_learning_rates):
+    boundaries, rates = options.boundaries, options.boundary_learning_rates
+    if options.learning_policy != "multi_steps" and (boundaries or rates):
         raise ValueError(
             "--boundaries and --boundary_learning_rates belong to --learning_policy=multi_steps,"
-            f" but it is {learning_policy}"
+            f" but it is {options.learning_policy}"
         )
+    base = options.base_learning_rate
     # At least one step: a run that is all slow start never uses the policy.
-    steps = max(training_number_of_steps - slow_start_step, 1)
+    steps = max(options.training_number_of_steps - options.slow_start_step, 1)
     schedules = keras.optimizers.schedules
-    match learning_policy:
+    match options.learning_policy:
         case "poly":
             schedule = schedules.PolynomialDecay(
-                base_learning_rate, decay_steps or steps, end_learning_rate, learning_power
+                base,
+                options.decay_steps or steps,
+                options.end_learning_rate,
+                options.learning_power,
             )
         case "step":
             schedule = schedules.ExponentialDecay(
-                base_learning_rate,
-                learning_rate_decay_step,
-                learning_rate_decay_factor,
+                base,
+                options.learning_rate_decay_step,
+                options.learning_rate_decay_factor,
                 staircase=True,
             )
         case "cosine":
-            schedule = schedules.CosineDecay(base_learning_rate, steps)
+            schedule = schedules.CosineDecay(base, steps)
         case "multi_steps":
-            rates = list(boundary_learning_rates or ())
-            steps = list(boundaries or ())
-            if not steps or steps != sorted(set(steps)) or len(rates) != len(steps) + 1:
+            ordered = sorted(set(boundaries or ()))
+            if not ordered or list(boundaries) != ordered or len(rates or ()) != len(ordered) + 1:
                 raise ValueError(
                     "--learning_policy=multi_steps needs increasing --boundaries and one more"
-                    f" --boundary_learning_rates, not {boundaries} and {boundary_learning_rates}"
+                    f" --boundary_learning_rates, not {boundaries} and {rates}"
                 )
-            schedule = schedules.PiecewiseConstantDecay(steps, rates)
-        case _:
-            raise ValueError(
-                f"--learning_policy is {learning_policy!r}; it must be one of {', '.join(POLICIES)}"
-            )
-    if slow_start_burnin_type not in ("none", "linear"):
-        raise ValueError(
-            f"--slow_start_burnin_type is {slow_start_burnin_type!r}; it must be none or linear"
-        )
-    if slow_start_step <= 0:
+            schedule = schedules.PiecewiseConstantDecay(ordered, list(rates))
+    if not options.slow_start_step:
         return schedule
     return SlowStart(
         schedule,
-        slow_start_step,
-        slow_start_learning_rate,
-        base_learning_rate if slow_start_burnin_type == "linear" else None,
+        options.slow_start_step,
+        options.slow_start_learning_rate,
+        base if options.slow_start_burnin_type == "linear" else None,
     )
 
 

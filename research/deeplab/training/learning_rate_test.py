@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from deeplab.core.options import TrainOptions
 from deeplab.testing import golden
 from deeplab.training import learning_rate
 
@@ -18,13 +19,14 @@ def _rates(schedule, steps=STEPS):
 @pytest.mark.parametrize("name", FACTS["cases"])
 def test_rates_are_the_official_ones(name):
     case = FACTS["cases"][name]
-    schedule = learning_rate.learning_rate_schedule(**case["args"])
+    schedule = learning_rate.learning_rate_schedule(TrainOptions(**case["args"]))
     np.testing.assert_allclose(_rates(schedule), case["lr"], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", FACTS["cases"])
 def test_a_schedule_survives_its_config(name):
-    schedule = learning_rate.learning_rate_schedule(**FACTS["cases"][name]["args"])
+    options = TrainOptions(**FACTS["cases"][name]["args"])
+    schedule = learning_rate.learning_rate_schedule(options)
     config = keras.optimizers.schedules.serialize(schedule)
     copy = keras.optimizers.schedules.deserialize(config)
     np.testing.assert_array_equal(_rates(copy), _rates(schedule))
@@ -32,7 +34,7 @@ def test_a_schedule_survives_its_config(name):
 
 def test_an_optimizer_asks_for_the_rate_of_the_updates_made_so_far():
     schedule = learning_rate.learning_rate_schedule(
-        base_learning_rate=1.0, training_number_of_steps=10, slow_start_step=2
+        TrainOptions(base_learning_rate=1.0, training_number_of_steps=10, slow_start_step=2)
     )
     optimizer = keras.optimizers.SGD(schedule)
     variable = keras.Variable([0.0])
@@ -48,11 +50,13 @@ def test_an_optimizer_asks_for_the_rate_of_the_updates_made_so_far():
 def test_a_run_that_is_all_slow_start_keeps_the_slow_rate():
     for policy in ("poly", "cosine"):
         schedule = learning_rate.learning_rate_schedule(
-            policy,
-            base_learning_rate=1.0,
-            training_number_of_steps=10,
-            slow_start_step=10,
-            slow_start_learning_rate=0.5,
+            TrainOptions(
+                learning_policy=policy,
+                base_learning_rate=1.0,
+                training_number_of_steps=10,
+                slow_start_step=10,
+                slow_start_learning_rate=0.5,
+            )
         )
         np.testing.assert_array_equal(_rates(schedule, range(10)), [0.5] * 10)
 
@@ -62,7 +66,7 @@ def test_a_run_that_is_all_slow_start_keeps_the_slow_rate():
     [
         (
             {"learning_policy": "linear"},
-            "--learning_policy is 'linear'; it must be one of poly, step",
+            "--learning_policy is 'linear'; it must be one of poly, step, cosine, multi_steps",
         ),
         (
             {"boundaries": [10]},
@@ -70,7 +74,7 @@ def test_a_run_that_is_all_slow_start_keeps_the_slow_rate():
         ),
         (
             {"slow_start_burnin_type": "exp"},
-            "--slow_start_burnin_type is 'exp'; it must be none or linear",
+            "--slow_start_burnin_type is 'exp'; it must be one of none, linear",
         ),
         (
             {"learning_policy": "multi_steps"},
@@ -89,5 +93,5 @@ def test_a_run_that_is_all_slow_start_keeps_the_slow_rate():
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         learning_rate.learning_rate_schedule(
-            base_learning_rate=1.0, training_number_of_steps=10, **arguments
+            TrainOptions(base_learning_rate=1.0, training_number_of_steps=10, **arguments)
         )

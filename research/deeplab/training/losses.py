@@ -15,6 +15,7 @@ from deeplab.core import utils
 from deeplab.core.options import LossOptions
 from deeplab.training import distribution, region_losses
 
+_DEFAULT = LossOptions()
 # Keeps the slope of the focal loss finite at pixels that are certain.
 _LEAST_DOUBT = 1e-12
 
@@ -70,13 +71,9 @@ def segmentation_loss(
         loss = softmax_cross_entropy(
             logits,
             labels,
+            options,
             ignore_label=ignore_label,
-            label_weights=options.label_weights or 1.0,
-            upsample_logits=options.upsample_logits,
-            top_k_percent_pixels=options.top_k_percent_pixels,
-            hard_example_mining_step=options.hard_example_mining_step,
             step=step,
-            focal_gamma=options.focal_gamma if options.loss == "focal" else 0.0,
             normalizer=lambda count: normalizer(count, "pixels"),
         )
         total.append(loss)
@@ -124,14 +121,10 @@ def _region_loss(
 def softmax_cross_entropy(
     logits: tf.Tensor,
     labels: tf.Tensor,
+    options: LossOptions = _DEFAULT,
     *,
     ignore_label: int,
-    label_weights: float | Sequence[float] = 1.0,
-    upsample_logits: bool = True,
-    top_k_percent_pixels: float = 1.0,
-    hard_example_mining_step: int = 0,
     step: tf.Tensor | int = 0,
-    focal_gamma: float = 0.0,
     normalizer: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
 ) -> tf.Tensor:
     """Return the weighted cross entropy, summed over the batch and divided by the pixel count.
@@ -143,18 +136,14 @@ def softmax_cross_entropy(
         logits: Float [batch, height, width, classes], of any dtype; the loss is float32.
         labels: Numbers [batch, height, width] or [batch, height, width, 1]. A label that is
             neither a class nor `ignore_label` is an error on a CPU and gives NaN on a GPU.
+        options: The weights of the classes; whether logits are resized to the labels (bilinear) or
+            labels to the logits (nearest), both with aligned corners; the share of pixels to train
+            on; and with the focal loss its exponent. The share is that of the largest weighted
+            losses, of all pixels of the batch, including ignored ones. Then only pixels whose loss
+            is not zero are counted. The flags call it hard example mining.
         ignore_label: Label of the pixels that do not count.
-        label_weights: Weight of each class, or one weight for all.
-        upsample_logits: Resize the logits to the labels (bilinear), or else the labels to the
-            logits (nearest); both with aligned corners.
-        top_k_percent_pixels: Share of pixels to train on, 0 to 1: those with the largest weighted
-            loss. It is a share of all pixels of the batch, including ignored ones. Then only
-            pixels whose loss is not zero are counted. The flags call it hard example mining.
-        hard_example_mining_step: Step up to which that share falls linearly from 1; 0: at once.
-        step: Number of updates made so far; used only if `hard_example_mining_step` is set.
-        focal_gamma: Exponent of the factor (1 - p) on the loss of a pixel, where p is the
-            probability of its label: the focal loss of Lin et al., arXiv:1708.02002, equation 5.
-            0: no factor.
+        step: Number of updates made so far; used only if `hard_example_mining_step` is set: up to
+            that step the share falls linearly from 1.
         normalizer: Takes the pixel count and returns the number to divide by. If a batch is split
             into parts whose losses are averaged, dividing by the mean count of the parts
             (`distribution.mean`) gives the loss of the whole batch.
@@ -163,11 +152,11 @@ def softmax_cross_entropy(
         A float32 scalar.
 
     Raises:
-        ValueError: The number of weights is not that of the classes, or the share is not in 0..1.
+        ValueError: The number of weights is not that of the classes.
+
+    Reference: the focal loss of Lin et al., arXiv:1708.02002, equation 5.
     """
-    if not 0 <= top_k_percent_pixels <= 1:
-        raise ValueError(f"top_k_percent_pixels must be in 0..1, not {top_k_percent_pixels}")
-    logits, labels = _of_one_size(logits, labels, upsample_logits)
+    logits, labels = _of_one_size(logits, labels, options.upsample_logits)
     labels = tf.reshape(labels, [-1])
     classes = logits.shape[-1]
     logits = tf.reshape(logits, [-1, classes])
@@ -175,24 +164,24 @@ def softmax_cross_entropy(
     kept = _is_labeled(labels, ignore_label)
     labels = tf.where(kept, labels, 0)
     weights = tf.cast(kept, tf.float32)
-    if isinstance(label_weights, Sequence):
-        _check_weights(label_weights, classes)
+    if options.label_weights:
+        _check_weights(options.label_weights, classes)
         # The clip only guards the look-up: the cross entropy reports a label that is not a class.
-        table = tf.constant(label_weights, tf.float32)
+        table = tf.constant(options.label_weights, tf.float32)
         weights *= tf.gather(table, tf.clip_by_value(labels, 0, classes - 1))
-    elif label_weights != 1.0:
-        weights *= label_weights
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-    if focal_gamma:
+    if options.loss == "focal" and options.focal_gamma:
         # 1 - p without the difference of two numbers that are almost the same.
         doubt = tf.maximum(-tf.math.expm1(-losses), _LEAST_DOUBT)
-        losses *= doubt**focal_gamma
+        losses *= doubt**options.focal_gamma
     losses *= weights
 
-    if top_k_percent_pixels == 1.0:
+    if options.top_k_percent_pixels == 1.0:
         count = _count(kept)
     else:
-        losses = _hardest(losses, top_k_percent_pixels, hard_example_mining_step, step)
+        losses = _hardest(
+            losses, options.top_k_percent_pixels, options.hard_example_mining_step, step
+        )
         count = _count(losses)
     return tf.math.divide_no_nan(tf.reduce_sum(losses), normalizer(count))
 

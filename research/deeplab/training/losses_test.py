@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from deeplab.core.options import LossOptions
 from deeplab.testing import golden
 from deeplab.training import losses
 
@@ -21,12 +22,21 @@ def _arrays():
     }
 
 
-def _options(case):
+def _arguments(case):
+    """Return the arguments of `SegmentationLoss`."""
     options = dict(case["args"])
     return {
         "ignore_label": case["ignore_label"],
         "label_weights": options.pop("loss_weight", 1.0),
     } | options
+
+
+def _options(case):
+    options = _arguments(case)
+    del options["ignore_label"]
+    if isinstance(options["label_weights"], float):
+        options["label_weights"] = [options["label_weights"]] * 5
+    return LossOptions(**options)
 
 
 def _with_gradients(case, step):
@@ -37,7 +47,9 @@ def _with_gradients(case, step):
         tape.watch(logits)
         labels = tf.constant(_arrays()[case["labels"]])
         each = {
-            name: losses.softmax_cross_entropy(each, labels, step=step, **_options(case))
+            name: losses.softmax_cross_entropy(
+                each, labels, _options(case), ignore_label=case["ignore_label"], step=step
+            )
             for name, each in logits.items()
         }
         total = tf.add_n(list(each.values()))
@@ -67,7 +79,7 @@ def test_labels_of_any_dtype_and_without_a_channel_mean_the_same():
         for upsample in (True, False):
             a, b = (
                 losses.softmax_cross_entropy(
-                    logits, each, ignore_label=255, upsample_logits=upsample
+                    logits, each, LossOptions(upsample_logits=upsample), ignore_label=255
                 )
                 for each in (labels, same)
             )
@@ -99,10 +111,13 @@ def test_the_ignored_pixels_logits_get_no_gradient():
 
 def test_a_label_that_is_no_class_is_an_error():
     labels = np.full([1, 4, 4], 3)
-    for weights in (1.0, [1.0, 2.0, 3.0]):
+    for weights in (None, [1.0, 2.0, 3.0]):
         with pytest.raises(tf.errors.InvalidArgumentError, match="label value of 3"):
             losses.softmax_cross_entropy(
-                tf.zeros([1, 4, 4, 3]), labels, ignore_label=255, label_weights=weights
+                tf.zeros([1, 4, 4, 3]),
+                labels,
+                LossOptions(label_weights=weights),
+                ignore_label=255,
             )
 
 
@@ -110,13 +125,16 @@ def test_a_label_that_is_no_class_is_an_error():
     ("options", "message"),
     [
         ({"label_weights": [1.0, 2.0]}, "label_weights holds 2 weights for 5 classes"),
-        ({"top_k_percent_pixels": 25}, "top_k_percent_pixels must be in 0..1, not 25"),
+        ({"top_k_percent_pixels": 25}, "top_k_percent_pixels is 25; .* at least 0 and at most 1"),
     ],
 )
 def test_bad_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         losses.softmax_cross_entropy(
-            _arrays()["logits_merged"], _arrays()["lab255"], ignore_label=255, **options
+            _arrays()["logits_merged"],
+            _arrays()["lab255"],
+            LossOptions(**options),
+            ignore_label=255,
         )
 
 
@@ -148,7 +166,7 @@ class TestSegmentationLoss:
     @pytest.mark.parametrize("name", [n for n in CASES if not CASES[n]["two_scales"]])
     def test_is_the_official_loss(self, name):
         case = CASES[name]
-        loss = losses.SegmentationLoss(step=tf.Variable(case["global_step"]), **_options(case))
+        loss = losses.SegmentationLoss(step=tf.Variable(case["global_step"]), **_arguments(case))
         loss = losses.SegmentationLoss.from_config(loss.get_config() | {"step": loss.step})
         value = loss(_arrays()[case["labels"]], _arrays()["logits_merged"])
         assert value.shape == ()
@@ -172,7 +190,7 @@ class TestSegmentationLoss:
         case = CASES["weights"]
         logits = keras.Input([9, 11, 5])
         model = keras.Model(logits, _Bias(name="bias")(logits))
-        model.compile(keras.optimizers.SGD(1.0), losses.SegmentationLoss(**_options(case)))
+        model.compile(keras.optimizers.SGD(1.0), losses.SegmentationLoss(**_arguments(case)))
         model.fit(_arrays()["logits_merged"], _arrays()["lab255"], epochs=1, verbose=0)
         np.testing.assert_allclose(
             model.get_layer("bias").bias, -_arrays()["grad_weights"].sum((0, 1, 2)), atol=1e-6

@@ -296,21 +296,7 @@ def from_options(options: TrainOptions) -> OfficialOptimizer:
         more |= {"use_ema": True, "ema_momentum": options.ema_decay}
     if options.optimizer == "adam":
         return Adam(options.adam_learning_rate, epsilon=options.adam_epsilon, **more)
-    schedule = learning_rate.learning_rate_schedule(
-        options.learning_policy,
-        base_learning_rate=options.base_learning_rate,
-        training_number_of_steps=options.training_number_of_steps,
-        learning_power=options.learning_power,
-        end_learning_rate=options.end_learning_rate,
-        decay_steps=options.decay_steps,
-        learning_rate_decay_step=options.learning_rate_decay_step,
-        learning_rate_decay_factor=options.learning_rate_decay_factor,
-        boundaries=options.boundaries,
-        boundary_learning_rates=options.boundary_learning_rates,
-        slow_start_step=options.slow_start_step,
-        slow_start_learning_rate=options.slow_start_learning_rate,
-        slow_start_burnin_type=options.slow_start_burnin_type,
-    )
+    schedule = learning_rate.learning_rate_schedule(options)
     if options.optimizer == "adamw":
         return AdamW(schedule, options.adamw_weight_decay, epsilon=options.adam_epsilon, **more)
     return Momentum(schedule, options.momentum, **more)

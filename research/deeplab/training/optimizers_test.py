@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import model
+from deeplab.core.options import TrainOptions
 from deeplab.testing import golden
 from deeplab.training import learning_rate, losses, optimizers
 
@@ -26,11 +27,13 @@ def _variables():
 
 def _schedule():
     return learning_rate.learning_rate_schedule(
-        "step",
-        base_learning_rate=0.1,
-        training_number_of_steps=9,
-        learning_rate_decay_step=2,
-        learning_rate_decay_factor=0.3,
+        TrainOptions(
+            learning_policy="step",
+            base_learning_rate=0.1,
+            training_number_of_steps=9,
+            learning_rate_decay_step=2,
+            learning_rate_decay_factor=0.3,
+        )
     )
 
 
