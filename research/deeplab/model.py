@@ -84,6 +84,24 @@ class Logits(containers.Container):
         )
 
 
+def preprocessing(
+    options: common.ModelOptions, crop_size: tuple[int, int] | None = None
+) -> Preprocessing:
+    """Return how images are prepared for a network with these options.
+
+    Args:
+        options: those of the network.
+        crop_size: (height, width) that images are cropped or padded to. None: the options'.
+    """
+    return Preprocessing(
+        crop_size=crop_size or options.crop_size,
+        mean_pixel=feature_extractor.get_backbone(options.model_variant).mean_pixel,
+        min_resize_value=options.min_resize_value,
+        max_resize_value=options.max_resize_value,
+        resize_factor=options.resize_factor,
+    )
+
+
 @keras.saving.register_keras_serializable(package="deeplab")
 class DeepLab(keras.Model):
     """A DeepLab network.
@@ -131,7 +149,6 @@ class DeepLab(keras.Model):
         # The official MobileNets call the preprocessed images `<scope>/<scope>/input`.
         self.input_scope = f"{spec.scope}/{spec.scope}/"
         self.preprocess = spec.preprocess
-        self.mean_pixel = spec.mean_pixel
         self.backbone = spec.build(options)
         self.heads = _heads(options)
         self.decoder = self.logits = None
@@ -183,13 +200,7 @@ class DeepLab(keras.Model):
         Args:
             crop_size: (height, width) that images are cropped or padded to. None: the options'.
         """
-        return Preprocessing(
-            crop_size=crop_size or self.options.crop_size,
-            mean_pixel=tuple(self.mean_pixel),
-            min_resize_value=self.options.min_resize_value,
-            max_resize_value=self.options.max_resize_value,
-            resize_factor=self.options.resize_factor,
-        )
+        return preprocessing(self.options, crop_size)
 
     def single_scale(
         self, images: tf.Tensor, training: bool = False, scale: float = 1.0, head: int = 0

@@ -42,13 +42,7 @@ def main(argv: Sequence[str]) -> None:
     with stop_signals.leaving():
         from deeplab.training import run as training_run
 
-        training_run.run(
-            train_flags.run_options(values),
-            train_flags.train_options(values),
-            train_flags.random_scale(values),
-            augmentation_flags.from_flags(values),
-            asked,
-        )
+        training_run.run(train_flags.training_run(values), asked)
 
 
 def run() -> None:

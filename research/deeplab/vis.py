@@ -26,7 +26,13 @@ from absl import flags
 
 from deeplab import common
 from deeplab.cli import augmentation_flags, crf_flags, network_flags, script
-from deeplab.core.options import EvaluationOptions, RandomScale, RunOptions, TrainOptions
+from deeplab.core.options import (
+    EvaluationOptions,
+    RandomScale,
+    RunOptions,
+    TrainingRun,
+    TrainOptions,
+)
 
 # Flags of train.py that --augmented takes, too.
 _TRAIN_FLAGS = {
@@ -129,25 +135,21 @@ def _show_training(values: flags.FlagValues, asked: Callable[..., common.ModelOp
     """Save a sheet of what training sees."""
     if values.images or not values.dataset_dir:
         raise ValueError("--augmented shows TFRecords: give --dataset_dir, and not --images")
-    scales = RandomScale(**common.option_values(RandomScale, values))
-    augmentation = augmentation_flags.from_flags(values)
-    run = RunOptions(train_crop_size=values.train_crop_size)
-    seed = TrainOptions(seed=values.seed).seed
+    options = TrainingRun(
+        files=RunOptions(
+            dataset=values.dataset,
+            dataset_dir=values.dataset_dir,
+            train_split=values.vis_split,
+            train_crop_size=values.train_crop_size,
+        ),
+        training=TrainOptions(seed=values.seed),
+        scales=RandomScale(**common.option_values(RandomScale, values)),
+        augmentation=augmentation_flags.from_flags(values),
+    )
 
     from deeplab.evaluation import training_samples
 
-    training_samples.save_contact_sheet(
-        values.vis_logdir,
-        dataset=values.dataset,
-        dataset_dir=values.dataset_dir,
-        split=values.vis_split,
-        crop_size=run.train_crop_size,
-        scales=scales,
-        augmentation=augmentation,
-        seed=seed,
-        asked=asked,
-        checkpoint_dir=values.checkpoint_dir,
-    )
+    training_samples.save_contact_sheet(values.vis_logdir, options, asked, values.checkpoint_dir)
 
 
 def run() -> None:

@@ -5,7 +5,15 @@ from collections.abc import Callable
 from absl import flags
 
 from deeplab import common
-from deeplab.core.options import ModelOptions, RandomScale, RunOptions, TrainOptions, fields
+from deeplab.cli import augmentation_flags
+from deeplab.core.options import (
+    ModelOptions,
+    RandomScale,
+    RunOptions,
+    TrainingRun,
+    TrainOptions,
+    fields,
+)
 
 
 def define_flags(define: Callable[..., None]) -> None:
@@ -27,28 +35,15 @@ def define_flags(define: Callable[..., None]) -> None:
         define("integer", name, default, help_text, within=fields.NonNegativeInt)
 
 
-def run_options(flag_values: flags.FlagValues) -> RunOptions:
-    """Return what the flags ask a run to read and write, and its devices.
+def training_run(flag_values: flags.FlagValues) -> TrainingRun:
+    """Return what the flags ask for.
 
     Raises:
         ValueError: A value is out of range.
     """
-    return RunOptions(**common.option_values(RunOptions, flag_values))
-
-
-def train_options(flag_values: flags.FlagValues) -> TrainOptions:
-    """Return how the flags ask to train.
-
-    Raises:
-        ValueError: A value is out of range.
-    """
-    return TrainOptions(**common.option_values(TrainOptions, flag_values))
-
-
-def random_scale(flag_values: flags.FlagValues) -> RandomScale:
-    """Return the random scale that the flags ask for.
-
-    Raises:
-        ValueError: The flags are not a range.
-    """
-    return RandomScale(**common.option_values(RandomScale, flag_values))
+    return TrainingRun(
+        files=RunOptions(**common.option_values(RunOptions, flag_values)),
+        training=TrainOptions(**common.option_values(TrainOptions, flag_values)),
+        scales=RandomScale(**common.option_values(RandomScale, flag_values)),
+        augmentation=augmentation_flags.from_flags(flag_values),
+    )

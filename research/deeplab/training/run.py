@@ -8,13 +8,7 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab import common, model
-from deeplab.core.options import (
-    AugmentationOptions,
-    RandomScale,
-    RunOptions,
-    TrainOptions,
-    batch_memory,
-)
+from deeplab.core.options import RunOptions, TrainingRun, batch_memory
 from deeplab.datasets import data_generator, descriptors, first_records
 from deeplab.evaluation import evaluator, predictor
 from deeplab.training import distribution, run_record
@@ -23,20 +17,11 @@ from deeplab.training.trainer import Trainer
 from deeplab.utils import checkpoint, checkpoint_files, files
 
 
-def run(
-    options: RunOptions,
-    train_options: TrainOptions,
-    scales: RandomScale,
-    augmentation: AugmentationOptions,
-    asked: Callable[..., common.ModelOptions],
-) -> None:
+def run(options: TrainingRun, asked: Callable[..., common.ModelOptions]) -> None:
     """Train a network.
 
     Args:
-        options: What the run reads and writes, and its devices.
-        train_options: How the network is trained.
-        scales: The random scales of the images.
-        augmentation: What is done to the images besides.
+        options: All options but those of the network.
         asked: Gives the network's options for those that it was trained with (`stored`, None for a
             new run), `num_classes` and `crop_size`.
 
@@ -44,91 +29,90 @@ def run(
         ValueError: A flag, a record or a checkpoint is wrong; see also `Trainer`.
         OSError: A file cannot be found or written.
     """
-    trainer, records, evaluation = prepare(options, train_options, scales, augmentation, asked)
+    trainer, records, evaluation = prepare(options, asked)
+    logdir, profile_logdir = options.files.train_logdir, options.training.profile_logdir
     with records.named_errors():
         training = functools.partial(
             records.training, trainer.options.train_batch_size, start_step=trainer.step
         )
         batches = distribution.batches(trainer.strategy, training)
         # Only now, after all checks: a run that is rejected leaves no folder.
-        files.make_folder("train_logdir", options.train_logdir)
+        files.make_folder("train_logdir", logdir)
         if trainer.is_chief:
-            if train_options.profile_logdir:
-                files.make_folder("profile_logdir", train_options.profile_logdir)
-            network = trainer.net.options
-            now = run_record.describe(
-                options, train_options, scales, augmentation, network, records
-            )
-            run_record.keep(options.train_logdir, now, records, is_resumed=trainer.step > 0)
+            if profile_logdir:
+                files.make_folder("profile_logdir", profile_logdir)
+            now = run_record.describe(options, trainer.net.options, records)
+            run_record.keep(logdir, now, records, is_resumed=trainer.step > 0)
         with distribution.ending(trainer.strategy):
             trainer.train(batches, evaluation)
 
 
 def prepare(
-    options: RunOptions,
-    train_options: TrainOptions,
-    scales: RandomScale,
-    augmentation: AugmentationOptions,
-    asked: Callable[..., common.ModelOptions],
+    options: TrainingRun, asked: Callable[..., common.ModelOptions]
 ) -> tuple[Trainer, data_generator.Dataset, TrainingEvaluation | None]:
     """Check the options, build the network, and open the run.
 
     Args:
-        options: What the run reads and writes, and its devices.
-        train_options: How the network is trained.
-        scales: The random scales of the images.
-        augmentation: What is done to the images besides.
+        options: All options but those of the network.
         asked: Gives the network's options for those that it was trained with (`stored`, None for a
             new run), `num_classes` and `crop_size`.
 
     Returns:
         The open trainer, the records to train on, and the evaluation for `--eval_every`, if any.
     """
+    run_options, train_options = options.files, options.training
     batch_memory.check(
-        "train", train_options.train_batch_size, options.train_crop_size, options.num_replicas
+        "train",
+        train_options.train_batch_size,
+        run_options.train_crop_size,
+        run_options.num_replicas,
     )
-    if options.deterministic_ops:
+    if run_options.deterministic_ops:
         tf.config.experimental.enable_op_determinism()
     strategy = distribution.make_strategy(
-        options.num_clones,
-        clone_on_cpu=options.clone_on_cpu,
-        num_replicas=options.num_replicas,
-        task=options.task,
+        run_options.num_clones,
+        clone_on_cpu=run_options.clone_on_cpu,
+        num_replicas=run_options.num_replicas,
+        task=run_options.task,
     )
-    descriptor = descriptors.load(options.dataset)
-    is_resumed = bool(checkpoint_files.names(options.train_logdir))
+    descriptor = descriptors.load(run_options.dataset)
+    is_resumed = bool(checkpoint_files.names(run_options.train_logdir))
     model_options = asked(
-        stored=checkpoint.load_options(options.train_logdir) if is_resumed else None,
+        stored=checkpoint.load_options(run_options.train_logdir) if is_resumed else None,
         num_classes=descriptor.num_classes,
-        crop_size=options.train_crop_size,
+        crop_size=run_options.train_crop_size,
     )
-    begins_with = options.train_logdir if is_resumed else options.tf_initial_checkpoint
+    begins_with = run_options.train_logdir if is_resumed else run_options.tf_initial_checkpoint
     model_options = checkpoint.complete(model_options, begins_with)
     keras.utils.set_random_seed(train_options.seed)
     with strategy.scope():
-        net = model.DeepLab(model_options, dtype=options.precision)
+        net = model.DeepLab(model_options, dtype=run_options.precision)
         trainer = Trainer(net, train_options, descriptor.ignore_label)
         trainer.begin()
     records = data_generator.Dataset(
         descriptor,
-        options.train_split,
-        options.dataset_dir,
+        run_options.train_split,
+        run_options.dataset_dir,
         net.preprocessing(),
-        scales=scales,
-        augmentation=augmentation,
+        scales=options.scales,
+        augmentation=options.augmentation,
         seed=train_options.seed,
     )
-    evaluation = _evaluation(options, net, descriptor) if options.eval_every else None
+    evaluation = _evaluation(run_options, net, descriptor) if run_options.eval_every else None
     first_records.check(records)
     if evaluation:
-        evaluation.check_best(options.train_logdir)
-    trainer.open(options.train_logdir, options.tf_initial_checkpoint, options.initialize_last_layer)
+        evaluation.check_best(run_options.train_logdir)
+    trainer.open(
+        run_options.train_logdir,
+        run_options.tf_initial_checkpoint,
+        run_options.initialize_last_layer,
+    )
     logging.info(
         "training %s on %d images of %s/%s",
         model_options.model_variant,
         len(records),
         descriptor.name,
-        options.train_split,
+        run_options.train_split,
     )
     return trainer, records, evaluation
 

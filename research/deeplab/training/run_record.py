@@ -13,13 +13,7 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
-from deeplab.core.options import (
-    AugmentationOptions,
-    ModelOptions,
-    RandomScale,
-    RunOptions,
-    TrainOptions,
-)
+from deeplab.core.options import ModelOptions, TrainingRun
 from deeplab.datasets.data_generator import Dataset
 from deeplab.training import guards
 from deeplab.utils import error_text, files
@@ -35,32 +29,22 @@ _DECISIVE = ("num_classes", "ignore_label")
 _RESIZING = ("min_resize_value", "max_resize_value", "resize_factor")
 
 
-def describe(
-    options: RunOptions,
-    train_options: TrainOptions,
-    scales: RandomScale,
-    augmentation: AugmentationOptions,
-    model_options: ModelOptions,
-    records: Dataset,
-) -> dict[str, Any]:
+def describe(options: TrainingRun, model_options: ModelOptions, records: Dataset) -> dict[str, Any]:
     """Return what decides the samples of a run, by the names of the flags, as JSON holds it.
 
     Args:
-        options: What the run reads.
-        train_options: How the network is trained.
-        scales: The random scales of the images.
-        augmentation: What is done to the images besides.
+        options: All options but those of the network.
         model_options: Options of the network.
         records: The records to train on.
     """
     found = {
-        "seed": train_options.seed,
-        "train_batch_size": train_options.train_batch_size,
-        "train_crop_size": options.train_crop_size,
-        "dataset": options.dataset,
-        "train_split": options.train_split,
-        **dataclasses.asdict(scales),
-        **dataclasses.asdict(augmentation),
+        "seed": options.training.seed,
+        "train_batch_size": options.training.train_batch_size,
+        "train_crop_size": options.files.train_crop_size,
+        "dataset": options.files.dataset,
+        "train_split": options.files.train_split,
+        **dataclasses.asdict(options.scales),
+        **dataclasses.asdict(options.augmentation),
         **{name: getattr(model_options, name) for name in _RESIZING},
         _NUM_RECORDS: len(records),
         _BYTES: records.files.total_bytes,

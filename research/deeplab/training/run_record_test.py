@@ -9,13 +9,7 @@ import types
 import pytest
 import tensorflow as tf
 
-from deeplab.core.options import (
-    AugmentationOptions,
-    ModelOptions,
-    RandomScale,
-    RunOptions,
-    TrainOptions,
-)
+from deeplab.core.options import ModelOptions, TrainingRun
 from deeplab.datasets import descriptors
 from deeplab.training import run_record
 from deeplab.utils import checkpoint_integrity
@@ -36,11 +30,13 @@ class _Records:
 
 
 def _describe(records=None, model_options=None, **changes):
-    options = []
-    for each in (RunOptions, TrainOptions, RandomScale, AugmentationOptions):
-        names = {field.name for field in dataclasses.fields(each)}
-        options.append(each(**{name: changes[name] for name in names & changes.keys()}))
-    return run_record.describe(*options, model_options or ModelOptions(), records or _Records())
+    options = TrainingRun()
+    for part in dataclasses.fields(options):
+        own = getattr(options, part.name)
+        names = {field.name for field in dataclasses.fields(own)}
+        own = dataclasses.replace(own, **{name: changes[name] for name in names & changes.keys()})
+        options = dataclasses.replace(options, **{part.name: own})
+    return run_record.describe(options, model_options or ModelOptions(), records or _Records())
 
 
 @pytest.fixture(params=["local", "remote"])

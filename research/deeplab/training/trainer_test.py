@@ -163,7 +163,7 @@ def test_flags_give_the_official_learning_rates(small_network, case):
     for name, value in facts["cases"][case]["args"].items():
         values = value if isinstance(value, list) else [value]
         flags += [f"--{name}={each}" for each in values]
-    options = train_flags.train_options(tiny.parse(train, flags))
+    options = train_flags.training_run(tiny.parse(train, flags)).training
     run = trainer.Trainer(small_network, options, training.IGNORE_LABEL)
     run.begin()
     for step, rate in zip(facts["steps"], facts["cases"][case]["lr"], strict=True):

@@ -16,6 +16,7 @@ from deeplab.core.options.random_scale import RandomScale
 from deeplab.core.options.recipe_options import RecipeOptions
 from deeplab.core.options.run_options import RunOptions
 from deeplab.core.options.train_options import TrainOptions
+from deeplab.core.options.training_run import TrainingRun
 from deeplab.core.options.window_options import WindowOptions
 
 __all__ = [
@@ -32,5 +33,6 @@ __all__ = [
     "ReportOptions",
     "RunOptions",
     "TrainOptions",
+    "TrainingRun",
     "WindowOptions",
 ]

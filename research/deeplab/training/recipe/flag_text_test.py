@@ -67,7 +67,8 @@ def test_the_flags_say_what_the_plan_says(new_layers, tmp_path):
 
     network = Options.from_flags(values, num_classes=11, crop_size=None)
     assert network == facts.network
-    run, options = train_flags.run_options(values), train_flags.train_options(values)
+    found = train_flags.training_run(values)
+    run, options = found.files, found.training
     assert (run.dataset, run.dataset_dir) == ("roofs.json", "my records")
     assert run.train_crop_size == (plan.crop_size, plan.crop_size)
     assert run.initialize_last_layer == plan.initialize_last_layer
@@ -78,7 +79,7 @@ def test_the_flags_say_what_the_plan_says(new_layers, tmp_path):
     assert options.last_layer_gradient_multiplier == plan.multiplier
     assert options.last_layers_contain_logits_only == plan.last_layers_are_logits
     assert options.label_weights == plan.label_weights
-    assert train_flags.random_scale(values) == plan.scales
+    assert found.scales == plan.scales
 
 
 def test_evaluation_pictures_and_export_agree(tmp_path):
