@@ -19,7 +19,7 @@ from absl import flags
 
 from deeplab import common
 from deeplab.cli import crf_flags, network_flags, script
-from deeplab.core.options import ExportOptions, InferenceOptions, ModelOptions
+from deeplab.core.options import ExportFiles, ExportOptions, InferenceOptions, ModelOptions
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -28,34 +28,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     crf_flags.define_flags(flag_values)
     define = common.definer("deeplab.export_model", flag_values)
     network_flags.define_network_flags(define, output_stride=8)
-    define(
-        "string",
-        "checkpoint_path",
-        None,
-        "Checkpoint, such as train_log/model.ckpt-30000, or a folder, for its newest checkpoint; or"
-        " a DeepLab saved by Keras.",
-    )
-    define(
-        "string",
-        "export_path",
-        None,
-        "Frozen graph if it ends in .pb, otherwise folder of the SavedModel. An earlier export"
-        " there is replaced.",
-    )
-    define(
-        "bool",
-        "next_version",
-        False,
-        "Write the SavedModel to a new folder in --export_path, whose name is one more than the"
-        " largest number there.",
-    )
-    define(
-        "string",
-        "server_config_dir",
-        None,
-        "Folder for models.config and monitoring.config of TensorFlow Serving. Default: they are"
-        " not written.",
-    )
+    common.define_options(define, ExportFiles)
     common.define_options(define, ExportOptions)
     common.define_option(
         define,
@@ -72,20 +45,6 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         " that of training, where it is known.",
     )
     common.define_option(define, InferenceOptions, "eval_scales", flag="inference_scales")
-    define(
-        "bool",
-        "save_inference_graph",
-        False,
-        "Also write the graph without its weights, as text, to inference_graph.pbtxt beside a"
-        " frozen graph.",
-    )
-    define(
-        "string",
-        "dataset",
-        None,
-        "Name of the dataset, or its JSON descriptor. A SavedModel then stores the names and colors"
-        " of the classes.",
-    )
 
 
 def main(argv: Sequence[str]) -> None:
@@ -99,16 +58,11 @@ def main(argv: Sequence[str]) -> None:
     from deeplab.export import exporter
 
     exporter.export_checkpoint(
-        values.checkpoint_path,
-        values.export_path,
+        ExportFiles(**common.option_values(ExportFiles, values)),
         asked,
         inference,
         ExportOptions(**common.option_values(ExportOptions, values)),
-        next_version=values.next_version,
-        server_config_dir=values.server_config_dir,
         use_ema=values.use_ema,
-        dataset=values.dataset,
-        graph_text=values.save_inference_graph,
         command=sys.argv,
     )
 

@@ -9,7 +9,7 @@ from absl import logging
 
 from deeplab import common, model
 from deeplab.core import layers
-from deeplab.core.options import ExportOptions, InferenceOptions
+from deeplab.core.options import ExportFiles, ExportOptions, InferenceOptions
 from deeplab.datasets import descriptors
 from deeplab.export import (
     comparison,
@@ -30,33 +30,23 @@ _DEFAULT_OPTIONS = ExportOptions()
 
 
 def export_checkpoint(
-    checkpoint_path: str,
-    export_path: str,
+    paths: ExportFiles,
     asked: Callable[..., common.ModelOptions],
     inference: InferenceOptions = _DEFAULT,
     options: ExportOptions = _DEFAULT_OPTIONS,
     *,
-    next_version: bool = False,
-    server_config_dir: str | None = None,
     use_ema: bool = False,
-    dataset: str | None = None,
-    graph_text: bool = False,
     command: Sequence[str] = (),
 ) -> None:
     """Export the network of a checkpoint: a frozen graph, or a SavedModel.
 
     Args:
-        checkpoint_path: prefix of the checkpoint, or the folder of the newest.
-        export_path: of the frozen graph, if it ends in `.pb`; else the folder of the SavedModel.
+        paths: the checkpoint, and where it is exported to.
         asked: gives the network's options for those that it was trained with (`stored`, None where
             they are not known).
         inference: how the network is applied.
         options: what a SavedModel offers.
-        next_version: see `export_saved_model`.
-        server_config_dir: see `export_saved_model`.
         use_ema: use the moving averages of the weights.
-        dataset: name of the dataset, or its JSON description, for a SavedModel. None: unknown.
-        graph_text: see `export_frozen_graph`.
         command: the words of the command that exports, for the model card.
 
     Raises:
@@ -64,9 +54,10 @@ def export_checkpoint(
         ValueError: Options contradict each other or the checkpoint, or an export cannot replace
             what is at the path.
     """
-    _check_path(export_path, next_version)
+    checkpoint_path, export_path = paths.checkpoint_path, paths.export_path
+    _check_path(export_path, paths.next_version)
     frozen = destination.is_frozen_graph(export_path)
-    if graph_text and not frozen:
+    if paths.save_inference_graph and not frozen:
         raise ValueError(
             f"--save_inference_graph goes with a frozen graph; --export_path={export_path} does not"
             " end in .pb"
@@ -74,7 +65,7 @@ def export_checkpoint(
     of_saved_models = options.changed() | {
         name: value
         for name, value in {
-            "server_config_dir": server_config_dir,
+            "server_config_dir": paths.server_config_dir,
             "window": inference.window,
         }.items()
         if value
@@ -88,8 +79,9 @@ def export_checkpoint(
         raise ValueError(
             "--add_logits: with --window no image has logits of its own; leave one of them out"
         )
-    if server_config_dir:
-        server_files.check(server_config_dir, server_files.model_name(export_path, next_version))
+    if paths.server_config_dir:
+        model_name = server_files.model_name(export_path, paths.next_version)
+        server_files.check(paths.server_config_dir, model_name)
     checkpoint.read(checkpoint_path)
     network_options = asked(stored=checkpoint.load_options(checkpoint_path))
     network_options = checkpoint.complete(network_options, checkpoint_path)
@@ -97,10 +89,10 @@ def export_checkpoint(
         raise ValueError(
             f"--precision={options.precision} is for float networks; this one is quantized"
         )
-    descriptor = descriptors.load(dataset) if dataset else None
+    descriptor = descriptors.load(paths.dataset) if paths.dataset else None
     if descriptor and descriptor.num_classes != network_options.num_classes:
         raise ValueError(
-            f"--dataset={dataset} has {descriptor.num_classes} classes, the network"
+            f"--dataset={paths.dataset} has {descriptor.num_classes} classes, the network"
             f" {network_options.num_classes} (--num_classes)"
         )
     if inference.crf:
@@ -116,7 +108,9 @@ def export_checkpoint(
         command=command,
     )
     if frozen:
-        export_frozen_graph(net, export_path, inference, graph_text=graph_text, card=card)
+        export_frozen_graph(
+            net, export_path, inference, graph_text=paths.save_inference_graph, card=card
+        )
     else:
         export_path = export_saved_model(
             net,
@@ -124,8 +118,8 @@ def export_checkpoint(
             inference,
             options,
             descriptor=descriptor,
-            next_version=next_version,
-            server_config_dir=server_config_dir,
+            next_version=paths.next_version,
+            server_config_dir=paths.server_config_dir,
             card=card,
         )
     logging.info("exported %s to %s", checkpoint_path, export_path)

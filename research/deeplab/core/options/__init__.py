@@ -8,6 +8,7 @@ from deeplab.core.options.augmentation_options import AugmentationOptions
 from deeplab.core.options.crf_options import CrfOptions
 from deeplab.core.options.device_options import DeviceOptions
 from deeplab.core.options.evaluation_options import EvaluationOptions, ReportOptions
+from deeplab.core.options.export_files import ExportFiles
 from deeplab.core.options.export_options import ExportOptions
 from deeplab.core.options.inference_options import InferenceOptions
 from deeplab.core.options.loss_options import LossOptions
@@ -24,6 +25,7 @@ __all__ = [
     "CrfOptions",
     "DeviceOptions",
     "EvaluationOptions",
+    "ExportFiles",
     "ExportOptions",
     "InferenceOptions",
     "LossOptions",
