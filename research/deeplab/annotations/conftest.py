@@ -42,7 +42,8 @@ class Project:
     def read(self, name: str, **request: Any) -> Annotations:
         """Read annotations, whose format is found out."""
         index = ImageIndex(str(self.folder / "images"), _EXTENSIONS)
-        return formats.read(Request(str(self.folder / name), _EXTENSIONS, index, **request))
+        path = str(self.folder / name)
+        return formats.read(Request(path, _EXTENSIONS, index, **request), formats.detect(path))
 
 
 def drawn(region: Region, height: int, width: int) -> np.ndarray:

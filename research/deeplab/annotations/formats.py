@@ -31,20 +31,18 @@ _YAML = (".yaml", ".yml")
 _REMEDY = "; give another file or folder, or say what it is with --annotation_format"
 
 
-def read(request: Request, name: str | None = None) -> Annotations:
+def read(request: Request, name: str) -> Annotations:
     """Read annotations.
 
     Args:
         request: What to read.
-        name: Name of the format, one of `READERS`; None to find out.
+        name: Name of the format, one of `READERS`.
 
     Raises:
-        ValueError: The annotations are malformed, of another format or of none.
+        ValueError: The annotations are malformed, or of another format.
         FileNotFoundError: They are not there, or an image is missing.
     """
-    if not os.path.exists(request.path):
-        raise FileNotFoundError(f"{request.path} not found (--annotations)")
-    name = name or detect(request.path)
+    _require(request.path)
     if name in _FOLDERS and not os.path.isdir(request.path):
         raise ValueError(f"{request.path} is a file; annotations of the format {name} are a folder")
     if name not in (*_FOLDERS, "labelme") and os.path.isdir(request.path):
@@ -60,8 +58,15 @@ def detect(path: str) -> str:
 
     Raises:
         ValueError: It is none that is known; the message says what was found.
+        FileNotFoundError: It is not there.
     """
+    _require(path)
     return _detect_folder(path) if os.path.isdir(path) else _detect_file(path)
+
+
+def _require(path: str) -> None:
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{path} not found (--annotations)")
 
 
 def _detect_folder(path: str) -> str:

@@ -64,10 +64,6 @@ class ImageIndex:
             ]
         return found
 
-    def name(self, path: str) -> str:
-        """Return the name of an image in records: its path in the folder, without extension."""
-        return os.path.splitext(os.path.relpath(path, self.folder))[0]
-
     def find(self, name: str) -> str | None:
         """Return the image that a name means; None if there is none.
 

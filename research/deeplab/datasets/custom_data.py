@@ -96,10 +96,7 @@ def _splits(
     if division is not None:
         return _divide(labels, division, options)
     if own is None:
-        raise ValueError(
-            "splits come from --list_folder or from --split, or from --split_fractions: set one of"
-            " them"
-        )
+        raise ValueError(custom_splits.CHOOSE_SPLITS)
     return own
 
 

@@ -134,7 +134,7 @@ def read(options: CustomOptions) -> Labels:
         if not options.image_folder:
             raise ValueError("--image_folder must be given")
         return _from_label_files(options, None, options.image_folder)
-    name = options.annotation_format or _detect(options.annotations)
+    name = options.annotation_format or formats.detect(options.annotations)
     folder = options.image_folder
     if name == "ultralytics" and not folder:
         folder = ultralytics.root(options.annotations)
@@ -151,12 +151,6 @@ def read(options: CustomOptions) -> Labels:
     if annotations.label_files and not (annotations.mask_colors or annotations.mask_values):
         return _from_label_files(options, annotations, folder)
     return _from_annotations(options, annotations, folder)
-
-
-def _detect(path: str) -> str:
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"{path} not found (--annotations)")
-    return formats.detect(path)
 
 
 def _from_annotations(options: CustomOptions, annotations: Annotations, folder: str) -> Labels:

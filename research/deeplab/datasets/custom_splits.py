@@ -8,6 +8,11 @@ from deeplab.annotations import lists
 from deeplab.datasets import patterns, source_files
 from deeplab.datasets.custom_options import CustomOptions
 
+# The message where flags do not say, or say twice, where splits come from.
+CHOOSE_SPLITS = (
+    "splits come from --list_folder or from --split, or from --split_fractions: set one of them"
+)
+
 
 class Image(NamedTuple):
     """An image of a split.
@@ -36,10 +41,7 @@ def by_flags(options: CustomOptions) -> dict[str, list[Image]] | None:
     """
     ways = [bool(options.list_folder), bool(options.split), bool(options.split_fractions)]
     if sum(ways) > 1:
-        raise ValueError(
-            "splits come from --list_folder or from --split, or from --split_fractions: set one of"
-            " them"
-        )
+        raise ValueError(CHOOSE_SPLITS)
     if not (options.list_folder or options.split):
         return None
     if not options.image_folder:

@@ -12,7 +12,8 @@ _POLYGON = [0, 0, 9, 0, 9.5, 9]
 
 def _read(name: str, folder: str) -> None:
     index = image_index.ImageIndex(f"{folder}/images", [".png"])
-    formats.read(values.Request(f"{folder}/{name}", (".png",), index))
+    path = f"{folder}/{name}"
+    formats.read(values.Request(path, (".png",), index), formats.detect(path))
 
 
 def _coco() -> object:
