@@ -17,13 +17,12 @@ from absl import flags
 from deeplab import common
 from deeplab.cli import script
 from deeplab.core.options import ModelOptions, RecipeOptions, fields
+from deeplab.core.options.recipe_options import GIVEN_BY_DATA
 
 _UNUSED_FLAGS = {
     **common.UNUSED_FLAGS,
     "label_weights": "the recipe has weights that follow from the data",
 }
-# Fields that the data give.
-_OF_DATA = frozenset({"num_classes", "crop_size", "quantize"})
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -44,7 +43,7 @@ def main(argv: Sequence[str]) -> None:
     given = {
         name: values[name].value
         for name in fields.describe(ModelOptions)
-        if name not in _OF_DATA and values[name].present
+        if name not in GIVEN_BY_DATA and values[name].present
     }
 
     from deeplab.training.recipe import maker

@@ -16,6 +16,7 @@ from deeplab.core.options import (
     WindowOptions,
     batch_memory,
 )
+from deeplab.core.options.data_options import DataOptions
 
 UNUSED_FLAGS = {
     **common.UNUSED_FLAGS,
@@ -89,14 +90,8 @@ def define_flags(define: Callable[..., None]) -> None:
     )
     common.define_option(define, EvaluationOptions, "interval_secs", prefix="eval_", default=300)
     common.define_option(define, InferenceOptions, "eval_scales")
-    define(
-        "string",
-        "dataset",
-        "pascal_voc_seg",
-        "Name of a dataset (pascal_voc_seg, cityscapes, ade20k) or its JSON description; its"
-        " classes are those of the network.",
-    )
-    define("string", "dataset_dir", None, "Folder of the TFRecords.")
+    common.define_option(define, DataOptions, "dataset")
+    common.define_option(define, DataOptions, "dataset_dir")
 
 
 def define_batches(define: Callable[..., None], script: str) -> None:

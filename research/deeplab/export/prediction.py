@@ -56,7 +56,7 @@ def predict(
         export_path: folder of the SavedModel.
         images: see `image_files.find`.
         output_dir: folder for the pictures.
-        dataset: name of the dataset, or its JSON description. None: what was exported with the
+        dataset: name of the dataset, or its JSON descriptor. None: what was exported with the
             network, if anything.
         exif_orientation: whether images are turned as their EXIF data say.
         options: the devices. None: a single one.

@@ -13,7 +13,7 @@ from deeplab.datasets import descriptors
 from deeplab.utils import checkpoint, checkpoint_files, error_text, file_systems, files
 from deeplab.weights import foreign_files
 
-# The description of the dataset, if it was known at export.
+# The descriptor of the dataset, if it was known at export.
 DATASET_FILE = "dataset.json"
 # How the network is applied, and what else was asked for. Earlier exports lack it.
 OPTIONS_FILE = os.path.join("assets", "options.json")

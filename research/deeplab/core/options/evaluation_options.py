@@ -16,7 +16,7 @@ class EvaluationOptions(DeviceOptions):
         checkpoint_dir: folder whose newest checkpoint is used, then each newer one; or the prefix
             of one checkpoint.
         logdir: folder for the results.
-        dataset: name of the dataset, or its JSON description.
+        dataset: name of the dataset, or its JSON descriptor.
         dataset_dir: folder of the TFRecords. None: there are none.
         split: the split.
         crop_size: (height, width) that images are padded to.

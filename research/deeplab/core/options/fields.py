@@ -168,6 +168,29 @@ def validate(options: Any, prefix: str = "", flags: Mapping[str, str] | None = N
             raise ValueError(f"{flag} is {quoted(value)}; {error}") from None
 
 
+def check_belongs(
+    options: Any, name: str, choice: str, owners: Sequence[str], remedy: str = "remove one of them"
+) -> None:
+    """Reject a field with another value than its default, if what it belongs to is not chosen.
+
+    Args:
+        options: a dataclass.
+        name: the field, such as "focal_gamma".
+        choice: the field that chooses, such as "loss".
+        owners: the values of it that the field has an effect with.
+        remedy: what to do.
+
+    Raises:
+        ValueError: The field has no effect; the message names both flags.
+    """
+    value, chosen = getattr(options, name), getattr(options, choice)
+    if chosen not in owners and value != describe(type(options))[name].default:
+        raise ValueError(
+            f"--{name}={value} belongs to --{choice}={owners[0]}, but --{choice} is {chosen};"
+            f" {remedy}"
+        )
+
+
 def convert(hint: Any, value: Any) -> Any:
     """Return a value as exactly the type of a field; see `validate`.
 

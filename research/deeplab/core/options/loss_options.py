@@ -9,7 +9,7 @@ from deeplab.core.options.fields import (
     NotAllZero,
     PositiveFloat,
     Share,
-    describe,
+    check_belongs,
     validate,
 )
 
@@ -62,9 +62,4 @@ class LossOptions:
     def __post_init__(self):
         validate(self)
         for name, losses in _PARAMETERS.items():
-            value = getattr(self, name)
-            if self.loss not in losses and value != describe(LossOptions)[name].default:
-                raise ValueError(
-                    f"--{name}={value} belongs to --loss={losses[0]}, but --loss is {self.loss};"
-                    " remove one of them"
-                )
+            check_belongs(self, name, "loss", losses)

@@ -3,23 +3,21 @@
 import dataclasses
 from typing import Annotated
 
+from deeplab.core.options.data_options import DataOptions
 from deeplab.core.options.fields import PositiveFloat, validate
+
+# Fields of `ModelOptions` that the data or the checkpoint give, and no flag.
+GIVEN_BY_DATA = frozenset({"num_classes", "crop_size", "quantize"})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RecipeOptions:
+class RecipeOptions(DataOptions):
     """The data, the checkpoint and the limits that a recipe is made for.
 
     Raises:
         ValueError: A value is out of range; the message names the flag.
     """
 
-    dataset: Annotated[
-        str, "Name of a dataset (pascal_voc_seg, cityscapes, ade20k) or its JSON description."
-    ] = "pascal_voc_seg"
-    dataset_dir: Annotated[str | None, "Folder of the TFRecords."] = None
-    train_split: Annotated[str, "Split to train on."] = "train"
-    eval_split: Annotated[str, "Split to evaluate on."] = "val"
     tf_initial_checkpoint: Annotated[str | None, "Checkpoint to start from."] = None
     minutes: Annotated[PositiveFloat, "How long the training may take on this machine."] = 60.0
     memory_gb: Annotated[

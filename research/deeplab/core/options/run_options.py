@@ -3,12 +3,13 @@
 import dataclasses
 from typing import Annotated, Literal
 
+from deeplab.core.options.data_options import DataOptions
 from deeplab.core.options.device_options import Count, DeviceOptions
 from deeplab.core.options.fields import NonNegativeInt, Range, Size, validate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunOptions(DeviceOptions):
+class RunOptions(DataOptions, DeviceOptions):
     """The files that a training run reads and writes, and its devices.
 
     Names and defaults are those of the official train flags.
@@ -18,11 +19,6 @@ class RunOptions(DeviceOptions):
     """
 
     # --- The data ---
-    dataset: Annotated[
-        str, "Name of a dataset (pascal_voc_seg, cityscapes, ade20k) or its JSON description."
-    ] = "pascal_voc_seg"
-    dataset_dir: Annotated[str | None, "Folder of the TFRecords."] = None
-    train_split: Annotated[str, "Split to train on."] = "train"
     train_crop_size: Annotated[Size, "Height,width of the crops."] = (513, 513)
 
     # --- The checkpoints ---

@@ -11,7 +11,7 @@ from deeplab.core.options.fields import (
     PositiveInt,
     Range,
     Share,
-    describe,
+    check_belongs,
 )
 from deeplab.core.options.loss_options import LossOptions
 
@@ -146,9 +146,5 @@ class TrainOptions(LossOptions):
 
     def __post_init__(self):
         super().__post_init__()
-        default = describe(TrainOptions)["adamw_weight_decay"].default
-        if self.optimizer != "adamw" and self.adamw_weight_decay != default:
-            raise ValueError(
-                f"--adamw_weight_decay={self.adamw_weight_decay} belongs to --optimizer=adamw, but"
-                f" --optimizer is {self.optimizer}; remove one of them, or use --weight_decay"
-            )
+        remedy = "remove one of them, or use --weight_decay"
+        check_belongs(self, "adamw_weight_decay", "optimizer", ("adamw",), remedy)

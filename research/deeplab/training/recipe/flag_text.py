@@ -13,13 +13,12 @@ from deeplab.core.options import (
     TrainOptions,
     fields,
 )
+from deeplab.core.options.recipe_options import GIVEN_BY_DATA
 from deeplab.training.recipe.facts import Facts
 from deeplab.training.recipe.planning import LARGEST_CROP, Plan
 from deeplab.utils import progress
 
 _COLUMNS = 100
-# Fields of the network that the data or the checkpoint give.
-_NOT_FLAGS = frozenset({"num_classes", "crop_size", "quantize"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +142,9 @@ def _network(facts: Facts) -> list[Setting]:
     network, defaults = facts.network, ModelOptions()
     main, decoder = ["model_variant", "output_stride"], []
     for name in fields.describe(ModelOptions):
-        if name in _NOT_FLAGS or name in main or getattr(network, name) == getattr(defaults, name):
+        if name in GIVEN_BY_DATA or name in main:
+            continue
+        if getattr(network, name) == getattr(defaults, name):
             continue
         (decoder if name.startswith("decoder_") else main).append(name)
     settings = [Setting(f"The network {facts.origin}", _fields(network, main))]

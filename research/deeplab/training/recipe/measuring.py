@@ -32,7 +32,7 @@ class Request:
 
     Attributes:
         network: The network.
-        dataset: Name of the dataset, or its JSON description.
+        dataset: Name of the dataset, or its JSON descriptor.
         dataset_dir: Folder of the TFRecords.
         split: Split to train on.
         crop_size: Side of the square crops.
