@@ -10,14 +10,14 @@ from deeplab.annotations.values import (
     IGNORE,
     AnnotatedImage,
     Annotations,
+    ReaderInput,
     Region,
-    Request,
 )
 from deeplab.core.options import fields
 from deeplab.utils import files
 
 
-def read(request: Request) -> Annotations:
+def read(request: ReaderInput) -> Annotations:
     """Read a file of COCO's form.
 
     Regions of crowds (`iscrowd`) are ignored. Regions without a segment are left out and logged,

@@ -9,7 +9,7 @@ import pytest
 
 from deeplab.annotations import formats
 from deeplab.annotations.image_index import ImageIndex
-from deeplab.annotations.values import Annotations, Region, Request
+from deeplab.annotations.values import Annotations, ReaderInput, Region
 
 _EXTENSIONS = (".jpg", ".png")
 
@@ -43,7 +43,7 @@ class Project:
         """Read annotations, whose format is found out."""
         index = ImageIndex(str(self.folder / "images"), _EXTENSIONS)
         path = str(self.folder / name)
-        return formats.read(Request(path, _EXTENSIONS, index, **request), formats.detect(path))
+        return formats.read(ReaderInput(path, _EXTENSIONS, index, **request), formats.detect(path))
 
 
 def drawn(region: Region, height: int, width: int) -> np.ndarray:

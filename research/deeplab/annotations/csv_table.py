@@ -5,7 +5,7 @@ import io
 import os
 
 from deeplab.annotations import lists
-from deeplab.annotations.values import AnnotatedImage, Annotations, Request
+from deeplab.annotations.values import AnnotatedImage, Annotations, ReaderInput
 from deeplab.utils import files
 
 COLUMNS = ("image", "label")
@@ -18,7 +18,7 @@ def header(first_line: str) -> list[str]:
     return [name.strip().lower() for name in row]
 
 
-def read(request: Request) -> Annotations:
+def read(request: ReaderInput) -> Annotations:
     """Read a table.
 
     Images are relative to --image_folder, labels to --label_folder, or to the folder of the table.
@@ -65,7 +65,7 @@ def read(request: Request) -> Annotations:
     return Annotations(tuple(by_path.values()), splits=splits or None, label_files=True)
 
 
-def _image(request: Request, name: str, place: str) -> str:
+def _image(request: ReaderInput, name: str, place: str) -> str:
     """Return the image of a row, which is a path in the folder of the images."""
     path = os.path.join(request.index().folder, name)
     return path if os.path.isfile(path) else request.index().require(name, place)

@@ -8,7 +8,7 @@ from deeplab.annotations.values import (
     BACKGROUND,
     AnnotatedImage,
     Annotations,
-    Request,
+    ReaderInput,
     is_background,
 )
 from deeplab.core.options import fields
@@ -17,7 +17,7 @@ LABEL_MAP, MASKS, LISTS = "labelmap.txt", "SegmentationClass", "ImageSets/Segmen
 _BLACK = (0, 0, 0)
 
 
-def read(request: Request) -> Annotations:
+def read(request: ReaderInput) -> Annotations:
     """Read a folder of this form.
 
     Images are those of the lists in `ImageSets/Segmentation`; without lists, those that have a
@@ -53,7 +53,7 @@ def read(request: Request) -> Annotations:
     )
 
 
-def _image(request: Request, name: str, place: str) -> AnnotatedImage:
+def _image(request: ReaderInput, name: str, place: str) -> AnnotatedImage:
     mask = os.path.join(request.path, MASKS, f"{name}.png")
     if not os.path.isfile(mask):
         raise FileNotFoundError(f"label {mask} not found ({place})")

@@ -14,10 +14,10 @@ from deeplab.annotations import (
     ultralytics,
     yolo,
 )
-from deeplab.annotations.values import Annotations, Request
+from deeplab.annotations.values import Annotations, ReaderInput
 from deeplab.utils import files
 
-READERS: Mapping[str, Callable[[Request], Annotations]] = {
+READERS: Mapping[str, Callable[[ReaderInput], Annotations]] = {
     "coco": coco.read,
     "labelme": labelme.read,
     "cvat": cvat.read,
@@ -31,7 +31,7 @@ _YAML = (".yaml", ".yml")
 _REMEDY = "; give another file or folder, or say what it is with --annotation_format"
 
 
-def read(request: Request, name: str) -> Annotations:
+def read(request: ReaderInput, name: str) -> Annotations:
     """Read annotations.
 
     Args:

@@ -67,8 +67,8 @@ def test_a_file_in_place_of_a_folder_and_no_file_at_all_are_refused(project):
     with pytest.raises(
         ValueError, match="x is a file; annotations of the format yolo are a folder"
     ):
-        formats.read(formats.Request(str(project.folder / "x"), ()), "yolo")
+        formats.read(formats.ReaderInput(str(project.folder / "x"), ()), "yolo")
     with pytest.raises(ValueError, match="is a folder; annotations of the format coco are a file"):
-        formats.read(formats.Request(str(project.folder), ()), "coco")
+        formats.read(formats.ReaderInput(str(project.folder), ()), "coco")
     with pytest.raises(FileNotFoundError, match=r"nowhere not found \(--annotations\)"):
-        formats.read(formats.Request("nowhere", ()), "coco")
+        formats.read(formats.ReaderInput("nowhere", ()), "coco")

@@ -9,7 +9,7 @@ from absl import logging
 from deeplab.annotations import entries, shapes
 from deeplab.annotations.entries import Entry
 from deeplab.annotations.image_index import ImageIndex
-from deeplab.annotations.values import AnnotatedImage, Annotations, Region, Request
+from deeplab.annotations.values import AnnotatedImage, Annotations, ReaderInput, Region
 from deeplab.core.options import fields
 from deeplab.utils import files
 
@@ -18,7 +18,7 @@ _UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")
 _PERCENT = 100
 
 
-def read(request: Request) -> Annotations:
+def read(request: ReaderInput) -> Annotations:
     """Read a JSON export.
 
     Of the annotations of a task that were not cancelled the last counts; tasks without one are not

@@ -9,8 +9,8 @@ from deeplab.annotations.values import (
     IGNORE,
     AnnotatedImage,
     Annotations,
+    ReaderInput,
     Region,
-    Request,
 )
 from deeplab.utils import files
 
@@ -19,7 +19,7 @@ _NAMES = {"__ignore__": IGNORE, "_background_": BACKGROUND}
 _LINE_WIDTH = 10
 
 
-def read(request: Request) -> Annotations:
+def read(request: ReaderInput) -> Annotations:
     """Read the JSON files in a folder and the folders below it, or one file.
 
     Raises:
@@ -37,7 +37,7 @@ def read(request: Request) -> Annotations:
     return Annotations(tuple(by_path.values()))
 
 
-def _image(document: Entry, request: Request) -> str:
+def _image(document: Entry, request: ReaderInput) -> str:
     """Return the image of a file, by the last part of its `imagePath`.
 
     Of several, it is that in the folder that corresponds to that of the file.

@@ -9,7 +9,7 @@ import yaml
 
 from deeplab.annotations import folders, lists, yolo
 from deeplab.annotations.entries import Entry
-from deeplab.annotations.values import AnnotatedImage, Annotations, Region, Request
+from deeplab.annotations.values import AnnotatedImage, Annotations, ReaderInput, Region
 from deeplab.core.options import fields
 from deeplab.utils import files
 
@@ -66,7 +66,7 @@ def root(path: str) -> str:
     return own
 
 
-def read(request: Request) -> Annotations:
+def read(request: ReaderInput) -> Annotations:
     """Read a dataset: masks if it has `masks_dir`, else polygons in `labels`.
 
     Masks are taken as they are: a value is the number of a name.

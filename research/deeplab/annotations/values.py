@@ -87,7 +87,7 @@ class Annotations:
 
 
 @dataclasses.dataclass(frozen=True)
-class Request:
+class ReaderInput:
     """Input of a reader of annotations.
 
     Args:

@@ -8,8 +8,8 @@ from deeplab.annotations.lists import Line
 from deeplab.annotations.values import (
     AnnotatedImage,
     Annotations,
+    ReaderInput,
     Region,
-    Request,
     is_background,
 )
 from deeplab.core.options import fields
@@ -26,7 +26,7 @@ def is_label_file(path: str) -> bool:
     return os.path.basename(path).lower() not in _OTHER_LISTS
 
 
-def read(request: Request) -> Annotations:
+def read(request: ReaderInput) -> Annotations:
     """Read a folder of text files. Images without a file are all background.
 
     Names come from --class_names, else from `classes.txt` in the folder.

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from deeplab.annotations import class_table, formats, ultralytics
 from deeplab.annotations.class_table import ClassTable
-from deeplab.annotations.drawing import Drawing, LabeledShape
+from deeplab.annotations.drawn_labels import Drawing, LabeledShape
 from deeplab.annotations.image_index import ImageIndex
 from deeplab.annotations.values import (
     AnnotatedImage,
     Annotations,
-    Request,
+    ReaderInput,
 )
 from deeplab.datasets import label_colors, source_files
 from deeplab.datasets.custom_options import CustomOptions
@@ -144,7 +144,7 @@ def read(options: CustomOptions) -> Labels:
             " --label_folder: leave one of the two out"
         )
     index = ImageIndex(folder, options.extensions) if folder and name != "ultralytics" else None
-    request = Request(
+    request = ReaderInput(
         options.annotations, options.extensions, index, options.names, options.label_folder
     )
     annotations = formats.read(request, name)

@@ -8,10 +8,10 @@ from absl import logging
 from deeplab.core.options import EvaluationOptions, ReportOptions
 from deeplab.datasets import data_generator, descriptors, shards
 from deeplab.evaluation import checkpoints, image_table, parts, report_page
-from deeplab.evaluation.comparison import Comparison
+from deeplab.evaluation.chosen_images import ChosenImages
 from deeplab.evaluation.crf_search import CrfSearch
+from deeplab.evaluation.earlier_evaluation import EarlierEvaluation
 from deeplab.evaluation.evaluator import Evaluator
-from deeplab.evaluation.examples import Examples
 from deeplab.sharing import cluster as clusters
 from deeplab.sharing.cluster import Cluster
 from deeplab.sharing.teams import Team
@@ -73,7 +73,7 @@ def evaluate(
             observers = [lambda image, rows=rows: rows.append(image_table.row(image))]
             chosen = None
             if page.report_dir:
-                chosen = Examples(descriptor, page.report_images, len(records), numbers)
+                chosen = ChosenImages(descriptor, page.report_images, len(records), numbers)
                 observers.append(chosen.add)
             result = evaluator.evaluate(
                 observers=observers, confidence=bool(page.report_dir), share=team.share
@@ -87,10 +87,15 @@ def evaluate(
             if chosen:
                 for row in rows if comparison else ():
                     comparison.add(image_table.parse(row))
-                facts = evaluator.facts(result, path, step)
-                written = report_page.write(
-                    page.report_dir, facts, result, descriptor, chosen, comparison, arguments
+                content = report_page.PageContent(
+                    facts=evaluator.facts(result, path, step),
+                    result=result,
+                    descriptor=descriptor,
+                    chosen=chosen,
+                    comparison=comparison,
+                    arguments=arguments,
                 )
+                written = report_page.write(page.report_dir, content)
                 logging.info("wrote %s", written)
 
 
@@ -112,7 +117,7 @@ def _check_search(options: EvaluationOptions, page: ReportOptions, cluster: Clus
 
 def _comparison(
     page: ReportOptions, descriptor: descriptors.DatasetDescriptor
-) -> Comparison | None:
+) -> EarlierEvaluation | None:
     if not page.compare_with:
         return None
-    return Comparison(page.compare_with, descriptor.labels())
+    return EarlierEvaluation(page.compare_with, descriptor.labels())

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deeplab.evaluation.examples import Examples
+from deeplab.evaluation.chosen_images import ChosenImages
 from deeplab.evaluation.segmentation import SegmentationResult
 from deeplab.sharing.teams import Share
 
@@ -12,7 +12,7 @@ def describe(
     total: int,
     result: SegmentationResult | None,
     rows: Sequence[Sequence[str]],
-    chosen: Examples | None,
+    chosen: ChosenImages | None,
 ) -> dict[str, Any]:
     """Return the part of one host.
 
@@ -31,7 +31,7 @@ def describe(
 
 
 def merge(
-    parts: Sequence[Mapping[str, Any]], batch_size: int, chosen: Examples | None = None
+    parts: Sequence[Mapping[str, Any]], batch_size: int, chosen: ChosenImages | None = None
 ) -> tuple[SegmentationResult, list[list[str]]]:
     """Return the metrics of all images, and their rows in the order of the records.
 

@@ -1,5 +1,6 @@
 """Writes the page about an evaluation: `report.html`, a single file."""
 
+import dataclasses
 import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,9 +10,9 @@ import numpy as np
 
 import deeplab
 from deeplab.datasets.descriptors import DatasetDescriptor
-from deeplab.evaluation import boundary, examples, report
-from deeplab.evaluation.comparison import Comparison
-from deeplab.evaluation.examples import Example, Examples, Region
+from deeplab.evaluation import boundary, chosen_images, report
+from deeplab.evaluation.chosen_images import ChosenImage, ChosenImages, Disagreement
+from deeplab.evaluation.earlier_evaluation import EarlierEvaluation
 from deeplab.evaluation.segmentation import SegmentationResult
 from deeplab.utils import files
 from deeplab.visualization import page
@@ -41,43 +42,38 @@ _RESULTS = frozenset(
 )
 
 
-def write(
-    folder: str,
-    facts: Mapping[str, Any],
-    result: SegmentationResult,
-    descriptor: DatasetDescriptor,
-    chosen: Examples,
-    comparison: Comparison | None = None,
-    arguments: Sequence[str] = (),
-) -> str:
-    """Write the page, aside and renamed.
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class PageContent:
+    """An evaluation, as the page shows it.
 
     Args:
-        folder: Its folder; it is made if needed.
         facts: What was evaluated, how, and the numbers: `Evaluator.facts`.
         result: The metrics, with those at borders.
         descriptor: The dataset.
         chosen: What to show of it.
         comparison: What has changed.
         arguments: Flags that repeat the evaluation, without the checkpoint.
-
-    Returns:
-        The path of the page.
     """
+
+    facts: Mapping[str, Any]
+    result: SegmentationResult
+    descriptor: DatasetDescriptor
+    chosen: ChosenImages
+    comparison: EarlierEvaluation | None = None
+    arguments: Sequence[str] = ()
+
+
+def write(folder: str, content: PageContent) -> str:
+    """Write the page, aside and renamed, and return its path; the folder is made if needed."""
     path = os.path.join(folder, FILE)
-    files.write_text(path, render(facts, result, descriptor, chosen, comparison, arguments))
+    files.write_text(path, render(content))
     return path
 
 
-def render(
-    facts: Mapping[str, Any],
-    result: SegmentationResult,
-    descriptor: DatasetDescriptor,
-    chosen: Examples,
-    comparison: Comparison | None = None,
-    arguments: Sequence[str] = (),
-) -> str:
-    """Return the page; see `write`."""
+def render(content: PageContent) -> str:
+    """Return the page."""
+    facts, result, descriptor = content.facts, content.result, content.descriptor
+    chosen, comparison = content.chosen, content.comparison
     names, categories = descriptor.labels(), "categories" in facts
     sections = [
         ("overall", "Overall", _overall(facts, result, descriptor, comparison)),
@@ -87,7 +83,7 @@ def render(
         ("images", "Worst and best images", _images(chosen, descriptor)),
         ("suspects", "Labels that may be wrong", _suspects(chosen.suspects(), names)),
         ("comparison", "What has changed", _changes(comparison) if comparison else []),
-        ("settings", "Settings", _settings(facts, arguments)),
+        ("settings", "Settings", _settings(facts, content.arguments)),
     ]
     sections = [(identity, title, content) for identity, title, content in sections if content]
     title = f"{facts['model_variant']} on {facts['dataset']}/{facts['split']}"
@@ -112,7 +108,7 @@ def _overall(
     facts: Mapping[str, Any],
     result: SegmentationResult,
     descriptor: DatasetDescriptor,
-    comparison: Comparison | None,
+    comparison: EarlierEvaluation | None,
 ) -> list[Markup]:
     tiles = []
     for title, key in _OVERALL:
@@ -133,7 +129,7 @@ def _overall(
 
 
 def _classes(
-    result: SegmentationResult, descriptor: DatasetDescriptor, comparison: Comparison | None
+    result: SegmentationResult, descriptor: DatasetDescriptor, comparison: EarlierEvaluation | None
 ) -> list[Markup]:
     counts, colors = result.counts, descriptor.label_colors()
     total = max(int(counts.labeled.sum()), 1)
@@ -182,7 +178,9 @@ def _borders(facts: Mapping[str, Any]) -> list[Markup]:
     return [tag("div", *tables, class_="columns")]
 
 
-def _confusions(result: SegmentationResult, names: Sequence[str], chosen: Examples) -> list[Markup]:
+def _confusions(
+    result: SegmentationResult, names: Sequence[str], chosen: ChosenImages
+) -> list[Markup]:
     matrix = result.confusion_matrix
     occurs = np.flatnonzero(result.label_pixels + result.predicted_pixels)
     if not occurs.size:
@@ -234,16 +232,16 @@ def _confusions(result: SegmentationResult, names: Sequence[str], chosen: Exampl
     return content
 
 
-def _region(region: Region, title: str, text: str) -> Markup:
+def _region(region: Disagreement, title: str, text: str) -> Markup:
     alt = f"{title}, outlined in {region.image}"
     return page.crop(region.picture, alt, tag("b", title), tag("br"), text)
 
 
-def _images(chosen: Examples, descriptor: DatasetDescriptor) -> list[Markup]:
+def _images(chosen: ChosenImages, descriptor: DatasetDescriptor) -> list[Markup]:
     lists = chosen.images()
     names = descriptor.labels()
     groups: dict[int, list[str]] = {}
-    shown: dict[int, Example] = {}
+    shown: dict[int, ChosenImage] = {}
     for identity, members in lists.items():
         for example in members:
             groups.setdefault(example.number, []).append(identity)
@@ -290,7 +288,7 @@ def _images(chosen: Examples, descriptor: DatasetDescriptor) -> list[Markup]:
     ]
 
 
-def _caption(example: Example, names: Sequence[str]) -> Iterable[Markup | str]:
+def _caption(example: ChosenImage, names: Sequence[str]) -> Iterable[Markup | str]:
     result, counts = example.result, example.result.counts
     yield tag("b", example.name)
     yield tag("br")
@@ -312,7 +310,7 @@ def _caption(example: Example, names: Sequence[str]) -> Iterable[Markup | str]:
     yield f"IoU of its worst classes: {', '.join(parts)}"
 
 
-def _suspects(suspects: Sequence[Region], names: Sequence[str]) -> list[Markup]:
+def _suspects(suspects: Sequence[Disagreement], names: Sequence[str]) -> list[Markup]:
     if not suspects:
         return []
     figures = (
@@ -328,15 +326,15 @@ def _suspects(suspects: Sequence[Region], names: Sequence[str]) -> list[Markup]:
         tag(
             "p",
             "Here the network is at least"
-            f" {page.percent(examples.SUSPECT_CONFIDENCE, 0)} % sure of another class, more than"
-            f" {examples.SUSPECT_DISTANCE} pixels away from any border in the label. Either the"
-            " label is wrong or the network has learned something wrong.",
+            f" {page.percent(chosen_images.SUSPECT_CONFIDENCE, 0)} % sure of another class, more"
+            f" than {chosen_images.SUSPECT_DISTANCE} pixels away from any border in the label."
+            " Either the label is wrong or the network has learned something wrong.",
         ),
         tag("div", *figures, class_="crops"),
     ]
 
 
-def _changes(comparison: Comparison) -> list[Markup]:
+def _changes(comparison: EarlierEvaluation) -> list[Markup]:
     facts = comparison.facts
     content = [
         tag(

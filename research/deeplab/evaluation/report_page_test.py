@@ -10,8 +10,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from deeplab.evaluation import examples, image_table, report, report_page
-from deeplab.evaluation.comparison import Comparison
+from deeplab.evaluation import chosen_images, image_table, report, report_page
+from deeplab.evaluation.earlier_evaluation import EarlierEvaluation
 from deeplab.evaluation.evaluator import EvaluatedImage
 from deeplab.testing import evaluated, tiny
 from deeplab.utils import reports
@@ -94,7 +94,7 @@ def _total(images):
 
 
 def _render(images, num_images=6, comparison=None):
-    chosen = examples.Examples(_DATASET, num_images, len(images))
+    chosen = chosen_images.ChosenImages(_DATASET, num_images, len(images))
     for image in images:
         chosen.add(image)
         if comparison:
@@ -102,7 +102,15 @@ def _render(images, num_images=6, comparison=None):
     total = _total(images)
     facts = {"images": len(images), **_FACTS}
     facts |= report.segmentation_facts(total, _NAMES, _DATASET.categories)
-    return report_page.render(facts, total, _DATASET, chosen, comparison, ["--dataset=a b.json"])
+    content = report_page.PageContent(
+        facts=facts,
+        result=total,
+        descriptor=_DATASET,
+        chosen=chosen,
+        comparison=comparison,
+        arguments=["--dataset=a b.json"],
+    )
+    return report_page.render(content)
 
 
 @pytest.fixture(scope="module")
@@ -341,7 +349,7 @@ class TestNumbers:
         reports.write_json(tmp_path / "eval.json", facts)
         rows = map(image_table.row, before)
         image_table.write(tmp_path / "eval-3-images.csv", _NAMES, rows)
-        comparison = Comparison(str(tmp_path / "eval.json"), _NAMES)
+        comparison = EarlierEvaluation(str(tmp_path / "eval.json"), _NAMES)
         page = _Page(_render(images, 2, comparison))
         differences = {
             image.name: (old.result.mean_iou, image.result.mean_iou)
@@ -384,7 +392,7 @@ class TestPage:
         large = np.kron(images[0].label, np.ones((8, 8), np.int32))[:375, :500]
         speckled = np.where(random.random(large.shape) < 0.2, large + 1, large) % 3
         result = evaluated.segmentation.measure(large, speckled, 4, 255)
-        chosen = examples.Examples(_DATASET, 500, 500)
+        chosen = chosen_images.ChosenImages(_DATASET, 500, 500)
         image = EvaluatedImage("a", texture, large, speckled, result, np.ones(large.shape))
         chosen.add(image)
         # The other ones are as large, and need not be drawn again.
@@ -395,7 +403,10 @@ class TestPage:
                 key, dataclasses.replace(example, number=number)
             )
         facts = {"images": 500, **_FACTS} | report.segmentation_facts(result, _NAMES)
-        path = report_page.write(str(tmp_path / "made"), facts, result, _DATASET, chosen)
+        content = report_page.PageContent(
+            facts=facts, result=result, descriptor=_DATASET, chosen=chosen
+        )
+        path = report_page.write(str(tmp_path / "made"), content)
         assert os.listdir(tmp_path / "made") == ["report.html"]
         assert 1e6 < os.path.getsize(path) < 5e6
         with open(path, encoding="utf-8") as file:

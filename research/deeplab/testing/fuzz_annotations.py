@@ -13,7 +13,7 @@ _POLYGON = [0, 0, 9, 0, 9.5, 9]
 def _read(name: str, folder: str) -> None:
     index = image_index.ImageIndex(f"{folder}/images", [".png"])
     path = f"{folder}/{name}"
-    formats.read(values.Request(path, (".png",), index), formats.detect(path))
+    formats.read(values.ReaderInput(path, (".png",), index), formats.detect(path))
 
 
 def _coco() -> object:

@@ -21,7 +21,7 @@ from deeplab import eval as eval_script
 from deeplab.cli import crf_flags, script
 from deeplab.core import dense_prediction_cell
 from deeplab.evaluation import eval_coco_format
-from deeplab.evaluation.comparison import Comparison
+from deeplab.evaluation.earlier_evaluation import EarlierEvaluation
 from deeplab.export import saved_model, tflite
 from deeplab.testing import fuzz, fuzz_datasets, tiny
 from deeplab.testing.fuzz import Subject
@@ -214,7 +214,7 @@ def _read_panoptic(folder: str) -> None:
 
 
 def _read_comparison(folder: str) -> None:
-    compared = Comparison(f"{folder}/eval.json", ("ground", "disc"))
+    compared = EarlierEvaluation(f"{folder}/eval.json", ("ground", "disc"))
     assert len(compared.class_iou()) == 2
     assert isinstance(compared.metric("miou"), float)
     compared.changes()

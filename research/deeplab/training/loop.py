@@ -12,12 +12,12 @@ from deeplab.core.options import TrainOptions
 from deeplab.training import distribution, guards
 from deeplab.training.evaluation import TrainingEvaluation
 from deeplab.training.profiler import StepProfiler
-from deeplab.training.progress import TrainProgress
 from deeplab.training.saver import CheckpointSaver
 from deeplab.training.state import TrainState
 from deeplab.training.step import TrainStep
 from deeplab.training.stop_signals import StopSignals
 from deeplab.training.summaries import TrainSummaries
+from deeplab.training.train_progress import TrainProgress
 from deeplab.utils import checkpoint_files
 
 

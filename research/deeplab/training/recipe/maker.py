@@ -98,7 +98,7 @@ def _with_measurements(options: RecipeOptions, facts: Facts) -> Facts:
     sizes = planning.crop_sizes(facts.median_size, facts.network.output_stride)
     for crop_size in dict.fromkeys((sizes[0], sizes[-1])):
         measured = measuring.measure(
-            measuring.Request(
+            measuring.StepRequest(
                 network=facts.network,
                 dataset=options.dataset,
                 dataset_dir=options.dataset_dir,

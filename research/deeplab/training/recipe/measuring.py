@@ -27,7 +27,7 @@ _SHARE_OF_FREE = 0.8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Request:
+class StepRequest:
     """Which steps are made.
 
     Attributes:
@@ -64,7 +64,7 @@ class Measured:
     measurements: list[Measurement] = dataclasses.field(default_factory=list)
 
 
-def measure(request: Request) -> Measured:
+def measure(request: StepRequest) -> Measured:
     """Make training steps of growing batches in a new process.
 
     Returns:
@@ -106,7 +106,7 @@ def measure(request: Request) -> Measured:
     return measured
 
 
-def _measure(pipe: connection.Connection, request: Request) -> None:
+def _measure(pipe: connection.Connection, request: StepRequest) -> None:
     """Make the steps, in the new process, and send what is found."""
     processes.begin()
     try:
@@ -122,7 +122,7 @@ def _measure(pipe: connection.Connection, request: Request) -> None:
         pipe.close()
 
 
-def _send_measurements(pipe: connection.Connection, request: Request) -> None:
+def _send_measurements(pipe: connection.Connection, request: StepRequest) -> None:
     # Only here: the process that asks makes no steps.
     from deeplab import model
     from deeplab.datasets import data_generator, descriptors

@@ -24,7 +24,7 @@ def _request(folder, **changes):
         "crop_size": 33,
         **changes,
     }
-    return measuring.Request(**values)
+    return measuring.StepRequest(**values)
 
 
 class _Pipe(list):

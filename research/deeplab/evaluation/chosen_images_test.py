@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from deeplab.evaluation import examples
+from deeplab.evaluation import chosen_images
 from deeplab.sharing.teams import Share
 from deeplab.testing import evaluated, tiny
 
@@ -20,7 +20,7 @@ def images():
 
 
 def _chosen(images, num_images):
-    chosen = examples.Examples(tiny.DATASET, num_images, len(images))
+    chosen = chosen_images.ChosenImages(tiny.DATASET, num_images, len(images))
     for image in images:
         chosen.add(image)
     return chosen
@@ -74,7 +74,7 @@ def test_the_largest_confusions_and_their_largest_regions(images):
                     size, *_ = cv2.floodFill(rest, None, (int(column), int(row)), 0, flags=8)
                     largest[pair] = max(largest.get(pair, 0), size)
     found = _chosen(images, 2).confusions()
-    assert len(found) == min(examples.NUM_CONFUSIONS, len(totals))
+    assert len(found) == min(chosen_images.NUM_CONFUSIONS, len(totals))
     for label, prediction, pixels, region in found:
         assert totals[label, prediction] == pixels
         assert (region.label, region.prediction) == (label, prediction)
@@ -86,7 +86,7 @@ def test_the_largest_confusions_and_their_largest_regions(images):
 def test_labels_that_may_be_wrong(images):
     """A disagreement that is sure, and away from borders: nothing else."""
     found = _chosen(images, 2).suspects()
-    assert 0 < len(found) <= examples.NUM_SUSPECTS
+    assert 0 < len(found) <= chosen_images.NUM_SUSPECTS
     by_name = {image.name: image for image in images}
     assert [each.pixels for each in found] == sorted((each.pixels for each in found), reverse=True)
     assert len({each.image for each in found}) == len(found)
@@ -104,7 +104,7 @@ def test_labels_that_may_be_wrong(images):
 
 
 def test_an_image_that_is_ignored_altogether_is_not_shown(images):
-    chosen = examples.Examples(tiny.DATASET, 4, 2)
+    chosen = chosen_images.ChosenImages(tiny.DATASET, 4, 2)
     first = images[0]
     label = np.full_like(first.label, 255)
     result = evaluated.segmentation.measure(label, first.prediction, 4, 255)
@@ -123,7 +123,7 @@ def test_what_hosts_choose_of_their_shares_is_what_one_chooses(images, hosts):
     shares = [Share(index, hosts).numbers(_COUNT, 2) for index in range(hosts)]
     parts = []
     for numbers in shares:
-        parts.append(examples.Examples(tiny.DATASET, 6, _COUNT, numbers))
+        parts.append(chosen_images.ChosenImages(tiny.DATASET, 6, _COUNT, numbers))
         for number in numbers:
             parts[-1].add(images[number])
     merged, *others = parts

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deeplab.evaluation import image_table, report
-from deeplab.evaluation.comparison import Comparison
+from deeplab.evaluation.earlier_evaluation import EarlierEvaluation
 from deeplab.testing import evaluated, tiny
 from deeplab.utils import reports
 
@@ -43,7 +43,7 @@ def test_each_image_is_compared_with_itself(images, tmp_path):
     before = [
         _renamed(images[(number + 1) % 20], image.name) for number, image in enumerate(images[:20])
     ]
-    compared = Comparison(_write(tmp_path, before), _NAMES, num_changes=3)
+    compared = EarlierEvaluation(_write(tmp_path, before), _NAMES, num_changes=3)
     for image in images:
         compared.add(_row(image))
     differences = {
@@ -67,7 +67,7 @@ def test_few_changes_are_kept_of_many_images(images, tmp_path):
     before = [_renamed(images[index % 24], str(index)) for index in range(100)]
     after = [_renamed(images[(index * 7 + 3) % 24], str(index)) for index in range(100)]
     path = _write(tmp_path, before)
-    few, all_ = Comparison(path, _NAMES, 2), Comparison(path, _NAMES, 100)
+    few, all_ = EarlierEvaluation(path, _NAMES, 2), EarlierEvaluation(path, _NAMES, 100)
     for image in after:
         few.add(_row(image))
         all_.add(_row(image))
@@ -79,14 +79,14 @@ def test_few_changes_are_kept_of_many_images(images, tmp_path):
 
 def test_images_of_the_same_name_are_compared_in_order(images, tmp_path):
     same = [_renamed(image, "same") for image in images[:4]]
-    compared = Comparison(_write(tmp_path, same), _NAMES)
+    compared = EarlierEvaluation(_write(tmp_path, same), _NAMES)
     for image in same:
         compared.add(_row(image))
     assert (compared.better, compared.worse, compared.equal) == (0, 0, 4)
 
 
 def test_classes_and_metrics_of_the_other_one(images, tmp_path):
-    compared = Comparison(_write(tmp_path, images[:3]), _NAMES)
+    compared = EarlierEvaluation(_write(tmp_path, images[:3]), _NAMES)
     total = images[0].result + images[1].result + images[2].result
     np.testing.assert_allclose(compared.class_iou(), total.class_iou)
     assert compared.metric("miou") == total.mean_iou
@@ -96,7 +96,7 @@ def test_classes_and_metrics_of_the_other_one(images, tmp_path):
 def test_without_its_table_images_are_not_compared(images, tmp_path):
     path = _write(tmp_path, images[:3])
     (tmp_path / "eval-7-images.csv").unlink()
-    compared = Comparison(path, _NAMES)
+    compared = EarlierEvaluation(path, _NAMES)
     compared.add(_row(images[0]))
     assert not compared.has_images
     assert compared.changes() == []
@@ -116,7 +116,7 @@ class TestBadFiles:
         path = tmp_path / "eval.json"
         path.write_text(content)
         with pytest.raises(ValueError, match=message) as error:
-            Comparison(str(path), _NAMES)
+            EarlierEvaluation(str(path), _NAMES)
         assert "\n" not in str(error.value)
 
     def test_other_classes(self, images, tmp_path):
@@ -125,10 +125,10 @@ class TestBadFiles:
         facts["classes"][1]["name"] = "ball"
         (tmp_path / "eval.json").write_text(json.dumps(facts))
         with pytest.raises(ValueError, match=r"has other classes \(4: ground, ball, .*than the"):
-            Comparison(path, _NAMES)
+            EarlierEvaluation(path, _NAMES)
 
     def test_absent(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="--compare_with=.*no.json does not exist"):
-            Comparison(str(tmp_path / "no.json"), _NAMES)
+            EarlierEvaluation(str(tmp_path / "no.json"), _NAMES)
         with pytest.raises(ValueError, match="is a folder: give the eval.json in it"):
-            Comparison(str(tmp_path), _NAMES)
+            EarlierEvaluation(str(tmp_path), _NAMES)

@@ -29,7 +29,7 @@ class ImageChange:
     after: float
 
 
-class Comparison:
+class EarlierEvaluation:
     """The result of another evaluation, and what has changed since then.
 
     Args:

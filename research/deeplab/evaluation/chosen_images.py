@@ -29,7 +29,7 @@ _Item = TypeVar("_Item")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Example:
+class ChosenImage:
     """An image that a report shows.
 
     Args:
@@ -46,7 +46,7 @@ class Example:
 
 
 @dataclasses.dataclass(frozen=True)
-class Region:
+class Disagreement:
     """A part of an image where prediction and label differ.
 
     Args:
@@ -94,7 +94,7 @@ class _Lowest(Generic[_Item]):
         return (item for _, item in self._entries)
 
 
-class Examples:
+class ChosenImages:
     """Chooses examples while images are evaluated, and keeps no more than a report needs.
 
     Args:
@@ -106,9 +106,9 @@ class Examples:
             None: 0, 1, ...
 
     Example:
-        examples = Examples(descriptor, 24, total=len(records))
-        result = evaluator.evaluate(observers=[examples.add], confidence=True)
-        for example in examples.worst: ...
+        chosen = ChosenImages(descriptor, 24, total=len(records))
+        result = evaluator.evaluate(observers=[chosen.add], confidence=True)
+        for image in chosen.images()["worst"]: ...
     """
 
     def __init__(
@@ -122,17 +122,17 @@ class Examples:
         self._colors = descriptor.label_colors()
         classes = descriptor.num_classes
         num_images = min(num_images, total)
-        self._worst: _Lowest[Example] = _Lowest(-(-num_images // 2))
-        self._best: _Lowest[Example] = _Lowest(num_images // 2)
+        self._worst: _Lowest[ChosenImage] = _Lowest(-(-num_images // 2))
+        self._best: _Lowest[ChosenImage] = _Lowest(num_images // 2)
         per_class = int(num_images > 0)
-        self._of_class: list[tuple[_Lowest[Example], _Lowest[Example]]] = [
+        self._of_class: list[tuple[_Lowest[ChosenImage], _Lowest[ChosenImage]]] = [
             (_Lowest(per_class), _Lowest(per_class)) for _ in range(classes)
         ]
         most = max(1, min(total, num_images + 2 * classes))
         self._image_bytes = min(_IMAGE_BYTES, _ALL_BYTES // most - _TEXT_BYTES)
         self._confused = np.zeros((classes, classes), np.int64)
-        self._regions: dict[tuple[int, int], Region] = {}
-        self._suspects: _Lowest[Region] = _Lowest(NUM_SUSPECTS)
+        self._regions: dict[tuple[int, int], Disagreement] = {}
+        self._suspects: _Lowest[Disagreement] = _Lowest(NUM_SUSPECTS)
         self._numbers = iter(itertools.count() if numbers is None else numbers)
 
     def add(self, image: EvaluatedImage) -> None:
@@ -166,21 +166,21 @@ class Examples:
         for each in lists["examples"]:
             layers = thumbnails.Layers(tuple(each["uris"]), each["width"], each["height"])
             result = SegmentationResult.of_lists(each)
-            examples[each["number"]] = Example(each["number"], each["name"], layers, result)
+            examples[each["number"]] = ChosenImage(each["number"], each["name"], layers, result)
         for own, keys in zip(self._lists(), lists["keys"], strict=True):
             for key in map(tuple, keys):
                 if own.admits(key):
                     own.add(key, examples[key[-1]])
         self._confused += np.array(lists["confused"], np.int64)
-        for region in (Region(**each) for each in lists["regions"]):
+        for region in (Disagreement(**each) for each in lists["regions"]):
             self._add_region(region)
-        for region in (Region(**each) for each in lists["suspects"]):
+        for region in (Disagreement(**each) for each in lists["suspects"]):
             self._suspects.add((-region.pixels, region.number), region)
 
-    def _lists(self) -> list[_Lowest[Example]]:
+    def _lists(self) -> list[_Lowest[ChosenImage]]:
         return [self._worst, self._best, *itertools.chain(*self._of_class)]
 
-    def images(self) -> dict[str, list[Example]]:
+    def images(self) -> dict[str, list[ChosenImage]]:
         """Return the chosen images by list: `worst`, `best`, and `class-<i>`: worst and best."""
         lists = {"worst": list(self._worst), "best": list(self._best)}
         for index, (worst, best) in enumerate(self._of_class):
@@ -189,12 +189,12 @@ class Examples:
             )
         return lists
 
-    def confusions(self) -> list[tuple[int, int, int, Region | None]]:
+    def confusions(self) -> list[tuple[int, int, int, Disagreement | None]]:
         """Return the largest confusions: label, prediction, pixels, and an example of it."""
         pairs = _largest(self._confused, NUM_CONFUSIONS)
         return [(*pair, int(self._confused[pair]), self._regions.get(pair)) for pair in pairs]
 
-    def suspects(self) -> list[Region]:
+    def suspects(self) -> list[Disagreement]:
         """Return the largest regions whose label may be wrong, at most one of an image."""
         return list(self._suspects)
 
@@ -220,7 +220,7 @@ class Examples:
             self._descriptor.ignore_label,
             self._image_bytes,
         )
-        example = Example(number, image.name, layers, result)
+        example = ChosenImage(number, image.name, layers, result)
         for each, key in wanted:
             each.add(key, example)
 
@@ -240,7 +240,7 @@ class Examples:
                 if known is None or int(part.sum()) > known.pixels:
                     self._add_region(_region(image, number, pair, part))
 
-    def _add_region(self, region: Region) -> None:
+    def _add_region(self, region: Disagreement) -> None:
         """Keep the largest region of its pair of classes; of equal ones the first."""
         known = self._regions.get(pair := (region.label, region.prediction))
         if known is None or (-region.pixels, region.number) < (-known.pixels, known.number):
@@ -266,10 +266,12 @@ class Examples:
             self._suspects.add(key, _region(image, number, pair, part))
 
 
-def _region(image: EvaluatedImage, number: int, pair: tuple[int, int], mask: np.ndarray) -> Region:
+def _region(
+    image: EvaluatedImage, number: int, pair: tuple[int, int], mask: np.ndarray
+) -> Disagreement:
     picture = thumbnails.outlined(image.image, mask)
     confidence = float(image.confidence[mask].mean(dtype=np.float64))
-    return Region(image.name, number, *pair, int(mask.sum()), confidence, picture)
+    return Disagreement(image.name, number, *pair, int(mask.sum()), confidence, picture)
 
 
 def _largest(counts: np.ndarray, number: int) -> list[tuple[int, int]]:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from deeplab.training.progress import TrainProgress
+from deeplab.training.train_progress import TrainProgress
 
 
 @pytest.fixture
