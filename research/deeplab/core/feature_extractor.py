@@ -1,4 +1,9 @@
-"""The registry of backbones: one entry a model variant, and nothing else that knows their names."""
+"""The registry of backbones: one entry a model variant, and nothing else that knows their names.
+
+Some arguments of the backbones have no option: `num_classes` (a head that classifies images),
+`squeeze_and_excitation`, `regularize_depthwise` and `convolution` (`conv2d_ws`). They are parts of
+the official networks that no official flag reaches. Tests compare them with the official numbers.
+"""
 
 import dataclasses
 from collections.abc import Callable, Mapping

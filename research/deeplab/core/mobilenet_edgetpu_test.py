@@ -9,7 +9,7 @@ from deeplab import common, export_model, model
 from deeplab.core import mobilenet_edgetpu
 from deeplab.export import saved_model
 from deeplab.testing import backbone_case, golden, tiny
-from deeplab.utils import checkpoint
+from deeplab.utils import checkpoint, stored_options
 
 
 class TestMobilenetEdgeTPU(backbone_case.BackboneCase):
@@ -58,7 +58,7 @@ def test_the_option_stays_where_no_checkpoint_tells(tmp_path):
 
 
 def test_a_flag_that_contradicts_the_checkpoint_is_an_error_with_both_values(tmp_path):
-    checkpoint.save_options(str(tmp_path), _SLIM)
+    stored_options.save(str(tmp_path), _SLIM)
     stored = checkpoint.load_options(_checkpoint(tmp_path, 960))
     for number in (960, 1280):
         values = tiny.parse(export_model, [f"--edgetpu_last_filters={number}"])

@@ -15,7 +15,7 @@ from deeplab.core.options import InferenceOptions
 from deeplab.datasets import descriptors
 from deeplab.export import comparison, destination, exporter, inference_graph
 from deeplab.testing import golden, tiny
-from deeplab.utils import checkpoint
+from deeplab.utils import checkpoint, stored_options
 
 OPTIONS = common.ModelOptions(depth_multiplier=0.35, crop_size=(65, 65))
 VOC = descriptors.load("pascal_voc_seg")
@@ -208,7 +208,7 @@ class TestDestination:
 
     def test_a_dense_prediction_cell_is_part_of_an_export(self, earlier):
         cell = str(golden.dense_prediction_cell("dpc_with_pooling.json"))
-        checkpoint.save_options(str(earlier), OPTIONS.replace(dense_prediction_cell_json=cell))
+        stored_options.save(str(earlier), OPTIONS.replace(dense_prediction_cell_json=cell))
         destination.check(str(earlier))
 
     def test_no_path_is_not_this_folder(self, net):

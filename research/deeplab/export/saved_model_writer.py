@@ -25,7 +25,7 @@ from deeplab.export import (
     traced_network,
     warm_up,
 )
-from deeplab.utils import checkpoint, files
+from deeplab.utils import files, stored_options
 from deeplab.visualization import colors
 
 # What clients may want to know, in the folder `assets` of a SavedModel.
@@ -73,7 +73,7 @@ def write(
             signatures=traced,
             options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
         )
-    checkpoint.save_options(folder, net.options)
+    stored_options.save(folder, net.options)
     if descriptor:
         descriptor.save(os.path.join(folder, saved_model.DATASET_FILE))
     if options.max_batch_size:

@@ -29,7 +29,7 @@ from deeplab.core import (
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.export import signatures
 from deeplab.testing import golden
-from deeplab.utils import checkpoint
+from deeplab.utils import checkpoint, stored_options
 
 DATASET = DatasetDescriptor(
     name="tiny", num_classes=4, ignore_label=255, class_names=("ground", "disc", "square", "star")
@@ -176,7 +176,7 @@ def save(
     folder = os.fspath(folder)
     tf.io.gfile.makedirs(folder)
     if with_options:
-        checkpoint.save_options(folder, net.options)
+        stored_options.save(folder, net.options)
     return checkpoint.save(folder, step, checkpoint.official_variables(net))
 
 

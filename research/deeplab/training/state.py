@@ -46,7 +46,7 @@ from deeplab.core.options import TrainOptions
 from deeplab.training import optimizers
 from deeplab.training.batch_parts import BatchParts
 from deeplab.training.loss_scale import LossScale
-from deeplab.utils import checkpoint, checkpoint_files
+from deeplab.utils import checkpoint, checkpoint_files, stored_options
 
 # Official name of the number of updates of a network that is quantized later.
 QUANTIZATION_STEP = "fake_quantization_step"
@@ -134,7 +134,7 @@ class TrainState:
                     f"{name} is not finite after step {self.step}; nothing is saved, and the newest"
                     f" checkpoint is {checkpoint_files.latest(folder) or 'none'}"
                 )
-        checkpoint.save_options(folder, self.net.options)
+        stored_options.save(folder, self.net.options)
         return checkpoint.save(folder, self.step, variables, max_to_keep)
 
     def restore(self, path: str) -> None:

@@ -1,8 +1,8 @@
 """Official checkpoints: TensorFlow's name-based V2 files with the official variable names.
 
 A checkpoint holds the network's variables under their official names, optimizer slots as
-`<name>/<slot>`, and the step as `global_step` (int64). The network's options are stored beside it
-in `model_options.json`, with a copy of its dense prediction cell if it has one.
+`<name>/<slot>`, and the step as `global_step` (int64). The file of the network's options beside it
+is that of `stored_options`.
 """
 
 import os
@@ -17,16 +17,14 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab import common
-from deeplab.core import dense_prediction_cell, feature_extractor, scopes
-from deeplab.utils import checkpoint_files, error_text, file_systems, files
+from deeplab.core import feature_extractor, scopes
+from deeplab.utils import checkpoint_files, error_text, file_systems, files, stored_options
 from deeplab.weights import foreign_files, initial_values, keras_weights, saved_networks
 
 GLOBAL_STEP = "global_step"
 # Last part of the name of a weight's moving average, as in TensorFlow 1.
 AVERAGE = "ExponentialMovingAverage"
 _PREFIX = "model.ckpt"
-# File name of the copy of the dense prediction cell.
-_CELL_FILE = "dense_prediction_cell.json"
 
 # What `tf.train.load_checkpoint` returns; its class has no public name.
 Reader = Any
@@ -60,7 +58,7 @@ def read(path: str, options: common.ModelOptions | None = None) -> Reader:
     """
     prefix = checkpoint_files.latest(path)
     if prefix and checkpoint_files.is_keras_file(prefix):
-        return saved_networks.SavedNetwork(prefix, load_options(prefix) or options)
+        return saved_networks.SavedNetwork(prefix, stored_options.read(prefix) or options)
     if prefix is None:
         foreign_files.refuse(path)
         folder = path if tf.io.gfile.isdir(path) else os.path.dirname(path) or "."
@@ -364,53 +362,20 @@ def global_step(reader: Reader, path: str = "the checkpoint") -> int:
     return int(step.item())
 
 
-def save_options(folder: str, options: common.ModelOptions) -> None:
-    """Write `model_options.json` into a folder of checkpoints or an export.
-
-    The file of a dense prediction cell is copied beside it, so the folder can be moved.
-
-    Raises:
-        FileNotFoundError: The file of the dense prediction cell is missing.
-    """
-    if options.dense_prediction_cell_json:
-        cell = dense_prediction_cell.find(options.dense_prediction_cell_json)
-        with tf.io.gfile.GFile(cell) as stream:
-            files.write_text(os.path.join(folder, _CELL_FILE), stream.read())
-        options = options.replace(dense_prediction_cell_json=_CELL_FILE)
-    files.write_text(os.path.join(folder, common.OPTIONS_FILE), options.to_json())
-
-
 def load_options(path: str) -> common.ModelOptions | None:
-    """Read the options stored beside a checkpoint; return None if there are none.
+    """Return the options stored beside a checkpoint; None if there are none.
 
     Official checkpoints have none. What is not stored and only the shapes of the checkpoint tell is
     added, see `complete`.
 
     Args:
-        path: Folder of the checkpoints, which need not exist, or prefix of a checkpoint; or a file
-            of Keras, which has its options in it (`.keras`) or beside it (`.weights.h5`).
-
-    Returns:
-        The options. The path of a dense prediction cell is that of its copy in the folder.
+        path: As for `stored_options.read`.
 
     Raises:
-        ValueError: `save_options` did not write the file.
+        ValueError: `stored_options.save` did not write the file.
     """
-    is_keras = checkpoint_files.is_keras_file(path)
-    is_prefix = tf.io.gfile.exists(f"{path}.index") or ".ckpt" in os.path.basename(path)
-    folder = os.path.dirname(path) if is_prefix or is_keras else path
-    if is_keras and (options := saved_networks.stored_options(path)):
-        return options
-    file = os.path.join(folder, common.OPTIONS_FILE)
-    if not tf.io.gfile.exists(file):
-        return None
-    try:
-        options = common.ModelOptions.from_json(files.read_bytes(file))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{file}: {error}") from None
-    if cell := options.dense_prediction_cell_json:
-        options = options.replace(dense_prediction_cell_json=os.path.join(folder, cell))
-    return complete(options, path)
+    options = stored_options.read(path)
+    return complete(options, path) if options else None
 
 
 def complete(options: common.ModelOptions, path: str | None) -> common.ModelOptions:

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from deeplab import common, model
 from deeplab.testing import golden, tiny
-from deeplab.utils import checkpoint, checkpoint_files, checkpoint_integrity
+from deeplab.utils import checkpoint, checkpoint_files, checkpoint_integrity, stored_options
 
 _OPTIONS = common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8, num_classes=3)
 
@@ -188,13 +188,13 @@ def test_damaged_data_are_one_error(net, tmp_path):
 
 def test_options_travel_with_the_checkpoint(net, tmp_path):
     assert checkpoint.load_options(str(tmp_path)) is None
-    checkpoint.save_options(str(tmp_path), _OPTIONS)
+    stored_options.save(str(tmp_path), _OPTIONS)
     assert checkpoint.load_options(str(tmp_path)) == _OPTIONS
     assert checkpoint.load_options(_saved(net, tmp_path)) == _OPTIONS
 
 
 def test_a_new_folder_has_no_options_whatever_lies_above_it(tmp_path):
-    checkpoint.save_options(str(tmp_path), _OPTIONS)
+    stored_options.save(str(tmp_path), _OPTIONS)
     assert checkpoint.load_options(str(tmp_path / "new")) is None
 
 

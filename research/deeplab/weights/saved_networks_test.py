@@ -16,7 +16,7 @@ import tensorflow as tf
 from deeplab import model
 from deeplab.core import layers
 from deeplab.testing import golden, tiny
-from deeplab.utils import checkpoint, checkpoint_files
+from deeplab.utils import checkpoint, checkpoint_files, stored_options
 from deeplab.weights import saved_networks
 
 _OPTIONS = tiny.OPTIONS.replace(decoder_output_stride=(4,), decoder_filters=8)
@@ -83,7 +83,7 @@ def test_the_options_are_in_the_file_or_beside_it(folder, tmp_path):
     reader = checkpoint.read(path)
     with pytest.raises(ValueError, match=f"^{path} holds weights without the options of their"):
         reader.get_variable_to_shape_map()
-    checkpoint.save_options(str(tmp_path), _OPTIONS)
+    stored_options.save(str(tmp_path), _OPTIONS)
     assert checkpoint.load_options(path) == _OPTIONS
     assert checkpoint.read(path).has_tensor("logits/semantic/weights")
 

@@ -1,4 +1,8 @@
-"""Measures training steps in a process of their own, which may run out of memory."""
+"""Measures training steps in a process of their own, which may run out of memory.
+
+TensorFlow is imported in functions: the new process imports this module first, and hides
+TensorFlow's remarks before it imports TensorFlow.
+"""
 
 import dataclasses
 import multiprocessing
@@ -123,7 +127,6 @@ def _measure(pipe: connection.Connection, request: StepRequest) -> None:
 
 
 def _send_measurements(pipe: connection.Connection, request: StepRequest) -> None:
-    # Only here: the process that asks makes no steps.
     from deeplab import model
     from deeplab.datasets import data_generator, descriptors
     from deeplab.training.trainer import Trainer

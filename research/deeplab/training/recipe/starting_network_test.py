@@ -4,7 +4,7 @@ from deeplab import model
 from deeplab.core.options import ModelOptions
 from deeplab.testing import tiny
 from deeplab.training.recipe import starting_network
-from deeplab.utils import checkpoint, checkpoint_files
+from deeplab.utils import checkpoint, checkpoint_files, stored_options
 
 _SMALL = {"aspp_convs_filters": 8}
 
@@ -14,7 +14,7 @@ def folder(tmp_path_factory):
     """A checkpoint of the tiny network, with its options beside it."""
     folder = tmp_path_factory.mktemp("checkpoint")
     net = model.DeepLab(tiny.OPTIONS)
-    checkpoint.save_options(str(folder), net.options)
+    stored_options.save(str(folder), net.options)
     checkpoint.save(str(folder), 3, checkpoint.official_variables(net))
     return folder
 

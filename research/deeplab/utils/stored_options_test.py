@@ -8,7 +8,7 @@ from absl import flags
 from deeplab import common
 from deeplab.core import dense_prediction_cell
 from deeplab.testing import golden
-from deeplab.utils import checkpoint
+from deeplab.utils import checkpoint, stored_options
 
 CELL = golden.dense_prediction_cell("dpc_with_pooling.json")
 
@@ -16,7 +16,7 @@ CELL = golden.dense_prediction_cell("dpc_with_pooling.json")
 class TestOptions:
     def test_round_trip(self, tmp_path):
         options = common.ModelOptions(model_variant="xception_65", decoder_output_stride=(4,))
-        checkpoint.save_options(str(tmp_path), options)
+        stored_options.save(str(tmp_path), options)
         assert checkpoint.load_options(str(tmp_path)) == options
         assert checkpoint.load_options(str(tmp_path / "model.ckpt-7")) == options
 
@@ -57,7 +57,7 @@ class TestOptions:
         source.parent.mkdir()
         source.write_bytes(CELL.read_bytes())
         options = common.ModelOptions(dense_prediction_cell_json=str(source))
-        checkpoint.save_options(str(tmp_path / "logs"), options)
+        stored_options.save(str(tmp_path / "logs"), options)
         source.unlink()
         moved = (tmp_path / "logs").rename(tmp_path / "moved")
         loaded = checkpoint.load_options(str(moved / "model.ckpt-7"))
@@ -68,9 +68,9 @@ class TestOptions:
 
     def test_loaded_options_can_be_saved_where_they_are(self, tmp_path):
         options = common.ModelOptions(dense_prediction_cell_json=str(CELL))
-        checkpoint.save_options(str(tmp_path), options)
+        stored_options.save(str(tmp_path), options)
         loaded = checkpoint.load_options(str(tmp_path))
-        checkpoint.save_options(str(tmp_path), loaded)
+        stored_options.save(str(tmp_path), loaded)
         assert checkpoint.load_options(str(tmp_path)) == loaded
         assert pathlib.Path(loaded.dense_prediction_cell_json).read_text() == CELL.read_text()
 
@@ -79,7 +79,7 @@ class TestOptions:
         common.define_flags(flag_values)
         flag_values(["train", f"--dense_prediction_cell_json={CELL}"])
         asked = common.ModelOptions.from_flags(flag_values)
-        checkpoint.save_options(str(tmp_path), asked)
+        stored_options.save(str(tmp_path), asked)
         stored = checkpoint.load_options(str(tmp_path))
         assert common.ModelOptions.from_flags(flag_values, stored=stored) == asked
         (tmp_path / "dense_prediction_cell.json").write_text(
@@ -91,5 +91,5 @@ class TestOptions:
     def test_a_missing_cell_leaves_the_folder_as_it_was(self, tmp_path):
         options = common.ModelOptions(dense_prediction_cell_json=str(tmp_path / "cell.json"))
         with pytest.raises(FileNotFoundError, match="cell.json is not a file"):
-            checkpoint.save_options(str(tmp_path / "logs"), options)
+            stored_options.save(str(tmp_path / "logs"), options)
         assert not (tmp_path / "logs").exists()
