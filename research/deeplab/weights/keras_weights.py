@@ -7,6 +7,7 @@ import tensorflow as tf
 from deeplab.core import feature_extractor
 from deeplab.core.weight_sources import KerasWeights, WeightSources
 from deeplab.weights import saved_networks
+from deeplab.weights.variable_values import VariableValues
 
 
 def open_file(path: str, sources: WeightSources) -> "KerasFile":
@@ -32,12 +33,11 @@ def open_file(path: str, sources: WeightSources) -> "KerasFile":
     return KerasFile(path, sources.keras_weights)
 
 
-class KerasFile:
+class KerasFile(VariableValues):
     """The weights of a network of `keras.applications` by official names.
 
     Reads the published files, such as `vgg16_weights_tf_dim_ordering_tf_kernels.h5` and its
-    `_notop` form, and files of `save` and `save_weights`. Has the methods of what
-    `tf.train.load_checkpoint` returns: `get_variable_to_shape_map`, `has_tensor` and `get_tensor`.
+    `_notop` form, and files of `save` and `save_weights`. Values are float32.
 
     Args:
         path: Path of the file.
@@ -71,15 +71,3 @@ class KerasFile:
 
         file.visititems(note)
         self._values = network.convert(datasets)
-
-    def get_variable_to_shape_map(self) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of the variables by name."""
-        return {name: value.shape for name, value in self._values.items()}
-
-    def has_tensor(self, name: str) -> bool:
-        """Return whether there is a variable of that name."""
-        return name in self._values
-
-    def get_tensor(self, name: str) -> np.ndarray:
-        """Return the value of a variable, float32."""
-        return self._values[name]

@@ -15,6 +15,7 @@ from absl import logging
 
 from deeplab import common, model
 from deeplab.core import json_text, layers, scopes
+from deeplab.weights.variable_values import VariableValues
 
 _KERAS, _WEIGHTS = ".keras", ".weights.h5"
 # Files inside a `.keras` file.
@@ -57,12 +58,11 @@ def stored_options(path: str) -> common.ModelOptions | None:
         raise ValueError(f"{path}, {_CONFIG}: {error}") from None
 
 
-class SavedNetwork:
+class SavedNetwork(VariableValues):
     """The variables of a saved network by official names.
 
-    Has the methods of what `tf.train.load_checkpoint` returns: `get_variable_to_shape_map`,
-    `has_tensor` and `get_tensor`. The number of updates of the optimizer, if it was saved, is the
-    global step. The network is built when a value is first asked for.
+    The number of updates of the optimizer, if it was saved, is the global step. The network is
+    built when a value is first asked for.
 
     Args:
         path: Path of the file.
@@ -78,18 +78,6 @@ class SavedNetwork:
         self._options = stored_options(path)
         if self._options is None and options is not None:
             self._options = _with_classes_of(path, options)
-
-    def get_variable_to_shape_map(self) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of the variables by name."""
-        return {name: value.shape for name, value in self._values.items()}
-
-    def has_tensor(self, name: str) -> bool:
-        """Return whether there is a variable of that name."""
-        return name in self._values
-
-    def get_tensor(self, name: str) -> np.ndarray:
-        """Return the value of a variable."""
-        return self._values[name]
 
     @functools.cached_property
     def _values(self) -> dict[str, np.ndarray]:
