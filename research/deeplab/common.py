@@ -32,8 +32,8 @@ def definer(module_name: str, flag_values: flags.FlagValues) -> Callable[..., No
     `check_ranges`.
 
     Args:
-        module_name: the module under which --help lists the flags.
-        flag_values: where the flags are defined.
+        module_name: The module under which --help lists the flags.
+        flag_values: Where the flags are defined.
     """
 
     def define(
@@ -59,8 +59,8 @@ def check_ranges(flag_values: flags.FlagValues, names: Iterable[str] | None = No
     """Reject a number that is out of range, whether it is used in this run or not.
 
     Args:
-        flag_values: parsed flags.
-        names: of the flags to check. Default: all.
+        flag_values: Parsed flags.
+        names: Of the flags to check. Default: all.
 
     Raises:
         ValueError: A value is out of range; the message names the flag and the value.
@@ -99,12 +99,12 @@ def define_option(
     """Define the flag of a field, with the field's type, range, default and help text.
 
     Args:
-        define: of `definer`.
-        options_class: a dataclass of `core.options`.
-        name: the field.
-        prefix: what the flag's name has before the field's.
-        flag: name of the flag. Default: `prefix` and the field's.
-        **changes: a `kind`, `default` or `help_text` that differs from the field's.
+        define: Of `definer`.
+        options_class: A dataclass of `core.options`.
+        name: The field.
+        prefix: What the flag's name has before the field's.
+        flag: Name of the flag. Default: `prefix` and the field's.
+        **changes: A `kind`, `default` or `help_text` that differs from the field's.
     """
     field = fields.describe(options_class)[name]
     kind, default, more = _KINDS.get(field.type), field.default, {}
@@ -144,9 +144,9 @@ def flag_words(options_class: type, name: str, value: Any) -> list[str]:
     """Return the words of a command line that give a field a value, such as "--momentum=0.9".
 
     Args:
-        options_class: a dataclass of `core.options`.
-        name: a field with a flag of its name.
-        value: not None.
+        options_class: A dataclass of `core.options`.
+        name: A field with a flag of its name.
+        value: Not None.
     """
     field = fields.describe(options_class)[name]
     if field.is_sequence:
@@ -186,10 +186,10 @@ def _from_flags(
     """Return the options that a script's flags ask for.
 
     Args:
-        flag_values: parsed flags.
-        stored: options that the weights were trained with. A flag that was not given takes their
+        flag_values: Parsed flags.
+        stored: Options that the weights were trained with. A flag that was not given takes their
             value.
-        **fixed: fields that no flag of that name holds (`num_classes`, `crop_size`, ...).
+        **fixed: Fields that no flag of that name holds (`num_classes`, `crop_size`, ...).
 
     Raises:
         ValueError: No network can have a value, or a flag contradicts `stored`.

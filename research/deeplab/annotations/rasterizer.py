@@ -86,7 +86,7 @@ def ellipse(
     """Return the pixels whose middle is in an ellipse.
 
     Args:
-        center: x and y in pixels.
+        center: X and y in pixels.
         radii: Half the width and half the height in pixels.
         height: Height of the image.
         width: Width of the image.

@@ -59,7 +59,7 @@ class Ellipse:
     """An ellipse, or a circle.
 
     Args:
-        center: x and y in pixels.
+        center: X and y in pixels.
         radii: Half the width and half the height in pixels.
         degrees: How far it is turned clockwise.
     """

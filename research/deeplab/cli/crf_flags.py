@@ -34,7 +34,7 @@ def define_search_flags(define: Callable[..., None]) -> None:
     """Define the flags of the search for a CRF's parameters.
 
     Args:
-        define: the eval script's, of `common.definer`.
+        define: The eval script's, of `common.definer`.
     """
     define(
         "bool",
@@ -64,7 +64,7 @@ def from_flags(flag_values: flags.FlagValues) -> CrfOptions | None:
     """Return the CRF that a script's flags ask for; None without `--crf`.
 
     Args:
-        flag_values: parsed flags.
+        flag_values: Parsed flags.
 
     Raises:
         ValueError: A value is out of range, or a flag of the CRF is given without `--crf`.
@@ -91,7 +91,7 @@ def search_grid(flag_values: flags.FlagValues) -> dict[str, list[float]] | None:
     """Return the values that `eval.py` is to try, by parameter; None without `--crf_search`.
 
     Args:
-        flag_values: parsed flags of that script.
+        flag_values: Parsed flags of that script.
 
     Raises:
         ValueError: A value is not a number or out of range, or flags contradict each other.

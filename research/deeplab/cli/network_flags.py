@@ -34,8 +34,8 @@ def define_network_flags(define: Callable[..., None], output_stride: int = 16) -
     """Define how the network of a checkpoint is used: for eval, vis and export.
 
     Args:
-        define: a script's, of `common.definer`.
-        output_stride: default of `--output_stride`.
+        define: A script's, of `common.definer`.
+        output_stride: Default of `--output_stride`.
     """
     common.define_option(
         define,
@@ -76,7 +76,7 @@ def define_flags(define: Callable[..., None]) -> None:
     """Define those, and which checkpoints and data are used: for eval and vis.
 
     Args:
-        define: a script's, of `common.definer`.
+        define: A script's, of `common.definer`.
     """
     define_network_flags(define)
     define("string", "master", "", "No effect: hosts find each other by TF_CONFIG.")
@@ -98,8 +98,8 @@ def define_batches(define: Callable[..., None], script: str) -> None:
     """Define the size and number of the images at a time: for eval and vis.
 
     Args:
-        define: a script's, of `common.definer`.
-        script: what the flags begin with, "eval" or "vis".
+        define: A script's, of `common.definer`.
+        script: What the flags begin with, "eval" or "vis".
     """
     for name in ("batch_size", "crop_size"):
         common.define_option(define, EvaluationOptions, name, prefix=f"{script}_")
@@ -111,9 +111,9 @@ def evaluation_options(
     """Return which checkpoints and images the flags of eval or vis ask for.
 
     Args:
-        flag_values: parsed flags.
-        script: what some flags begin with, "eval" or "vis".
-        max_number_flag: name of the flag with the number of checkpoints.
+        flag_values: Parsed flags.
+        script: What some flags begin with, "eval" or "vis".
+        max_number_flag: Name of the flag with the number of checkpoints.
 
     Raises:
         ValueError: A value is out of range, a flag of the CRF is given without `--crf`, or a batch
@@ -143,8 +143,8 @@ def inference_options(
     """Return how the flags ask to apply the network.
 
     Args:
-        flag_values: parsed flags.
-        scales_flag: name of the flag with the scales.
+        flag_values: Parsed flags.
+        scales_flag: Name of the flag with the scales.
 
     Raises:
         ValueError: A value is out of range, or a flag of the CRF or of windows has no effect.

@@ -65,8 +65,8 @@ def arguments(flag_values: flags.FlagValues, leave_out: Iterable[str] = ()) -> l
     """Return the flags that were given, those of flag files too, as the arguments of a command.
 
     Args:
-        flag_values: parsed flags.
-        leave_out: names of flags that are left out.
+        flag_values: Parsed flags.
+        leave_out: Names of flags that are left out.
     """
     given: list[str] = []
     for name in flag_values:

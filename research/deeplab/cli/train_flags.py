@@ -20,7 +20,7 @@ def define_flags(define: Callable[..., None]) -> None:
     """Define the flags.
 
     Args:
-        define: the train script's, of `common.definer`.
+        define: The train script's, of `common.definer`.
     """
     for options_class in (RunOptions, TrainOptions, RandomScale):
         # The label weights are a shared flag.

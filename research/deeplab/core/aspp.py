@@ -18,8 +18,8 @@ class WindowPooling(layers.Conv2D):
     A subclass has `pool(features, scale)`, the means.
 
     Args:
-        filters: channels of the output.
-        **kwargs: of `layers.Conv2D`.
+        filters: Channels of the output.
+        **kwargs: Of `layers.Conv2D`.
     """
 
     def __init__(self, filters: int, **kwargs: Any):
@@ -43,8 +43,8 @@ def window_size(
     Args:
         crop_size: (height, width) in image pixels that the windows cover, or are a share of.
         size: (height, width) of the features: a larger window is cut to it where it is known.
-        scale: of the image in a pyramid.
-        factors: ratio of a window's height and width in features to those of the crop.
+        scale: Of the image in a pyramid.
+        factors: Ratio of a window's height and width in features to those of the crop.
     """
     window = []
     for crop, known, factor in zip(crop_size, size, factors, strict=True):
@@ -58,13 +58,13 @@ class ImagePooling(WindowPooling):
     """The image-level feature: the mean over windows of the features, and a 1x1 convolution.
 
     Args:
-        filters: channels of the output.
+        filters: Channels of the output.
         crop_size: (height, width) of the windows in image pixels; None: the whole image.
         stride: (height, width) between windows in feature pixels.
-        output_stride: ratio of image size to feature size.
-        gate: activation where the feature gates the others (squeeze-and-excitation); None: batch
+        output_stride: Ratio of image size to feature size.
+        gate: Activation where the feature gates the others (squeeze-and-excitation); None: batch
             norm and ReLU, the feature is a branch of its own.
-        whole_at_full_scale: pool the whole image at scale 1 all the same. The official code does
+        whole_at_full_scale: Pool the whole image at scale 1 all the same. The official code does
             where it does not know the size of the images.
     """
 
@@ -119,7 +119,7 @@ class ASPP(containers.Container):
     whether `crop_size` is set; see `ImagePooling`.
 
     Raises:
-        ValueError: the image-level feature would gate several branches that are not projected
+        ValueError: The image-level feature would gate several branches that are not projected
             to its channels.
     """
 
@@ -180,9 +180,9 @@ class ASPP(containers.Container):
         """Features [B, h, w, C] -> [B, h, w, filters] (more without the projection).
 
         Args:
-            features: the backbone's output.
-            training: whether batch statistics and dropout are used.
-            scale: scale of the image in a pyramid, 1 for the image itself.
+            features: The backbone's output.
+            training: Whether batch statistics and dropout are used.
+            scale: Scale of the image in a pyramid, 1 for the image itself.
         """
         outputs = [containers.apply(branch, features, training) for branch in self.branches]
         if self.image_pooling:

@@ -21,9 +21,9 @@ class SeparableConv2D(keras.layers.Layer):
     `BatchNorm/...`.
 
     Args:
-        filters: channels of the output.
-        kernel_size: of the depthwise convolution.
-        name: the official scope.
+        filters: Channels of the output.
+        kernel_size: Of the depthwise convolution.
+        name: The official scope.
 
     The other arguments are those of `layers.Conv2D`.
     """
@@ -80,9 +80,9 @@ class SqueezeExcite(containers.Container):
     `Conv/...` and `Conv_1/...`, weights and biases each, without batch norm.
 
     Args:
-        squeezed: channels between the two convolutions.
-        channels: of the input.
-        initializer: of the weights.
+        squeezed: Channels between the two convolutions.
+        channels: Of the input.
+        initializer: Of the weights.
     """
 
     def __init__(

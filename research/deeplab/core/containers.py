@@ -37,8 +37,8 @@ def observed(layer: Layer, observer: Callable[[Any], None]) -> Iterator[None]:
     """Let a function see what a layer returns in each call inside the context.
 
     Args:
-        layer: the layer.
-        observer: takes the layer's output.
+        layer: The layer.
+        observer: Takes the layer's output.
     """
     layer._observer = observer
     try:
@@ -61,8 +61,8 @@ class Scope(Container):
     """An official scope around layers that are applied in turn.
 
     Args:
-        name: the scope.
-        *parts: the layers. The output is that of the last one.
+        name: The scope.
+        *parts: The layers. The output is that of the last one.
     """
 
     def __init__(self, name: str, *parts: keras.layers.Layer):
@@ -80,8 +80,8 @@ class Stack(Container):
     The end points of the stack are theirs, with the name of the stack and a slash in front.
 
     Args:
-        name: the official scope.
-        parts: the layers.
+        name: The official scope.
+        parts: The layers.
     """
 
     def __init__(self, name: str, parts: Sequence[keras.layers.Layer]):

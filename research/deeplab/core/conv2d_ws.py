@@ -19,10 +19,10 @@ class StandardizedConv2D(layers.Conv2D):
     on the batch. Variables: `weights` [k, k, in, out], `GroupNorm/gamma`, `GroupNorm/beta`.
 
     Args:
-        filters: channels of the output, a multiple of 32, or fewer.
-        kernel_size: height and width of the kernel.
-        activation: applied last; None: linear.
-        **kwargs: see `layers.Conv2D`.
+        filters: Channels of the output, a multiple of 32, or fewer.
+        kernel_size: Height and width of the kernel.
+        activation: Applied last; None: linear.
+        **kwargs: See `layers.Conv2D`.
     """
 
     def __init__(

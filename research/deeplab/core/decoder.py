@@ -13,13 +13,13 @@ class DecoderStage(containers.Container):
     """Merges the features so far with low-level features of one output stride.
 
     Args:
-        output_stride: of the low-level features, and so of the result.
-        filters: channels of the result.
-        separable_conv: separable convolutions; never where the output is the logits.
-        sum_merge: one convolution and a sum, in place of concatenation and two convolutions.
-        output_is_logits: convolutions with bias, without batch norm and activation.
+        output_stride: Of the low-level features, and so of the result.
+        filters: Channels of the result.
+        separable_conv: Separable convolutions; never where the output is the logits.
+        sum_merge: One convolution and a sum, in place of concatenation and two convolutions.
+        output_is_logits: Convolutions with bias, without batch norm and activation.
         bounded_activation: ReLU6 in place of ReLU.
-        suffix: of the official names, "" for the first stage.
+        suffix: Of the official names, "" for the first stage.
     """
 
     def __init__(
@@ -82,13 +82,13 @@ class Decoder(containers.Container):
     """Decoder stages, coarse to fine; official `refine_by_decoder`.
 
     Args:
-        end_points: of each stage in turn, the output stride and the name of its low-level
+        end_points: Of each stage in turn, the output stride and the name of its low-level
             features.
-        filters: channels of every convolution.
-        separable_conv: see `DecoderStage`.
-        sum_merge: see `DecoderStage`.
-        output_is_logits: see `DecoderStage`.
-        bounded_activation: see `DecoderStage`.
+        filters: Channels of every convolution.
+        separable_conv: See `DecoderStage`.
+        sum_merge: See `DecoderStage`.
+        output_is_logits: See `DecoderStage`.
+        bounded_activation: See `DecoderStage`.
     """
 
     def __init__(
@@ -127,10 +127,10 @@ class Decoder(containers.Container):
         """Refine features.
 
         Args:
-            features: the head's output [B, h, w, C].
-            end_points: the backbone's, by name.
+            features: The head's output [B, h, w, C].
+            end_points: The backbone's, by name.
             image_size: (height, width) of the images, integers or scalar tensors.
-            training: whether batch statistics are used.
+            training: Whether batch statistics are used.
 
         Returns:
             [B, H / s, W / s, filters], s being the output stride of the last stage.

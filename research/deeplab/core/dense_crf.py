@@ -42,13 +42,13 @@ def mean_field(
     Args:
         images: [B, H, W, 3], RGB 0..255. They are to be free of padding: it would be seen as
             part of the image; see `refine`.
-        unary: energies, [B, H, W, classes]: minus the logarithms of probabilities.
-        iterations: of mean field; 0: the softmax of minus the energies.
-        pos_sxy: standard deviation of the spatial kernel in pixels.
-        pos_w: its weight; 0 leaves it out.
-        bi_sxy: spatial standard deviation of the bilateral kernel in pixels.
-        bi_srgb: its standard deviation in color values, 0..255.
-        bi_w: its weight; 0 leaves it out.
+        unary: Energies, [B, H, W, classes]: minus the logarithms of probabilities.
+        iterations: Of mean field; 0: the softmax of minus the energies.
+        pos_sxy: Standard deviation of the spatial kernel in pixels.
+        pos_w: Its weight; 0 leaves it out.
+        bi_sxy: Spatial standard deviation of the bilateral kernel in pixels.
+        bi_srgb: Its standard deviation in color values, 0..255.
+        bi_w: Its weight; 0 leaves it out.
         normalization: "symmetric" or "after"; see `CrfOptions`.
         compatibility: None: Potts; or a matrix [classes, classes] that takes the place of
             `-bi_w` times the identity for the bilateral kernel; `bi_w` then must not be 0.
@@ -57,8 +57,8 @@ def mean_field(
         Probabilities, float32 [B, H, W, classes].
 
     Raises:
-        ValueError: a parameter or a shape that cannot be.
-        InvalidArgumentError: when it runs: the sizes differ, or the standard deviations are too
+        ValueError: A parameter or a shape that cannot be.
+        InvalidArgumentError: When it runs: the sizes differ, or the standard deviations are too
             small for the image.
     """
     options = CrfOptions(
@@ -92,7 +92,7 @@ def refine(
     Args:
         images: [B, H, W, 3], RGB 0..255.
         probabilities: [B, H, W, classes].
-        options: of the CRF.
+        options: Of the CRF.
         sizes: int [B, 2], heights and widths of the images; what is below and right of them is
             padding, which the CRF does not see. None: there is none.
 
@@ -100,7 +100,7 @@ def refine(
         Probabilities, float32 [B, H, W, classes]; 0 in the padding.
 
     Raises:
-        ValueError, InvalidArgumentError: as `mean_field`.
+        ValueError, InvalidArgumentError: As `mean_field`.
     """
     images, probabilities = _inputs("probabilities", images, probabilities)
     options.check_classes(probabilities.shape[-1])
@@ -164,9 +164,9 @@ def _graph(
     """Return a graph for images of all sizes, whose operations run in parallel in eager calls too.
 
     Args:
-        names: of what it takes, in order; see `_marginals`.
-        classes: their number.
-        normalization: as in `CrfOptions`.
+        names: Of what it takes, in order; see `_marginals`.
+        classes: Their number.
+        normalization: As in `CrfOptions`.
     """
     specs = {
         "image": tf.TensorSpec([None, None, 3]),

@@ -41,9 +41,9 @@ class ConvolutionBranch:
     """A branch that convolves.
 
     Attributes:
-        input: number of the branch that it takes; None: the backbone's features.
+        input: Number of the branch that it takes; None: the backbone's features.
         kernel: (height, width) of the kernel; (1, 1) is a plain convolution, others separable.
-        rate: atrous rates (height, width) at output stride 16.
+        rate: Atrous rates (height, width) at output stride 16.
     """
 
     input: int | None
@@ -56,8 +56,8 @@ class PoolingBranch:
     """A branch that pools over windows.
 
     Attributes:
-        input: number of the branch that it takes; None: the backbone's features.
-        grid_size: how many (rows, columns) of windows, side by side, would cover the image.
+        input: Number of the branch that it takes; None: the backbone's features.
+        grid_size: How many (rows, columns) of windows, side by side, would cover the image.
     """
 
     input: int | None
@@ -73,7 +73,7 @@ def find(path: str) -> str:
     Official flag files name a path in the official repository, and so work unchanged.
 
     Raises:
-        FileNotFoundError: there is neither.
+        FileNotFoundError: There is neither.
     """
     if tf.io.gfile.exists(path) and not tf.io.gfile.isdir(path):
         return path
@@ -90,11 +90,11 @@ def read(path: str) -> tuple[Branch, ...]:
     """Read a cell from a JSON file in the official format.
 
     Args:
-        path: of the file; see `find`.
+        path: Of the file; see `find`.
 
     Raises:
-        FileNotFoundError: the file is not there.
-        ValueError: it does not describe a cell; the message names the branch and the field.
+        FileNotFoundError: The file is not there.
+        ValueError: It does not describe a cell; the message names the branch and the field.
     """
     path = find(path)
     with tf.io.gfile.GFile(path, "rb") as stream:
@@ -170,11 +170,11 @@ class PyramidPooling(aspp.WindowPooling):
     """Means over windows of the features and a 1x1 convolution, resized to the features' size.
 
     Args:
-        filters: channels of the output.
+        filters: Channels of the output.
         grid_size: (rows, columns) of windows that would cover the image side by side.
-        output_stride: ratio of image size to feature size.
+        output_stride: Ratio of image size to feature size.
         crop_size: (height, width) in image pixels of what the grid divides; None: the image.
-        **kwargs: of `layers.Conv2D`.
+        **kwargs: Of `layers.Conv2D`.
     """
 
     def __init__(
@@ -238,14 +238,14 @@ class DensePredictionCell(containers.Container):
     `branch<i>_pointwise` where separable) and `concat_projection`.
 
     Args:
-        branches: of the cell, see `read`.
-        output_stride: ratio of image size to feature size, at most 16.
+        branches: Of the cell, see `read`.
+        output_stride: Ratio of image size to feature size, at most 16.
         image_pooling_crop_size: (height, width) in image pixels of what pooling branches
             divide by their grids; None: the image.
-        name: the official scope.
+        name: The official scope.
 
     Raises:
-        ValueError: the output stride is above 16.
+        ValueError: The output stride is above 16.
     """
 
     def __init__(
@@ -297,9 +297,9 @@ class DensePredictionCell(containers.Container):
         """Features [B, h, w, C] -> [B, h, w, 256].
 
         Args:
-            features: the backbone's output.
-            training: whether batch statistics and dropout are used.
-            scale: scale of the image in a pyramid, 1 for the image itself.
+            features: The backbone's output.
+            training: Whether batch statistics and dropout are used.
+            scale: Scale of the image in a pyramid, 1 for the image itself.
         """
         outputs = []
         for branch, parts in zip(self.branches, self.parts, strict=True):

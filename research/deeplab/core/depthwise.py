@@ -52,9 +52,9 @@ def depthwise_conv2d(
     Args:
         x: [B, H, W, C].
         kernel: [height, width, C, multiplier], of the type of `x`.
-        stride: step between output pixels.
+        stride: Step between output pixels.
         padding: "SAME" or "VALID".
-        rate: atrous rates (height, width).
+        rate: Atrous rates (height, width).
 
     Returns:
         [B, H', W', C * multiplier], the same to the last bit in either form.
@@ -113,7 +113,7 @@ def native_dilation_works(dtype: str) -> bool:
     """Return whether native dilation and its gradients are right on every kind of device.
 
     Args:
-        dtype: of the features, e.g. "float32".
+        dtype: Of the features, e.g. "float32".
     """
     # Of this host, where several train together.
     devices = [

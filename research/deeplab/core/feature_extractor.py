@@ -56,25 +56,25 @@ class Backbone:
     """Everything that the rest of the code needs to know of a backbone.
 
     Attributes:
-        scope: official scope of its variables.
-        build: makes it from a `ModelOptions`: a layer that takes preprocessed images
+        scope: Official scope of its variables.
+        build: Makes it from a `ModelOptions`: a layer that takes preprocessed images
             [B, H, W, 3] and `training`, and returns features [B, h, w, C] and a dictionary of
             named end points.
-        decoder_end_points: output stride to the name of the end point the decoder takes there.
-        preprocess: images 0..255 -> what the backbone expects.
-        mean_pixel: what images are padded with, 0..255.
-        has_multi_grid: whether `multi_grid` means anything to it.
-        own_options: those of `ModelOptions` that mean something to it and not to every backbone.
-        widths: options that are a number of channels, with the official name of the variable whose
+        decoder_end_points: Output stride to the name of the end point the decoder takes there.
+        preprocess: Images 0..255 -> what the backbone expects.
+        mean_pixel: What images are padded with, 0..255.
+        has_multi_grid: Whether `multi_grid` means anything to it.
+        own_options: Those of `ModelOptions` that mean something to it and not to every backbone.
+        widths: Options that are a number of channels, with the official name of the variable whose
             last dimension it is. Where an option is None, a checkpoint decides.
-        has_branches: whether it makes a branch for each of `atrous_rates` where there is no ASPP.
+        has_branches: Whether it makes a branch for each of `atrous_rates` where there is no ASPP.
             Its features are then those of the branches, one after the other.
-        depth_multipliers: those of published networks; none where `depth_multiplier` means nothing.
-        has_light_head: whether published networks have logits on its features or on their image
+        depth_multipliers: Those of published networks; none where `depth_multiplier` means nothing.
+        has_light_head: Whether published networks have logits on its features or on their image
             pooling alone, and no atrous rates or decoder.
-        quantizers: returns, for a `ModelOptions`, where quantizers sit in it besides those of its
+        quantizers: Returns, for a `ModelOptions`, where quantizers sit in it besides those of its
             convolutions.
-        weight_sources: what its variables start from where a checkpoint lacks them.
+        weight_sources: What its variables start from where a checkpoint lacks them.
     """
 
     scope: str
@@ -95,7 +95,7 @@ class Backbone:
         """Reject or warn of options that have no effect on the backbone.
 
         Raises:
-            ValueError: an option of another backbone is set.
+            ValueError: An option of another backbone is set.
         """
         for field in dataclasses.fields(options):
             name, value = field.name, getattr(options, field.name)
@@ -116,7 +116,7 @@ class Backbone:
         """Return the name of the end point at an output stride.
 
         Raises:
-            ValueError: the backbone has none there.
+            ValueError: The backbone has none there.
         """
         if output_stride not in self.decoder_end_points:
             raise ValueError(
@@ -327,7 +327,7 @@ def get_backbone(model_variant: str) -> Backbone:
     """Return the backbone of that name.
 
     Raises:
-        ValueError: there is none; the message lists those there are.
+        ValueError: There is none; the message lists those there are.
     """
     if model_variant not in BACKBONES:
         raise ValueError(

@@ -14,8 +14,8 @@ class FoldedWeights:
     """Computes a convolution with weights made ahead; see `layers.Convolution.arithmetic`.
 
     Args:
-        kernel: of the convolution, with its batch norm in it; a tensor or a variable.
-        bias: likewise, or None.
+        kernel: Of the convolution, with its batch norm in it; a tensor or a variable.
+        bias: Likewise, or None.
     """
 
     def __init__(self, kernel: Any, bias: Any):
@@ -44,9 +44,9 @@ def folded(
     batch norm that only a pointwise convolution sees becomes a part of that one's bias.
 
     Args:
-        network: it must not be quantized: its quantizers round the folded kernels.
-        hold: takes each weight and returns what the graph is to hold: a tensor or a variable.
-        exact: convolutions that compute in float32 whatever the network does.
+        network: It must not be quantized: its quantizers round the folded kernels.
+        hold: Takes each weight and returns what the graph is to hold: a tensor or a variable.
+        exact: Convolutions that compute in float32 whatever the network does.
 
     Yields:
         The variables that the network still needs.

@@ -31,7 +31,7 @@ class Joint(_Direct):
     The base class passes its input on.
 
     Args:
-        name: name of the layer.
+        name: Name of the layer.
     """
 
     def __init__(self, name: str):
@@ -87,8 +87,8 @@ class Activation(Joint):
     """A function of one tensor, such as a ReLU.
 
     Args:
-        function: the function.
-        name: name of the layer. None: that of the function, after a dot.
+        function: The function.
+        name: Name of the layer. None: that of the function, after a dot.
     """
 
     def __init__(self, function: Callable[[tf.Tensor], tf.Tensor], name: str | None = None):
@@ -143,7 +143,7 @@ class Dropout(containers.Container):
     """Dropout between two joints, `.before` and `.after`.
 
     Args:
-        rate: probability that a value is dropped.
+        rate: Probability that a value is dropped.
     """
 
     def __init__(self, rate: float):

@@ -64,21 +64,21 @@ class Convolution(containers.Layer):
     `convolve(x, kernel, padding)`.
 
     Args:
-        kernel_size: of the kernel, one number or (height, width).
-        stride: step between output pixels.
-        rate: atrous rate, the step between the kernel's taps, one number or (height, width).
-        symmetric_padding: pad alike on both sides whatever the image size, where TensorFlow's SAME
+        kernel_size: Of the kernel, one number or (height, width).
+        stride: Step between output pixels.
+        rate: Atrous rate, the step between the kernel's taps, one number or (height, width).
+        symmetric_padding: Pad alike on both sides whatever the image size, where TensorFlow's SAME
             pads strided convolutions of even sizes at the bottom and right only.
-        batch_norm: normalize the output; None: do not.
-        batch_norm_name: official name of the batch norm; `../<name>` lies beside this layer.
-        use_bias: add a bias to the output, where there is no batch norm.
-        activation: applied last; None: linear.
-        initializer: of the weight; None: Glorot's uniform one.
-        name: the official scope.
+        batch_norm: Normalize the output; None: do not.
+        batch_norm_name: Official name of the batch norm; `../<name>` lies beside this layer.
+        use_bias: Add a bias to the output, where there is no batch norm.
+        activation: Applied last; None: linear.
+        initializer: Of the weight; None: Glorot's uniform one.
+        name: The official scope.
 
     Attributes:
-        linear: the joint between the linear output and the activation.
-        arithmetic: computes the linear output in place of `compute`, by a method
+        linear: The joint between the linear output and the activation.
+        arithmetic: Computes the linear output in place of `compute`, by a method
             `compute(convolution, x, padding, training)`. None: `compute` does.
     """
 

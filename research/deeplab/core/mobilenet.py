@@ -22,9 +22,9 @@ def make_divisible(channels: float, divisor: int, least: int | None = None) -> i
     """Round `channels` to a multiple of `divisor` that is at least 90 % of it.
 
     Args:
-        channels: the number to round.
-        divisor: of the result, unless `least` decides.
-        least: smallest result before the 90 % are enforced; None: `divisor`.
+        channels: The number to round.
+        divisor: Of the result, unless `least` decides.
+        least: Smallest result before the 90 % are enforced; None: `divisor`.
     """
     rounded = max(least or divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * channels else rounded
@@ -35,14 +35,14 @@ class BlockDesign:
     """The design of a block, at depth multiplier 1 and before strides turn into atrous rates.
 
     Attributes:
-        filters: channels of the output.
-        expansion: channels inside the block, as a multiple of the input's; 1: no expansion.
-        kernel_size: of the depthwise convolution, or of the fused one.
-        stride: of the same.
-        activation: after the expansion and after the depthwise convolution.
-        squeeze_excite: whether the block gates its inner channels.
-        fused: whether one full convolution stands for expansion and depthwise convolution.
-        residual: whether the input is added where it has the output's shape.
+        filters: Channels of the output.
+        expansion: Channels inside the block, as a multiple of the input's; 1: no expansion.
+        kernel_size: Of the depthwise convolution, or of the fused one.
+        stride: Of the same.
+        activation: After the expansion and after the depthwise convolution.
+        squeeze_excite: Whether the block gates its inner channels.
+        fused: Whether one full convolution stands for expansion and depthwise convolution.
+        residual: Whether the input is added where it has the output's shape.
     """
 
     filters: int
@@ -70,12 +70,12 @@ class InvertedBottleneck(containers.Container):
     the design has.
 
     Args:
-        design: what it is made of.
-        channels: of the input.
-        filters: channels of the output.
-        stride: between output pixels; a fused block has that of its design.
-        rate: atrous rate of the depthwise convolution.
-        name: the official scope.
+        design: What it is made of.
+        channels: Of the input.
+        filters: Channels of the output.
+        stride: Between output pixels; a fused block has that of its design.
+        rate: Atrous rate of the depthwise convolution.
+        name: The official scope.
     """
 
     def __init__(
@@ -138,19 +138,19 @@ class Mobilenet(containers.Container):
     from 1 (the first convolution) on, as in the official code.
 
     Args:
-        blocks: the designs of its bottlenecks.
-        output_stride: ratio of image size to feature size: 1, 2, 4, 8, 16 or 32.
-        stem_filters: channels of the first convolution, 3x3 with stride 2.
-        last_filters: channels of a 1x1 convolution after the bottlenecks; None: there is none.
-        multiply_last: whether the depth multiplier applies to them.
-        activation: of the first and the last convolution.
-        depth_multiplier: factor on the channels of every convolution and block.
-        divisible_by: these are rounded to multiples of this.
-        min_depth: the smallest number of channels.
-        name: the official scope.
+        blocks: The designs of its bottlenecks.
+        output_stride: Ratio of image size to feature size: 1, 2, 4, 8, 16 or 32.
+        stem_filters: Channels of the first convolution, 3x3 with stride 2.
+        last_filters: Channels of a 1x1 convolution after the bottlenecks; None: there is none.
+        multiply_last: Whether the depth multiplier applies to them.
+        activation: Of the first and the last convolution.
+        depth_multiplier: Factor on the channels of every convolution and block.
+        divisible_by: These are rounded to multiples of this.
+        min_depth: The smallest number of channels.
+        name: The official scope.
 
     Raises:
-        ValueError: the output stride is none of these.
+        ValueError: The output stride is none of these.
     """
 
     def __init__(

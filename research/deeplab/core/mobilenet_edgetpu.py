@@ -44,11 +44,11 @@ class MobilenetEdgeTPU(mobilenet.Mobilenet):
     End points: see `Mobilenet`, n to 24. Official `mobilenet_edgetpu`.
 
     Args:
-        output_stride: ratio of image size to feature size.
-        depth_multiplier: factor on the channels, which are rounded to multiples of 8.
-        last_filters: channels of the last convolution, whatever the multiplier. None: 1280 times
+        output_stride: Ratio of image size to feature size.
+        depth_multiplier: Factor on the channels, which are rounded to multiples of 8.
+        last_filters: Channels of the last convolution, whatever the multiplier. None: 1280 times
             the multiplier.
-        name: the official scope.
+        name: The official scope.
     """
 
     def __init__(

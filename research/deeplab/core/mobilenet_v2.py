@@ -30,11 +30,11 @@ class MobilenetV2(mobilenet.Mobilenet):
     End points: see `Mobilenet`, n to 18. Official `_mobilenet_v2`.
 
     Args:
-        output_stride: ratio of image size to feature size: 1, 2, 4, 8, 16 or 32.
-        depth_multiplier: factor on every layer's channels.
-        divisible_by: channels are rounded to multiples of this; None: 8, or 1 where
+        output_stride: Ratio of image size to feature size: 1, 2, 4, 8, 16 or 32.
+        depth_multiplier: Factor on every layer's channels.
+        divisible_by: Channels are rounded to multiples of this; None: 8, or 1 where
             depth_multiplier is not 1. Expansions are always rounded to multiples of 8.
-        name: the official scope.
+        name: The official scope.
     """
 
     def __init__(

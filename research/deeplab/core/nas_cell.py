@@ -41,8 +41,8 @@ class ReluConv(containers.Layer):
     """ReLU and a convolution, which has batch norm.
 
     Args:
-        conv: the convolution.
-        halves: resize the output of the ReLU to half the size.
+        conv: The convolution.
+        halves: Resize the output of the ReLU to half the size.
     """
 
     def __init__(self, conv: layers.Conv2D | blocks.SeparableConv2D, *, halves: bool = False):
@@ -68,10 +68,10 @@ class Operation(containers.Layer):
     """One operation of a cell; its scope is `left` or `right`.
 
     Args:
-        design: kind, size and input.
-        filters: channels of its input and output.
-        stride: of the cell, which only states from outside the cell undergo.
-        name: the official scope.
+        design: Kind, size and input.
+        filters: Channels of its input and output.
+        stride: Of the cell, which only states from outside the cell undergo.
+        name: The official scope.
     """
 
     def __init__(self, design: nas_genotypes.OperationDesign, filters: int, stride: int, name: str):
@@ -125,10 +125,10 @@ class Combination(containers.Layer):
     """The sum of two operations; its scope is `comb_iter_<i>`.
 
     Args:
-        designs: the operations.
-        filters: channels of their inputs and outputs.
-        stride: of the cell.
-        name: the official scope.
+        designs: The operations.
+        filters: Channels of their inputs and outputs.
+        stride: Of the cell.
+        name: The official scope.
     """
 
     def __init__(
@@ -156,10 +156,10 @@ class Combination(containers.Layer):
         """Return the sum of the operations on their states.
 
         Args:
-            states: of the cell so far, [B, H, W, filters] each.
-            kept: factors on the operations' outputs [B, 2]; None: none. A state that is passed on
+            states: Of the cell so far, [B, H, W, filters] each.
+            kept: Factors on the operations' outputs [B, 2]; None: none. A state that is passed on
                 as it is has no factor.
-            training: whether batch statistics are used.
+            training: Whether batch statistics are used.
         """
         outputs = []
         for index, operation in enumerate(self.operations):
@@ -177,7 +177,7 @@ class DropPath(keras.layers.Layer):
     As there, cells do so only while their batch norms train too.
 
     Args:
-        depth: share of the network's cells up to this one, itself included.
+        depth: Share of the network's cells up to this one, itself included.
     """
 
     def __init__(self, depth: float):
@@ -211,13 +211,13 @@ class Cell(containers.Layer):
     """A NAS cell: operations on its input and the input of the cell before, concatenated.
 
     Args:
-        genotype: the operations of the cell.
-        filters: channels of each operation and sum.
+        genotype: The operations of the cell.
+        filters: Channels of each operation and sum.
         stride: 2 halves the features.
-        upsample: double the input first.
-        previous_channels: of the input of the cell before.
-        depth: share of the network's cells up to this one, itself included.
-        name: the official scope.
+        upsample: Double the input first.
+        previous_channels: Of the input of the cell before.
+        depth: Share of the network's cells up to this one, itself included.
+        name: The official scope.
     """
 
     def __init__(
@@ -259,9 +259,9 @@ class Cell(containers.Layer):
         """Return the cell's output.
 
         Args:
-            x: the features so far [B, H, W, C].
-            previous: those that the cell before got [B, H', W', C'], resized to `x`.
-            training: whether batch statistics are used and operations are dropped.
+            x: The features so far [B, H, W, C].
+            previous: Those that the cell before got [B, H', W', C'], resized to `x`.
+            training: Whether batch statistics are used and operations are dropped.
 
         Returns:
             [B, h, w, len(genotype) * filters].

@@ -56,11 +56,11 @@ class ClassificationHead(containers.Layer):
     Convolutions go on to output stride 32, or dilate from the network's output stride on.
 
     Args:
-        features_stride: ratio of image size to the size of its input.
-        output_stride: ratio of image size to the size of its output.
+        features_stride: Ratio of image size to the size of its input.
+        output_stride: Ratio of image size to the size of its output.
 
     Raises:
-        ValueError: the output cannot be coarser than the input by a whole factor.
+        ValueError: The output cannot be coarser than the input by a whole factor.
     """
 
     def __init__(self, features_stride: int, output_stride: int):
@@ -119,21 +119,21 @@ class NASNet(containers.Layer):
     classification head `downsample_os<stride>` and `classification_head`.
 
     Args:
-        genotype: the operations of a cell.
-        levels: resolution of each cell's output; level n has output stride 4 * 2**n.
-        output_stride: ratio of image size to feature size, for the classification head; the
+        genotype: The operations of a cell.
+        levels: Resolution of each cell's output; level n has output stride 4 * 2**n.
+        output_stride: Ratio of image size to feature size, for the classification head; the
             cells' is that of the last level.
-        name: the official scope.
-        stem_filters: channels of a cell's operations at output stride 4; they double with it.
-        classification_head: whether convolutions to 2048 channels follow the cells.
-        remove_os32_stride: keep cells of output stride 32 at 16.
-        num_classes: of image classification logits; None: the features are returned.
+        name: The official scope.
+        stem_filters: Channels of a cell's operations at output stride 4; they double with it.
+        classification_head: Whether convolutions to 2048 channels follow the cells.
+        remove_os32_stride: Keep cells of output stride 32 at 16.
+        num_classes: Of image classification logits; None: the features are returned.
 
     Raises:
-        ValueError: no channels, or an output stride that the classification head cannot have.
+        ValueError: No channels, or an output stride that the classification head cannot have.
 
     Attributes:
-        features_stride: ratio of image size to feature size.
+        features_stride: Ratio of image size to feature size.
     """
 
     def __init__(
@@ -221,11 +221,11 @@ def pnasnet(output_stride: int, **kwargs) -> NASNet:
     """Build PNASNet-5 in a size for dense prediction (official `pnasnet`).
 
     Args:
-        output_stride: ratio of image size to feature size: 8, 16 or 32.
-        **kwargs: of `NASNet`.
+        output_stride: Ratio of image size to feature size: 8, 16 or 32.
+        **kwargs: Of `NASNet`.
 
     Raises:
-        ValueError: another output stride.
+        ValueError: Another output stride.
     """
     if output_stride not in _PNASNET_LEVELS:
         raise ValueError(
@@ -239,11 +239,11 @@ def hnasnet(output_stride: int, **kwargs) -> NASNet:
     """Build Auto-DeepLab (official `hnasnet`), whose cells always end at output stride 8.
 
     Args:
-        output_stride: ratio of image size to feature size of the classification head: 8, 16 or
+        output_stride: Ratio of image size to feature size of the classification head: 8, 16 or
             32. Without the head it does not change the network.
-        **kwargs: of `NASNet`.
+        **kwargs: Of `NASNet`.
 
     Raises:
-        ValueError: an output stride that the classification head cannot have.
+        ValueError: An output stride that the classification head cannot have.
     """
     return NASNet(nas_genotypes.HNASNET, _HNASNET_LEVELS, output_stride, name="hnasnet", **kwargs)

@@ -11,8 +11,8 @@ class BatchNormOptions:
     """Batch norm options of a part of the network.
 
     Attributes:
-        decay: share of a moving average that a training step keeps.
-        epsilon: added to the variance.
+        decay: Share of a moving average that a training step keeps.
+        epsilon: Added to the variance.
     """
 
     decay: float

@@ -30,7 +30,7 @@ class SparseMatrix(NamedTuple):
     """A sparse matrix.
 
     Attributes:
-        indices: rows and columns, int32 [entries, 2].
+        indices: Rows and columns, int32 [entries, 2].
         values: float32 [entries].
         shape: int64 [2].
     """
@@ -54,9 +54,9 @@ class Lattice(NamedTuple):
     """The lattice of a set of points.
 
     Attributes:
-        splat: the points' (rows) weights in the vertices (columns), for values that go in.
-        blurs: for each axis the weights of vertices (columns) in the blurred ones (rows).
-        slice: like `splat`, for values that come out.
+        splat: The points' (rows) weights in the vertices (columns), for values that go in.
+        blurs: For each axis the weights of vertices (columns) in the blurred ones (rows).
+        slice: Like `splat`, for values that come out.
     """
 
     splat: SparseMatrix
@@ -88,8 +88,8 @@ class Lattice(NamedTuple):
         """Return a lattice whose filter also multiplies the points' values, at no further cost.
 
         Args:
-            before: factors of the values that go in, float32 [points], or one for all.
-            after: factors of the values that come out, likewise.
+            before: Factors of the values that go in, float32 [points], or one for all.
+            after: Factors of the values that come out, likewise.
         """
         return self._replace(
             splat=_scale_rows(self.splat, before), slice=_scale_rows(self.slice, after)
@@ -103,13 +103,13 @@ def build(features: Sequence[tf.Tensor]) -> Lattice:
     to be normalized.
 
     Args:
-        features: the coordinates of the points, float32 [points] for each dimension.
+        features: The coordinates of the points, float32 [points] for each dimension.
 
     Returns:
         The lattice.
 
     Raises:
-        InvalidArgumentError: when it runs, if the points are spread over more of the lattice than
+        InvalidArgumentError: When it runs, if the points are spread over more of the lattice than
             can be numbered.
     """
     corners, ranks, weights = _simplices(features)

@@ -19,9 +19,9 @@ def size_in_range(
 
     Args:
         size: int32 [2], height and width.
-        min_size: what the smaller side becomes, where `max_size` allows it.
-        max_size: limit of the larger side, which then decides. None: no limit.
-        factor: both sides become multiples of this plus one; `max_size` is lowered and the sides
+        min_size: What the smaller side becomes, where `max_size` allows it.
+        max_size: Limit of the larger side, which then decides. None: no limit.
+        factor: Both sides become multiples of this plus one; `max_size` is lowered and the sides
             are raised to such a number. None: any number.
 
     Returns:
@@ -58,9 +58,9 @@ def resize_to_range(
     Args:
         image: [height, width, channels], or a batch of them.
         label: [height, width, 1], or a batch of them; or None.
-        min_size: see `size_in_range`.
-        max_size: see `size_in_range`.
-        factor: see `size_in_range`.
+        min_size: See `size_in_range`.
+        max_size: See `size_in_range`.
+        factor: See `size_in_range`.
 
     Returns:
         The image, float32, and the label, of the type it had.
@@ -99,11 +99,11 @@ def pad_to_bounding_box(
 
     Args:
         image: [h, w, channels] of any number type, or a batch of such images.
-        top: rows of padding above the image.
-        left: columns of padding left of it.
-        height: rows of the result, at least `top + h`.
-        width: columns of the result, at least `left + w`.
-        value: the color, one number, or one per channel.
+        top: Rows of padding above the image.
+        left: Columns of padding left of it.
+        height: Rows of the result, at least `top + h`.
+        width: Columns of the result, at least `left + w`.
+        value: The color, one number, or one per channel.
 
     Returns:
         [height, width, channels], or a batch, of the type of `image`.
@@ -121,9 +121,9 @@ def random_scale(scales: RandomScale, uniform: float | tf.Tensor) -> tf.Tensor:
     """Return the scale that a random number chooses.
 
     Args:
-        scales: the scales to choose from. Where the step does not divide the range, they are
+        scales: The scales to choose from. Where the step does not divide the range, they are
             spread evenly over the whole range with a larger step.
-        uniform: the random number in [0, 1).
+        uniform: The random number in [0, 1).
 
     Returns:
         A float32 scalar.
@@ -148,10 +148,10 @@ def aligned_positions(
     """Return the positions in a side of the pixels of a part of it, scaled.
 
     Args:
-        size: pixels of the side, an int32 scalar.
-        scaled_size: pixels of the scaled side, an int32 scalar.
-        start: the first pixel of the part, in the scaled side.
-        limit: pixels of the part, of which those past the end of the scaled side are left out.
+        size: Pixels of the side, an int32 scalar.
+        scaled_size: Pixels of the scaled side, an int32 scalar.
+        start: The first pixel of the part, in the scaled side.
+        limit: Pixels of the part, of which those past the end of the scaled side are left out.
 
     Returns:
         float32 [number of pixels], in pixels of the side, first to last. They are the ones that

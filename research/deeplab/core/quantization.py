@@ -60,15 +60,15 @@ class Site:
     `MobilenetV2/Conv/.linear` (the output before the activation) and `MobilenetV2/Conv/.relu6`.
 
     Attributes:
-        places: a regular expression that the end of the paths matches, from the beginning of a name
+        places: A regular expression that the end of the paths matches, from the beginning of a name
             on.
-        name: official name of the quantizer, relative to the official scope of the layer that has
+        name: Official name of the quantizer, relative to the official scope of the layer that has
             the joint or weight; `..` is the scope above, `\\1` the first group of `places`. None:
             there is no quantizer, not even the one that convolutions have by default.
-        given: only where there is a layer in this official scope, relative like `name`.
-        unless: only where there is none.
-        only_in_training: whether values pass as they are in inference.
-        divisor: values are rounded after they are divided by this, and multiplied again.
+        given: Only where there is a layer in this official scope, relative like `name`.
+        unless: Only where there is none.
+        only_in_training: Whether values pass as they are in inference.
+        divisor: Values are rounded after they are divided by this, and multiplied again.
     """
 
     places: str
@@ -100,7 +100,7 @@ class _MovingRange(_LastRange):
     divided by the weight of what it has seen.
 
     Attributes:
-        slots: the variables that this takes, by the end of their official names.
+        slots: The variables that this takes, by the end of their official names.
     """
 
     def __init__(self, least: keras.Variable, greatest: keras.Variable):
@@ -135,10 +135,10 @@ class Quantizer(keras.layers.Layer):
     Variables: `min` and `max`; see also `begin_training`.
 
     Args:
-        name: official name.
-        only_in_training: whether values pass as they are otherwise. Such a quantizer's variables
+        name: Official name.
+        only_in_training: Whether values pass as they are otherwise. Such a quantizer's variables
             are not the network's, they come and go with training.
-        divisor: see `Site`.
+        divisor: See `Site`.
     """
 
     def __init__(self, name: str, *, only_in_training: bool = False, divisor: float = 1.0):
@@ -173,7 +173,7 @@ class Quantizer(keras.layers.Layer):
         """Return the rounded values, of the shape and type of `x`.
 
         Raises:
-            RuntimeError: training has not been begun with `training_hooks`.
+            RuntimeError: Training has not been begun with `training_hooks`.
         """
         if not training:
             if self.only_in_training:
@@ -252,9 +252,9 @@ class _Place:
     """A place for a quantizer.
 
     Attributes:
-        path: names of the layers from the network down; see `Site`.
-        owner: official scope of the layer that has the joint or weight.
-        layer: the joint, or the convolution whose weight it is.
+        path: Names of the layers from the network down; see `Site`.
+        owner: Official scope of the layer that has the joint or weight.
+        layer: The joint, or the convolution whose weight it is.
     """
 
     path: str
@@ -273,12 +273,12 @@ def attach(network: keras.layers.Layer, sites: Iterable[Site] = ()) -> None:
     """Give a network quantizers, before its other variables are made.
 
     Args:
-        network: the network, not called yet.
-        sites: where quantizers sit besides those that every convolution has, or instead of them.
+        network: The network, not called yet.
+        sites: Where quantizers sit besides those that every convolution has, or instead of them.
             Of several sites for a place the first one counts.
 
     Raises:
-        ValueError: a site has no place in the network, or two quantizers have one name.
+        ValueError: A site has no place in the network, or two quantizers have one name.
     """
     places = list(_places(network, ""))
     known_scopes = set(_official_scopes(network, ""))

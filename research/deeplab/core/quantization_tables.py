@@ -92,8 +92,8 @@ def _nas(genotype: nas_genotypes.Genotype, *, classification_head: bool) -> Iter
     """Yield the sites of `nas`.
 
     Args:
-        genotype: of the cells.
-        classification_head: whether the network has one.
+        genotype: Of the cells.
+        classification_head: Whether the network has one.
     """
     # The depthwise half of a separable convolution.
     yield Site(r"\.depthwise/\.weights", f"separable_conv2d/{WEIGHTS}")

@@ -61,16 +61,16 @@ class ResidualUnit(containers.Container):
     turn, the last one linear.
 
     Args:
-        conv: makes the convolutions.
-        inputs: channels of the input.
-        filters: of the 3x3 convolutions.
-        stride: of the unit.
-        rate: atrous rate of the 3x3 convolutions.
+        conv: Makes the convolutions.
+        inputs: Channels of the input.
+        filters: Of the 3x3 convolutions.
+        stride: Of the unit.
+        rate: Atrous rate of the 3x3 convolutions.
 
     Attributes:
-        scope: its official scope.
-        end_point: the official name of its last convolution's output.
-        expansion: output channels for each filter of the 3x3 convolutions.
+        scope: Its official scope.
+        end_point: The official name of its last convolution's output.
+        expansion: Output channels for each filter of the 3x3 convolutions.
     """
 
     scope = ""
@@ -142,9 +142,9 @@ class _Architecture:
     """The networks of one depth.
 
     Attributes:
-        unit: kind of the units.
-        units: number of units in each block; Table 1 of the paper.
-        beta_filters: of the three convolutions that the beta variant begins with.
+        unit: Kind of the units.
+        units: Number of units in each block; Table 1 of the paper.
+        beta_filters: Of the three convolutions that the beta variant begins with.
     """
 
     unit: type[ResidualUnit]
@@ -187,17 +187,17 @@ class ResNetV1(containers.Container):
 
     Args:
         depth: 18, 50 or 101 layers.
-        output_stride: ratio of image size to feature size: 4, 8, 16 or 32; with copies also
+        output_stride: Ratio of image size to feature size: 4, 8, 16 or 32; with copies also
             64, 128 and so on.
-        beta: begin with three 3x3 convolutions.
-        multi_grid: factors on the atrous rate of the units of the last block and its copies;
+        beta: Begin with three 3x3 convolutions.
+        multi_grid: Factors on the atrous rate of the units of the last block and its copies;
             None: 1.
-        cascaded_blocks: copies of the last block.
-        num_classes: of an image classification head; None: no head, the features are returned.
-        convolution: makes the convolutions, their normalization included.
+        cascaded_blocks: Copies of the last block.
+        num_classes: Of an image classification head; None: no head, the features are returned.
+        convolution: Makes the convolutions, their normalization included.
 
     Raises:
-        ValueError: an output stride that the network cannot have, or a wrong number of
+        ValueError: An output stride that the network cannot have, or a wrong number of
             factors.
     """
 

@@ -10,8 +10,8 @@ def official_name(path: str, network: str) -> str:
     """Return the official name of what has a path in a network.
 
     Args:
-        path: of a variable or layer.
-        network: the network's name, with which the path begins.
+        path: Of a variable or layer.
+        network: The network's name, with which the path begins.
     """
     return official(path.partition(f"{network}/")[2])
 

@@ -23,7 +23,7 @@ def arg_max(logits: tf.Tensor, size: tf.Tensor, stride: float) -> tf.Tensor:
     Args:
         logits: float32 [B, h, w, classes].
         size: int32 [2], height and width of the images.
-        stride: the ratio of image size to logits size. Cells are whole if it is a power of two and
+        stride: The ratio of image size to logits size. Cells are whole if it is a power of two and
             the sides of the images are multiples of it plus one.
 
     Returns:

@@ -9,8 +9,8 @@ def scale_dimension(dimension: int | tf.Tensor, scale: float) -> int | tf.Tensor
     """Return the scaled size of a side whose first and last pixels stay in place.
 
     Args:
-        dimension: size of a side in pixels, an int or an integer tensor.
-        scale: factor, such as 1 / output stride.
+        dimension: Size of a side in pixels, an int or an integer tensor.
+        scale: Factor, such as 1 / output stride.
 
     Returns:
         `(dimension - 1) * scale + 1`, truncated; an int for an int, an int32 tensor for a tensor.
@@ -33,7 +33,7 @@ def resize_bilinear(
     Args:
         images: [B, H, W, C] of any number type.
         size: (height, width) of the result, integers or an int32 tensor [2].
-        dtype: type of the result. None: that of `images` if it is floating, else float32.
+        dtype: Type of the result. None: that of `images` if it is floating, else float32.
 
     Returns:
         [B, height, width, C]. Images that are known to have that size already are not resampled.

@@ -54,13 +54,13 @@ def from_keras(arrays: Mapping[str, Sequence[np.ndarray]]) -> dict[str, np.ndarr
     """Convert the weights of `keras.applications.VGG16`, with or without its top.
 
     Args:
-        arrays: the kernel and bias of each layer, in any order, by the layer's name.
+        arrays: The kernel and bias of each layer, in any order, by the layer's name.
 
     Returns:
         Them by the names of slim's `vgg_16`, float32.
 
     Raises:
-        ValueError: it is not that network.
+        ValueError: It is not that network.
     """
     if not {"block1_conv1", "conv2d"} & set(arrays):
         raise ValueError("it has no layer block1_conv1 or conv2d")
@@ -152,16 +152,16 @@ class VGG16(containers.Container):
     End points: `conv1/conv1_1`, ..., `pool1`, ..., `fc6`, `fc7`, `fc6_1`, ....
 
     Args:
-        output_stride: ratio of image size to feature size: 4, 8, 16 or 32.
+        output_stride: Ratio of image size to feature size: 4, 8, 16 or 32.
         fc6_kernel_size: 3, 4 or 7.
-        fc6_filters: channels of fc6 and of fc7.
-        fc6_rates: atrous rates of fc6. Several rates make branches, each with an fc6 and an fc7 of
+        fc6_filters: Channels of fc6 and of fc7.
+        fc6_rates: Atrous rates of fc6. Several rates make branches, each with an fc6 and an fc7 of
             its own (v2, section 3.2, ASPP-S and ASPP-L). None: one, that of `fc6_rate`.
-        multi_scale_features: add 128 channels each from the image and the first four poolings
+        multi_scale_features: Add 128 channels each from the image and the first four poolings
             (v1, section 4.3).
 
     Raises:
-        ValueError: an output stride or a kernel that the network cannot have.
+        ValueError: An output stride or a kernel that the network cannot have.
     """
 
     def __init__(

@@ -20,8 +20,8 @@ class KerasWeights:
     """Converts the weights of a network of `keras.applications`.
 
     Attributes:
-        name: what Keras calls the network.
-        convert: takes the arrays of each layer by the layer's name, and returns them by official
+        name: What Keras calls the network.
+        convert: Takes the arrays of each layer by the layer's name, and returns them by official
             name. It raises a ValueError that says what is missing.
     """
 
@@ -34,9 +34,9 @@ class WeightSources:
     """Initial values of a backbone's variables that a checkpoint does not hold as they are.
 
     Attributes:
-        source: takes the official name of a variable that the checkpoint lacks, and returns that of
+        source: Takes the official name of a variable that the checkpoint lacks, and returns that of
             one to start from.
-        is_subsampled: takes an official name, and returns whether the variable may start from a
+        is_subsampled: Takes an official name, and returns whether the variable may start from a
             part of a larger value.
         keras_weights: Keras' network whose weights it can start from; None: there is none.
     """

@@ -29,7 +29,7 @@ class Depth:
 
     Attributes:
         entry_flow: (channels, stride) of each module of the entry flow.
-        middle_units: number of modules of the middle flow.
+        middle_units: Number of modules of the middle flow.
     """
 
     entry_flow: tuple[tuple[int, int], ...]
@@ -56,12 +56,12 @@ class XceptionModule(containers.Container):
     one without activates after each of their halves.
 
     Args:
-        filters: channels of each separable convolution.
+        filters: Channels of each separable convolution.
         shortcut: "conv" for a projection, "sum" for the input itself, "none".
-        stride: of the last separable convolution and the projection.
-        rates: atrous rate of each separable convolution.
+        stride: Of the last separable convolution and the projection.
+        rates: Atrous rate of each separable convolution.
         bounded_activation: ReLU6 in place of ReLU, and no value beyond +-6 anywhere.
-        squeeze_and_excitation: whether the channels are gated before the shortcut is added.
+        squeeze_and_excitation: Whether the channels are gated before the shortcut is added.
         regularize_depthwise: `blocks.SeparableConv2D` in place of a depthwise and a pointwise
             convolution that each have their batch norm.
     """
@@ -154,18 +154,18 @@ class Xception(containers.Container):
     separable convolutions, as in the official code.
 
     Args:
-        name: official scope: a key of `DEPTHS`.
-        output_stride: ratio of image size to feature size: 2, 4, 8, 16 or 32.
-        multi_grid: factors on the atrous rates of the last module's separable convolutions; None:
+        name: Official scope: a key of `DEPTHS`.
+        output_stride: Ratio of image size to feature size: 2, 4, 8, 16 or 32.
+        multi_grid: Factors on the atrous rates of the last module's separable convolutions; None:
             (1, 1, 1).
-        bounded_activation: see `XceptionModule`; strided separable convolutions then are padded at
+        bounded_activation: See `XceptionModule`; strided separable convolutions then are padded at
             the bottom and right only where sizes are even.
-        squeeze_and_excitation: whether modules of 728 and 1024 channels gate their channels.
-        regularize_depthwise: see `XceptionModule`.
-        num_classes: of an image classification head; None: no head, the features are returned.
+        squeeze_and_excitation: Whether modules of 728 and 1024 channels gate their channels.
+        regularize_depthwise: See `XceptionModule`.
+        num_classes: Of an image classification head; None: no head, the features are returned.
 
     Raises:
-        ValueError: an output stride or multi_grid that the network cannot have.
+        ValueError: An output stride or multi_grid that the network cannot have.
     """
 
     def __init__(

@@ -33,10 +33,10 @@ def png(
     """A PNG file, of kinds that OpenCV does not write.
 
     Args:
-        pixels: integers [height, width] or [height, width, channels].
-        bit_depth: bits of a channel.
+        pixels: Integers [height, width] or [height, width, channels].
+        bit_depth: Bits of a channel.
         color_type: 0 gray, 2 RGB, 3 palette, 4 gray and alpha, 6 RGBA.
-        palette: the colors, three bytes each.
+        palette: The colors, three bytes each.
     """
     height, width = pixels.shape[:2]
     rows = pixels.reshape(height, -1).astype(">u2")

@@ -53,11 +53,11 @@ def unpack(archive: str, folder: str) -> None:
     An entry that is there with the same content stays: a run that was killed had come so far.
 
     Args:
-        archive: path of the archive.
-        folder: where to.
+        archive: Path of the archive.
+        folder: Where to.
 
     Raises:
-        ValueError: the archive is damaged or unsafe, or an entry is in the folder already, with
+        ValueError: The archive is damaged or unsafe, or an entry is in the folder already, with
             another content.
     """
     with temporary_files.temporary_folder(archive) as unpacked:

@@ -62,8 +62,8 @@ def nearest(
     only those that share a band are compared.
 
     Args:
-        hashes: n hashes.
-        others: m hashes.
+        hashes: N hashes.
+        others: M hashes.
         max_distance: Number of bits that may differ.
 
     Returns:

@@ -16,8 +16,8 @@ def options(
     """Return the options of the network to report on.
 
     Args:
-        asked: gives the network's options for those that it was trained with (`stored`).
-        checkpoint_dir: a folder of checkpoints, or the prefix of one. None: there is none.
+        asked: Gives the network's options for those that it was trained with (`stored`).
+        checkpoint_dir: A folder of checkpoints, or the prefix of one. None: there is none.
         crop_size: (height, width) of the image where the options know none.
 
     Raises:
@@ -40,8 +40,8 @@ def print_report(options: common.ModelOptions, *, by_layer: bool = False) -> Non
     """Print parameters, multiply-adds and output shapes of a network's parts.
 
     Args:
-        options: of the network, with a crop size.
-        by_layer: also print every layer.
+        options: Of the network, with a crop size.
+        by_layer: Also print every layer.
 
     Raises:
         ValueError: There is no such network.

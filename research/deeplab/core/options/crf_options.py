@@ -70,7 +70,7 @@ class CrfOptions:
         """Reject a compatibility matrix of another number of classes.
 
         Args:
-            num_classes: the number of classes.
+            num_classes: The number of classes.
 
         Raises:
             ValueError: The matrix has another size.

@@ -13,20 +13,20 @@ class EvaluationOptions(DeviceOptions):
     """Which checkpoints are evaluated or drawn, on which images and devices, and where to.
 
     Args:
-        checkpoint_dir: folder whose newest checkpoint is used, then each newer one; or the prefix
+        checkpoint_dir: Folder whose newest checkpoint is used, then each newer one; or the prefix
             of one checkpoint.
-        logdir: folder for the results.
-        dataset: name of the dataset, or its JSON descriptor.
-        dataset_dir: folder of the TFRecords. None: there are none.
-        split: the split.
+        logdir: Folder for the results.
+        dataset: Name of the dataset, or its JSON descriptor.
+        dataset_dir: Folder of the TFRecords. None: there are none.
+        split: The split.
         crop_size: (height, width) that images are padded to.
-        batch_size: images at a time.
-        max_number: number of checkpoints to use. 0: keep watching for new ones.
-        interval_secs: minimum seconds between two checkpoints.
-        use_ema: use the moving averages of the weights.
-        inference: how the network is applied.
-        num_clones: see `DeviceOptions`.
-        clone_on_cpu: see `DeviceOptions`.
+        batch_size: Images at a time.
+        max_number: Number of checkpoints to use. 0: keep watching for new ones.
+        interval_secs: Minimum seconds between two checkpoints.
+        use_ema: Use the moving averages of the weights.
+        inference: How the network is applied.
+        num_clones: See `DeviceOptions`.
+        clone_on_cpu: See `DeviceOptions`.
 
     Raises:
         ValueError: A value is out of range.

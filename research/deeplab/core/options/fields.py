@@ -95,13 +95,13 @@ class Field:
     """The definition of a field.
 
     Attributes:
-        default: its default.
-        help: its meaning, a sentence.
+        default: Its default.
+        help: Its meaning, a sentence.
         type: `bool`, `int`, `float` or `str`: of the value, or of the elements of a sequence.
-        is_sequence: whether the value is a tuple.
-        in_one_flag: whether it is a tuple whose flag takes all values; else it is repeated.
-        choices: the values that it may have, if they are listed.
-        hint: the type with its range; see `convert`.
+        is_sequence: Whether the value is a tuple.
+        in_one_flag: Whether it is a tuple whose flag takes all values; else it is repeated.
+        choices: The values that it may have, if they are listed.
+        hint: The type with its range; see `convert`.
     """
 
     default: Any
@@ -151,9 +151,9 @@ def validate(options: Any, prefix: str = "", flags: Mapping[str, str] | None = N
     commas; it is kept as a tuple. An empty one is None, where None is allowed.
 
     Args:
-        options: a frozen dataclass, in its `__post_init__`.
-        prefix: what the flag of a field has before the field's name.
-        flags: what an error message calls fields that have no flag of their name.
+        options: A frozen dataclass, in its `__post_init__`.
+        prefix: What the flag of a field has before the field's name.
+        flags: What an error message calls fields that have no flag of their name.
 
     Raises:
         ValueError: A value has another type, is out of range, infinite or not a number. The message
@@ -174,11 +174,11 @@ def check_belongs(
     """Reject a field with another value than its default, if what it belongs to is not chosen.
 
     Args:
-        options: a dataclass.
-        name: the field, such as "focal_gamma".
-        choice: the field that chooses, such as "loss".
-        owners: the values of it that the field has an effect with.
-        remedy: what to do.
+        options: A dataclass.
+        name: The field, such as "focal_gamma".
+        choice: The field that chooses, such as "loss".
+        owners: The values of it that the field has an effect with.
+        remedy: What to do.
 
     Raises:
         ValueError: The field has no effect; the message names both flags.
@@ -195,8 +195,8 @@ def convert(hint: Any, value: Any) -> Any:
     """Return a value as exactly the type of a field; see `validate`.
 
     Args:
-        hint: the type, such as `PositiveInt`.
-        value: the value.
+        hint: The type, such as `PositiveInt`.
+        value: The value.
 
     Raises:
         ValueError: It has another type, or is out of range. The message says what it must be.

@@ -262,7 +262,7 @@ class ModelOptions:
         Two paths of dense prediction cells are taken to be of the same cell.
 
         Args:
-            trained: the options that the weights were trained with.
+            trained: The options that the weights were trained with.
 
         Raises:
             ValueError: A field differs that is not in `ADJUSTABLE`, or the number of atrous rates.
