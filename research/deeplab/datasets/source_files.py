@@ -17,7 +17,10 @@ IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", "
 
 
 class DrawnLabel(Protocol):
-    """A label that is drawn; as a text it is the place where it is described."""
+    """A label that is drawn, such as `annotations.drawn_labels.Drawing` or one of SBD.
+
+    As a text it is the place where it is described.
+    """
 
     def draw(self, size: tuple[int, int]) -> np.ndarray:
         """Return the label, uint8 [height, width], for an image of this height and width."""
@@ -84,6 +87,9 @@ class ImageFolder:
     it is written first. If there is no such image, its extension is left out, accents are joined
     to their letters or taken apart, backslashes are taken for slashes, and a leading part that
     repeats the end of the folder's own path (or all of it) is left out.
+
+    Lists name images by their paths. `annotations.image_index.ImageIndex` finds those that
+    annotation tools name, which keep only the end of a path.
 
     Args:
         folder: The folder.
