@@ -9,7 +9,7 @@ from deeplab.core.options import CrfOptions, ExportOptions, InferenceOptions, Wi
 from deeplab.evaluation import predictor
 from deeplab.export import exporter, inference_graph, saved_model
 from deeplab.testing import tiny
-from deeplab.utils import checkpoint
+from deeplab.utils import stored_options
 
 _WINDOW = WindowOptions(size=(25, 40), overlap=0.3)
 # Not smaller than the crop size, to which an export without windows pads.
@@ -131,7 +131,7 @@ def _stand_in(path, options):
         }
 
     tf.saved_model.save(tf.Module(), str(path), signatures=serve)
-    checkpoint.save_options(str(path), options)
+    stored_options.save(str(path), options)
     return str(path)
 
 
