@@ -56,7 +56,6 @@ class NetworkPredictor:
         net: model.DeepLab | None = None,
         devices: Sequence[str] = (),
     ):
-        self._device = devices[0] if len(devices) > 1 else None
         self._device = devices[0] if devices else None
         self.inference = inference or InferenceOptions()
         if self.inference.crf:

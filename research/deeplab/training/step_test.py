@@ -51,6 +51,13 @@ def _values(step: TrainStep) -> dict[str, np.ndarray]:
     return {name: variable.numpy() for name, variable in step.state.variables().items()}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _shallow():
+    """A step does not look at the depth of its network."""
+    with tiny.shallow():
+        yield
+
+
 @pytest.fixture(scope="module")
 def plain() -> tuple[list[dict[str, float]], dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return losses and values of two plain updates, and the values after the first."""
@@ -183,8 +190,7 @@ def test_a_run_in_parts_with_averages_and_float16_resumes_to_the_bit(tmp_path):
     options |= {"optimizer": "adamw", "clip_gradient_norm": 0.5, "loss": "lovasz"}
 
     def run(name: str, precision: str = "mixed_float16", **changes) -> trainer.Trainer:
-        with tiny.shallow():
-            step = _step(precision, dropout=True, **(options | changes))
+        step = _step(precision, dropout=True, **(options | changes))
         run = trainer.Trainer(step.state.net, step.options, _IGNORE_LABEL)
         run.open(str(tmp_path / name))
         return run
@@ -210,13 +216,12 @@ def test_a_clipped_step_in_parts_is_that_of_the_whole():
     """The loss of regions and the norm of the gradient are those of the whole batch."""
     values, each_loss = [], []
     for parts in (1, 2):
-        with tiny.shallow():
-            step = _step(
-                loss="cross_entropy_dice",
-                last_layer_gradient_multiplier=10.0,
-                clip_gradient_norm=0.01,
-                gradient_accumulation_steps=parts,
-            )
+        step = _step(
+            loss="cross_entropy_dice",
+            last_layer_gradient_multiplier=10.0,
+            clip_gradient_norm=0.01,
+            gradient_accumulation_steps=parts,
+        )
         each_loss += _train(step, 1)
         values.append(_values(step))
     assert each_loss[1] == pytest.approx(each_loss[0], rel=1e-5)
@@ -231,8 +236,7 @@ def test_a_clipped_step_in_parts_is_that_of_the_whole():
 
 @pytest.mark.slow
 def test_adamw_decays_what_has_weight_decay_officially():
-    with tiny.shallow():
-        step = _step(optimizer="adamw", adamw_weight_decay=0.5, base_learning_rate=0.1)
+    step = _step(optimizer="adamw", adamw_weight_decay=0.5, base_learning_rate=0.1)
     before = _values(step)
     decayed = {v.path for v in networks.regularized_variables(step.state.net)}
     images, labels = _batch()
