@@ -11,6 +11,8 @@ _AROUND_AN_ERROR = (
     'File "',
     "Node: ",
 )
+# Characters at which a terminal or `splitlines` may break a line. Names of files may have them.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 # A longer line is cut: it quotes a file that is not what its name says.
 _MAX_LENGTH = 4000
 
@@ -32,12 +34,16 @@ def is_of_tensorflow(error: Exception) -> bool:
 
 
 def one_line(error: Exception | str) -> str:
-    """Return the message of an error without the operations and source lines around it."""
+    """Return the message of an error without the operations and source lines around it.
+
+    Control characters are written as Python does.
+    """
     found = (
         re.sub(r"\{\{.*?\}\}|\[Op:[^]]*\].*|\[\[.*?\]\]", "", line[:_MAX_LENGTH])
-        for line in str(getattr(error, "message", error)).splitlines()
+        for line in re.split("\r\n|\r|\n", str(getattr(error, "message", error)))
     )
-    lines = [line.strip() for line in found if line.strip()]
+    lines = [_CONTROLS.sub(lambda match: repr(match[0])[1:-1], line.strip()) for line in found]
+    lines = [line for line in lines if line]
     if lines and lines[0].startswith("in user code"):
         # Raised while a function was traced: its own message is the last line.
         return re.sub(r"^\w+: ", "", lines[-1])
