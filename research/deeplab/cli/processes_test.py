@@ -10,6 +10,7 @@ import pytest
 
 from deeplab.cli import processes
 
+_ROOT = str(pathlib.Path(__file__).resolve().parents[2])
 # Starts a process that never ends of itself.
 _PARENT = """
 import multiprocessing, time
@@ -23,6 +24,20 @@ def work():
 if __name__ == "__main__":
     multiprocessing.get_context("spawn").Process(target=work).start()
     time.sleep(600)
+"""
+
+# The module is one that nothing else imports.
+_EARLY = """
+import os, sys
+from deeplab.cli import processes
+
+def state():
+    return "colorsys" in sys.modules, os.environ.get("CUDA_VISIBLE_DEVICES")
+
+if __name__ == "__main__":
+    processes.start_early(2, ["colorsys"])
+    with processes.pool(1, "looks", remedy="") as pool:
+        print(state(), pool.submit(state).result())
 """
 
 
@@ -39,6 +54,17 @@ def test_results_come_in_order():
         assert list(pool.map(_square, range(9))) == [number**2 for number in range(9)]
 
 
+def test_processes_have_their_modules_from_the_start_and_no_gpu(tmp_path):
+    path = tmp_path / "early.py"
+    path.write_text(_EARLY)
+    environment = {"PYTHONPATH": _ROOT, "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, str(path)]
+    output = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, env=environment, check=True, timeout=120
+    )
+    assert output.stdout == "(False, None) (True, '')\n"
+
+
 def test_a_killed_process_is_one_error_that_names_memory_and_remedy():
     message = "a process that reads was killed, most likely because memory ran out: set --num_w"
     with (
@@ -51,12 +77,11 @@ def test_a_killed_process_is_one_error_that_names_memory_and_remedy():
 def test_a_process_ends_with_the_one_that_started_it(tmp_path):
     path = tmp_path / "parent.py"
     path.write_text(_PARENT)
-    root = str(pathlib.Path(__file__).resolve().parents[2])
     parent = subprocess.Popen(
         [sys.executable, str(path)],
         stdout=subprocess.PIPE,
         text=True,
-        env={"PYTHONPATH": root, "PATH": "/usr/bin:/bin"},
+        env={"PYTHONPATH": _ROOT, "PATH": "/usr/bin:/bin"},
     )
     assert parent.stdout.readline() == "begun\n"
     parent.kill()

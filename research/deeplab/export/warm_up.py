@@ -6,10 +6,12 @@ The few fields that they need are written here, so that no extra package is need
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
+
+from deeplab.core import wire_format
 
 # In the folder of a SavedModel.
 FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
@@ -20,8 +22,6 @@ _MODEL_NAME = 1
 _INPUTS, _KEY, _VALUE = 2, 1, 2
 # It has no public name.
 _TensorProto = type(tf.make_tensor_proto(0))
-# All of them have this type: a length and so many bytes.
-_BYTES = 2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,65 +75,23 @@ def read(folder: str) -> list[Request]:
 
 
 def _encode(request: Request, model_name: str) -> bytes:
-    spec = _field(_MODEL_NAME, model_name.encode())
-    spec += _field(_SIGNATURE_NAME, request.signature.encode())
-    message = _field(_MODEL_SPEC, spec)
+    field = wire_format.bytes_field
+    spec = field(_MODEL_NAME, model_name) + field(_SIGNATURE_NAME, request.signature)
+    message = field(_MODEL_SPEC, spec)
     for name, value in request.inputs.items():
         tensor = tf.make_tensor_proto(value).SerializeToString()
-        message += _field(_INPUTS, _field(_KEY, name.encode()) + _field(_VALUE, tensor))
-    return _field(_PREDICT_LOG, _field(_REQUEST, message))
+        message += field(_INPUTS, field(_KEY, name) + field(_VALUE, tensor))
+    return field(_PREDICT_LOG, field(_REQUEST, message))
 
 
 def _decode(record: bytes) -> Request:
-    (log,) = _values(record, _PREDICT_LOG)
-    (message,) = _values(log, _REQUEST)
-    (spec,) = _values(message, _MODEL_SPEC)
-    (signature,) = _values(spec, _SIGNATURE_NAME)
+    (log,) = wire_format.values(record, _PREDICT_LOG)
+    (message,) = wire_format.values(log, _REQUEST)
+    (spec,) = wire_format.values(message, _MODEL_SPEC)
+    (signature,) = wire_format.values(spec, _SIGNATURE_NAME)
     inputs = {}
-    for entry in _values(message, _INPUTS):
-        (name,), (tensor,) = _values(entry, _KEY), _values(entry, _VALUE)
+    for entry in wire_format.values(message, _INPUTS):
+        (name,) = wire_format.values(entry, _KEY)
+        (tensor,) = wire_format.values(entry, _VALUE)
         inputs[name.decode()] = tf.make_ndarray(_TensorProto.FromString(tensor))
     return Request(signature.decode(), inputs)
-
-
-def _field(number: int, value: bytes) -> bytes:
-    return _varint(number << 3 | _BYTES) + _varint(len(value)) + value
-
-
-def _varint(value: int) -> bytes:
-    """Return a number in groups of seven bits, the lowest first; all but the last have a flag."""
-    groups = []
-    while value > 0x7F:
-        groups.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*groups, value])
-
-
-def _values(message: bytes, number: int) -> list[bytes]:
-    """Return the values of a field; a message with fields of another type is an error."""
-    return [value for found, value in _fields(message) if found == number]
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    place = 0
-
-    def varint() -> int:
-        nonlocal place
-        value = shift = 0
-        while True:
-            group = message[place]
-            place += 1
-            value |= (group & 0x7F) << shift
-            shift += 7
-            if not group & 0x80:
-                return value
-
-    while place < len(message):
-        key = varint()
-        if key & 7 != _BYTES:
-            raise ValueError(f"a field of type {key & 7}")
-        length = varint()
-        if place + length > len(message):
-            raise ValueError("the message ends early")
-        yield key >> 3, message[place : place + length]
-        place += length

@@ -14,6 +14,8 @@ import time
 import grpc
 import tensorflow as tf
 
+from deeplab.core import wire_format
+
 _SERVICE = "/tensorflow.CoordinationService"
 _RPC_SECS = 10
 _CONNECT_SECS = 1.0
@@ -30,7 +32,7 @@ class Task:
 
     def encoded(self) -> bytes:
         """Return the message `CoordinatedTask`."""
-        return _text(1, self.job) + _number(2, self.index)
+        return wire_format.bytes_field(1, self.job) + wire_format.number_field(2, self.index)
 
     def is_running(self) -> bool:
         """Return whether the host still listens at its address."""
@@ -64,7 +66,11 @@ def meet(own: Task, first: Task, name: str, timeout_secs: float) -> None:
         name: Name of the meeting; each has another one.
         timeout_secs: Time to wait for the last host.
     """
-    request = _text(1, name) + _number(2, round(timeout_secs * 1000)) + _nested(4, own.encoded())
+    request = (
+        wire_format.bytes_field(1, name)
+        + wire_format.number_field(2, round(timeout_secs * 1000))
+        + wire_format.bytes_field(4, own.encoded())
+    )
     # The service has ended, or tells of a host that has.
     with contextlib.suppress(grpc.RpcError):
         _call(first, "Barrier", request, timeout_secs + _RPC_SECS)
@@ -84,7 +90,7 @@ def let_go(first: Task, others: list[Task], timeout_secs: float) -> None:
     deadline = time.monotonic() + timeout_secs
     for task in others:
         with contextlib.suppress(grpc.RpcError):
-            _call(first, "ShutdownTask", _nested(1, task.encoded()), _RPC_SECS)
+            _call(first, "ShutdownTask", wire_format.bytes_field(1, task.encoded()), _RPC_SECS)
     while any(task.is_running() for task in others) and time.monotonic() < deadline:
         time.sleep(_POLL_SECS)
 
@@ -93,26 +99,3 @@ def _call(host: Task, method: str, request: bytes, timeout_secs: float) -> None:
     # TensorFlow's own messages do not pass through a proxy either.
     with grpc.insecure_channel(host.address, [("grpc.enable_http_proxy", 0)]) as channel:
         channel.unary_unary(f"{_SERVICE}/{method}")(request, timeout=timeout_secs)
-
-
-# --- Protocol buffers ---
-
-
-def _varint(value: int) -> bytes:
-    digits = []
-    while value > 127:
-        digits.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*digits, value])
-
-
-def _number(field: int, value: int) -> bytes:
-    return _varint(field << 3) + _varint(value)
-
-
-def _nested(field: int, value: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(value)) + value
-
-
-def _text(field: int, value: str) -> bytes:
-    return _nested(field, value.encode())
