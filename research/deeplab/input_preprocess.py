@@ -25,12 +25,12 @@ class Preprocessing:
     Args:
         crop_size: (height, width) of a training crop, and what images are padded to elsewhere.
             None: images are not padded, and there are no training crops.
-        mean_pixel: color of the padding, 0..255; that of the backbone.
-        ignore_label: label of the padding.
-        min_resize_value: size of the smaller side, to which images are resized first. None: they
+        mean_pixel: Color of the padding, 0..255; that of the backbone.
+        ignore_label: Label of the padding.
+        min_resize_value: Size of the smaller side, to which images are resized first. None: they
             are not resized. This and the next two: see `preprocess_utils.size_in_range`.
-        max_resize_value: limit of the larger side.
-        resize_factor: both sides are multiples of this plus one.
+        max_resize_value: Limit of the larger side.
+        resize_factor: Both sides are multiples of this plus one.
     """
 
     crop_size: tuple[int, int] | None
@@ -55,7 +55,7 @@ def preprocess_for_evaluation(
     Args:
         image: [height, width, 3], 0..255, or a batch of such images.
         label: [height, width, 1], or a batch; or None.
-        preprocessing: how to prepare them.
+        preprocessing: How to prepare them.
 
     Returns:
         original_image: the image before padding; float32 if it was resized, else as given.
@@ -99,9 +99,9 @@ def preprocess_for_training(
         image: [height, width, 3], 0..255.
         label: [height, width, 1].
         seed: integers [2]; they alone decide what is done.
-        preprocessing: how to prepare them; a resize comes before everything else.
-        scales: the random scales. None: the image is not scaled.
-        augmentation: what is done besides. None: nothing. It does not change which scale, first
+        preprocessing: How to prepare them; a resize comes before everything else.
+        scales: The random scales. None: the image is not scaled.
+        augmentation: What is done besides. None: nothing. It does not change which scale, first
             crop and flip left to right a seed gives.
 
     Returns:

@@ -47,10 +47,10 @@ class Logits(containers.Container):
     (DeepLab v2, arXiv 1606.00915, section 3.2; official `get_branch_logits`).
 
     Args:
-        num_classes: channels of the output.
-        kernel_size: of each classifier.
-        atrous_rates: of each classifier.
-        split: give each classifier its own share of the channels, in place of all of them.
+        num_classes: Channels of the output.
+        kernel_size: Of each classifier.
+        atrous_rates: Of each classifier.
+        split: Give each classifier its own share of the channels, in place of all of them.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ def preprocessing(
     """Return how images are prepared for a network with these options.
 
     Args:
-        options: those of the network.
+        options: Those of the network.
         crop_size: (height, width) that images are cropped or padded to. None: the options'.
     """
     return Preprocessing(
@@ -115,12 +115,12 @@ class DeepLab(keras.Model):
     official checkpoints by it. Networks of any size take images of any size.
 
     Args:
-        options: what to build.
-        name: of the Keras model.
+        options: What to build.
+        name: Of the Keras model.
         **kwargs: `trainable` and `dtype` (a precision policy) of `keras.Model`.
 
     Raises:
-        ValueError: options that contradict each other or that the backbone cannot serve.
+        ValueError: Options that contradict each other or that the backbone cannot serve.
     """
 
     def __init__(self, options: common.ModelOptions, name: str = "deeplab", **kwargs):
@@ -187,8 +187,8 @@ class DeepLab(keras.Model):
         """Return height and width of the merged logits for a height and width of images.
 
         Args:
-            image_size: numbers or int32 scalars.
-            image_pyramid: scales at which the network sees the images. None: the options'.
+            image_size: Numbers or int32 scalars.
+            image_pyramid: Scales at which the network sees the images. None: the options'.
         """
         scales = image_pyramid or self.options.image_pyramid or (1.0,)
         scale = max(1.0, *scales) / self.logits_stride
@@ -209,9 +209,9 @@ class DeepLab(keras.Model):
 
         Args:
             images: [B, H, W, 3], RGB 0..255.
-            training: whether batch statistics and dropout are used.
-            scale: the images' scale in a pyramid.
-            head: which one, where each scale of the pyramid has its own.
+            training: Whether batch statistics and dropout are used.
+            scale: The images' scale in a pyramid.
+            head: Which one, where each scale of the pyramid has its own.
 
         Returns:
             The backbone's end points by their names; `preprocessed`, the backbone's input, which
@@ -242,8 +242,8 @@ class DeepLab(keras.Model):
 
         Args:
             images: [B, H, W, 3], RGB 0..255.
-            image_pyramid: scales at which the network sees the images. None: the options'.
-            training: whether batch statistics and dropout are used.
+            image_pyramid: Scales at which the network sees the images. None: the options'.
+            training: Whether batch statistics and dropout are used.
 
         Returns:
             The merged logits, float32 [B, h, w, num_classes] (the maximum or mean over the
@@ -360,10 +360,10 @@ def predict_labels(
     network's own (official `predict_labels`).
 
     Args:
-        net: the network.
+        net: The network.
         images: [B, H, W, 3], RGB 0..255.
-        eval_scales: scales at which the images are looked at.
-        add_flipped_images: also look at the images flipped left to right.
+        eval_scales: Scales at which the images are looked at.
+        add_flipped_images: Also look at the images flipped left to right.
 
     Returns:
         Labels int32 [B, H, W] and probabilities float32 [B, H, W, num_classes] that sum to one.

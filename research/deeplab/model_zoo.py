@@ -112,9 +112,9 @@ def commands(checkpoint: PublishedCheckpoint, results: str, prefix: str) -> list
     """Return the shell commands of a checkpoint, each after a comment.
 
     Args:
-        checkpoint: the published checkpoint.
-        results: folder for the output of the commands.
-        prefix: prefix of the checkpoint.
+        checkpoint: The published checkpoint.
+        results: Folder for the output of the commands.
+        prefix: Prefix of the checkpoint.
 
     Returns:
         Commands for the published evaluations, for pictures and for an export. For a backbone to

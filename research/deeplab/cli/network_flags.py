@@ -66,7 +66,7 @@ def define_windows(define: Callable[..., None]) -> None:
     """Define the windows of large images: for eval, vis, export and predict.
 
     Args:
-        define: a script's, of `common.definer`.
+        define: A script's, of `common.definer`.
     """
     common.define_option(define, WindowOptions, "size", flag="window", default=None)
     common.define_option(define, WindowOptions, "overlap", flag="window_overlap")
@@ -162,7 +162,7 @@ def window_options(flag_values: flags.FlagValues) -> WindowOptions | None:
     """Return the windows that the flags ask for; None without `--window`.
 
     Args:
-        flag_values: parsed flags.
+        flag_values: Parsed flags.
 
     Raises:
         ValueError: A value is out of range, or `--window_overlap` is given without `--window`.

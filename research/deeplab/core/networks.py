@@ -19,8 +19,8 @@ def precision(network: keras.layers.Layer, policy: str) -> Iterator[None]:
     """Let a network compute in another precision inside the context; its variables stay.
 
     Args:
-        network: what is traced in the context keeps its precision.
-        policy: name of the policy, such as `mixed_bfloat16`.
+        network: What is traced in the context keeps its precision.
+        policy: Name of the policy, such as `mixed_bfloat16`.
     """
     held = keras_internals.sublayers(network)
     before = [layer.dtype_policy for layer in held]

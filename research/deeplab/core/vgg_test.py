@@ -70,8 +70,8 @@ def _whole_field_of_view(net: vgg.VGG16, pools: int | None = None) -> int:
     """Image pixels that a value of fc6 depends on, along a side.
 
     Args:
-        net: the network.
-        pools: what the poolings add to it; None: that of the network's, 3x3 each.
+        net: The network.
+        pools: What the poolings add to it; None: that of the network's, 3x3 each.
     """
     extent, step, windows = 1, 1, 0
     for block, stride in zip(net.blocks, net.pool_strides, strict=True):

@@ -34,7 +34,7 @@ def layout(
     Args:
         sizes: integers [..., 2], height and width of images.
         padded: integers [..., 2], the same with the padding below and right.
-        window: size of the windows.
+        window: Size of the windows.
 
     Returns:
         int32 [..., 2] each. Where they are equal, one window sees the whole image.
@@ -58,12 +58,12 @@ def average(
     `tf.function` with unknown sizes and in an exported graph.
 
     Args:
-        predict: takes windows, [B, *sides, 3]; returns probabilities, float32 [B, *sides, classes].
+        predict: Takes windows, [B, *sides, 3]; returns probabilities, float32 [B, *sides, classes].
         images: [B, H, W, 3].
         sides: int32 [2], height and width of the windows; of `layout`.
-        window: how far they overlap.
-        classes: their number.
-        finish: takes the probabilities of some pixels, float32 [..., classes]; returns tensors
+        window: How far they overlap.
+        classes: Their number.
+        finish: Takes the probabilities of some pixels, float32 [..., classes]; returns tensors
             that have the same shape but for the last axis.
 
     Returns:
@@ -121,10 +121,10 @@ class _Axis:
     """The windows along one side of an image.
 
     Args:
-        count: their number, int32.
-        side: their size, int32.
-        starts: where they start, int32 [count + 1]; the last entry is where the image ends.
-        weights: of their pixels, float32 [count, side]. Those of all windows at a pixel add up to
+        count: Their number, int32.
+        side: Their size, int32.
+        starts: Where they start, int32 [count + 1]; the last entry is where the image ends.
+        weights: Of their pixels, float32 [count, side]. Those of all windows at a pixel add up to
             one; where there is one window, its weight is exactly one.
     """
 
@@ -173,11 +173,11 @@ class _Axis:
         """Add windows where they overlap, and return what is made of the sums, [pixels, ...].
 
         Args:
-            part: takes the number of a window; returns its values, [side, *shape].
-            between: the first window, and the one after the last.
-            shape: of the values of a pixel of this axis.
-            finish: takes sums that are complete.
-            kinds: of what it returns.
+            part: Takes the number of a window; returns its values, [side, *shape].
+            between: The first window, and the one after the last.
+            shape: Of the values of a pixel of this axis.
+            finish: Takes sums that are complete.
+            kinds: Of what it returns.
         """
 
         def step(index: tf.Tensor, sums: tf.Tensor) -> tuple[Sequence[tf.Tensor], tuple]:
@@ -199,10 +199,10 @@ def _concatenate(
     """Return the results of steps, one after another along the first axis.
 
     Args:
-        step: takes a number and the state; returns results and the next state.
-        between: the first number, and the one after the last.
-        state: the first one.
-        kinds: of the results.
+        step: Takes a number and the state; returns results and the next state.
+        between: The first number, and the one after the last.
+        state: The first one.
+        kinds: Of the results.
     """
     first, end = between
     arrays = [

@@ -18,9 +18,9 @@ def _tiff(pixels: np.ndarray, order: str, planes: bool, extra: Sequence[int]) ->
 
     Args:
         pixels: [height, width, bands] of unsigned integers.
-        order: of the bytes, "<" or ">".
-        planes: whether each band is stored by itself.
-        extra: kinds of the bands after the third: 0, or 2 for transparency.
+        order: Of the bytes, "<" or ">".
+        planes: Whether each band is stored by itself.
+        extra: Kinds of the bands after the third: 0, or 2 for transparency.
     """
     height, width, bands = pixels.shape
     stored = pixels.transpose(2, 0, 1) if planes else pixels

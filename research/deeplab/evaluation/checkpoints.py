@@ -26,9 +26,9 @@ def wait_for_network(
     """Wait for the first checkpoint, and build its network; its weights are zeros so far.
 
     Args:
-        options: which checkpoints, and how the network is applied.
-        descriptor: the dataset that `options.dataset` names.
-        asked: gives the network's options.
+        options: Which checkpoints, and how the network is applied.
+        descriptor: The dataset that `options.dataset` names.
+        asked: Gives the network's options.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
@@ -50,9 +50,9 @@ def restore_each(
     A damaged one is skipped while another one is awaited; it counts for `max_number`.
 
     Args:
-        predictor: of `wait_for_network`.
-        options: which checkpoints.
-        team: the hosts that use them; the chief chooses. None: this host alone.
+        predictor: Of `wait_for_network`.
+        options: Which checkpoints.
+        team: The hosts that use them; the chief chooses. None: this host alone.
 
     Raises:
         FileNotFoundError: See `checkpoint_waiter.wait`.
@@ -90,10 +90,10 @@ def trained_options(
     There are none beside an official checkpoint; then what is asked for defines the network.
 
     Args:
-        path: prefix of the checkpoint.
-        options: what is evaluated.
-        descriptor: the dataset that `options.dataset` names.
-        asked: gives the network's options.
+        path: Prefix of the checkpoint.
+        options: What is evaluated.
+        descriptor: The dataset that `options.dataset` names.
+        asked: Gives the network's options.
 
     Raises:
         ValueError: A flag contradicts what the network was trained with.

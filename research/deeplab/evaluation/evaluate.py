@@ -29,12 +29,12 @@ def evaluate(
     """Evaluate each checkpoint, and print and write the results.
 
     Args:
-        options: which checkpoints, on which images.
-        asked: gives the network's options.
-        crf_grid: parameters of the CRF to try in place of evaluating; see `CrfSearch`.
-        crf_images: number of images to try them on.
-        page: what to show of the evaluation on a page. None: there is none.
-        arguments: flags that repeat the evaluation, without the checkpoint; the page shows them.
+        options: Which checkpoints, on which images.
+        asked: Gives the network's options.
+        crf_grid: Parameters of the CRF to try in place of evaluating; see `CrfSearch`.
+        crf_images: Number of images to try them on.
+        page: What to show of the evaluation on a page. None: there is none.
+        arguments: Flags that repeat the evaluation, without the checkpoint; the page shows them.
 
     Raises:
         FileNotFoundError: There are no records, no such checkpoint, or nothing to compare with.

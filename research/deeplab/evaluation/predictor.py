@@ -222,8 +222,8 @@ class _Graphs:
     """Graphs that make something of the labels and probabilities of images.
 
     Args:
-        predictor: the network, and how it is applied.
-        finish: takes labels [...] and probabilities [..., classes]; returns what is asked for.
+        predictor: The network, and how it is applied.
+        finish: Takes labels [...] and probabilities [..., classes]; returns what is asked for.
     """
 
     def __init__(

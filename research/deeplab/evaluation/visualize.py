@@ -27,10 +27,10 @@ def visualize(
     """Save pictures of the predictions of each checkpoint.
 
     Args:
-        options: which checkpoints, on which images.
-        asked: gives the network's options.
-        images: plain images to use in place of TFRecords; see `image_files.find`.
-        exif_orientation: whether plain images are turned as their EXIF data say.
+        options: Which checkpoints, on which images.
+        asked: Gives the network's options.
+        images: Plain images to use in place of TFRecords; see `image_files.find`.
+        exif_orientation: Whether plain images are turned as their EXIF data say.
         colormap: see `Visualizer`.
         also_save_raw_predictions: see `Visualizer`.
 

@@ -29,8 +29,8 @@ class Signature:
     """A signature of a SavedModel.
 
     Attributes:
-        takes_files: whether its input is the contents of image files, not pixels.
-        run: takes the input and returns the outputs by their names.
+        takes_files: Whether its input is the contents of image files, not pixels.
+        run: Takes the input and returns the outputs by their names.
     """
 
     takes_files: bool
@@ -75,10 +75,10 @@ def compare(title: str, outputs: Outputs, wanted: Outputs, precision: str = "flo
     """Reject outputs that differ from those of the network.
 
     Args:
-        title: what the outputs are of.
-        outputs: by their names.
-        wanted: those of the network, and maybe others.
-        precision: what the features were computed in.
+        title: What the outputs are of.
+        outputs: By their names.
+        wanted: Those of the network, and maybe others.
+        precision: What the features were computed in.
 
     Raises:
         ValueError: An output has another shape, or differs by more than rounding explains.
@@ -165,12 +165,12 @@ def check_saved_model(
     """Reject a SavedModel that computes something else than its network, or fails to warm up.
 
     Args:
-        title: where it is to be.
-        path: where it is.
+        title: Where it is to be.
+        path: Where it is.
         images: uint8 [1, H, W, 3].
-        wanted: the outputs of the network for these.
+        wanted: The outputs of the network for these.
         colors: see `signatures.signatures`.
-        precision: what the features are computed in.
+        precision: What the features are computed in.
 
     Raises:
         ValueError: A signature gives something else, or a warm-up request fails.

@@ -28,13 +28,13 @@ class _Side:
     """Where a header has the height or the width of an image.
 
     Args:
-        place: of the first byte.
-        count: of the bytes.
-        big: whether the first one is the highest.
-        signed: whether a negative number stands for its absolute value.
-        shift: lowest bit of the number.
-        bits: how many of its bits count.
-        less: by how much it is less than the side.
+        place: Of the first byte.
+        count: Of the bytes.
+        big: Whether the first one is the highest.
+        signed: Whether a negative number stands for its absolute value.
+        shift: Lowest bit of the number.
+        bits: How many of its bits count.
+        less: By how much it is less than the side.
     """
 
     place: int
@@ -58,10 +58,10 @@ class _Format:
     """A format of image files.
 
     Args:
-        least: size in bytes of a file's header.
-        beginning: its first bytes; None: any byte.
-        height: of the image. None: it is not at a fixed place.
-        width: likewise.
+        least: Size in bytes of a file's header.
+        beginning: Its first bytes; None: any byte.
+        height: Of the image. None: it is not at a fixed place.
+        width: Likewise.
     """
 
     least: int
@@ -95,8 +95,8 @@ def decode(
 
     Args:
         data: string scalar, the content of a JPEG, PNG, GIF, BMP or WebP file.
-        max_pixels: most pixels of an image, height times width. None: what TensorFlow decodes.
-        exif_orientation: turn JPEG files as their EXIF data say.
+        max_pixels: Most pixels of an image, height times width. None: what TensorFlow decodes.
+        exif_orientation: Turn JPEG files as their EXIF data say.
 
     Returns:
         status: int32 scalar: 0 fine, 1 empty, 2 unknown format, 3 damaged, 4 more pixels.

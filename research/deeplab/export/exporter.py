@@ -41,13 +41,13 @@ def export_checkpoint(
     """Export the network of a checkpoint: a frozen graph, or a SavedModel.
 
     Args:
-        paths: the checkpoint, and where it is exported to.
-        asked: gives the network's options for those that it was trained with (`stored`, None where
+        paths: The checkpoint, and where it is exported to.
+        asked: Gives the network's options for those that it was trained with (`stored`, None where
             they are not known).
-        inference: how the network is applied.
-        options: what a SavedModel offers.
-        use_ema: use the moving averages of the weights.
-        command: the words of the command that exports, for the model card.
+        inference: How the network is applied.
+        options: What a SavedModel offers.
+        use_ema: Use the moving averages of the weights.
+        command: The words of the command that exports, for the model card.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
@@ -137,12 +137,12 @@ def export_frozen_graph(
     All files take their places together.
 
     Args:
-        net: the network.
-        path: of the file; an existing one is replaced.
-        inference: how the network is applied.
-        graph_text: also write the graph without its weights, as text, to `inference_graph.pbtxt`
+        net: The network.
+        path: Of the file; an existing one is replaced.
+        inference: How the network is applied.
+        graph_text: Also write the graph without its weights, as text, to `inference_graph.pbtxt`
             in the same folder.
-        card: also write a model card; gives its text, see `model_card.text`.
+        card: Also write a model card; gives its text, see `model_card.text`.
 
     Raises:
         ValueError: The path is a folder, or the written graph computes something else than the
@@ -188,15 +188,15 @@ def export_saved_model(
     `assets/`, with the classes and the options; and warm-up requests for TensorFlow Serving.
 
     Args:
-        net: the network.
-        path: of the folder; an earlier export there is replaced, see `destination.check`.
-        inference: how the network is applied.
-        options: what the SavedModel offers.
-        descriptor: the dataset that the network was trained on.
-        next_version: write a new folder in `path`, whose name is one more than the largest number
+        net: The network.
+        path: Of the folder; an earlier export there is replaced, see `destination.check`.
+        inference: How the network is applied.
+        options: What the SavedModel offers.
+        descriptor: The dataset that the network was trained on.
+        next_version: Write a new folder in `path`, whose name is one more than the largest number
             there; nothing else there is changed.
-        server_config_dir: folder for the configuration files of TensorFlow Serving. None: none.
-        card: also write a model card; gives its text, see `model_card.text`.
+        server_config_dir: Folder for the configuration files of TensorFlow Serving. None: none.
+        card: Also write a model card; gives its text, see `model_card.text`.
 
     Returns:
         The path of the folder.

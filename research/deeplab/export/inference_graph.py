@@ -41,10 +41,10 @@ def predict_outputs(
     back.
 
     Args:
-        net: the network.
+        net: The network.
         images: uint8 [B, H, W, 3], RGB.
-        inference: how the network is applied.
-        by_cells: find the labels by `upsampled_labels` where that is possible: the same labels in
+        inference: How the network is applied.
+        by_cells: Find the labels by `upsampled_labels` where that is possible: the same labels in
             less time, but no node `ArgMax`. The logits are returned, too. Not with windows.
 
     Returns:
@@ -99,9 +99,9 @@ def labels_in_windows(net: Network, images: tf.Tensor, inference: InferenceOptio
     """Return the labels of `predict_outputs`, without the memory for probabilities.
 
     Args:
-        net: the network.
+        net: The network.
         images: uint8 [B, H, W, 3], RGB.
-        inference: how the network is applied: with a window, and without a CRF.
+        inference: How the network is applied: with a window, and without a CRF.
 
     Returns:
         int32 [B, H, W].
@@ -145,8 +145,8 @@ def frozen(
     `<scope>/<scope>/input:0`, such as `MobilenetV2/MobilenetV2/input:0`.
 
     Args:
-        net: the network.
-        inference: how the network is applied; without windows.
+        net: The network.
+        inference: How the network is applied; without windows.
 
     Returns:
         The graph with the weights as constants, and the graph without them.
@@ -172,7 +172,7 @@ def check_portable(function: tf.types.experimental.ConcreteFunction) -> None:
     `tf.nn.depthwise_conv2d` moves pixels apart for a plain convolution, which runs everywhere.
 
     Args:
-        function: the functions that it calls are looked at, too.
+        function: The functions that it calls are looked at, too.
 
     Raises:
         ValueError: An operation does not run everywhere.

@@ -22,8 +22,8 @@ class NewFolder:
     """A folder that gets its number when it is whole.
 
     Args:
-        temporary: the path at which it is filled.
-        path: where it is in the end; "" until then.
+        temporary: The path at which it is filled.
+        path: Where it is in the end; "" until then.
     """
 
     temporary: str
@@ -50,8 +50,8 @@ def adding(base: str, *, last: str = "") -> Iterator[NewFolder]:
     rename folders, the number is chosen first.
 
     Args:
-        base: the folder around it; made if needed.
-        last: name of the file that tells readers that the folder is whole; see
+        base: The folder around it; made if needed.
+        last: Name of the file that tells readers that the folder is whole; see
             `files.replacing_folder`.
 
     Yields:

@@ -29,10 +29,10 @@ class _Drawn:
     """An image whose pictures are saved, or that could not be read.
 
     Args:
-        path: the image.
-        failed: the message of its error, by its path; empty if there is none.
-        summary: the classes in its prediction, in words.
-        classes: the predicted classes.
+        path: The image.
+        failed: The message of its error, by its path; empty if there is none.
+        summary: The classes in its prediction, in words.
+        classes: The predicted classes.
     """
 
     path: str
@@ -53,13 +53,13 @@ def predict(
     """Predict the classes of images, and write pictures of them.
 
     Args:
-        export_path: folder of the SavedModel.
+        export_path: Folder of the SavedModel.
         images: see `image_files.find`.
-        output_dir: folder for the pictures.
-        dataset: name of the dataset, or its JSON descriptor. None: what was exported with the
+        output_dir: Folder for the pictures.
+        dataset: Name of the dataset, or its JSON descriptor. None: what was exported with the
             network, if anything.
-        exif_orientation: whether images are turned as their EXIF data say.
-        options: the devices. None: a single one.
+        exif_orientation: Whether images are turned as their EXIF data say.
+        options: The devices. None: a single one.
         window: see `saved_model.ExportedNetwork`.
 
     Raises:
@@ -136,9 +136,9 @@ def save_pictures(
     Args:
         image: uint8 [height, width, 3], RGB.
         labels: integers [height, width].
-        descriptor: names and colors of the classes.
-        folder: where the files go; made if needed.
-        name: start of the files' names; may have folders.
+        descriptor: Names and colors of the classes.
+        folder: Where the files go; made if needed.
+        name: Start of the files' names; may have folders.
     """
     pictures = {
         "labels": save_annotation.as_pixels(labels),

@@ -35,13 +35,13 @@ class ExportedNetwork:
         labels = network.predict(image)
 
     Args:
-        path: its folder.
-        device: name of the device that it runs on. None: TensorFlow chooses it.
-        window: predict images that are larger in windows. None: whole.
+        path: Its folder.
+        device: Name of the device that it runs on. None: TensorFlow chooses it.
+        window: Predict images that are larger in windows. None: whole.
 
     Attributes:
-        num_classes: the number of classes.
-        descriptor: the dataset that was exported with it, or None.
+        num_classes: The number of classes.
+        descriptor: The dataset that was exported with it, or None.
 
     Raises:
         FileNotFoundError: There is no SavedModel.

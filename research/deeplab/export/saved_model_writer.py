@@ -50,12 +50,12 @@ def write(
     """Write a SavedModel with the signatures of `signatures.signatures`.
 
     Args:
-        net: the network.
-        folder: an empty folder of this machine.
-        model_name: what a server calls the model.
-        inference: how the network is applied.
-        options: what the SavedModel offers.
-        descriptor: the dataset that the network was trained on.
+        net: The network.
+        folder: An empty folder of this machine.
+        model_name: What a server calls the model.
+        inference: How the network is applied.
+        options: What the SavedModel offers.
+        descriptor: The dataset that the network was trained on.
     """
     table = class_colors(net.options.num_classes, descriptor)
     ignore_label = descriptor.ignore_label if descriptor else _IGNORE_LABEL

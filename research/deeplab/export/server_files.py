@@ -34,8 +34,8 @@ def model_name(path: str, next_version: bool) -> str:
     """Return what a server calls a model: the name of the folder around its versions.
 
     Args:
-        path: of the export.
-        next_version: whether the path is that folder itself.
+        path: Of the export.
+        next_version: Whether the path is that folder itself.
     """
     path = path.rstrip("/") if file_systems.is_remote(path) else os.path.abspath(path)
     above, name = os.path.split(path)
@@ -48,8 +48,8 @@ def check(folder: str, name: str) -> None:
     """Reject a folder whose `models.config` lists other models only.
 
     Args:
-        folder: where the files go.
-        name: of the model.
+        folder: Where the files go.
+        name: Of the model.
 
     Raises:
         ValueError: There is such a file; the message has what to add to it.
@@ -67,8 +67,8 @@ def write(folder: str, name: str) -> None:
     """Write `models.config` and `monitoring.config`; files that are there are kept.
 
     Args:
-        folder: where they go; made if needed.
-        name: of the model.
+        folder: Where they go; made if needed.
+        name: Of the model.
     """
     check(folder, name)
     for file, text in (

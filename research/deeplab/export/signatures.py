@@ -48,11 +48,11 @@ def signatures(
     0x0, and an empty string in place of a PNG file.
 
     Args:
-        net: the network.
-        inference: how it is applied.
-        options: what the signatures offer.
+        net: The network.
+        inference: How it is applied.
+        options: What the signatures offer.
         colors: uint8 [at least num_classes, 3], RGB, of the classes.
-        ignore_label: label of the padding between images of different sizes.
+        ignore_label: Label of the padding between images of different sizes.
 
     Returns:
         Functions of one tensor that return a dict of tensors:

@@ -32,11 +32,11 @@ def convert_file(
     """Convert the file of a frozen graph to that of a TensorFlow Lite model.
 
     Args:
-        graph_path: of the frozen graph.
-        model_path: of the model. None: it is not kept.
+        graph_path: Of the frozen graph.
+        model_path: Of the model. None: it is not kept.
         input_tensor: see `convert`. None: that of `backbone_input`.
         output_tensor: see `convert`.
-        test_image_path: image on which to compare graph and model. None: they are not compared.
+        test_image_path: Image on which to compare graph and model. None: they are not compared.
         dynamic_range: see `convert`.
 
     Raises:
@@ -130,11 +130,11 @@ def convert(
     tensor.
 
     Args:
-        graph_def: the graph, ours or official.
-        input_tensor: name of the model's input; see `backbone_input`. The graph's own input is
+        graph_def: The graph, ours or official.
+        input_tensor: Name of the model's input; see `backbone_input`. The graph's own input is
             possible, too.
-        output_tensor: name of the model's output.
-        dynamic_range: store the weights of a float graph as 8-bit integers.
+        output_tensor: Name of the model's output.
+        dynamic_range: Store the weights of a float graph as 8-bit integers.
 
     Returns:
         The TensorFlow Lite model.

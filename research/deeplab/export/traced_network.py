@@ -15,8 +15,8 @@ class TracedNetwork:
     It has what `model.predict_labels` and `inference_graph` need of a `DeepLab`.
 
     Args:
-        net: the network.
-        native_dilation: convolve depthwise with native dilation where that works on this machine.
+        net: The network.
+        native_dilation: Convolve depthwise with native dilation where that works on this machine.
     """
 
     def __init__(self, net: model.DeepLab, native_dilation: bool = False):

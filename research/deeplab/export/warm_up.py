@@ -29,8 +29,8 @@ class Request:
     """A request to a signature.
 
     Args:
-        signature: its name.
-        inputs: the tensors by their names; an array of objects holds strings.
+        signature: Its name.
+        inputs: The tensors by their names; an array of objects holds strings.
     """
 
     signature: str
@@ -41,9 +41,9 @@ def write(folder: str, model_name: str, requests: Sequence[Request]) -> None:
     """Write the requests to the folder of a SavedModel.
 
     Args:
-        folder: of the SavedModel, on this machine.
-        model_name: name of the model in the server.
-        requests: what to send, in this order.
+        folder: Of the SavedModel, on this machine.
+        model_name: Name of the model in the server.
+        requests: What to send, in this order.
     """
     path = os.path.join(folder, FILE)
     os.makedirs(os.path.dirname(path), exist_ok=True)

@@ -20,11 +20,11 @@ def predict(
     """Return what is made of the labels and probabilities of images of any size.
 
     Args:
-        net: the network.
+        net: The network.
         padded: float32 [B, H, W, 3], padded to the crop size at least.
         size: int32 [2], height and width without the padding.
-        inference: how the network is applied; it has a window.
-        finish: takes labels, int32 [...], and probabilities, float32 [..., classes], of the images
+        inference: How the network is applied; it has a window.
+        finish: Takes labels, int32 [...], and probabilities, float32 [..., classes], of the images
             or of a part of them; returns tensors that start with the same axes.
 
     Returns:

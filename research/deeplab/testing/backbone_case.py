@@ -35,14 +35,14 @@ class BackboneCase:
     """Tests of one model variant.
 
     Attributes:
-        model_variant: name of the variant.
-        golden_prefix: prefix of the names of its golden configurations.
-        options: further options of the small network that the other tests build.
-        consistent_strides: output strides, fine to coarse, whose features must agree where both
+        model_variant: Name of the variant.
+        golden_prefix: Prefix of the names of its golden configurations.
+        options: Further options of the small network that the other tests build.
+        consistent_strides: Output strides, fine to coarse, whose features must agree where both
             exist; empty where the architecture has no such property.
-        coarsest_stride: the largest output stride that it can be built for.
-        heavy: whether to run only a golden configuration of the repository without `--slow`.
-        shallow: whether the tests build it with fewer of its repeated blocks and with few channels,
+        coarsest_stride: The largest output stride that it can be built for.
+        heavy: Whether to run only a golden configuration of the repository without `--slow`.
+        shallow: Whether the tests build it with fewer of its repeated blocks and with few channels,
             all but those of its outputs and of its end points.
     """
 

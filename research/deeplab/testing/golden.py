@@ -46,14 +46,14 @@ def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Return the golden value of a variable, which depends on its official name and shape alone.
 
     Args:
-        name: official variable name, e.g. `MobilenetV2/Conv/weights`.
-        shape: its shape.
+        name: Official variable name, e.g. `MobilenetV2/Conv/weights`.
+        shape: Its shape.
 
     Returns:
         A float32 array of that shape, the same on every machine; read-only.
 
     Raises:
-        ValueError: the last part of the name is unknown.
+        ValueError: The last part of the name is unknown.
     """
     random = np.random.RandomState(zlib.crc32(name.encode()))  # noqa: NPY002 (the rule's own)
     gain = next((gain for pattern, gain in _GAINS if pattern.search(name)), 1.0)
@@ -110,11 +110,11 @@ class Configuration:
     """A model configuration that the official code was run with.
 
     Attributes:
-        name: name of the configuration.
+        name: Name of the configuration.
         manifest: `model_flags`, `num_classes`, `output_stride`, `atrous_rates`, `crop_size`,
             `image_pyramid`, `eval_scales`, `add_flipped_images` and what was measured.
-        variables: official name to shape, of every model variable.
-        arrays: the input `image` and the outputs; see `outputs`.
+        variables: Official name to shape, of every model variable.
+        arrays: The input `image` and the outputs; see `outputs`.
     """
 
     name: str
@@ -150,7 +150,7 @@ def configuration(name: str) -> Configuration:
     """Read a configuration.
 
     Raises:
-        FileNotFoundError: it does not exist.
+        FileNotFoundError: It does not exist.
     """
     for root in (DATA / "logits", SHARED / "golden"):
         folder = root / name

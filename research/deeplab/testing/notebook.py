@@ -32,13 +32,13 @@ def run(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Run the cells of a notebook in turn, in the working directory.
 
     Args:
-        path: path of the notebook.
+        path: Path of the notebook.
 
     Returns:
         The notebook with new outputs, and the names that its cells defined.
 
     Raises:
-        Exception: a cell fails. For a command it is a `subprocess.CalledProcessError`.
+        Exception: A cell fails. For a command it is a `subprocess.CalledProcessError`.
     """
     notebook = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     names: dict[str, Any] = {"__name__": "__main__"}

@@ -44,7 +44,7 @@ def network(configuration: golden.Configuration) -> model.DeepLab:
     """Return the network of a configuration, with the golden weights.
 
     Raises:
-        AssertionError: names or shapes of variables are not the official ones.
+        AssertionError: Names or shapes of variables are not the official ones.
     """
     with layers.blank_weights():
         net = model.DeepLab(options(configuration))
@@ -108,7 +108,7 @@ def check(configuration: golden.Configuration) -> dict[str, float]:
         The error of each, |a - b| / max|b|, and the share of pixels whose prediction differs.
 
     Raises:
-        AssertionError: an error is above the tolerance.
+        AssertionError: An error is above the tolerance.
     """
     net = network(configuration)
     variant = net.options.model_variant
@@ -135,11 +135,11 @@ def check_initial_values(net: model.DeepLab, name: str) -> None:
     """Compare the initial values of a network's variables with the official ones.
 
     Args:
-        net: a new network.
-        name: name of the official network in the golden `initializers`.
+        net: A new network.
+        name: Name of the official network in the golden `initializers`.
 
     Raises:
-        AssertionError: shapes differ, or the mean or deviation of a variable by more than chance.
+        AssertionError: Shapes differ, or the mean or deviation of a variable by more than chance.
     """
     variables = checkpoint.official_variables(net)
     for variable, (shape, mean, std, largest) in golden.misc("initializers")[0][name].items():
@@ -160,12 +160,12 @@ def check_weight_decay(net: model.DeepLab, name: str) -> None:
     """Compare the variables that have weight decay with the official ones.
 
     Args:
-        net: a network.
-        name: name of the official network in the golden
+        net: A network.
+        name: Name of the official network in the golden
             `gradient_multipliers_and_weight_decay`.
 
     Raises:
-        AssertionError: they differ.
+        AssertionError: They differ.
     """
     facts, _ = golden.misc("gradient_multipliers_and_weight_decay")
     names = {id(variable): key for key, variable in checkpoint.official_variables(net).items()}

@@ -29,10 +29,10 @@ def train(
     """Start `deeplab-train` with flags; see `start`.
 
     Args:
-        arguments: the flags.
-        log: file to which its output is appended.
-        shallow: build networks with fewer repeated blocks, see `tiny.shallow`.
-        **environment: environment variables besides those of this process.
+        arguments: The flags.
+        log: File to which its output is appended.
+        shallow: Build networks with fewer repeated blocks, see `tiny.shallow`.
+        **environment: Environment variables besides those of this process.
     """
     return call(_run, ("train", list(arguments), shallow), log, **environment)
 
@@ -43,10 +43,10 @@ def start(
     """Start a script with flags.
 
     Args:
-        script: its module, such as "train".
-        arguments: the flags.
-        log: file to which its output is appended.
-        **environment: environment variables besides those of this process.
+        script: Its module, such as "train".
+        arguments: The flags.
+        log: File to which its output is appended.
+        **environment: Environment variables besides those of this process.
 
     Returns:
         The running process.
@@ -60,10 +60,10 @@ def call(
     """Start a process that calls a function of a module.
 
     Args:
-        function: the function.
-        arguments: its arguments.
-        log: file to which its output is appended.
-        **environment: environment variables besides those of this process.
+        function: The function.
+        arguments: Its arguments.
+        log: File to which its output is appended.
+        **environment: Environment variables besides those of this process.
 
     Returns:
         The running process.

@@ -97,7 +97,7 @@ def few_signatures(*more: str) -> Iterator[None]:
     Most of the time of a small export goes into those.
 
     Args:
-        *more: names of signatures that are needed, too.
+        *more: Names of signatures that are needed, too.
     """
     make = signatures.signatures
     names = {signatures.DEFAULT, signatures.LABELS, *more}
@@ -200,10 +200,10 @@ def write_records(
     """Write a split of one shard with the official features.
 
     Args:
-        folder: folder of the records; made if it does not exist.
-        samples: name to image, uint8 [height, width, 3], and label, uint8 [height, width], or
+        folder: Folder of the records; made if it does not exist.
+        samples: Name to image, uint8 [height, width, 3], and label, uint8 [height, width], or
             None for an image without a label.
-        split: name of the split.
+        split: Name of the split.
 
     Returns:
         The folder.

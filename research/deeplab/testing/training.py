@@ -18,8 +18,8 @@ def new(options: common.ModelOptions = OPTIONS, **changes) -> trainer.Trainer:
     """Return the begun trainer of a shallow network; its random weights are always the same.
 
     Args:
-        options: options of the network.
-        **changes: fields of `TrainOptions`.
+        options: Options of the network.
+        **changes: Fields of `TrainOptions`.
     """
     keras.utils.set_random_seed(1)
     with tiny.shallow():

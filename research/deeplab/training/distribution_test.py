@@ -321,9 +321,9 @@ class _Hosts:
     """Two processes that run as two hosts.
 
     Args:
-        log: beginning of the names of their logs.
-        function: the function that they call.
-        arguments: its arguments, for each host.
+        log: Beginning of the names of their logs.
+        function: The function that they call.
+        arguments: Its arguments, for each host.
     """
 
     def __init__(self, log, function, *arguments):

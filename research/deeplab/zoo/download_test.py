@@ -47,12 +47,12 @@ class _Server(http.server.ThreadingHTTPServer):
     """Answers with `content`, or as the next of `faults` says.
 
     Attributes:
-        content: the file.
-        tag: the ETag of its version; None: the server names none.
-        faults: for each request to come a status, the number of bytes after which the connection
+        content: The file.
+        tag: The ETag of its version; None: the server names none.
+        faults: For each request to come a status, the number of bytes after which the connection
             ends, or what to do in place of an answer.
-        ranges: the Range header of each request.
-        states_length: whether the size is said before the file is sent.
+        ranges: The Range header of each request.
+        states_length: Whether the size is said before the file is sent.
     """
 
     def __init__(self):
