@@ -121,7 +121,7 @@ def _check_frozen_graph(net, folder):
 
 
 def _check_folded(net, folder):
-    """What the signatures of a SavedModel compute, not in a graph."""
+    """Compute eagerly as the signatures of a SavedModel do."""
     del folder
     images = [np.stack([tiny.picture(*size, seed) for seed in range(2)]) for size in _SIZES]
     with folding.folded(net, tf.identity):

@@ -1,4 +1,4 @@
-"""What a host tells the coordination service; a service that answers in its place tells it here."""
+"""Messages of a host to the coordination service; here, another service receives them."""
 
 import concurrent.futures
 import socket
