@@ -9,7 +9,7 @@ import tensorflow as tf
 from deeplab import convert_to_tflite, model
 from deeplab.core import feature_extractor
 from deeplab.core.options import InferenceOptions
-from deeplab.export import inference_graph, tflite
+from deeplab.export import frozen_graphs, inference_graph, tflite
 from deeplab.testing import tiny
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
@@ -88,7 +88,7 @@ class TestFloat:
         assert {"DEPTHWISE_CONV_2D", "RESIZE_BILINEAR"} <= operations
 
     def test_agreement_can_be_missed(self, graph):
-        graph_def = tflite.read_graph(str(graph))
+        graph_def = frozen_graphs.read(str(graph))
         model = tflite.convert(graph_def, INPUT)
         (arg_max,) = [node for node in graph_def.node if node.op == "ArgMax"]
         arg_max.op = "ArgMin"
@@ -105,7 +105,7 @@ class TestFloat:
 
     @pytest.mark.slow
     def test_dynamic_range_is_smaller(self, graph):
-        graph_def = tflite.read_graph(str(graph))
+        graph_def = frozen_graphs.read(str(graph))
         model, small = (
             tflite.convert(graph_def, INPUT, dynamic_range=dynamic) for dynamic in (False, True)
         )
@@ -114,7 +114,7 @@ class TestFloat:
         assert tflite.compare(graph_def, small, image, INPUT).same_labels > 0.9
 
     def test_any_output_may_be_taken(self, graph):
-        graph_def = tflite.read_graph(str(graph))
+        graph_def = frozen_graphs.read(str(graph))
         model = tflite.convert(graph_def, INPUT, "SemanticProbabilities:0")
         interpreter = tf.lite.Interpreter(model_content=model)
         (result,) = interpreter.get_output_details()
@@ -131,7 +131,7 @@ class TestFloat:
 
     @pytest.mark.slow
     def test_a_difference_of_probabilities_is_found(self, graph):
-        graph_def = tflite.read_graph(str(graph))
+        graph_def = frozen_graphs.read(str(graph))
         output = "SemanticProbabilities:0"
         model = tflite.convert(graph_def, INPUT, output)
         (node,) = [node for node in graph_def.node if node.name == "SemanticProbabilities"]
@@ -168,7 +168,7 @@ class TestQuantized:
     @pytest.mark.slow
     def test_logits_are_those_of_the_network(self, quantized_net, quantized_graph):
         """On average a few of the 256 numbers off, after some thirty convolutions."""
-        graph_def = tflite.read_graph(str(quantized_graph))
+        graph_def = frozen_graphs.read(str(quantized_graph))
         quantizers = [node.name for node in graph_def.node if node.op.startswith("FakeQuant")]
         model = tflite.convert(graph_def, INPUT, f"{quantizers[-1]}:0")
         interpreter = tf.lite.Interpreter(model_content=model)

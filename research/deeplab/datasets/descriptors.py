@@ -288,16 +288,30 @@ def _read(path: str) -> DatasetDescriptor:
             f"dataset descriptor {path} not found (working directory: {os.getcwd()})"
         )
     values = files.read_json(path)
+    if isinstance(values, dict):
+        values.setdefault("name", os.path.splitext(os.path.basename(path))[0])
+    return from_values(values, path)
+
+
+def from_values(values: Any, source: str) -> DatasetDescriptor:
+    """Return the descriptor that a JSON object describes.
+
+    Args:
+        values: The content of the file of a descriptor.
+        source: Where it comes from, such as the path of the file, for messages.
+
+    Raises:
+        ValueError: It is malformed.
+    """
     if not isinstance(values, dict):
-        raise ValueError(f"{path} holds a {type(values).__name__}, not a JSON object")
+        raise ValueError(f"{source} holds a {type(values).__name__}, not a JSON object")
     known = [field.name for field in dataclasses.fields(DatasetDescriptor)]
     if unknown := sorted(set(values) - set(known)):
-        raise ValueError(f"{path} has an unknown field {unknown[0]!r}; known are {known}")
-    for field in ("num_classes", "ignore_label"):
+        raise ValueError(f"{source} has an unknown field {unknown[0]!r}; known are {known}")
+    for field in ("name", "num_classes", "ignore_label"):
         if field not in values:
-            raise ValueError(f"{path} has no field {field!r}")
-    values.setdefault("name", os.path.splitext(os.path.basename(path))[0])
+            raise ValueError(f"{source} has no field {field!r}")
     try:
         return DatasetDescriptor(**values)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{source}: {error}") from None

@@ -11,9 +11,8 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab.datasets import image_files
-from deeplab.export import inference_graph
-from deeplab.utils import checkpoint_files, files, temporary_files
-from deeplab.weights import foreign_files
+from deeplab.export import frozen_graphs, inference_graph
+from deeplab.utils import files, temporary_files
 
 # The node with the preprocessed images has this name, in official MobileNets and in every network
 # here.
@@ -46,7 +45,7 @@ def convert_file(
     if model_path:
         files.check_file("output_tflite_path", model_path)
     image = image_files.read(test_image_path) if test_image_path else None
-    graph_def = read_graph(graph_path)
+    graph_def = frozen_graphs.read(graph_path)
     input_tensor = input_tensor or backbone_input(graph_def)
     model = convert(graph_def, input_tensor, output_tensor, dynamic_range)
     if image is not None:
@@ -60,34 +59,6 @@ def convert_file(
         logging.info("wrote %s (%d bytes)", model_path, len(model))
     else:
         logging.warning("the model is not kept: --output_tflite_path is not set")
-
-
-def read_graph(path: str) -> tf.compat.v1.GraphDef:
-    """Read a frozen graph.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is not a frozen graph.
-    """
-    if checkpoint_files.latest(path):
-        raise ValueError(
-            f"{path} is a checkpoint, not a frozen graph: export it first, with"
-            f" deeplab-export-model --checkpoint_path={path} --export_path=frozen.pb"
-        )
-    if tf.io.gfile.isdir(path):
-        raise ValueError(f"{path} is a folder; a frozen graph is a file (--export_path=....pb)")
-    try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            graph_def = tf.compat.v1.GraphDef.FromString(file.read())
-    except tf.errors.NotFoundError:
-        raise FileNotFoundError(f"there is no frozen graph {path}") from None
-    except Exception as error:  # The protocol buffers' error has no public name.
-        meaning = None if path.endswith(".pb") else foreign_files.describe(path)
-        reason = f"it is {meaning}" if meaning else error
-        raise ValueError(f"{path} is not a frozen graph: {reason}") from None
-    if not graph_def.node:
-        raise ValueError(f"{path} is not a frozen graph: it has no operations")
-    return graph_def
 
 
 def backbone_input(graph_def: tf.compat.v1.GraphDef) -> str:

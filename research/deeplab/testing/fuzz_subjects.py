@@ -22,7 +22,7 @@ from deeplab.cli import crf_flags, script
 from deeplab.core import dense_prediction_cell
 from deeplab.evaluation import eval_coco_format
 from deeplab.evaluation.earlier_evaluation import EarlierEvaluation
-from deeplab.export import saved_model, tflite
+from deeplab.export import frozen_graphs, saved_model
 from deeplab.testing import fuzz, fuzz_datasets, tiny
 from deeplab.testing.fuzz import Subject
 from deeplab.training import run_record
@@ -174,7 +174,7 @@ def _checkpoints() -> list[Subject]:
             "frozen graph",
             {"graph.pb": _frozen_graph()},
             "graph.pb",
-            lambda folder: tflite.read_graph(f"{folder}/graph.pb"),
+            lambda folder: frozen_graphs.read(f"{folder}/graph.pb"),
         ),
     ]
 

@@ -1,0 +1,97 @@
+"""What a file of one graph says of its network: classes, names and colors, and its input.
+
+A frozen graph, a TensorFlow Lite model and an ONNX model have no place of their own for this. It is
+JSON, where each format lets others put something: in an attribute of the input, a file that is
+appended, and a property.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from deeplab.core import json_text
+from deeplab.core.options.fields import NumClasses, validate
+from deeplab.datasets import descriptors
+
+# What the attribute, the file and the property are called.
+NAME = "deeplab"
+
+Color = tuple[float, float, float]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NetworkFacts:
+    """What a client has to know of a network besides its graph.
+
+    Args:
+        num_classes: The number of classes.
+        mean_pixel: Color of the padding, 0..255.
+        descriptor: The dataset that it was trained on, if it is known.
+        pixel_scale: What each color of a pixel, 0..255, is multiplied by for an input after the
+            preprocessing. None: the input is pixels.
+        pixel_offset: What is added to each color then.
+
+    Raises:
+        ValueError: A value has another type or is out of range.
+    """
+
+    num_classes: NumClasses
+    mean_pixel: Color = (127.5, 127.5, 127.5)
+    descriptor: descriptors.DatasetDescriptor | None = None
+    pixel_scale: Color | None = None
+    pixel_offset: Color | None = None
+
+    def __post_init__(self):
+        validate(self, flags={field.name: field.name for field in dataclasses.fields(self)})
+        if (self.pixel_scale is None) != (self.pixel_offset is None):
+            raise ValueError("pixel_scale and pixel_offset are given together")
+
+    def replace(self, **changes: Any) -> "NetworkFacts":
+        """Return a copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def to_json(self) -> str:
+        """Return the facts as a JSON object, without the fields that are None."""
+        values = {name: value for name, value in vars(self).items() if value is not None}
+        if self.descriptor:
+            values["descriptor"] = json.loads(self.descriptor.to_json())
+        return json.dumps(values)
+
+
+def parse(text: str | bytes, source: str) -> NetworkFacts:
+    """Return the facts that `to_json` wrote.
+
+    Args:
+        text: The text.
+        source: Where it comes from, for messages.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    values = json_text.parse(text, source)
+    try:
+        if described := values.get("descriptor"):
+            values["descriptor"] = descriptors.from_values(described, source)
+        return NetworkFacts(**values)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{source} is damaged: {error}") from None
+
+
+def of_shapes(scores: Sequence[int | None] | None, path: str) -> NetworkFacts:
+    """Return the facts of a file that does not state them: all that its scores tell.
+
+    Args:
+        scores: Shape of the logits or probabilities, the classes last; None without any.
+        path: The file, for messages.
+
+    Raises:
+        ValueError: The number of classes is unknown.
+    """
+    count = scores[-1] if scores else None
+    if not isinstance(count, int) or count < 2:
+        raise ValueError(
+            f"--export_path={path} does not say how many classes there are: make it again, with"
+            " deeplab-export-model or deeplab-convert-to-tflite"
+        )
+    return NetworkFacts(num_classes=count)
