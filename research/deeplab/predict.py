@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> None:
     values = flags.FLAGS
     window = network_flags.window_options(values)
 
-    from deeplab.export import prediction
+    from deeplab.serving import prediction
 
     prediction.predict(
         values.export_path,

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from deeplab import predict
 from deeplab.datasets import conftest
-from deeplab.export import prediction
+from deeplab.serving import prediction
 from deeplab.testing import tiny
 
 NAMES = [

@@ -168,8 +168,8 @@ def test_only_scripts_and_what_defines_their_flags_read_flags(tree, nodes):
 @pytest.mark.parametrize(
     "folder",
     [
-        *("annotations", "core", "export", "sharing", "training", "utils", "visualization"),
-        *("weights", "zoo"),
+        *("annotations", "core", "export", "serving", "sharing", "training", "utils"),
+        *("visualization", "weights", "zoo"),
     ],
 )
 def test_a_library_does_not_import_flags(tree, nodes, folder):
