@@ -94,7 +94,25 @@ setuptools.setup(
             # The datasets that deeplab-build-tfds-data converts.
             "tensorflow-datasets>=4.9,<5",
         ],
+        "onnx": [
+            # Writes ONNX models. It takes the onnx that fits the protobuf of TensorFlow.
+            "tf2onnx>=1.17,<2",
+            # Runs them.
+            "onnxruntime>=1.32,<2",
+        ],
+        "openvino": [
+            # Runs SavedModels and ONNX models; nothing here imports it.
+            "openvino>=2026.4,<2027",
+        ],
+        "litert": [
+            # Runs TensorFlow Lite models, faster than the interpreter within TensorFlow.
+            "ai-edge-litert>=2.3,<3",
+        ],
         "test": [
+            # ONNX and TensorFlow Lite models are compared with their networks, as the extras do.
+            "tf2onnx>=1.17,<2",
+            "onnxruntime>=1.32,<2",
+            "ai-edge-litert>=2.3,<3",
             # Runs the tests.
             "pytest>=9,<10",
             # Runs them on all cores.

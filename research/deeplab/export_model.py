@@ -1,7 +1,8 @@
-r"""Exports a trained DeepLab network as a SavedModel or as the official frozen graph.
+r"""Exports a trained DeepLab network as a SavedModel, the official frozen graph or an ONNX model.
 
-If --export_path ends in .pb, a frozen graph is written; otherwise, the folder of a SavedModel. Both
-take images of any size and run with TensorFlow alone.
+If --export_path ends in .pb, a frozen graph is written; if it ends in .onnx, an ONNX model;
+otherwise, the folder of a SavedModel. All take images of any size, and
+need nothing of this project to run.
 
 Example:
     python deeplab/export_model.py \

@@ -10,7 +10,7 @@ from deeplab import export_model, model
 from deeplab.core import dense_crf
 from deeplab.core.options import CrfOptions
 from deeplab.datasets import descriptors
-from deeplab.export import comparison, saved_model
+from deeplab.export import comparison, runtimes, saved_model
 from deeplab.testing import tiny
 from deeplab.utils import checkpoint
 
@@ -59,6 +59,18 @@ class TestOptions:
         assert descriptors.load(str(path / "dataset.json")) == tiny.DATASET
         assert "0 ground, 1 disc, 2 square, 3 star" in (path / "MODEL_CARD.md").read_text()
         assert "serving_default" in tf.saved_model.load(str(path)).signatures
+
+    @pytest.mark.slow
+    def test_a_frozen_graph_says_its_classes_and_is_compared(
+        self, trained, dataset, tmp_path, capsys
+    ):
+        label = np.zeros((40, 50), np.uint8)
+        records = tiny.write_records(tmp_path / "records", {"a": (tiny.picture(40, 50), label)})
+        path = tmp_path / "graph.pb"
+        export(trained, path, f"--dataset={dataset}", f"--test_images={records}/val")
+        assert runtimes.open_network(str(path)).descriptor == tiny.DATASET
+        text = capsys.readouterr().out
+        assert f"{path}: 100.00% of the pixels of 1 image have the same label, mIoU " in text
 
     @pytest.mark.slow
     def test_an_official_checkpoint_needs_the_flags(self, net, official, tmp_path):
@@ -160,6 +172,16 @@ class TestErrors:
         name = flag.partition("=")[0]
         with pytest.raises(ValueError, match=f"{name} goes with a SavedModel; .*ends in .pb"):
             export(trained, tmp_path / "graph.pb", flag)
+
+    @pytest.mark.parametrize("flag", ["--target=cpu", "--window=33,33", "--crf", "--add_logits"])
+    def test_what_an_onnx_model_does_not_have_is_named(self, trained, tmp_path, flag):
+        name = flag.partition("=")[0]
+        with pytest.raises(ValueError, match=f"{name} goes with a SavedModel; .*ends in .onnx"):
+            export(trained, tmp_path / "net.onnx", flag)
+
+    def test_photographs_are_looked_for_before_the_work(self, trained, tmp_path):
+        with pytest.raises(FileNotFoundError, match="--test_images: there is no file .*photos"):
+            export(trained, tmp_path / "graph.pb", f"--test_images={tmp_path}/photos")
 
     def test_a_base_is_a_folder_of_versions(self, trained, tmp_path):
         (tmp_path / "saved_model.pb").write_text("an export")

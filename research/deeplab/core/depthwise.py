@@ -22,6 +22,7 @@ import tensorflow as tf
 _WIDEST_PADDING = 4
 
 _graphs_may_be_native = contextvars.ContextVar("graphs_may_be_native", default=False)
+_graphs_are_for_others = contextvars.ContextVar("graphs_are_for_others", default=False)
 
 
 @contextlib.contextmanager
@@ -44,6 +45,20 @@ def native_dilation() -> Iterator[None]:
         _graphs_may_be_native.reset(token)
 
 
+@contextlib.contextmanager
+def dilation_of_other_runtimes() -> Iterator[None]:
+    """Let graphs that are traced in this context use the native dilation wherever it is defined.
+
+    TensorFlow need not be able to run them: they are converted for a runtime that has dilation, and
+    no good form of space-to-batch.
+    """
+    token = _graphs_are_for_others.set(True)
+    try:
+        yield
+    finally:
+        _graphs_are_for_others.reset(token)
+
+
 def depthwise_conv2d(
     x: tf.Tensor, kernel: tf.Tensor, stride: int, padding: str, rate: Sequence[int]
 ) -> tf.Tensor:
@@ -59,10 +74,11 @@ def depthwise_conv2d(
     Returns:
         [B, H', W', C * multiplier], the same to the last bit in either form.
     """
+    dilated = max(rate) > 1 and stride == 1 and padding == "SAME"
+    if dilated and _graphs_are_for_others.get() and not tf.executing_eagerly():
+        return _native_operation(x, kernel, rate)
     native = (
-        max(rate) > 1
-        and stride == 1
-        and padding == "SAME"
+        dilated
         and _is_symmetric(kernel, rate)
         and (tf.executing_eagerly() or _graphs_may_be_native.get())
         and native_dilation_works(x.dtype.name)
@@ -100,12 +116,15 @@ def _native(x: tf.Tensor, kernel: tf.Tensor, rate: tuple[int, int]) -> tf.Tensor
                 y = _portable(x, kernel, 1, "SAME", rate)
             return dx, tape.gradient(y, kernel, output_gradients=dy)
 
-        y = tf.raw_ops.DepthwiseConv2dNative(
-            input=x, filter=kernel, strides=(1, 1, 1, 1), padding="SAME", dilations=(1, *rate, 1)
-        )
-        return y, gradient
+        return _native_operation(x, kernel, rate), gradient
 
     return convolve(x, kernel)
+
+
+def _native_operation(x: tf.Tensor, kernel: tf.Tensor, rate: Sequence[int]) -> tf.Tensor:
+    return tf.raw_ops.DepthwiseConv2dNative(
+        input=x, filter=kernel, strides=(1, 1, 1, 1), padding="SAME", dilations=(1, *rate, 1)
+    )
 
 
 @functools.cache

@@ -1,8 +1,8 @@
-"""Compares an export with its network, on an image of noise."""
+"""Compares an export with its network, on an image of noise and on photographs."""
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -11,7 +11,15 @@ import tensorflow as tf
 
 from deeplab import model
 from deeplab.core.options import InferenceOptions, WindowOptions
-from deeplab.export import inference_graph, signatures, warm_up
+from deeplab.datasets import descriptors
+from deeplab.export import (
+    agreement,
+    inference_graph,
+    photographs,
+    runtimes,
+    signatures,
+    warm_up,
+)
 from deeplab.utils import error_text, file_systems
 
 # Sums in another order change results a little: a probability by at most this much, and this share
@@ -104,6 +112,43 @@ def compare(title: str, outputs: Outputs, wanted: Outputs, precision: str = "flo
                 f"{title}: {name} differs from the network's by {difference:.2g}, more than"
                 f" {tolerance:g}; nothing was exported"
             )
+
+
+def compare_labels(
+    title: str,
+    net: model.DeepLab,
+    inference: InferenceOptions,
+    photos: Sequence[photographs.Photograph],
+    network: runtimes.Network,
+    descriptor: descriptors.DatasetDescriptor | None,
+    required: bool = True,
+) -> None:
+    """Compare an export's labels on photographs with those of its network; print how many agree.
+
+    Args:
+        title: What the export is.
+        net: The network.
+        inference: How it is applied.
+        photos: The photographs.
+        network: The export.
+        descriptor: The dataset, for the label that is ignored.
+        required: Whether too many other labels are an error.
+
+    Raises:
+        ValueError: Too many labels differ.
+    """
+
+    def predict(image: np.ndarray) -> np.ndarray:
+        (labels,) = expected(net, image[np.newaxis], inference)[inference_graph.PREDICTIONS]
+        return labels
+
+    ignore_label = descriptor.ignore_label if descriptor else None
+    found = agreement.measure(
+        photos, predict, network.predict, net.options.num_classes, ignore_label
+    )
+    print(f"{title}: {found}")
+    if required:
+        agreement.require(title, found)
 
 
 @contextlib.contextmanager

@@ -17,15 +17,29 @@ _OWN_FILES = {
 
 
 def is_frozen_graph(path: str) -> bool:
-    """Return whether an export to this path is a frozen graph, not a SavedModel."""
+    """Return whether an export to this path is a frozen graph."""
     return path.endswith(".pb")
+
+
+def is_onnx(path: str) -> bool:
+    """Return whether an export to this path is an ONNX model."""
+    return path.endswith(".onnx")
+
+
+def is_file(path: str) -> bool:
+    """Return whether an export to this path is a file, not the folder of a SavedModel."""
+    return is_frozen_graph(path) or is_onnx(path)
+
+
+def _extension(path: str) -> str:
+    return os.path.splitext(path)[1]
 
 
 def check(path: str) -> None:
     """Reject a path whose content an export may not replace.
 
-    A frozen graph may replace a file. A SavedModel may replace an empty folder, or an earlier
-    export whose folder holds nothing else.
+    A frozen graph or an ONNX model may replace a file. A SavedModel may replace an empty folder, or
+    an earlier export whose folder holds nothing else.
 
     Raises:
         ValueError: Something else is at the path, or a parent of it is a file.
@@ -33,17 +47,18 @@ def check(path: str) -> None:
     if not path:
         raise ValueError("--export_path is empty")
     if file_systems.is_remote(path):
-        if tf.io.gfile.exists(path) and not is_frozen_graph(path):
+        if tf.io.gfile.exists(path) and not is_file(path):
             raise ValueError(
                 f"--export_path={path} is there already, and a folder in this file system cannot be"
                 " replaced in one step: choose another --export_path"
             )
         return
     _check_above(path)
-    if is_frozen_graph(path):
+    if is_file(path):
         if os.path.isdir(path):
             raise ValueError(
-                f"--export_path={path} ends in .pb, so it is a file, but a folder has that name"
+                f"--export_path={path} ends in {_extension(path)}, so it is a file, but a folder"
+                " has that name"
             )
         return
     advice = "choose another --export_path, or move that file or folder"
@@ -76,10 +91,10 @@ def check_base(path: str) -> None:
     """
     if not path:
         raise ValueError("--export_path is empty")
-    if is_frozen_graph(path):
+    if is_file(path):
         raise ValueError(
-            f"--next_version: --export_path={path} ends in .pb, so it is a file; give the folder of"
-            " the versions"
+            f"--next_version: --export_path={path} ends in {_extension(path)}, so it is a file;"
+            " give the folder of the versions"
         )
     if file_systems.exists(os.path.join(path, SAVED_MODEL_FILE)):
         raise ValueError(

@@ -14,9 +14,16 @@ from deeplab.datasets import descriptors
 from deeplab.export import (
     comparison,
     destination,
+    frozen_graphs,
     inference_graph,
     model_card,
+    network_facts,
     numbered_folders,
+    onnx_network,
+    onnx_writer,
+    photographs,
+    runtimes,
+    saved_model,
     saved_model_writer,
     server_files,
 )
@@ -38,7 +45,7 @@ def export_checkpoint(
     use_ema: bool = False,
     command: Sequence[str] = (),
 ) -> None:
-    """Export the network of a checkpoint: a frozen graph, or a SavedModel.
+    """Export the network of a checkpoint: a frozen graph, an ONNX model, or a SavedModel.
 
     Args:
         paths: The checkpoint, and where it is exported to.
@@ -56,29 +63,9 @@ def export_checkpoint(
     """
     checkpoint_path, export_path = paths.checkpoint_path, paths.export_path
     _check_path(export_path, paths.next_version)
-    frozen = destination.is_frozen_graph(export_path)
-    if paths.save_inference_graph and not frozen:
-        raise ValueError(
-            f"--save_inference_graph goes with a frozen graph; --export_path={export_path} does not"
-            " end in .pb"
-        )
-    of_saved_models = options.changed() | {
-        name: value
-        for name, value in {
-            "server_config_dir": paths.server_config_dir,
-            "window": inference.window,
-        }.items()
-        if value
-    }
-    if frozen and of_saved_models:
-        raise ValueError(
-            f"--{min(of_saved_models)} goes with a SavedModel; --export_path={export_path} ends in"
-            " .pb"
-        )
-    if inference.window and options.add_logits:
-        raise ValueError(
-            "--add_logits: with --window no image has logits of its own; leave one of them out"
-        )
+    _check_flags(paths, inference, options)
+    if destination.is_onnx(export_path):
+        onnx_writer.check(export_path)
     if paths.server_config_dir:
         model_name = server_files.model_name(export_path, paths.next_version)
         server_files.check(paths.server_config_dir, model_name)
@@ -89,6 +76,11 @@ def export_checkpoint(
         raise ValueError(
             f"--precision={options.precision} is for float networks; this one is quantized"
         )
+    if network_options.quantize and destination.is_onnx(export_path):
+        raise ValueError(
+            f"--export_path={export_path}: this network is quantized, and ONNX has no such"
+            " operations: export a frozen graph (.pb), and convert it to TensorFlow Lite"
+        )
     descriptor = descriptors.load(paths.dataset) if paths.dataset else None
     if descriptor and descriptor.num_classes != network_options.num_classes:
         raise ValueError(
@@ -97,6 +89,9 @@ def export_checkpoint(
         )
     if inference.crf:
         inference.crf.check_classes(network_options.num_classes)
+    photos = None
+    if paths.test_images:
+        photos = photographs.read("test_images", paths.test_images, paths.num_test_images)
     with layers.blank_weights():
         net = model.DeepLab(network_options)
     checkpoint.restore(net, checkpoint_path, averages=use_ema)
@@ -107,9 +102,25 @@ def export_checkpoint(
         descriptor=descriptor,
         command=command,
     )
-    if frozen:
+    if destination.is_onnx(export_path):
+        export_onnx(
+            net,
+            export_path,
+            inference,
+            descriptor,
+            add_probabilities=options.add_probabilities,
+            photos=photos,
+            card=card,
+        )
+    elif destination.is_frozen_graph(export_path):
         export_frozen_graph(
-            net, export_path, inference, graph_text=paths.save_inference_graph, card=card
+            net,
+            export_path,
+            inference,
+            graph_text=paths.save_inference_graph,
+            card=card,
+            descriptor=descriptor,
+            photos=photos,
         )
     else:
         export_path = export_saved_model(
@@ -121,8 +132,37 @@ def export_checkpoint(
             next_version=paths.next_version,
             server_config_dir=paths.server_config_dir,
             card=card,
+            photos=photos,
         )
     logging.info("exported %s to %s", checkpoint_path, export_path)
+
+
+def _check_flags(paths: ExportFiles, inference: InferenceOptions, options: ExportOptions) -> None:
+    """Reject flags that the kind of the export does not have."""
+    path = paths.export_path
+    if paths.save_inference_graph and not destination.is_frozen_graph(path):
+        raise ValueError(
+            f"--save_inference_graph goes with a frozen graph; --export_path={path} does not end in"
+            " .pb"
+        )
+    of_saved_models = set(options.changed())
+    if paths.server_config_dir:
+        of_saved_models.add("server_config_dir")
+    if inference.window:
+        of_saved_models.add("window")
+    if destination.is_onnx(path):
+        of_saved_models -= {"add_probabilities"}
+        if inference.crf:
+            of_saved_models.add("crf")
+    if destination.is_file(path) and of_saved_models:
+        raise ValueError(
+            f"--{min(of_saved_models)} goes with a SavedModel; --export_path={path} ends in"
+            f" {os.path.splitext(path)[1]}"
+        )
+    if inference.window and options.add_logits:
+        raise ValueError(
+            "--add_logits: with --window no image has logits of its own; leave one of them out"
+        )
 
 
 def export_frozen_graph(
@@ -131,6 +171,8 @@ def export_frozen_graph(
     inference: InferenceOptions = _DEFAULT,
     graph_text: bool = False,
     card: Callable[..., str] | None = None,
+    descriptor: descriptors.DatasetDescriptor | None = None,
+    photos: Sequence[photographs.Photograph] | None = None,
 ) -> None:
     """Write the official frozen graph; see `inference_graph.frozen`.
 
@@ -143,6 +185,8 @@ def export_frozen_graph(
         graph_text: Also write the graph without its weights, as text, to `inference_graph.pbtxt`
             in the same folder.
         card: Also write a model card; gives its text, see `model_card.text`.
+        descriptor: The dataset that the network was trained on.
+        photos: Also compare labels on these.
 
     Raises:
         ValueError: The path is a folder, or the written graph computes something else than the
@@ -153,6 +197,7 @@ def export_frozen_graph(
     images = comparison.test_images(net)
     expected = comparison.expected(net, images, inference)
     graph_def, without_weights = inference_graph.frozen(net, inference)
+    frozen_graphs.state(graph_def, network_facts.of_network(net, descriptor))
     texts: dict[str, Callable[[str], str]] = {}
     if graph_text:
         text_path = os.path.join(os.path.dirname(path), GRAPH_TEXT_FILE)
@@ -166,9 +211,62 @@ def export_frozen_graph(
             file.write(graph_def.SerializeToString())
         with comparison.open_frozen_graph(temporary) as run:
             comparison.compare(path, run(images), expected)
+        if photos:
+            graph = runtimes.GraphNetwork(temporary)
+            comparison.compare_labels(path, net, inference, photos, graph, descriptor)
         for other, text in zip(others, texts.values(), strict=True):
             with open(other, "w", encoding="utf-8") as file:
                 file.write(text(temporary))
+
+
+def export_onnx(
+    net: model.DeepLab,
+    path: str,
+    inference: InferenceOptions = _DEFAULT,
+    descriptor: descriptors.DatasetDescriptor | None = None,
+    *,
+    add_probabilities: bool = True,
+    photos: Sequence[photographs.Photograph] | None = None,
+    card: Callable[..., str] | None = None,
+) -> None:
+    """Write an ONNX model; see `onnx_writer.write`. All files take their places together.
+
+    Args:
+        net: The network.
+        path: Of the file; an existing one is replaced.
+        inference: How the network is applied; without windows and CRF.
+        descriptor: The dataset that the network was trained on.
+        add_probabilities: Whether it returns probabilities, too.
+        photos: Compare labels on these. None: on drawn images.
+        card: Also write a model card; gives its text, see `model_card.text`.
+
+    Raises:
+        ValueError: The path is a folder, a package is missing, the network cannot be converted, or
+            the model computes something else. What was at the path is unchanged.
+        OSError: The file cannot be written.
+    """
+    destination.check(path)
+    onnx_writer.check(path)
+    images = comparison.test_images(net)
+    expected = comparison.expected(net, images, inference)
+    photos = photos or photographs.drawn(comparison.crop_size(net))
+    written = [path, model_card.path_of(path)] if card else [path]
+    for each in written:
+        temporary_files.remove_leftovers_of(each)
+    with files.replacing_all(written) as (temporary, *others):
+        onnx_writer.write(
+            net,
+            temporary,
+            inference,
+            network_facts.of_network(net, descriptor),
+            add_probabilities=add_probabilities,
+        )
+        network = onnx_network.OnnxNetwork(temporary)
+        comparison.compare(path, network.outputs(images), expected)
+        comparison.compare_labels(path, net, inference, photos, network, descriptor)
+        for other in others:
+            with open(other, "w", encoding="utf-8") as file:
+                file.write(card(temporary, name=os.path.basename(path)))
 
 
 def export_saved_model(
@@ -181,6 +279,7 @@ def export_saved_model(
     next_version: bool = False,
     server_config_dir: str | None = None,
     card: Callable[..., str] | None = None,
+    photos: Sequence[photographs.Photograph] | None = None,
 ) -> str:
     """Write a SavedModel with the signatures of `signatures.signatures`.
 
@@ -197,6 +296,7 @@ def export_saved_model(
             there; nothing else there is changed.
         server_config_dir: Folder for the configuration files of TensorFlow Serving. None: none.
         card: Also write a model card; gives its text, see `model_card.text`.
+        photos: Also compare labels on these.
 
     Returns:
         The path of the folder.
@@ -223,6 +323,11 @@ def export_saved_model(
             saved_model_writer.class_colors(net.options.num_classes, descriptor),
             options.precision,
         )
+        if photos and options.default_signature in ("pixels", "labels"):
+            network = saved_model.ExportedNetwork(folder.temporary)
+            comparison.compare_labels(
+                path, net, inference, photos, network, descriptor, options.precision == "float32"
+            )
         if card:
             files.write_text(model_card.path_of(folder.temporary), card(folder.temporary))
     if server_config_dir:

@@ -18,9 +18,10 @@ FILE = "MODEL_CARD.md"
 
 
 def path_of(export_path: str) -> str:
-    """Return the path of an export's card: in the folder, or beside the frozen graph."""
+    """Return the path of an export's card: in the folder of a SavedModel, or beside a file."""
     stem, extension = os.path.splitext(export_path)
-    return f"{stem}.{FILE}" if extension == ".pb" else os.path.join(export_path, FILE)
+    is_file = extension in (".pb", ".onnx")
+    return f"{stem}.{FILE}" if is_file else os.path.join(export_path, FILE)
 
 
 def text(
@@ -37,18 +38,18 @@ def text(
     its folder `eval`, as `--eval_every` leaves it. Without one, the card has no metrics.
 
     Args:
-        export_path: The SavedModel's folder, or the frozen graph; they may still be at a temporary
-            path.
+        export_path: The SavedModel's folder, or the file; they may still be at a temporary path.
         checkpoint_path: The checkpoint that was exported, or the folder of the newest.
         options: Options of the network.
         descriptor: The dataset; None: unknown.
         command: The words of the command that made the export.
-        name: Name of the frozen graph. None: that of its path.
+        name: Name of an export that is a file. None: that of its path.
     """
     prefix = checkpoint_files.latest(checkpoint_path) or checkpoint_path
     step = checkpoint.global_step(checkpoint.read(prefix, options))
     result = _evaluation(prefix, step)
     dataset = descriptor.name if descriptor else (result or {}).get("dataset", "unknown")
+    library = "onnx" if (name or export_path).endswith(".onnx") else "tensorflow"
     facts = {
         "checkpoint": f"`{os.path.basename(prefix)}`, step {step}",
         "backbone": options.model_variant,
@@ -57,7 +58,7 @@ def text(
         "output stride": str(options.output_stride),
     }
     sections = [
-        "\n".join(["---", *_metadata(options, result), "---"]),
+        "\n".join(["---", *_metadata(library, options, result), "---"]),
         f"# DeepLab, {options.model_variant}, {dataset}",
         "This network gives every pixel of an RGB image one of its classes (semantic"
         " segmentation).",
@@ -107,11 +108,13 @@ def _metrics(result: Mapping[str, Any]) -> dict[str, float]:
     return {"mIoU": result["miou"], "pixel accuracy": result["pixel_accuracy"]}
 
 
-def _metadata(options: common.ModelOptions, result: Mapping[str, Any] | None) -> list[str]:
+def _metadata(
+    library: str, options: common.ModelOptions, result: Mapping[str, Any] | None
+) -> list[str]:
     """Return the lines of the metadata; texts in the form of JSON are YAML, too."""
     lines = [
         "pipeline_tag: image-segmentation",
-        "library_name: tensorflow",
+        f"library_name: {library}",
         f"tags: {json.dumps(['deeplab', 'semantic-segmentation', options.model_variant])}",
     ]
     if result is None:

@@ -1,4 +1,4 @@
-"""What a file of one graph says of its network: classes, names and colors, and its input.
+"""Facts of a network that a file of one graph states: its classes, their colors, its input.
 
 A frozen graph, a TensorFlow Lite model and an ONNX model have no place of their own for this. It is
 JSON, where each format lets others put something: in an attribute of the input, a file that is
@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from deeplab import model
 from deeplab.core import json_text
 from deeplab.core.options.fields import NumClasses, validate
 from deeplab.datasets import descriptors
@@ -57,6 +58,22 @@ class NetworkFacts:
         if self.descriptor:
             values["descriptor"] = json.loads(self.descriptor.to_json())
         return json.dumps(values)
+
+
+def of_network(
+    net: model.DeepLab, descriptor: descriptors.DatasetDescriptor | None
+) -> NetworkFacts:
+    """Return the facts of a network whose graph takes pixels.
+
+    Args:
+        net: The network.
+        descriptor: The dataset that it was trained on.
+    """
+    return NetworkFacts(
+        num_classes=net.options.num_classes,
+        mean_pixel=net.preprocessing().mean_pixel,
+        descriptor=descriptor,
+    )
 
 
 def parse(text: str | bytes, source: str) -> NetworkFacts:

@@ -1,7 +1,5 @@
 """Runs an ONNX model with ONNX Runtime."""
 
-from typing import Any
-
 import numpy as np
 
 from deeplab.datasets import descriptors
@@ -77,11 +75,16 @@ class OnnxNetwork:
     def predict(self, image: np.ndarray) -> np.ndarray:
         """Return the labels, int32 [height, width], of an image, uint8 [height, width, 3], RGB."""
         if self._size is None:
-            return self.run(image[np.newaxis])[0].astype(np.int32)
+            return self.labels(image[np.newaxis])[0].astype(np.int32)
         fitted = fitting.fit(image, self._size, self._mean_pixel)
         pixels = np.round(fitted.pixels).astype(np.uint8)
-        return fitting.restore(self.run(pixels[np.newaxis])[0], fitted, image.shape[:2])
+        return fitting.restore(self.labels(pixels[np.newaxis])[0], fitted, image.shape[:2])
 
-    def run(self, images: np.ndarray) -> Any:
+    def labels(self, images: np.ndarray) -> np.ndarray:
         """Return the labels, integers [B, H, W], of images, uint8 [B, H, W, 3]."""
         return self._session.run([inference_graph.PREDICTIONS], {self._input: images})[0]
+
+    def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Return all outputs for images, uint8 [B, H, W, 3], by their names."""
+        names = [each.name for each in self._session.get_outputs()]
+        return dict(zip(names, self._session.run(names, {self._input: images}), strict=True))

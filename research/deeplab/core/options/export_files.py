@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated
 
-from deeplab.core.options.fields import validate
+from deeplab.core.options.fields import PositiveInt, validate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,8 +21,8 @@ class ExportFiles:
     ] = None
     export_path: Annotated[
         str | None,
-        "Frozen graph if it ends in .pb, otherwise folder of the SavedModel. An earlier export"
-        " there is replaced.",
+        "Frozen graph if it ends in .pb, ONNX model if it ends in .onnx, otherwise folder of the"
+        " SavedModel. An earlier export there is replaced.",
     ] = None
     next_version: Annotated[
         bool,
@@ -41,9 +41,16 @@ class ExportFiles:
     ] = False
     dataset: Annotated[
         str | None,
-        "Name of the dataset, or its JSON descriptor. A SavedModel then stores the names and colors"
+        "Name of the dataset, or its JSON descriptor. The export then stores the names and colors"
         " of the classes.",
     ] = None
+    test_images: Annotated[
+        str | None,
+        "Photographs on which the labels of the export are compared with those of the network: as"
+        " --images of deeplab-predict, or folder/split of TFRecords. Default: an ONNX model is"
+        " compared on drawn images, other exports on noise.",
+    ] = None
+    num_test_images: Annotated[PositiveInt, "Compare at most this many of --test_images."] = 16
 
     def __post_init__(self):
         validate(self)
