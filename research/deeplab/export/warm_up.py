@@ -1,40 +1,22 @@
 """Warm-up requests: what TensorFlow Serving runs after it has loaded a SavedModel.
 
 They are a TFRecord file of `PredictionLog` messages (TensorFlow Serving's `prediction_log.proto`).
-The few fields that they need are written here, so that no extra package is needed.
 """
 
-import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 import tensorflow as tf
 
 from deeplab.core import wire_format
+from deeplab.export import service_messages
+from deeplab.export.service_messages import Request
 
 # In the folder of a SavedModel.
 FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 
 # Numbers of the fields of a message within the one before.
-_PREDICT_LOG, _REQUEST, _MODEL_SPEC, _SIGNATURE_NAME = 6, 1, 1, 3
-_MODEL_NAME = 1
-_INPUTS, _KEY, _VALUE = 2, 1, 2
-# It has no public name.
-_TensorProto = type(tf.make_tensor_proto(0))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Request:
-    """A request to a signature.
-
-    Args:
-        signature: Its name.
-        inputs: The tensors by their names; an array of objects holds strings.
-    """
-
-    signature: str
-    inputs: Mapping[str, np.ndarray]
+_PREDICT_LOG, _REQUEST = 6, 1
 
 
 def write(folder: str, model_name: str, requests: Sequence[Request]) -> None:
@@ -75,23 +57,11 @@ def read(folder: str) -> list[Request]:
 
 
 def _encode(request: Request, model_name: str) -> bytes:
-    field = wire_format.bytes_field
-    spec = field(_MODEL_NAME, model_name) + field(_SIGNATURE_NAME, request.signature)
-    message = field(_MODEL_SPEC, spec)
-    for name, value in request.inputs.items():
-        tensor = tf.make_tensor_proto(value).SerializeToString()
-        message += field(_INPUTS, field(_KEY, name) + field(_VALUE, tensor))
-    return field(_PREDICT_LOG, field(_REQUEST, message))
+    message = service_messages.encode_request(request, model_name)
+    return wire_format.bytes_field(_PREDICT_LOG, wire_format.bytes_field(_REQUEST, message))
 
 
 def _decode(record: bytes) -> Request:
     (log,) = wire_format.values(record, _PREDICT_LOG)
     (message,) = wire_format.values(log, _REQUEST)
-    (spec,) = wire_format.values(message, _MODEL_SPEC)
-    (signature,) = wire_format.values(spec, _SIGNATURE_NAME)
-    inputs = {}
-    for entry in wire_format.values(message, _INPUTS):
-        (name,) = wire_format.values(entry, _KEY)
-        (tensor,) = wire_format.values(entry, _VALUE)
-        inputs[name.decode()] = tf.make_ndarray(_TensorProto.FromString(tensor))
-    return Request(signature.decode(), inputs)
+    return service_messages.decode_request(message)
