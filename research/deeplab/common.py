@@ -108,10 +108,10 @@ def define_option(
     """
     field = fields.describe(options_class)[name]
     kind, default, more = _KINDS.get(field.type), field.default, {}
-    if field.choices:
-        kind, more = "enum", {"enum_values": list(field.choices)}
-    elif field.in_one_flag:
+    if field.in_one_flag:
         kind, default = "list", default and [str(value) for value in default]
+    elif field.choices:
+        kind, more = "enum", {"enum_values": list(field.choices)}
     elif field.is_sequence:
         kind, default = f"multi_{kind}", default and list(default)
     if field.is_number:

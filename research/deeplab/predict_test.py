@@ -1,5 +1,6 @@
-"""The prediction script: from an export and images to pictures."""
+"""The prediction script: from a network, images and videos to pictures and facts."""
 
+import json
 import struct
 import zlib
 
@@ -10,12 +11,17 @@ import tensorflow as tf
 
 from deeplab import predict
 from deeplab.datasets import conftest
-from deeplab.serving import prediction
+from deeplab.serving import conftest as servers
+from deeplab.serving import outputs, video
 from deeplab.testing import tiny
 
 NAMES = [
     f"{stem}_{title}.png" for stem in "ab" for title in ("labels", "overlay", "panel", "prediction")
 ]
+
+
+# Fixtures, of which the second one is used by itself.
+server, waits = servers.server, servers.waits
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +50,12 @@ def images(tmp_path):
 
 
 def run(export, tmp_path, *more):
+    run_with(f"--export_path={export}", tmp_path, *more)
+
+
+def run_with(network, tmp_path, *more):
     flags = (f"--images={tmp_path / 'images'}", f"--output_dir={tmp_path / 'out'}")
-    tiny.run(predict, f"--export_path={export}", *flags, *more)
+    tiny.run(predict, network, *flags, *more)
 
 
 def test_every_image_has_its_pictures(export, images, tmp_path, caplog):
@@ -89,7 +99,11 @@ def test_a_single_class_is_said(export, tmp_path, caplog):
         (["--images=nowhere/*.jpg"], "--images: there is no file nowhere"),
         (["--window=9,9"], "--window needs the probabilities of --export_path=.*, which has none"),
         (["--window_overlap=0.5"], "--window_overlap has no effect without --window"),
-        (["--export_path=nowhere"], "--export_path=nowhere is not a SavedModel"),
+        (["--export_path=nowhere"], "--export_path=nowhere is not there"),
+        (["--outputs=labels,maps"], "--outputs is .*; it must be a list of some of labels, pred"),
+        (["--server=localhost:8500"], "--export_path=.* and --server=localhost:8500 both name"),
+        (["--export_path="], "give --export_path .* or --server"),
+        (["--model_name=other"], "--model_name=other has no effect without --server"),
     ],
 )
 def test_a_wrong_flag_is_named(export, images, tmp_path, flags, message):
@@ -102,7 +116,9 @@ def test_summary_leaves_out_what_is_hardly_there():
     labels = np.zeros((20, 20), np.int32)
     labels[:2] = 3
     labels[5, 5] = 1
-    assert prediction.summary(labels, tiny.DATASET) == "ground 89.8%, star 10.0%"
+    assert (
+        outputs.summary(outputs.class_shares(labels, 4), tiny.DATASET) == "ground 89.8%, star 10.0%"
+    )
 
 
 def test_a_broken_image_is_named_and_the_others_are_done(export, images, tmp_path, caplog):
@@ -166,3 +182,84 @@ def test_photographs_are_shown_upright_unless_stored_pixels_are_asked_for(
     stored = tiny.read_png(tmp_path / "out" / "a_labels.png")
     assert stored.shape == (20, 30)
     np.testing.assert_array_equal(turned, np.rot90(stored, -1))
+
+
+def test_outputs_are_chosen(export, images, tmp_path):
+    (tmp_path / "images" / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
+    (tmp_path / "tiny.json").write_text(tiny.DATASET.to_json())
+    with pytest.raises(ValueError, match="1 of 3 images could not be read"):
+        run(export, tmp_path, "--outputs=overlay,json", f"--dataset={tmp_path / 'tiny.json'}")
+    assert tiny.files(tmp_path / "out") == ["a_overlay.png", "b_overlay.png", "predictions.json"]
+    text = (tmp_path / "out" / "predictions.json").read_text()
+    # An image in a line.
+    assert [line.count("path") for line in text.splitlines() if "path" in line] == [1, 1, 1]
+    facts = json.loads(text)
+    assert facts["network"] == str(export)
+    assert facts["dataset"] == "tiny"
+    first, second, broken = facts["images"]
+    assert first["path"] == str(tmp_path / "images" / "a.png")
+    assert (second["width"], second["height"]) == (17, 41)
+    assert broken["error"].startswith(f"image {tmp_path / 'images' / 'broken.jpg'} is a")
+    labels = images["a"][..., 0] % 4
+    shares = {each["label"]: each["share"] for each in first["classes"]}
+    assert list(shares.values()) == sorted(shares.values(), reverse=True)
+    for label, share in shares.items():
+        assert share == pytest.approx(np.mean(labels == label), abs=1e-6)
+    assert {each["name"] for each in first["classes"]} <= set(tiny.DATASET.class_names)
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """Eight frames of flat colors."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    frames = [np.full((48, 64, 3), 30 * index, np.uint8) for index in range(8)]
+    return video.write(str(folder / "clip"), frames, 10)
+
+
+@pytest.mark.parametrize("devices", [(), ("--num_clones=2", "--clone_on_cpu")])
+def test_a_video_becomes_a_video(export, clip, tmp_path, devices, monkeypatch, caplog):
+    caplog.set_level("INFO", logger="absl")
+    if devices:
+        # TensorFlow has begun, so that its CPU cannot be divided any more.
+        monkeypatch.setattr(
+            "deeplab.sharing.devices.choose", lambda options: ["CPU:0"] * options.num_clones
+        )
+    run(export, tmp_path, "--outputs=overlay,json", *devices)
+    assert tiny.files(tmp_path / "out") == ["clip_overlay.mp4", "predictions.json"]
+    with video.reading(str(tmp_path / "out" / "clip_overlay.mp4")) as (facts, frames):
+        shown = list(frames)
+    assert facts == video.Facts(10, 8)
+    assert [frame.shape for frame in shown] == [(48, 64, 3)] * 8
+    (found,) = json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]
+    assert (found["frames"], found["frames_per_second"]) == (8, 10)
+    with video.reading(clip) as (_, frames):
+        labels = np.stack(list(frames))[..., 0] % 4
+    for each in found["classes"]:
+        assert each["share"] == pytest.approx(np.mean(labels == each["label"]), abs=1e-6)
+    assert "predicted 8 frames in 0:00:0" in caplog.text
+
+
+def test_a_broken_video_is_named_and_the_others_are_done(export, clip, tmp_path):
+    (tmp_path / "images" / "broken.mov").write_bytes(b"no video")
+    with pytest.raises(ValueError, match="1 of 2 images could not be read .*: video .*broken.mov"):
+        run(export, tmp_path)
+    assert tiny.files(tmp_path / "out") == ["clip_overlay.mp4"]
+    with pytest.raises(ValueError, match="--outputs=labels writes nothing of the video .*: add ov"):
+        run(export, tmp_path, "--outputs=labels")
+
+
+def test_a_server_predicts_images_and_videos(server, clip, tmp_path, monkeypatch):
+    picture = tiny.picture(20, 30)
+    (tmp_path / "images" / "a.png").write_bytes(tiny.png(picture))
+    network = f"--server={server.address}"
+    run_with(network, tmp_path, "--outputs=labels,overlay")
+    assert tiny.files(tmp_path / "out") == ["a_labels.png", "a_overlay.png", "clip_overlay.mp4"]
+    labels = tiny.read_png(tmp_path / "out" / "a_labels.png")
+    np.testing.assert_array_equal(labels, picture[..., 0] % 4)
+    server.largest = 1000
+    with pytest.raises(ValueError, match="1 of 2 images could not be predicted .*: video .*clip"):
+        run_with(network, tmp_path)
+    server.signatures.pop("serving_default")
+    with pytest.raises(ValueError, match="does not say how many classes .*: give --dataset"):
+        run_with(network, tmp_path)

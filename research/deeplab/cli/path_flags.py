@@ -8,7 +8,7 @@ from absl import flags
 from deeplab.utils import file_systems
 
 # Values of these may begin like such paths, but name hosts and files to download.
-_ADDRESSES = ("master", "url")
+_ADDRESSES = ("master", "server", "url")
 # A path may follow a comma, or "train=".
 _REMOTE_PATH = re.compile(r"(?:^|[,=])\s*([A-Za-z][A-Za-z0-9+.-]*)://")
 

@@ -23,13 +23,14 @@ _EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"
 _MAX_PARTS = 8
 
 
-def find(images: str) -> list[str]:
+def find(images: str, more_extensions: Sequence[str] = ()) -> list[str]:
     """Return the image files that the flag `--images` names.
 
     Args:
         images: A folder, a pattern such as `photos/*.jpg`, the path of an image, that of a text
             file (`.txt`) with one path per line, or several of these, separated by commas. What
             exists is taken literally, also if its name has a comma or is a pattern.
+        more_extensions: Of other files of a folder that are taken, such as videos.
 
     Returns:
         Their paths, each once; those of a folder or a pattern are sorted, without hidden files.
@@ -40,7 +41,7 @@ def find(images: str) -> list[str]:
     """
     paths: dict[str, str] = {}
     for part in _parts(images):
-        for path in _expand(part):
+        for path in _expand(part, (*_EXTENSIONS, *more_extensions)):
             paths.setdefault(_absolute(path), path)
     if not paths:
         raise FileNotFoundError(f"--images={images} names no image")
@@ -111,17 +112,17 @@ def _parts(images: str) -> Iterator[str]:
         start = end
 
 
-def _expand(part: str) -> list[str]:
+def _expand(part: str, extensions: tuple[str, ...]) -> list[str]:
     if file_systems.is_folder(part):
         found = [
             os.path.join(part, name)
             for name in file_systems.names_in(part)
-            if name.lower().endswith(_EXTENSIONS) and not name.startswith(".")
+            if name.lower().endswith(extensions) and not name.startswith(".")
         ]
         found = [path for path in found if not file_systems.is_folder(path)]
         if not found:
             raise FileNotFoundError(
-                f"--images: the folder {part} holds no image ({', '.join(_EXTENSIONS)}); for those"
+                f"--images: the folder {part} holds no image ({', '.join(extensions)}); for those"
                 f" of its folders give a pattern, such as {os.path.join(part, '*', '*.jpg')}"
             )
         return found
@@ -209,9 +210,13 @@ class Failures:
         try:
             return read(path, exif_orientation)
         except (ValueError, OSError, tf.errors.OpError) as error:
-            self.messages[path] = str(error)
-            logging.error("%s", error)
+            self.add(path, str(error))
             return None
+
+    def add(self, path: str, message: str) -> None:
+        """Log and collect the error of an image."""
+        self.messages[path] = message
+        logging.error("%s", message)
 
     @classmethod
     def merge(cls, paths: Sequence[str], parts: Iterable[Mapping[str, Any]]) -> "Failures":
@@ -228,18 +233,19 @@ class Failures:
         """Forget the errors, before the images are read again."""
         self.messages.clear()
 
-    def raise_any(self, total: int) -> None:
+    def raise_any(self, total: int, what: str = "read") -> None:
         """Raise an error if an image was passed over.
 
         Args:
             total: Number of images.
+            what: What could not be done to it.
 
         Raises:
             ValueError: Images were passed over; the message has their number and the first error.
         """
         if self.messages:
             raise ValueError(
-                f"{len(self.messages)} of {total} images could not be read (the others are done):"
+                f"{len(self.messages)} of {total} images could not be {what} (the others are done):"
                 f" {next(iter(self.messages.values()))}"
             )
 

@@ -1,165 +1,278 @@
-"""The body of predict.py: pictures of what a SavedModel predicts."""
+"""The body of predict.py: what a network predicts for images and videos."""
 
+import collections
 import dataclasses
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from absl import logging
 
-from deeplab.core.options import DeviceOptions, WindowOptions
+from deeplab.core.options import PredictOptions
 from deeplab.datasets import descriptors, image_files
 from deeplab.evaluation import report
-from deeplab.export import saved_model
+from deeplab.export import runtimes
+from deeplab.serving import outputs, retrying, served_network, video
 from deeplab.sharing import cluster as clusters
 from deeplab.sharing import devices, parallel
 from deeplab.sharing.teams import Team
-from deeplab.utils import files, save_annotation
-from deeplab.visualization import panels
-
-# The pictures of an image.
-_TITLES = ("labels", *panels.TITLES)
-# A class with a smaller share of an image is not mentioned.
-_MIN_SHARE = 0.005
+from deeplab.utils import files
+from deeplab.utils.progress import Progress
 
 
 @dataclasses.dataclass(frozen=True)
-class _Drawn:
-    """An image whose pictures are saved, or that could not be read.
+class _Predicted:
+    """An image or a video whose results are saved, or that could not be predicted.
 
     Args:
-        path: The image.
-        failed: The message of its error, by its path; empty if there is none.
+        number: Of the image among all.
+        facts: What is known of it, as JSON has it; see `outputs.Outputs.write_json`.
         summary: The classes in its prediction, in words.
-        classes: The predicted classes.
+        failed: The message of its error; empty if there is none.
     """
 
-    path: str
-    failed: Mapping[str, str]
+    number: int
+    facts: Mapping[str, Any]
     summary: str = ""
-    classes: Sequence[int] = ()
+    failed: str = ""
 
 
-def predict(
-    export_path: str,
-    images: str,
-    output_dir: str,
-    dataset: str | None = None,
-    exif_orientation: bool = True,
-    options: DeviceOptions | None = None,
-    window: WindowOptions | None = None,
-) -> None:
-    """Predict the classes of images, and write pictures of them.
+def predict(options: PredictOptions) -> None:
+    """Predict the classes of images and videos, and write what is asked for.
 
     Args:
-        export_path: Folder of the SavedModel.
-        images: see `image_files.find`.
-        output_dir: Folder for the pictures.
-        dataset: Name of the dataset, or its JSON descriptor. None: what was exported with the
-            network, if anything.
-        exif_orientation: Whether images are turned as their EXIF data say.
-        options: The devices. None: a single one.
-        window: see `saved_model.ExportedNetwork`.
+        options: The network, the images and the results.
 
     Raises:
-        FileNotFoundError: There is no such image or export.
-        ValueError: The dataset has other classes than the network; the export cannot be used with
-            windows; a picture would replace an image; another host has ended with an error; or,
-            after all others are done, images could not be read.
+        FileNotFoundError: There is no such image or network.
+        ValueError: The dataset has other classes than the network; the network cannot be used with
+            windows; a result would replace an image; another host has ended with an error; or,
+            after all others are done, images could not be read or predicted.
+        ConnectionError: The server or its model cannot be used.
         TimeoutError: Another host has given no sign of life.
     """
     cluster = clusters.from_environment(evaluator=True)
-    found = devices.choose(options or DeviceOptions())
-    descriptor = descriptors.load(dataset) if dataset else None
-    paths = image_files.find(images)
+    found = [] if options.server else devices.choose(options)
+    descriptor = descriptors.load(options.dataset) if options.dataset else None
+    paths = image_files.find(options.images, video.EXTENSIONS)
     names = image_files.result_names(paths)
-    results = [
-        os.path.join(output_dir, f"{name}_{title}.png") for name in names for title in _TITLES
-    ]
-    image_files.refuse_overwriting("output_dir", paths, results)
-    networks = [saved_model.ExportedNetwork(export_path, each, window) for each in found or [None]]
-    network = networks[0]
-    if descriptor and descriptor.num_classes != network.num_classes:
-        raise ValueError(
-            f"--dataset={dataset} has {descriptor.num_classes} classes, the network in"
-            f" {export_path} {network.num_classes}"
-        )
-    files.make_folder("output_dir", output_dir)
-    descriptor = (
-        descriptor
-        or network.descriptor
-        or descriptors.DatasetDescriptor("unknown", network.num_classes, ignore_label=255)
+    _check_results(options, paths, names)
+    networks = [open_network(options, each) for each in found or [None]]
+    descriptor = _descriptor(options, networks[0], descriptor)
+    files.make_folder("output_dir", options.output_dir)
+    work = _Work(
+        options,
+        networks,
+        outputs.Outputs(options.output_dir, options.outputs, descriptor),
+        dict(zip(paths, names, strict=True)),
     )
-
-    def draw(network: saved_model.ExportedNetwork, number: int) -> _Drawn:
-        """Save the pictures of an image."""
-        path, failures = paths[number], image_files.Failures()
-        image = failures.try_to_read(path, exif_orientation)
-        if image is None:
-            return _Drawn(path, failures.messages)
-        labels = network.predict(image)
-        save_pictures(image, labels, descriptor, output_dir, names[number])
-        text = summary(labels, descriptor)
-        return _Drawn(path, {}, text, np.unique(labels).tolist())
-
-    workers = [functools.partial(draw, each) for each in networks]
     failures = image_files.Failures()
-    with Team(cluster, os.path.join(output_dir, ".predict-hosts")) as team:
+    with Team(cluster, os.path.join(options.output_dir, ".predict-hosts")) as team:
         for _ in team.tasks([{}]):
-            predicted, failed = set(), {}
-            for drawn in parallel.map_in_order(workers, team.share.numbers(len(paths))):
-                failed |= drawn.failed
-                predicted.update(drawn.classes)
-                if not drawn.failed:
-                    logging.info("%s: %s", drawn.path, drawn.summary)
-            parts = team.gather({"predicted": sorted(predicted), "failed": failed})
+            facts, failed = {}, {}
+            for done in work.do(team.share.numbers(len(paths))):
+                facts[done.number] = done.facts
+                if done.failed:
+                    failed[paths[done.number]] = done.failed
+                else:
+                    logging.info("%s: %s", paths[done.number], done.summary)
+            parts = team.gather({"facts": list(facts.items()), "failed": failed})
             if not parts:
                 continue
-            predicted = set().union(*(part["predicted"] for part in parts))
-            if remark := report.single_class_remark(predicted, descriptor.class_names):
-                logging.warning(remark)
-            logging.info("the pictures are in %s", output_dir)
+            everything = [each for part in parts for each in part["facts"]]
+            in_order = [each for _, each in sorted(everything, key=lambda item: item[0])]
+            _finish(options, work.outputs, in_order)
             failures = image_files.Failures.merge(paths, parts)
-    failures.raise_any(len(paths))
+    failures.raise_any(len(paths), "predicted" if options.server else "read")
 
 
-def save_pictures(
-    image: np.ndarray,
-    labels: np.ndarray,
-    descriptor: descriptors.DatasetDescriptor,
-    folder: str,
-    name: str,
-) -> None:
-    """Write the four pictures of one image.
+def open_network(options: PredictOptions, device: str | None = None) -> runtimes.Network:
+    """Open the network that the options name, in whatever form, or on a server.
 
     Args:
-        image: uint8 [height, width, 3], RGB.
-        labels: integers [height, width].
-        descriptor: Names and colors of the classes.
-        folder: Where the files go; made if needed.
-        name: Start of the files' names; may have folders.
+        options: The network.
+        device: Name of the device that it runs on. None: TensorFlow chooses it.
+
+    Raises:
+        FileNotFoundError, ValueError, ConnectionError: It cannot be used.
     """
-    pictures = {
-        "labels": save_annotation.as_pixels(labels),
-        **panels.pictures(
-            image, labels, descriptor.label_colors(), class_names=descriptor.class_names
-        ),
-    }
-    save_annotation.write_pngs(
-        {
-            os.path.join(folder, f"{name}_{title}.png"): picture
-            for title, picture in pictures.items()
+    if options.server:
+        return served_network.ServedNetwork(options)
+    return runtimes.open_network(options.export_path, device, options.window)
+
+
+def _check_results(options: PredictOptions, paths: Sequence[str], names: Sequence[str]) -> None:
+    """Reject results that would replace an image, or a video that none is asked for of."""
+    named = list(zip(paths, names, strict=True))
+    videos = [(path, name) for path, name in named if video.is_video(path)]
+    if videos and not {"overlay", outputs.JSON} & set(options.outputs):
+        raise ValueError(
+            f"--outputs={','.join(options.outputs)} writes nothing of the video {videos[0][0]}: add"
+            " overlay or json"
+        )
+    results = outputs.paths(
+        options.output_dir,
+        options.outputs,
+        [name for path, name in named if not video.is_video(path)],
+    )
+    for _, name in videos:
+        results += video.paths(os.path.join(options.output_dir, f"{name}_overlay"))
+    image_files.refuse_overwriting("output_dir", paths, results)
+
+
+def _descriptor(
+    options: PredictOptions,
+    network: runtimes.Network,
+    descriptor: descriptors.DatasetDescriptor | None,
+) -> descriptors.DatasetDescriptor:
+    """Return names and colors of the classes: of the dataset, the network, or made up."""
+    source = options.export_path or options.server
+    count = network.num_classes
+    if descriptor:
+        if count not in (None, descriptor.num_classes):
+            raise ValueError(
+                f"--dataset={options.dataset} has {descriptor.num_classes} classes, the network in"
+                f" {source} {count}"
+            )
+        return descriptor
+    if network.descriptor:
+        return network.descriptor
+    if count is None:
+        raise ValueError(
+            f"the server {source} does not say how many classes its model has: give --dataset"
+        )
+    return descriptors.DatasetDescriptor("unknown", count, ignore_label=255)
+
+
+def _finish(
+    options: PredictOptions, written: outputs.Outputs, facts: Sequence[Mapping[str, Any]]
+) -> None:
+    """Write what is about all images together."""
+    predicted = {each["label"] for image in facts for each in image.get("classes", ())}
+    if remark := report.single_class_remark(predicted, written.descriptor.class_names):
+        logging.warning(remark)
+    if outputs.JSON in options.outputs:
+        written.write_json(options.export_path or options.server, facts)
+    logging.info("the results are in %s", options.output_dir)
+
+
+class _Work:
+    """Predicts images and videos.
+
+    Args:
+        options: What is done.
+        networks: The network, on each device.
+        written: Writes the results.
+        names: Start of the results' names, by the paths of images and videos.
+
+    Attributes:
+        outputs: Writes the results.
+    """
+
+    def __init__(
+        self,
+        options: PredictOptions,
+        networks: Sequence[runtimes.Network],
+        written: outputs.Outputs,
+        names: Mapping[str, str],
+    ):
+        self.outputs = written
+        self._options = options
+        self._networks = networks
+        self._paths = list(names)
+        self._names = names
+
+    def do(self, numbers: Sequence[int]) -> Iterator[_Predicted]:
+        """Yield what is predicted for the images and videos of these numbers.
+
+        Images go to the devices one by one; so do the frames of a video.
+        """
+        videos = [number for number in numbers if video.is_video(self._paths[number])]
+        others = [number for number in numbers if number not in set(videos)]
+        workers = [functools.partial(self._image, each) for each in self._networks]
+        yield from parallel.map_in_order(workers, others)
+        yield from map(self._video, videos)
+
+    def _image(self, network: runtimes.Network, number: int) -> _Predicted:
+        path, failures = self._paths[number], image_files.Failures()
+        image = failures.try_to_read(path, self._options.exif_orientation)
+        if image is not None:
+            try:
+                labels = network.predict(image)
+            except retrying.Refused as error:
+                failures.add(path, f"image {path}: {error}")
+        if failures.messages:
+            return self._failed(number, failures.messages[path])
+        self.outputs.save_pictures(image, labels, self._names[path])
+        shares = outputs.class_shares(labels, self.outputs.descriptor.num_classes)
+        return self._done(number, labels.shape, shares)
+
+    def _video(self, number: int) -> _Predicted:
+        path, failures = self._paths[number], image_files.Failures()
+        try:
+            with video.reading(path) as (facts, frames):
+                shares, size = self._frames(path, facts, frames)
+        except retrying.Refused as error:
+            failures.add(path, f"video {path}: {error}")
+        except video.Unreadable as error:
+            failures.add(path, str(error))
+        if failures.messages:
+            return self._failed(number, failures.messages[path])
+        more = {"frames": len(shares), "frames_per_second": facts.frames_per_second}
+        return self._done(number, size, np.mean(shares, axis=0), **more)
+
+    def _frames(
+        self, path: str, facts: video.Facts, frames: Iterator[np.ndarray]
+    ) -> tuple[list[np.ndarray], tuple[int, int]]:
+        """Predict the frames of a video; return the shares of the classes in each, and its size."""
+        shares: list[np.ndarray] = []
+        size: list[int] = []
+        progress = Progress("predicted", facts.count, "frames")
+
+        def predicted() -> Iterator[np.ndarray]:
+            workers: list[Callable[[np.ndarray], Any]] = [
+                functools.partial(self._frame, each) for each in self._networks
+            ]
+            for share, picture in parallel.map_in_order(workers, frames):
+                shares.append(share)
+                size[:] = picture.shape[:2]
+                progress.advance()
+                yield picture
+
+        logging.info("video %s", path)
+        if self.outputs.has_overlays:
+            stem = os.path.join(self._options.output_dir, f"{self._names[path]}_overlay")
+            video.write(stem, predicted(), facts.frames_per_second)
+        else:
+            collections.deque(predicted(), maxlen=0)
+        if len(shares) != facts.count:
+            progress.finish()
+        if facts.count and len(shares) < facts.count:
+            logging.warning(
+                "video %s: %d of %d frames could be read", path, len(shares), facts.count
+            )
+        return shares, (size[0], size[1])
+
+    def _frame(self, network: runtimes.Network, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the shares of the classes in a frame, and the picture that is shown of it."""
+        labels = network.predict(frame)
+        shares = outputs.class_shares(labels, self.outputs.descriptor.num_classes)
+        return shares, self.outputs.overlay(frame, labels) if self.outputs.has_overlays else frame
+
+    def _done(
+        self, number: int, size: Sequence[int], shares: np.ndarray, **more: Any
+    ) -> _Predicted:
+        facts = {
+            "path": self._paths[number],
+            "width": size[1],
+            "height": size[0],
+            **more,
+            "classes": self.outputs.classes(shares),
         }
-    )
+        return _Predicted(number, facts, outputs.summary(shares, self.outputs.descriptor))
 
-
-def summary(labels: np.ndarray, descriptor: descriptors.DatasetDescriptor) -> str:
-    """Return the classes in a prediction with their shares, the largest first."""
-    shares = np.bincount(labels.ravel(), minlength=descriptor.num_classes) / labels.size
-    names = descriptor.class_names or range(descriptor.num_classes)
-    return ", ".join(
-        f"{names[label]} {shares[label]:.1%}"
-        for label in np.argsort(-shares)
-        if shares[label] >= _MIN_SHARE
-    )
+    def _failed(self, number: int, message: str) -> _Predicted:
+        facts = {"path": self._paths[number], "error": message}
+        return _Predicted(number, facts, failed=message)

@@ -26,12 +26,13 @@ class Pace:
         seconds = time.monotonic() - self._time
         return (done - self._done) / seconds if done > self._done and seconds > 0 else None
 
-    def text(self, done: int, total: int) -> str:
+    def text(self, done: int, total: int | None, noun: str = "images") -> str:
         """Return speed and time left, such as ", 16.0 images/s, 0:00:05 left"; "" if unknown."""
         speed = self.speed(done)
         if speed is None:
             return ""
-        return f", {speed:.1f} images/s, {clock_text((total - done) / speed)} left"
+        left = "" if total is None else f", {clock_text((total - done) / speed)} left"
+        return f", {speed:.1f} {noun}/s{left}"
 
 
 class Progress:
@@ -39,7 +40,8 @@ class Progress:
 
     Args:
         verb: What is done to the images, such as "evaluated".
-        total: Number of images.
+        total: Number of images. None: it is not known, and `finish` tells the end.
+        noun: What the images are.
 
     Example:
         progress = Progress("evaluated", total=1449)
@@ -48,9 +50,10 @@ class Progress:
             progress.advance(len(batch))
     """
 
-    def __init__(self, verb: str, total: int):
+    def __init__(self, verb: str, total: int | None, noun: str = "images"):
         self._verb = verb
         self._total = total
+        self._noun = noun
         self._done = 0
         self._start = self._logged = time.monotonic()
         self._pace: Pace | None = None
@@ -59,17 +62,22 @@ class Progress:
         """Count some images."""
         self._done += count
         now = time.monotonic()
-        if self._done >= self._total:
-            logging.info(
-                "%s %d images in %s", self._verb, self._done, clock_text(now - self._start)
-            )
+        if self._total is not None and self._done >= self._total:
+            self.finish()
         elif now - self._logged >= _LOG_EVERY_SECS:
             self._logged = now
-            pace = self._pace.text(self._done, self._total) if self._pace else ""
-            logging.info("%s %d of %d images%s", self._verb, self._done, self._total, pace)
+            pace = self._pace.text(self._done, self._total, self._noun) if self._pace else ""
+            of = "" if self._total is None else f" of {self._total}"
+            logging.info("%s %d%s %s%s", self._verb, self._done, of, self._noun, pace)
         if self._pace is None:
             # The first images wait for the network to be compiled and say nothing about the speed.
             self._pace = Pace(self._done)
+
+    def finish(self) -> None:
+        """Tell that all images are done; where the total was wrong, more may follow."""
+        self._total = None
+        seconds = clock_text(time.monotonic() - self._start)
+        logging.info("%s %d %s in %s", self._verb, self._done, self._noun, seconds)
 
 
 def clock_text(seconds: float) -> str:

@@ -1,6 +1,6 @@
 """Pictures of predictions: overlays, and panels with a legend."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -120,27 +120,33 @@ TITLES = ("prediction", "overlay", "panel")
 
 
 def pictures(
-    image: np.ndarray, prediction: np.ndarray, colors: np.ndarray, **options: Any
+    image: np.ndarray,
+    prediction: np.ndarray,
+    colors: np.ndarray,
+    titles: Sequence[str] = TITLES,
+    **options: Any,
 ) -> dict[str, np.ndarray]:
-    """Draw everything that shows a prediction.
+    """Draw what shows a prediction.
 
     Args:
         image: RGB uint8 [height, width, 3].
         prediction: Integers [height, width].
         colors: A color for each class, [entries, 3], RGB 0..255.
+        titles: Which pictures, out of `TITLES`.
         **options: Further arguments of `panel`.
 
     Returns:
-        `prediction` (in colors), `overlay` and `panel`: uint8 [.., .., 3], RGB.
+        By their titles, `prediction` (in colors), `overlay` and `panel`: uint8 [.., .., 3], RGB.
 
     Raises:
         ValueError: The sizes differ, or a class has no color.
     """
-    return {
-        "prediction": colorize(prediction, colors),
-        "overlay": overlay(image, prediction, colors),
-        "panel": panel(image, prediction, colors, **options),
+    draw: dict[str, Callable[[], np.ndarray]] = {
+        "prediction": lambda: colorize(prediction, colors),
+        "overlay": lambda: overlay(image, prediction, colors),
+        "panel": lambda: panel(image, prediction, colors, **options),
     }
+    return {title: draw[title]() for title in titles}
 
 
 def _as_image(image: np.ndarray) -> np.ndarray:

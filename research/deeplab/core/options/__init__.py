@@ -13,9 +13,11 @@ from deeplab.core.options.export_options import ExportOptions
 from deeplab.core.options.inference_options import InferenceOptions
 from deeplab.core.options.loss_options import LossOptions
 from deeplab.core.options.model_options import ModelOptions
+from deeplab.core.options.predict_options import PredictOptions
 from deeplab.core.options.random_scale import RandomScale
 from deeplab.core.options.recipe_options import RecipeOptions
 from deeplab.core.options.run_options import RunOptions
+from deeplab.core.options.server_options import ServerOptions
 from deeplab.core.options.train_options import TrainOptions
 from deeplab.core.options.training_run import TrainingRun
 from deeplab.core.options.window_options import WindowOptions
@@ -30,10 +32,12 @@ __all__ = [
     "InferenceOptions",
     "LossOptions",
     "ModelOptions",
+    "PredictOptions",
     "RandomScale",
     "RecipeOptions",
     "ReportOptions",
     "RunOptions",
+    "ServerOptions",
     "TrainOptions",
     "TrainingRun",
     "WindowOptions",

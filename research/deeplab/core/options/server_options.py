@@ -1,0 +1,53 @@
+"""A running server, and how it is asked."""
+
+import dataclasses
+import re
+from typing import Annotated
+
+from deeplab.core.options.fields import NonNegativeInt, PositiveFloat, describe, validate
+
+_GRPC = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\[\]:/@?#\s]+):\d{1,5}")
+_REST = re.compile(r"https?://[^/?#\s]+(/[^?#\s]*)?")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ServerOptions:
+    """A model of a TensorFlow Serving that runs.
+
+    Example:
+        server = ServerOptions(server="localhost:8500", model_name="pascal")
+
+    Raises:
+        ValueError: A value is out of range, or has no effect; the message names the flag.
+    """
+
+    server: Annotated[
+        str | None,
+        "Address of a running TensorFlow Serving: HOST:PORT of its gRPC interface, such as"
+        " localhost:8500, or http://HOST:PORT of its REST interface, such as"
+        " http://localhost:8501.",
+    ] = None
+    model_name: Annotated[str, "Name of the model in the server."] = "deeplab"
+    model_version: Annotated[
+        NonNegativeInt | None, "Version of the model in the server. Default: the newest."
+    ] = None
+    server_timeout: Annotated[PositiveFloat, "Seconds to wait for an answer of the server."] = 60.0
+
+    def __post_init__(self):
+        validate(self)
+        if not self.server:
+            for name, field in describe(ServerOptions).items():
+                value = getattr(self, name)
+                if name != "server" and value != field.default:
+                    raise ValueError(f"--{name}={value} has no effect without --server")
+        elif not (_GRPC.fullmatch(self.server) or self.is_rest):
+            raise ValueError(
+                f"--server={self.server} is no address: give HOST:PORT of the gRPC interface, such"
+                " as localhost:8500, or http://HOST:PORT of the REST interface, such as"
+                " http://localhost:8501"
+            )
+
+    @property
+    def is_rest(self) -> bool:
+        """Whether the address is one of the REST interface."""
+        return bool(self.server and _REST.fullmatch(self.server))

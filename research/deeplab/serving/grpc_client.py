@@ -1,0 +1,106 @@
+"""The gRPC interface of TensorFlow Serving."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
+
+import grpc
+import numpy as np
+
+from deeplab.core.options import ServerOptions
+from deeplab.export import service_messages
+from deeplab.serving import retrying
+from deeplab.utils import error_text
+
+_Answer = TypeVar("_Answer")
+
+_SERVICE = "/tensorflow.serving.PredictionService"
+# What a message may have at most; 4 MB are the default.
+_MOST_BYTES = 2**31 - 1
+_OPTIONS = (
+    ("grpc.max_send_message_length", _MOST_BYTES),
+    ("grpc.max_receive_message_length", _MOST_BYTES),
+)
+
+
+class GrpcClient:
+    """A model of a server that is asked by gRPC.
+
+    Only the base packages are needed: `service_messages` writes the messages.
+
+    Example:
+        client = GrpcClient(ServerOptions(server="localhost:8500"))
+        outputs = client.call("serving_labels", {"ImageTensor": images}, ["SemanticPredictions"])
+
+    Args:
+        options: The server and the model.
+    """
+
+    def __init__(self, options: ServerOptions):
+        self._options = options
+        self._channel = grpc.insecure_channel(options.server, _OPTIONS)
+
+    def signatures(self) -> dict[str, service_messages.Signature]:
+        """Return the signatures of the model; for errors see `call`."""
+        request = service_messages.encode_metadata_request(
+            self._options.model_name, self._options.model_version
+        )
+        return self._call("GetModelMetadata", request, service_messages.decode_metadata)
+
+    def call(
+        self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Iterable[str]
+    ) -> dict[str, np.ndarray]:
+        """Return outputs of a signature.
+
+        Args:
+            signature: Its name.
+            inputs: The tensors by their names.
+            outputs: Names of the outputs.
+
+        Raises:
+            ServerError: The server or the model cannot be used.
+            Refused: The server has no answer to this request, or none in time.
+        """
+        request = service_messages.encode_request(
+            service_messages.Request(signature, inputs),
+            self._options.model_name,
+            self._options.model_version,
+            outputs,
+        )
+        return self._call("Predict", request, service_messages.decode_response)
+
+    def _call(self, method: str, request: bytes, decode: Callable[[bytes], _Answer]) -> _Answer:
+        send = self._channel.unary_unary(f"{_SERVICE}/{method}")
+
+        def answer() -> bytes:
+            try:
+                return send(request, timeout=self._options.server_timeout)
+            except grpc.RpcError as error:
+                raise self._named(error) from None
+
+        message = retrying.call(answer)
+        try:
+            return decode(message)
+        except Exception:  # The protocol buffers' error has no public name.
+            raise retrying.ServerError(
+                f"--server={self._options.server} does not answer as TensorFlow Serving does"
+            ) from None
+
+    def _named(self, error: grpc.RpcError) -> Exception:
+        """Return the error with what it is about."""
+        options, code = self._options, error.code()
+        reason = error_text.shortened(error_text.one_line(error.details() or code.name.lower()))
+        if code == grpc.StatusCode.UNAVAILABLE:
+            return retrying.Unavailable(
+                f"--server={options.server} is not available by gRPC (the server's --port, 8500 by"
+                f" default): {reason}"
+            )
+        if code == grpc.StatusCode.NOT_FOUND:
+            return retrying.ServerError(retrying.no_model(options, reason))
+        if code == grpc.StatusCode.UNIMPLEMENTED:
+            return retrying.ServerError(
+                f"--server={options.server} is not the gRPC interface of a TensorFlow Serving:"
+                f" {reason}"
+            )
+        if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+            return retrying.Refused(retrying.too_late(options))
+        return retrying.Refused(f"--server={options.server} has refused the request: {reason}")

@@ -1,0 +1,132 @@
+"""Results of predictions: pictures, and facts about each image."""
+
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from deeplab.datasets import descriptors
+from deeplab.utils import reports, save_annotation
+from deeplab.visualization import panels
+
+# The output that is one file of facts, and its name.
+JSON = "json"
+JSON_FILE = "predictions.json"
+
+_LABELS = "labels"
+_OVERLAY = "overlay"
+# A class with a smaller share of an image is not mentioned.
+_MIN_SHARE = 0.005
+
+
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+    """Writes what is asked for of each image.
+
+    Example:
+        outputs = Outputs("predictions", ("overlay", "json"), descriptor)
+        outputs.save_pictures(image, labels, "photo")
+
+    Args:
+        folder: Where the files go; made if needed.
+        kinds: What is written, see `PredictOptions.outputs`.
+        descriptor: Names and colors of the classes.
+    """
+
+    folder: str
+    kinds: Sequence[str]
+    descriptor: descriptors.DatasetDescriptor
+
+    def save_pictures(self, image: np.ndarray, labels: np.ndarray, name: str) -> None:
+        """Write the pictures of one image.
+
+        Args:
+            image: uint8 [height, width, 3], RGB.
+            labels: Integers [height, width].
+            name: Start of the files' names; may have folders.
+        """
+        pictures = {_LABELS: save_annotation.as_pixels(labels)} if _LABELS in self.kinds else {}
+        pictures |= panels.pictures(
+            image,
+            labels,
+            self.descriptor.label_colors(),
+            [title for title in panels.TITLES if title in self.kinds],
+            class_names=self.descriptor.class_names,
+        )
+        save_annotation.write_pngs(
+            {
+                os.path.join(self.folder, f"{name}_{title}.png"): picture
+                for title, picture in pictures.items()
+            }
+        )
+
+    def overlay(self, image: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Return the colors of the labels over the image, uint8 [height, width, 3], RGB."""
+        return panels.overlay(image, labels, self.descriptor.label_colors())
+
+    @property
+    def has_overlays(self) -> bool:
+        """Whether overlays are asked for."""
+        return _OVERLAY in self.kinds
+
+    def classes(self, shares: np.ndarray) -> list[dict[str, Any]]:
+        """Return the classes that occur in an image, the largest share first, as JSON has them.
+
+        Args:
+            shares: Of `class_shares`.
+        """
+        names = self.descriptor.class_names
+        return [
+            {
+                "label": int(label),
+                **({"name": names[label]} if names and label < len(names) else {}),
+                "share": round(float(shares[label]), 6),
+            }
+            for label in np.argsort(-shares, kind="stable")
+            if shares[label] > 0
+        ]
+
+    def write_json(self, network: str, images: Iterable[Mapping[str, Any]]) -> None:
+        """Write the facts about all images, one in a line.
+
+        Args:
+            network: The network that predicted them.
+            images: What is known of each image.
+        """
+        facts = {"network": network, "dataset": self.descriptor.name, "images": list(images)}
+        reports.write_json(os.path.join(self.folder, JSON_FILE), facts)
+
+
+def paths(folder: str, kinds: Sequence[str], names: Iterable[str]) -> list[str]:
+    """Return the files that are written of images.
+
+    Args:
+        folder: Where they go.
+        kinds: See `Outputs`.
+        names: Start of the files' names, for each image.
+    """
+    titles = [kind for kind in kinds if kind != JSON]
+    found = [os.path.join(folder, f"{name}_{title}.png") for name in names for title in titles]
+    return [*found, os.path.join(folder, JSON_FILE)] if JSON in kinds else found
+
+
+def class_shares(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Return the share of each class in labels of any shape, float64 [classes or more]."""
+    return np.bincount(labels.ravel(), minlength=num_classes) / labels.size
+
+
+def summary(shares: np.ndarray, descriptor: descriptors.DatasetDescriptor) -> str:
+    """Return the classes with their shares in words, the largest first.
+
+    Args:
+        shares: Of `class_shares`.
+        descriptor: Names of the classes.
+    """
+    names = descriptor.class_names or range(len(shares))
+    return ", ".join(
+        f"{names[label]} {shares[label]:.1%}"
+        for label in np.argsort(-shares)
+        if shares[label] >= _MIN_SHARE
+    )

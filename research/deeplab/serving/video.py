@@ -1,0 +1,174 @@
+"""Videos: frames that are read and written with OpenCV."""
+
+import contextlib
+import dataclasses
+import itertools
+import math
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+
+import cv2
+import numpy as np
+
+from deeplab.datasets import images
+from deeplab.utils import file_systems, files, temporary_files
+
+# What names of videos end in.
+EXTENSIONS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
+# Containers and codecs to write, the first that this build of OpenCV has. The last one needs
+# nothing but OpenCV.
+_FORMATS = ((".mp4", "mp4v"), (".avi", "MJPG"))
+# Where a video does not say its speed.
+_FRAMES_PER_SECOND = 25.0
+_MOST_FRAMES_PER_SECOND = 1000.0
+# What the library that OpenCV reads with prints about damaged files, and the level without.
+_LIBRARY_LOG, _QUIET = "OPENCV_FFMPEG_LOGLEVEL", "-8"
+
+
+class Unreadable(ValueError):
+    """A video that OpenCV cannot read, or that is not on this machine."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """Speed and length of a video, as it says itself.
+
+    Args:
+        frames_per_second: Its speed.
+        count: Number of frames, as far as it is known; it may be wrong.
+    """
+
+    frames_per_second: float
+    count: int | None
+
+
+def is_video(path: str) -> bool:
+    """Return whether a path has the name of a video."""
+    return path.lower().endswith(EXTENSIONS)
+
+
+@contextlib.contextmanager
+def reading(path: str) -> Iterator[tuple[Facts, Iterator[np.ndarray]]]:
+    """Yield the facts of a video, and its frames, uint8 [height, width, 3], RGB.
+
+    Args:
+        path: The file.
+
+    Raises:
+        Unreadable: It is no video that OpenCV can read, or not on this machine.
+    """
+    if file_systems.is_remote(path):
+        raise Unreadable(f"video {path} is not on this machine: OpenCV cannot read it; copy it")
+    with _without_remarks():
+        capture = cv2.VideoCapture(path)
+        try:
+            frames = _frames(capture)
+            first = next(frames, None)
+            if first is None:
+                raise Unreadable(
+                    f"video {path} cannot be read: it is damaged, or OpenCV does not know its"
+                    " format"
+                )
+            speed = capture.get(cv2.CAP_PROP_FPS)
+            count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+            facts = Facts(
+                speed if 0 < speed <= _MOST_FRAMES_PER_SECOND else _FRAMES_PER_SECOND,
+                round(count) if math.isfinite(count) and count >= 1 else None,
+            )
+            yield facts, itertools.chain([first], frames)
+        finally:
+            capture.release()
+
+
+def _frames(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
+    while capture.isOpened():
+        found, frame = capture.read()
+        if not found:
+            return
+        yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+
+
+def paths(stem: str) -> list[str]:
+    """Return the paths, without extension `stem`, one of which `write` writes."""
+    return [stem + extension for extension, _ in _FORMATS]
+
+
+def write(stem: str, frames: Iterable[np.ndarray], frames_per_second: float) -> str:
+    """Write a video, aside and renamed.
+
+    Args:
+        stem: Its path without the extension, which follows from the codecs of this machine.
+        frames: uint8 [height, width, 3], RGB, at least one. Those that differ in size from the
+            first one are resized to it. An odd size gets a row or a column more.
+        frames_per_second: Its speed.
+
+    Returns:
+        The path.
+
+    Raises:
+        OSError: OpenCV cannot write videos, or this file.
+    """
+    frames = iter(frames)
+    first = next(frames)
+    height, width = first.shape[:2]
+    # Codecs want even sizes.
+    even = (height + height % 2, width + width % 2)
+    extension, codec = _format(even, frames_per_second)
+    path = stem + extension
+    if not file_systems.is_remote(path):
+        temporary_files.remove_leftovers_of(path)
+    with files.replacing(path) as temporary:
+        # OpenCV takes the container from the extension, which a temporary file does not have.
+        beside = os.path.join(os.path.dirname(temporary), os.path.basename(path))
+        with temporary_files.temporary_folder(beside) as folder:
+            video = os.path.join(folder, f"video{extension}")
+            with _open(video, codec, even, frames_per_second) as writer:
+                for frame in itertools.chain([first], frames):
+                    writer.write(_fitted(frame, (height, width), even))
+            if not os.path.exists(video) or not os.path.getsize(video):
+                raise OSError(f"{path} cannot be written: OpenCV does not say why")
+            os.replace(video, temporary)
+    return path
+
+
+def _fitted(frame: np.ndarray, size: tuple[int, int], even: tuple[int, int]) -> np.ndarray:
+    """Return a frame as OpenCV writes it: BGR, of the size of the video."""
+    if frame.shape[:2] != size:
+        frame = cv2.resize(frame, size[::-1])
+    below, right = np.subtract(even, size).tolist()
+    frame = cv2.copyMakeBorder(frame, 0, below, 0, right, cv2.BORDER_REPLICATE)
+    return cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
+
+
+def _format(size: tuple[int, int], frames_per_second: float) -> tuple[str, str]:
+    """Return the first container and codec that can be written here."""
+    with tempfile.TemporaryDirectory() as folder:
+        for extension, codec in _FORMATS:
+            path = os.path.join(folder, f"video{extension}")
+            with _open(path, codec, size, frames_per_second) as writer:
+                if writer.isOpened():
+                    return extension, codec
+    names = ", ".join(codec for _, codec in _FORMATS)
+    raise OSError(f"OpenCV cannot write videos of {size[1]}x{size[0]} pixels here ({names})")
+
+
+@contextlib.contextmanager
+def _open(
+    path: str, codec: str, size: tuple[int, int], frames_per_second: float
+) -> Iterator[cv2.VideoWriter]:
+    with _without_remarks():
+        fourcc = cv2.VideoWriter.fourcc(*codec)
+        writer = cv2.VideoWriter(path, fourcc, frames_per_second, size[::-1])
+        try:
+            yield writer
+        finally:
+            writer.release()
+
+
+@contextlib.contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Keep OpenCV and its library from printing lines about a file; the library looks once."""
+    os.environ.setdefault(_LIBRARY_LOG, _QUIET)
+    with images.without_remarks():
+        yield

@@ -1,0 +1,106 @@
+"""Videos are read and written."""
+
+import cv2
+import numpy as np
+import pytest
+
+from deeplab.serving import video
+from deeplab.testing import tiny
+
+_FRAMES = [tiny.picture(48, 64, seed) for seed in range(8)]
+
+
+def _read(path) -> tuple[video.Facts, list[np.ndarray]]:
+    with video.reading(str(path)) as (facts, frames):
+        return facts, list(frames)
+
+
+def test_frames_come_back_nearly_as_they_were(tmp_path):
+    path = video.write(str(tmp_path / "new" / "clip"), _FRAMES, 12.5)
+    facts, frames = _read(path)
+    assert facts == video.Facts(12.5, 8)
+    assert len(frames) == 8
+    for frame, expected in zip(frames, _FRAMES, strict=True):
+        assert frame.shape == expected.shape
+        assert np.abs(frame.astype(int) - expected).mean() < 12
+    assert tiny.files(tmp_path) == ["new/clip.mp4"]
+
+
+def test_a_build_without_the_codec_writes_the_other_container(tmp_path, monkeypatch):
+    formats = ((".mp4", "none"), (".avi", "MJPG"))
+    monkeypatch.setattr(video, "_FORMATS", formats)
+    path = video.write(str(tmp_path / "clip"), _FRAMES, 25)
+    assert path in video.paths(str(tmp_path / "clip"))
+    assert path.endswith(".avi")
+    assert len(_read(path)[1]) == 8
+    monkeypatch.setattr(video, "_FORMATS", formats[:1])
+    with pytest.raises(OSError, match=r"cannot write videos of 64x48 pixels here \(none\)"):
+        video.write(str(tmp_path / "clip"), _FRAMES, 25)
+
+
+def test_odd_and_changing_sizes_are_fitted(tmp_path):
+    path = video.write(str(tmp_path / "a"), [_FRAMES[0][:-1, :-1], tiny.picture(90, 30)], 25)
+    assert [frame.shape for frame in _read(path)[1]] == [(48, 64, 3)] * 2
+
+
+def test_nothing_is_left_of_a_video_that_breaks_off(tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(b"before")
+
+    def frames():
+        yield from _FRAMES[:3]
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        video.write(str(tmp_path / "clip"), frames(), 25)
+    assert tiny.files(tmp_path) == ["clip.mp4"]
+    assert (tmp_path / "clip.mp4").read_bytes() == b"before"
+
+
+@pytest.mark.parametrize("data", [b"", b"no video", None])
+def test_what_is_no_video_is_named_once(tmp_path, capfd, data):
+    path = tmp_path / "clip.mp4"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(video.Unreadable, match=f"video {path} cannot be read: it is damaged"):
+        _read(path)
+    assert capfd.readouterr().err == ""
+
+
+def test_remote_videos_are_named():
+    with (
+        pytest.raises(video.Unreadable, match="video gs://a/b.mp4 is not on this machine"),
+        video.reading("gs://a/b.mp4"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("count, speed", [(-1.0, 0.0), (0.0, float("nan")), (8.0, 9000.0)])
+def test_what_a_video_does_not_say_is_not_needed(monkeypatch, count, speed):
+    class Capture:
+        """A video with 3 frames."""
+
+        left = 3
+
+        def isOpened(self):  # noqa: N802 (the name is OpenCV's)
+            return True
+
+        def read(self):
+            self.left -= 1
+            return self.left >= 0, _FRAMES[0]
+
+        def get(self, name):
+            return {cv2.CAP_PROP_FPS: speed, cv2.CAP_PROP_FRAME_COUNT: count}[name]
+
+        def release(self):
+            pass
+
+    monkeypatch.setattr(cv2, "VideoCapture", lambda path: Capture())
+    facts, frames = _read("clip.mp4")
+    assert facts.frames_per_second == 25
+    assert facts.count == (8 if count > 0 else None)
+    assert len(frames) == 3
+
+
+def test_names_tell_videos():
+    assert video.is_video("a/B.MP4")
+    assert not video.is_video("mp4.png")
