@@ -118,7 +118,7 @@ def test_an_error_of_the_chief_ends_all(tmp_path):
 
 
 def test_a_host_that_is_not_there_is_told_and_then_an_error(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(teams, "_LOST_SECS", 0.3)
+    monkeypatch.setattr(teams, "_LOST_SECS", 2.0)
     hosts = [_Host(tmp_path, index, (11,)) for index in (0, 2)]
     _wait(*hosts)
     message = str(hosts[0].error)

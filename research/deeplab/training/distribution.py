@@ -229,4 +229,4 @@ def _let_go(strategy: tf.distribute.Strategy) -> None:
 
 @functools.cache
 def _mean_of(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], Any]:
-    return tf.function(lambda value: strategy.run(mean, args=(value,)))
+    return tf.function(lambda value: strategy.run(mean, args=(value,)), autograph=False)

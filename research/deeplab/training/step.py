@@ -73,8 +73,8 @@ class TrainStep:
         # Sums of the gradients of the parts so far, for each replica; zero between steps.
         self._sums = _sums(net.trainable_weights) if self.parts.per_replica > 1 else []
         if options.jit_compile:
-            self._gradients = tf.function(self._gradients, jit_compile=True)
-        self._compiled_step = tf.function(self._step)
+            self._gradients = tf.function(self._gradients, jit_compile=True, autograph=False)
+        self._compiled_step = tf.function(self._step, autograph=False)
 
     def __call__(self, images: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
         """Make one update.

@@ -4,9 +4,14 @@ import contextlib
 from collections.abc import Iterator, Mapping
 
 import keras
+import numpy as np
 import tensorflow as tf
+from tensorboard.plugins.histogram import metadata
 
 from deeplab.training import guards
+
+# Of a histogram; TensorBoard's own number.
+_BUCKETS = 30
 
 
 class TrainSummaries:
@@ -51,9 +56,10 @@ class TrainSummaries:
 
     def histograms(self, variables: Mapping[str, keras.Variable], step: int) -> None:
         """Write a histogram of the values of each variable."""
+        kind = metadata.create_summary_metadata(display_name=None, description=None)
         with self._writing(step):
             for name, variable in variables.items():
-                tf.summary.histogram(name, tf.convert_to_tensor(variable))
+                tf.summary.write(name, histogram(variable.numpy()), metadata=kind)
 
     def images(
         self,
@@ -87,3 +93,28 @@ class TrainSummaries:
         """Write the operations of a step."""
         with self._writing(step=0):
             tf.summary.graph(graph)
+
+
+def histogram(values: np.ndarray) -> np.ndarray:
+    """Return the buckets of TensorBoard's histograms.
+
+    `tf.summary.histogram` gives the same, but it needs 240 bytes for each value, and several
+    milliseconds for each variable.
+
+    Args:
+        values: Floats of any shape. Those that are not finite do not count.
+
+    Returns:
+        float64 [30, 3]: the left edge, the right edge and the number of values of each bucket. Of
+        equal values, all are in the last bucket.
+    """
+    # Between neighbors of float32 there are no 30 buckets.
+    values = values[np.isfinite(values)].astype(np.float64)
+    if not values.size:
+        return np.zeros((_BUCKETS, 3))
+    least, most = values.min(), values.max()
+    if least == most:
+        counts = [0] * (_BUCKETS - 1) + [values.size]
+        return np.stack([np.full(_BUCKETS, least), np.full(_BUCKETS, least), counts], axis=1)
+    counts, edges = np.histogram(values, bins=_BUCKETS)
+    return np.stack([edges[:-1], edges[1:], counts], axis=1)
