@@ -49,6 +49,7 @@ def _flags(dataset, checkpoint, logdir, *more):
     )
 
 
+@pytest.mark.slow
 def test_images_and_records_give_the_same_pictures(records, images, dataset, checkpoint, tmp_path):
     plain, recorded = tmp_path / "plain", tmp_path / "recorded"
     tiny.run(vis, *_flags(dataset, checkpoint, plain, f"--images={images}"))
@@ -89,6 +90,7 @@ def test_images_are_never_replaced(images, dataset, checkpoint, tmp_path):
     assert tiny.files(folder) == ["a.png", "a_image.png"]
 
 
+@pytest.mark.slow
 def test_several_images_at_a_time(images, dataset, checkpoint, tmp_path):
     pattern = f"--images={images}/*.png"
     flags = _flags(dataset, checkpoint, tmp_path, pattern, "--vis_batch_size=2")
@@ -101,6 +103,7 @@ def test_several_images_at_a_time(images, dataset, checkpoint, tmp_path):
         np.testing.assert_array_equal(colors, pascal[raw])
 
 
+@pytest.mark.slow
 def test_a_crf_refines_what_is_shown(images, dataset, checkpoint, tmp_path):
     """The panel is one picture wider: the overlay before it."""
     plain, refined = tmp_path / "plain", tmp_path / "refined"

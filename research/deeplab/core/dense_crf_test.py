@@ -173,12 +173,12 @@ _MATRIX = np.array([[-4.0, 1.0, 0.5], [-0.5, -3.0, 0.0], [2.0, 0.2, -5.0]])
 @pytest.mark.parametrize(
     "change",
     [
-        {},
-        {"normalization": "after"},
-        {"pos_w": 0.0},
-        {"bi_w": 0.0},
         {"compatibility": _MATRIX},
         {"iterations": 0},
+        *(
+            pytest.param(change, marks=pytest.mark.slow)
+            for change in ({}, {"normalization": "after"}, {"pos_w": 0.0}, {"bi_w": 0.0})
+        ),
     ],
     ids=lambda change: next(iter(change), "defaults"),
 )

@@ -31,6 +31,7 @@ class TestPNASNet(backbone_case.BackboneCase):
     shallow = True
 
 
+@pytest.mark.slow
 class TestAutoDeepLab(backbone_case.BackboneCase):
     model_variant = "nas_hnasnet"
     golden_prefix = "hnasnet"

@@ -100,8 +100,8 @@ def test_images_larger_than_the_crop_are_evaluated_whole_and_told_once(trained, 
     "inference",
     [
         InferenceOptions(),
-        InferenceOptions(crf=CrfOptions(iterations=1)),
-        InferenceOptions(window=WindowOptions(size=(40, 25))),
+        pytest.param(InferenceOptions(crf=CrfOptions(iterations=1)), marks=pytest.mark.slow),
+        pytest.param(InferenceOptions(window=WindowOptions(size=(40, 25))), marks=pytest.mark.slow),
     ],
     ids=["network", "crf", "windows"],
 )

@@ -104,6 +104,7 @@ def test_scales_are_above_zero(scales):
         InferenceOptions(eval_scales=scales)
 
 
+@pytest.mark.slow
 def test_with_a_crf_it_refines_the_networks_probabilities(net, path):
     crf = CrfOptions(iterations=2)
     tested = predictor.NetworkPredictor(tiny.OPTIONS, InferenceOptions(crf=crf))
@@ -189,7 +190,7 @@ def _batch(seeds=(0, 0, 0, 0)):
     ("overlap", "scales", "flip"),
     [
         (0, (1.0,), False),
-        (0.5, (1.0,), False),
+        pytest.param(0.5, (1.0,), False, marks=pytest.mark.slow),
         pytest.param(0.25, (0.5, 1.25), True, marks=pytest.mark.slow),
     ],
 )
@@ -211,6 +212,7 @@ def test_windows_give_the_mean_of_their_predictions(net, overlap, scales, flip):
         assert np.mean(labels[cut] == expected.argmax(axis=-1)) > 0.999
 
 
+@pytest.mark.slow
 def test_a_window_that_covers_the_image_changes_nothing(net):
     whole = predictor.NetworkPredictor(tiny.OPTIONS, net=net)
     window = WindowOptions(size=(70, 75))
@@ -223,6 +225,7 @@ def test_a_window_that_covers_the_image_changes_nothing(net):
     np.testing.assert_array_equal(network(images), whole(images))
 
 
+@pytest.mark.slow
 def test_a_crf_sees_the_mean_of_windows(net):
     crf, window = CrfOptions(iterations=2), WindowOptions(size=(25, 40))
     network = predictor.NetworkPredictor(

@@ -71,7 +71,13 @@ class TestOfficialGraph:
         assert placeholder.outputs[0].dtype == tf.uint8
         assert graph.get_tensor_by_name("ArgMax:0").dtype == tf.int64
 
-    @pytest.mark.parametrize(("export", "size"), OFFICIAL_RUNS)
+    @pytest.mark.parametrize(
+        ("export", "size"),
+        [
+            run if run[0] == "plain" else pytest.param(*run, marks=pytest.mark.slow)
+            for run in OFFICIAL_RUNS
+        ],
+    )
     def test_computes_the_official_numbers(self, export, size):
         facts = FACTS[export]["runs"][size]
         outputs = run(export, ARRAYS[f"image/{size}"])

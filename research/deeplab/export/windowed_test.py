@@ -32,9 +32,12 @@ def _padded(images):
     return padded
 
 
-def _evaluated(net, inference, images):
+def _predictor(net, inference):
+    return predictor.NetworkPredictor(tiny.OPTIONS, inference, net=net)
+
+
+def _evaluated(network, images):
     """Return probabilities and labels as evaluation finds them."""
-    network = predictor.NetworkPredictor(tiny.OPTIONS, inference, net=net)
     count, height, width = images.shape[:3]
     sizes = np.tile((height, width), (count, 1))
     padded = _padded(images)
@@ -42,14 +45,12 @@ def _evaluated(net, inference, images):
     return probabilities, network(padded, sizes)[:, :height, :width]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "inference",
     [
         InferenceOptions(window=_WINDOW),
-        pytest.param(
-            InferenceOptions(eval_scales=(0.5, 1.5), add_flipped_images=True, window=_WINDOW),
-            marks=pytest.mark.slow,
-        ),
+        InferenceOptions(eval_scales=(0.5, 1.5), add_flipped_images=True, window=_WINDOW),
     ],
     ids=["one", "scales"],
 )
@@ -61,10 +62,11 @@ def test_a_graph_gives_what_evaluation_gives(net, inference):
         outputs = inference_graph.predict_outputs(net, images, inference, by_cells=True)
         return outputs, inference_graph.labels_in_windows(net, images, inference)
 
+    network = _predictor(net, inference)
     for size in _SIZES:
         images = np.stack([tiny.picture(*size, seed) for seed in range(2)])
         outputs, labels = graph(tf.constant(images))
-        probabilities, expected = _evaluated(net, inference, images)
+        probabilities, expected = _evaluated(network, images)
         found = outputs["SemanticProbabilities"]
         np.testing.assert_allclose(found, probabilities, atol=1e-5)
         np.testing.assert_allclose(tf.reduce_sum(found, axis=-1), 1, atol=1e-5)
@@ -84,7 +86,7 @@ def test_every_signature_predicts_images_of_any_size_in_windows(net, tmp_path):
     for size in _SIZES:
         image = tiny.picture(*size)
         files.append(tiny.png(image))
-        _, expected = _evaluated(net, inference, image[np.newaxis])
+        _, expected = _evaluated(_predictor(net, inference), image[np.newaxis])
         for name in ("serving_default", "serving_labels"):
             outputs = loaded.signatures[name](ImageTensor=tf.constant(image)[tf.newaxis])
             assert np.mean(outputs["SemanticPredictions"] == expected) > 0.99
@@ -109,7 +111,7 @@ def test_an_export_without_windows_is_used_with_them(net, tmp_path, crf):
     for size in _SIZES:
         image = tiny.picture(*size)
         inference = InferenceOptions(crf=crf, window=_LARGER)
-        _, expected = _evaluated(net, inference, image[np.newaxis])
+        _, expected = _evaluated(_predictor(net, inference), image[np.newaxis])
         labels = exported.predict(image)
         assert labels.dtype == np.int32
         assert np.mean(labels == expected[0]) > 0.99

@@ -99,6 +99,7 @@ def disk_full_at(monkeypatch):
     return steps
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_a_checkpoint_and_no_more(run, tmp_path, caplog, disk_full_at):
     disk_full_at |= {2, 3}
     kept = []
