@@ -21,11 +21,11 @@ def read(request: ReaderInput) -> Annotations:
     """Read a folder of this form.
 
     Images are those of the lists in `ImageSets/Segmentation`; without lists, those that have a
-    mask.
+    mask. Those without a mask are not labeled.
 
     Raises:
         ValueError: A file is malformed; the message names file and line.
-        FileNotFoundError: A mask or an image is missing.
+        FileNotFoundError: The list of labels or an image is missing.
     """
     colors = read_label_map(os.path.join(request.path, LABEL_MAP))
     folder = os.path.join(request.path, LISTS)
@@ -55,9 +55,10 @@ def read(request: ReaderInput) -> Annotations:
 
 def _image(request: ReaderInput, name: str, place: str) -> AnnotatedImage:
     mask = os.path.join(request.path, MASKS, f"{name}.png")
-    if not os.path.isfile(mask):
-        raise FileNotFoundError(f"label {mask} not found ({place})")
-    return AnnotatedImage(request.index().require(name, place), place, mask=mask)
+    # The lists name images without a region, too, for which there is no mask.
+    return AnnotatedImage(
+        request.index().require(name, place), place, mask=mask if os.path.isfile(mask) else None
+    )
 
 
 def read_label_map(path: str) -> Mapping[tuple[int, int, int], str]:

@@ -128,6 +128,9 @@ def _images(dataset: _Dataset, split: str) -> Iterator[str]:
         if not isinstance(item, str):
             raise dataset.entry.fault(split, "a folder, a text file, or a list of these")
         path = os.path.join(dataset.root, item)
+        if not os.path.exists(path):
+            # Some tools write paths from a folder beside that of the file.
+            path = os.path.join(dataset.root, item.removeprefix("../"))
         if os.path.isdir(path):
             found = folders.find(path, dataset.extensions)
             if not found:

@@ -62,6 +62,21 @@ def test_names_may_be_a_list_and_the_path_may_be_elsewhere(data):
     assert data.read("data/d.yaml").class_names == ("road", "roof")
 
 
+def test_paths_may_begin_beside_the_folder_of_the_file(project):
+    """The form of Roboflow."""
+    for split, name in (("train", "a"), ("valid", "b")):
+        project.write(f"data/{split}/images/{name}.jpg", b"")
+        project.write(f"data/{split}/labels/{name}.txt", "0 0 0 1 0 0 1\n")
+    project.write(
+        "data/data.yaml",
+        "train: ../train/images\nval: ../valid/images\n\nnc: 2\nnames: ['road', 'roof']\n",
+    )
+    annotations = project.read("data/data.yaml")
+    splits = {split: _names(paths) for split, paths in annotations.splits.items()}
+    assert splits == {"train": ["a.jpg"], "val": ["b.jpg"]}
+    assert [len(image.regions) for image in annotations.images] == [1, 1]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

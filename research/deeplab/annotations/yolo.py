@@ -29,7 +29,7 @@ def is_label_file(path: str) -> bool:
 def read(request: ReaderInput) -> Annotations:
     """Read a folder of text files. Images without a file are all background.
 
-    Names come from --class_names, else from `classes.txt` in the folder.
+    Names come from --class_names, else from `classes.txt` in the folder or beside it.
 
     Raises:
         ValueError: A file is malformed, the message names file and line; or names are unknown.
@@ -72,8 +72,12 @@ def is_background_first(names: Sequence[str]) -> bool:
 
 
 def _read_names(folder: str) -> tuple[str, ...]:
-    path = os.path.join(folder, _NAMES_FILE)
-    return tuple(line.text for line in lists.read(path)) if os.path.isfile(path) else ()
+    # Label Studio writes it beside the folder of the labels.
+    for place in (folder, os.path.join(folder, os.pardir)):
+        path = os.path.join(place, _NAMES_FILE)
+        if os.path.isfile(path):
+            return tuple(line.text for line in lists.read(path))
+    return ()
 
 
 def read_regions(path: str, classes: Mapping[int, str]) -> tuple[Region, ...]:

@@ -39,7 +39,9 @@ def test_numbers_begin_after_a_first_name_background(read):
 def test_names_may_lie_beside_the_files(read, project):
     project.write("labels/classes.txt", "roof\ncar\n")
     assert read("0 0 0 1 0 0 1", None).class_names == _NAMES
-    (project.folder / "labels/classes.txt").unlink()
+    (project.folder / "labels/classes.txt").rename(project.folder / "classes.txt")
+    assert read("0 0 0 1 0 0 1", None).class_names == _NAMES
+    (project.folder / "classes.txt").unlink()
     with pytest.raises(ValueError, match="no classes.txt with their names: set --class_names"):
         read("0 0 0 1 0 0 1", None)
 
