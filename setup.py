@@ -90,6 +90,11 @@ setuptools.setup(
         "tensorflow>=2.19,<2.22",
     ],
     extras_require={
+        "beam": [
+            # The pipelines that convert and predict on many machines. TensorFlow 2.21 needs the
+            # protobuf that earlier versions refuse.
+            "apache-beam>=2.70,<3",
+        ],
         "tfds": [
             # The datasets that deeplab-build-tfds-data converts.
             "tensorflow-datasets>=4.9,<5",
@@ -115,6 +120,8 @@ setuptools.setup(
             "ai-edge-litert>=2.3,<3",
             # Runs the tests.
             "pytest>=9,<10",
+            # The pipelines that are tested.
+            "apache-beam>=2.70,<3",
             # Runs them on all cores.
             "pytest-xdist>=3.8,<4",
             # Checks and formats the code.

@@ -1,7 +1,7 @@
 r"""Measures the conversion of images and labels to TFRecords, by one process and by several.
 
 It draws photographs and labels with a palette, and converts them in turns. The time is that of
-`build_data.convert`. The process that others are copies of imports TensorFlow before, as it does in
+`conversion.convert`. The process that others are copies of imports TensorFlow before, as it does in
 the converters while they import it themselves.
 
 Example:
@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 from deeplab.cli import processes
-from deeplab.datasets import build_data, descriptors, label_files, source_files
+from deeplab.datasets import conversion, descriptors, label_files, samples, source_files
 
 _CLASSES = 21
 
@@ -41,10 +41,11 @@ def main() -> int:
     seconds = {number: [] for number in numbers}
     with tempfile.TemporaryDirectory() as folder, _prepared(max(numbers)):
         sources = _draw(pathlib.Path(folder), options.images, height, width)
+        found = samples.FileSamples(sources, reader)
         for _ in range(options.rounds):
             for number in numbers:
                 start = time.perf_counter()
-                build_data.convert("all", sources, reader, f"{folder}/out", 4, number)
+                conversion.convert({"all": found}, f"{folder}/out", 4, number)
                 seconds[number].append(time.perf_counter() - start)
     print(f"{options.images} images of {width}x{height} pixels, load {os.getloadavg()[0]:.1f}")
     for number in numbers:
@@ -58,7 +59,7 @@ def main() -> int:
 @contextlib.contextmanager
 def _prepared(most: int) -> Iterator[None]:
     """Lets the process that others are copies of import what they need."""
-    processes.start_early(most, ["deeplab.datasets.build_data"])
+    processes.start_early(most, ["deeplab.datasets.shared_reading"])
     with processes.pool(1, "waits", remedy="") as pool:
         pool.submit(os.getpid).result()
     yield

@@ -65,6 +65,11 @@ _FLAGS_OF_OTHERS = {
     *("batching_parameters_file", "enable_per_model_batching_parameters"),
     # Slurm's.
     *("nodes", "ntasks", "gpus", "cpus", "time", "requeue", "signal", "kill"),
+    # Apache Beam's and those of its containers.
+    *("direct_running_mode", "direct_num_workers", "flink_master", "parallelism"),
+    *("environment_type", "environment_config", "job_endpoint", "worker_pool", "net", "spark"),
+    *("project", "region", "temp_location", "sdk_container_image", "max_num_workers"),
+    "experiments",
     # "--name=value", how a flag is written.
     "name",
 }

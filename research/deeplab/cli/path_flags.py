@@ -7,8 +7,8 @@ from absl import flags
 
 from deeplab.utils import file_systems
 
-# Values of these may begin like such paths, but name hosts and files to download.
-_ADDRESSES = ("master", "server", "url")
+# Values of these may have such paths, but name hosts and files to download, or are for others.
+_ADDRESSES = ("master", "server", "url", "beam_options")
 # A path may follow a comma, or "train=".
 _REMOTE_PATH = re.compile(r"(?:^|[,=])\s*([A-Za-z][A-Za-z0-9+.-]*)://")
 

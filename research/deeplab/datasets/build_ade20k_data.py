@@ -13,6 +13,7 @@ from absl import flags, logging
 from deeplab import common
 from deeplab.cli import converter_flags, processes, script
 from deeplab.datasets import descriptors, source_files
+from deeplab.utils import file_systems
 
 _NUM_SHARDS = 4
 _SEED = 0
@@ -45,8 +46,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 def _sources(images: str, labels: str, flag: str) -> list[source_files.Source]:
     """Return the JPEG images of a folder with their labels, shuffled; names are the paths."""
-    entries = sorted(os.listdir(images)) if os.path.isdir(images) else []
-    entries = [entry for entry in entries if not entry.startswith(".")]
+    entries = [entry for entry in file_systems.names_in(images) if not entry.startswith(".")]
     paths = [os.path.join(images, entry) for entry in entries if entry.lower().endswith(_JPEG)]
     if not paths:
         raise ValueError(f"there is no image (*.jpg) in {images} (--{flag})")
@@ -66,43 +66,30 @@ def _sources(images: str, labels: str, flag: str) -> list[source_files.Source]:
 def main(argv: Sequence[str]) -> None:
     """Convert the splits train and val to TFRecords."""
     del argv
-    processes.start_early(flags.FLAGS.num_processes, ["deeplab.datasets.build_data"])
+    processes.start_early(flags.FLAGS.num_processes, ["deeplab.datasets.shared_reading"])
     # Imports TensorFlow, which takes seconds: not for --help.
-    from deeplab.datasets import build_data, label_files
+    from deeplab.datasets import conversion, label_files, samples
 
     values = flags.FLAGS
+    runner = converter_flags.runner_options(values)
     common.log_unused_flags(values, {"image_format": "ADE20K's images are *.jpg"})
     labels = label_files.LabelReader(
         descriptors.load("ade20k"), remedy="use the labels of ADEChallengeData2016"
     )
-    splits = {
-        split: _sources(
+    splits = {}
+    for split in ("train", "val"):
+        sources = _sources(
             values[f"{split}_image_folder"].value,
             values[f"{split}_image_label_folder"].value,
             f"{split}_image_folder",
         )
-        for split in ("train", "val")
-    }
-    build_data.check_splits(splits)
-    for split, sources in splits.items():
-        build_data.convert(
-            split, sources, labels, values.output_dir, _NUM_SHARDS, values.num_processes
-        )
+        splits[split] = samples.FileSamples(sources, labels)
+    conversion.convert(splits, values.output_dir, _NUM_SHARDS, values.num_processes, runner=runner)
 
 
 def run() -> None:
     """Parse the flags and run `main`."""
-    script.run(
-        main,
-        define_flags,
-        local=(
-            "train_image_folder",
-            "train_image_label_folder",
-            "val_image_folder",
-            "val_image_label_folder",
-        ),
-        cpu_only=True,
-    )
+    script.run(main, define_flags, cpu_only=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ and, if there are test images, test_fine, in ten shards each, in the order of th
 coarse labels gtCoarse/{train,train_extra}.
 """
 
-import glob
 import os
 from collections.abc import Sequence
 
@@ -17,7 +16,7 @@ from absl import flags, logging
 
 from deeplab import common
 from deeplab.cli import converter_flags, processes, script
-from deeplab.datasets import descriptors, source_files
+from deeplab.datasets import descriptors, patterns, source_files
 
 _NUM_SHARDS = 10
 _FINE, _COARSE = "gtFine", "gtCoarse"
@@ -51,9 +50,9 @@ def label_map() -> dict[int, int]:
 
 def _sources(root: str, folder: str, kind: str, label_suffix: str) -> list[source_files.Source]:
     """Return the images of a folder of `leftImg8bit`, sorted, with their labels of a kind."""
-    pattern = os.path.join(glob.escape(root), "leftImg8bit", folder, "*", f"*{_IMAGE_SUFFIX}.png")
+    pattern = os.path.join(root, "leftImg8bit", folder, "*", f"*{_IMAGE_SUFFIX}.png")
     sources = []
-    for image in sorted(glob.glob(pattern)):
+    for image in patterns.expand(pattern):
         city = os.path.basename(os.path.dirname(image))
         name = os.path.basename(image).removesuffix(f"{_IMAGE_SUFFIX}.png")
         label = os.path.join(root, kind, folder, city, f"{name}_{kind}_{label_suffix}")
@@ -63,18 +62,19 @@ def _sources(root: str, folder: str, kind: str, label_suffix: str) -> list[sourc
 
 def _has_label_ids_only(root: str, kind: str) -> bool:
     """Return whether labels of a kind are label ids, of which nobody made training ids."""
-    labels = os.path.join(glob.escape(root), kind, "*", "*", f"*_{kind}_")
-    return not glob.glob(labels + _TRAIN_IDS) and bool(glob.glob(labels + _LABEL_IDS))
+    labels = os.path.join(root, kind, "*", "*", f"*_{kind}_")
+    return not patterns.expand(labels + _TRAIN_IDS) and bool(patterns.expand(labels + _LABEL_IDS))
 
 
 def main(argv: Sequence[str]) -> None:
     """Convert the splits of the flags to TFRecords."""
     del argv
-    processes.start_early(flags.FLAGS.num_processes, ["deeplab.datasets.build_data"])
+    processes.start_early(flags.FLAGS.num_processes, ["deeplab.datasets.shared_reading"])
     # Imports TensorFlow, which takes seconds: not for --help.
-    from deeplab.datasets import build_data, label_files
+    from deeplab.datasets import conversion, label_files, samples
 
     values = flags.FLAGS
+    runner = converter_flags.runner_options(values)
     common.log_unused_flags(values, {"image_format": "Cityscapes' images are *.png"})
     root = values.cityscapes_root
     descriptor = descriptors.load("cityscapes")
@@ -85,6 +85,7 @@ def main(argv: Sequence[str]) -> None:
             logging.info("%s: found no labelTrainIds: converting labelIds to training ids", kind)
             reader = label_files.LabelReader(descriptor, label_map(), remedy=_REMEDY)
             readers[kind] = _LABEL_IDS, reader
+    splits = {}
     for split, (kind, folders) in _SPLITS.items():
         if kind not in readers:
             continue
@@ -98,14 +99,13 @@ def main(argv: Sequence[str]) -> None:
                 )
             sources += found
         if sources:
-            build_data.convert(
-                split, sources, reader, values.output_dir, _NUM_SHARDS, values.num_processes
-            )
+            splits[split] = samples.FileSamples(sources, reader)
+    conversion.convert(splits, values.output_dir, _NUM_SHARDS, values.num_processes, runner=runner)
 
 
 def run() -> None:
     """Parse the flags and run `main`."""
-    script.run(main, define_flags, local=("cityscapes_root",), cpu_only=True)
+    script.run(main, define_flags, cpu_only=True)
 
 
 if __name__ == "__main__":

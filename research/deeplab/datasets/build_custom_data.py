@@ -28,16 +28,20 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     define = common.definer("deeplab.datasets.build_custom_data", flag_values)
     common.define_options(define, CustomOptions, leave_out=("num_processes",))
     converter_flags.define_num_processes(flag_values)
+    converter_flags.define_runner(flag_values)
 
 
 def main(argv: Sequence[str]) -> None:
     """Convert the splits and write the descriptor."""
     del argv
-    processes.start_early(flags.FLAGS.num_processes, ["deeplab.datasets.build_data"])
+    processes.start_early(flags.FLAGS.num_processes, ["deeplab.datasets.shared_reading"])
     # Imports TensorFlow, which takes seconds: not for --help.
     from deeplab.datasets import custom_data
 
-    custom_data.convert(CustomOptions(**common.option_values(CustomOptions, flags.FLAGS)))
+    custom_data.convert(
+        CustomOptions(**common.option_values(CustomOptions, flags.FLAGS)),
+        converter_flags.runner_options(flags.FLAGS),
+    )
 
 
 def run() -> None:
@@ -46,7 +50,7 @@ def run() -> None:
         main,
         define_flags,
         required=("output_dir",),
-        local=("image_folder", "label_folder", "annotations", "list_folder", "split"),
+        local=("annotations",),
         cpu_only=True,
     )
 

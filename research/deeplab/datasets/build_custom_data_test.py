@@ -322,3 +322,27 @@ def test_records_are_written_to_and_checked_in_another_file_system(
     with pytest.raises(ValueError, match="in 1 shards .* delete them or choose another"):
         convert(_CLASSES, f"--output_dir={remote}/out", "--num_shards=2")
     assert sorted(os.listdir(folder)) == ["images", "labels", "lists"]
+
+
+def test_images_and_lists_may_lie_in_another_file_system(run_script, folder):
+    remote = "ram://build_custom_data_test_images"
+    for path in folder.rglob("*.*"):
+        copy = f"{remote}/{path.relative_to(folder)}"
+        tf.io.gfile.makedirs(os.path.dirname(copy))
+        tf.io.gfile.copy(str(path), copy)
+    flags_of = "--image_folder={0}/images", "--label_folder={0}/labels", "--list_folder={0}/lists"
+    for root, out in ((folder, "local"), (remote, "remote")):
+        given = [flag.format(root) for flag in flags_of]
+        run_script(build_custom_data, *given, _CLASSES, f"--output_dir={folder}/{out}")
+    files = {path.name: path.read_bytes() for path in (folder / "local").glob("*.tfrecord")}
+    assert files == {
+        path.name: path.read_bytes() for path in (folder / "remote").glob("*.tfrecord")
+    }
+    with pytest.raises(ValueError, match="--image_folder=ram://.*: --split_fractions needs these"):
+        run_script(
+            build_custom_data,
+            f"--image_folder={remote}/images",
+            "--split_fractions=train:1.0",
+            _CLASSES,
+            f"--output_dir={folder}/none",
+        )

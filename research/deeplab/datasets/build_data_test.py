@@ -4,13 +4,10 @@ import importlib
 import json
 import os
 import pathlib
-import signal
 import struct
 import subprocess
 import sys
-import threading
 import zlib
-from concurrent import futures
 
 import cv2
 import numpy as np
@@ -19,7 +16,7 @@ import tensorflow as tf
 from absl import flags
 
 from deeplab.datasets import build_data, descriptors, images, label_files
-from deeplab.datasets.conftest import describe, jpeg, png, read_records, with_orientation
+from deeplab.datasets.conftest import describe, jpeg, png, with_orientation
 from deeplab.datasets.image_formats import image_format
 from deeplab.datasets.source_files import Source
 from deeplab.testing import golden
@@ -293,128 +290,6 @@ def test_a_missing_file_is_named_with_the_one_that_may_be_meant(tmp_path):
     missing = Source("photo", source.image, str(tmp_path / "nowhere.png"))
     with pytest.raises(FileNotFoundError, match=r"label .*nowhere.png not found$"):
         build_data.read_sample(missing, _READER)
-
-
-def _folder_of(tmp_path, count):
-    sources = []
-    for index in range(count):
-        folder = tmp_path / f"{index:02d}"
-        folder.mkdir()
-        source = _source(folder, jpeg(8, 9, seed=index), _label(8, 9))
-        sources.append(Source(folder.name, source.image, source.label))
-    return sources
-
-
-def _read_all(folder):
-    paths = sorted(folder.glob("*.tfrecord"))
-    return [record for path in paths for record in read_records(path)]
-
-
-@pytest.mark.slow
-def test_several_processes_write_the_same_records(tmp_path):
-    sources = _folder_of(tmp_path, 9)
-    build_data.convert("train", sources, _READER, str(tmp_path / "one"), 2, 1)
-    build_data.convert("train", sources, _READER, str(tmp_path / "two"), 2, 2)
-    one, two = _read_all(tmp_path / "one"), _read_all(tmp_path / "two")
-    assert [record["image/filename"] for record in one] == [
-        [source.name.encode()] for source in sources
-    ]
-    assert one == two
-
-
-def test_while_other_processes_start_this_one_reads_what_they_were_not_given(tmp_path, monkeypatch):
-    sources = _folder_of(tmp_path, 9)
-    read, begun = build_data._read, threading.Event()
-    here = []
-
-    def starting(task):
-        begun.wait(60)
-        return read(*task)
-
-    def reading(source, labels):
-        here.append(source.name)
-        begun.set()
-        return read(source, labels)
-
-    monkeypatch.setattr(build_data, "_try_to_read", starting)
-    monkeypatch.setattr(build_data, "_read", reading)
-    monkeypatch.setattr(build_data, "_HANDED_OUT", 2)
-    with futures.ThreadPoolExecutor(1) as pool:
-        samples = list(build_data._share(pool, 1, sources, _READER))
-    names = [source.name for source in sources]
-    assert [sample.name for sample in samples] == names
-    # The first two were handed out.
-    assert here[0] == names[2]
-    assert not {names[0], names[1]} & set(here)
-
-
-def test_remarks_are_logged_up_to_a_number(tmp_path, caplog):
-    sources = _folder_of(tmp_path, 25)
-    for source in sources:
-        pathlib.Path(source.image).write_bytes(jpeg(8, 9, orientation=3))
-    build_data.convert("train", sources, _READER, str(tmp_path / "out"), 2)
-    assert caplog.text.count("is stored as it is, although EXIF turns it (orientation 3)") == 20
-    assert "train: 5 more such remarks" in caplog.text
-
-
-def test_masks_in_the_alpha_channel_are_reported(tmp_path, caplog):
-    sources = _folder_of(tmp_path, 3)
-    alpha = np.arange(72).reshape(8, 9)
-    for source, color_type, channels in zip(sources[:2], (4, 6), (1, 3), strict=True):
-        pixels = np.dstack([np.zeros((8, 9, channels), int), alpha])
-        pathlib.Path(source.label).write_bytes(png(pixels, 8, color_type))
-    pathlib.Path(sources[2].label).write_bytes(png(np.zeros((8, 9, 2), int), 8, 4))
-    build_data.convert("train", sources, _READER, str(tmp_path / "out"), 2)
-    assert "train: every pixel of 2 labels has one value, such as in that of 00" in caplog.text
-    assert "alpha channel varies" in caplog.text
-
-
-def _kill(task):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-@pytest.mark.slow
-@pytest.mark.slow
-def test_a_killed_process_is_one_error_that_names_memory_and_flag(tmp_path, monkeypatch):
-    monkeypatch.setattr(build_data, "_try_to_read", _kill)
-    message = "a process .* was killed, most likely because memory .*: set --num_processes below 2"
-    with pytest.raises(ChildProcessError, match=message):
-        build_data.convert("train", _folder_of(tmp_path, 4), _READER, str(tmp_path / "out"), 2, 2)
-    assert not list((tmp_path / "out").iterdir())
-
-
-def test_one_bad_file_is_the_error_and_nothing_is_written(tmp_path):
-    sources = _folder_of(tmp_path, 4)
-    pathlib.Path(sources[2].label).write_bytes(png(np.full((8, 9), 3)))
-    with pytest.raises(ValueError, match=r"02/label.png has values.* 3 \(72 pixels\)"):
-        build_data.convert("train", sources, _READER, str(tmp_path / "out"), 2)
-    assert not list((tmp_path / "out").iterdir())
-
-
-def test_several_bad_files_are_all_logged(tmp_path, caplog):
-    sources = _folder_of(tmp_path, 4)
-    pathlib.Path(sources[1].label).write_bytes(png(np.full((8, 9), 3)))
-    os.remove(sources[3].image)
-    with pytest.raises(ValueError, match=r"2 of 4 images are bad.*01/label.png"):
-        build_data.convert("train", sources, _READER, str(tmp_path / "out"), 2)
-    assert "01/label.png has values" in caplog.text
-    assert "03/photo.jpg not found" in caplog.text
-
-
-def test_only_labels_of_test_splits_may_be_missing(tmp_path):
-    sources = _folder_of(tmp_path, 2)
-    os.remove(sources[1].label)
-    with pytest.raises(FileNotFoundError, match="01/label.png"):
-        build_data.convert("val", sources, _READER, str(tmp_path / "out"), 1)
-    build_data.convert("test_fine", sources, _READER, str(tmp_path / "out"), 1)
-    with_label, without = _read_all(tmp_path / "out")
-    label = "image/segmentation/class/encoded"
-    assert label in with_label and label not in without
-
-
-def test_a_split_without_images_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match="split val has no images"):
-        build_data.convert("val", [], _READER, str(tmp_path), 4)
 
 
 def test_features_are_official():

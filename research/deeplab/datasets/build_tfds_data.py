@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from deeplab import common
-from deeplab.cli import script
+from deeplab.cli import converter_flags, script
 from deeplab.datasets.tfds_options import TfdsOptions
 
 
@@ -21,6 +21,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Define the flags of this script."""
     define = common.definer("deeplab.datasets.build_tfds_data", flag_values)
     common.define_options(define, TfdsOptions)
+    converter_flags.define_runner(flag_values)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -29,7 +30,10 @@ def main(argv: Sequence[str]) -> None:
     # Imports TensorFlow, which takes seconds: not for --help.
     from deeplab.datasets import tfds_data
 
-    tfds_data.convert(TfdsOptions(**common.option_values(TfdsOptions, flags.FLAGS)))
+    tfds_data.convert(
+        TfdsOptions(**common.option_values(TfdsOptions, flags.FLAGS)),
+        converter_flags.runner_options(flags.FLAGS),
+    )
 
 
 def run() -> None:

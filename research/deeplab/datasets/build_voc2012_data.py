@@ -90,11 +90,12 @@ def _source(
 def main(argv: Sequence[str]) -> None:
     """Convert the images of every list to TFRecords."""
     del argv
-    processes.start_early(flags.FLAGS.num_processes, ["deeplab.datasets.build_data"])
+    processes.start_early(flags.FLAGS.num_processes, ["deeplab.datasets.shared_reading"])
     # Imports TensorFlow, which takes seconds: not for --help.
-    from deeplab.datasets import build_data, label_files, sbd
+    from deeplab.datasets import conversion, label_files, samples, sbd
 
     values = flags.FLAGS
+    runner = converter_flags.runner_options(values)
     descriptor = descriptors.load(values.dataset)
     labels = label_files.LabelReader(
         descriptor, remedy="correct the file, or set --dataset=<descriptor>.json"
@@ -113,21 +114,18 @@ def main(argv: Sequence[str]) -> None:
     if values.sbd_folder:
         val = {source.name for source in splits["val"]}
         splits[_AUGMENTED] = sbd.augmented(values.sbd_folder, folder, splits["train"], val)
-    build_data.check_splits(splits)
-    for split, sources in splits.items():
-        build_data.convert(
-            split, sources, labels, values.output_dir, _NUM_SHARDS, values.num_processes
-        )
+    conversion.convert(
+        {split: samples.FileSamples(sources, labels) for split, sources in splits.items()},
+        values.output_dir,
+        _NUM_SHARDS,
+        values.num_processes,
+        runner=runner,
+    )
 
 
 def run() -> None:
     """Parse the flags and run `main`."""
-    script.run(
-        main,
-        define_flags,
-        local=("image_folder", "semantic_segmentation_folder", "list_folder", "sbd_folder"),
-        cpu_only=True,
-    )
+    script.run(main, define_flags, local=("sbd_folder",), cpu_only=True)
 
 
 if __name__ == "__main__":

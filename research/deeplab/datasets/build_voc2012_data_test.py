@@ -44,6 +44,41 @@ def test_records_are_official(run_script, tmp_path):
         assert _examples(tmp_path / name) == _examples(_OFFICIAL / "tfrecord" / name)
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param((), id="local"),
+        pytest.param(
+            ("--runner=beam", "--beam_options=--runner=FnApiRunner"),
+            id="beam",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_data_may_lie_in_another_file_system(run_script, tmp_path, more):
+    import tensorflow as tf
+
+    if more:
+        pytest.importorskip("apache_beam", reason="needs the extra [beam]")
+    remote = f"ram://build_voc2012_data_test/{len(more)}"
+    for path in _OFFICIAL.rglob("*.*"):
+        copy = f"{remote}/{path.relative_to(_OFFICIAL)}"
+        tf.io.gfile.makedirs(os.path.dirname(copy))
+        tf.io.gfile.copy(str(path), copy)
+    _convert(run_script, remote, f"--output_dir={remote}/out", *more)
+    _convert(run_script, _OFFICIAL, f"--output_dir={tmp_path}")
+    written = sorted(path.name for path in tmp_path.iterdir())
+    assert sorted(tf.io.gfile.listdir(f"{remote}/out")) == written
+    for name in written:
+        with tf.io.gfile.GFile(f"{remote}/out/{name}", "rb") as file:
+            assert file.read() == (tmp_path / name).read_bytes()
+
+
+def test_a_pipeline_has_processes_of_its_own(run_script):
+    with pytest.raises(ValueError, match="--num_processes=2 belongs to --runner=local"):
+        _convert(run_script, _OFFICIAL, "--runner=beam", "--num_processes=2")
+
+
 def test_labels_with_a_palette_give_the_same_label_values(run_script, tmp_path):
     import tensorflow as tf
 

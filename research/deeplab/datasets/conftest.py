@@ -1,6 +1,7 @@
 """Fixtures and helpers of the converters' tests."""
 
 import hashlib
+import pathlib
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -11,6 +12,8 @@ import cv2
 import numpy as np
 import pytest
 from absl import flags
+
+from deeplab.datasets.source_files import Source
 
 
 @pytest.fixture
@@ -92,6 +95,18 @@ def with_orientation(data: bytes, extension: str, orientation: int) -> bytes:
     entries.sort(key=lambda entry: struct.unpack(f"{order}H", entry[:2]))
     directory = struct.pack(f"{order}H", len(entries)) + b"".join(entries) + bytes(4)
     return data[:4] + struct.pack(f"{order}I", len(data)) + data[8:] + directory
+
+
+def write_pairs(folder: pathlib.Path, count: int) -> list[Source]:
+    """Images of 9x8 pixels with labels of 0, each pair in a folder of its own, as sources."""
+    sources = []
+    for index in range(count):
+        own = folder / f"{index:02d}"
+        own.mkdir(parents=True)
+        (own / "photo.jpg").write_bytes(jpeg(8, 9, seed=index))
+        (own / "label.png").write_bytes(png(np.zeros((8, 9), int)))
+        sources.append(Source(own.name, str(own / "photo.jpg"), str(own / "label.png")))
+    return sources
 
 
 def read_records(path: Any) -> Iterator[dict[str, Any]]:

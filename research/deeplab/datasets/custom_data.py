@@ -7,45 +7,60 @@ from collections.abc import Sequence
 
 from absl import logging
 
-from deeplab.datasets import build_data, custom_labels, custom_splits, image_files, split_fractions
+from deeplab.core.options import RunnerOptions
+from deeplab.datasets import (
+    conversion,
+    custom_labels,
+    custom_splits,
+    image_files,
+    samples,
+    split_fractions,
+)
 from deeplab.datasets.custom_labels import Labels
 from deeplab.datasets.custom_options import CustomOptions
 from deeplab.datasets.custom_splits import Image
 from deeplab.datasets.source_files import Source
-from deeplab.utils import files
+from deeplab.utils import file_systems, files
 
 
-def convert(options: CustomOptions) -> None:
+def convert(options: CustomOptions, runner: RunnerOptions | None = None) -> None:
     """Write the records of all splits, and the descriptor.
+
+    Args:
+        options: What to convert, and how.
+        runner: What does the work. None: this machine.
 
     Raises:
         ValueError: Flags, annotations, images or labels are bad; the message names what and where.
         OSError: A file is missing or cannot be read.
     """
+    _check_local(options)
     path = options.descriptor_path
     division = options.division
     images = custom_splits.by_flags(options)
     labels = custom_labels.read(options)
     images = _splits(options, labels, division, images)
-    splits = {split: labels.sources(split, found) for split, found in images.items()}
-    sizes = {split: len(sources) for split, sources in splits.items()}
+    splits = {
+        split: samples.FileSamples(labels.sources(split, found), labels.reader)
+        for split, found in images.items()
+    }
+    sizes = {split: len(found) for split, found in splits.items()}
     descriptor = dataclasses.replace(labels.descriptor, splits_to_sizes=sizes)
-    build_data.check_splits(splits)
+    conversion.check_splits(splits)
     if options.descriptor or os.path.isdir(path):
         files.check_file("descriptor", path)
     if options.write_label_images:
-        _check_label_images(options.write_label_images, [*itertools.chain(*splits.values())])
+        sources = itertools.chain.from_iterable(found.sources for found in splits.values())
+        _check_label_images(options.write_label_images, list(sources))
     files.make_folder("output_dir", options.output_dir)
-    for split, sources in splits.items():
-        build_data.convert(
-            split,
-            sources,
-            labels.reader,
-            options.output_dir,
-            options.num_shards,
-            options.num_processes,
-            options.write_label_images,
-        )
+    conversion.convert(
+        splits,
+        options.output_dir,
+        options.num_shards,
+        options.num_processes,
+        options.write_label_images,
+        runner,
+    )
     descriptor.save(path)
     if descriptor.class_names:
         names = [f"{label} {name}" for label, name in enumerate(descriptor.class_names)]
@@ -53,6 +68,20 @@ def convert(options: CustomOptions) -> None:
     logging.info(
         "wrote %s; use it with --dataset=%s --dataset_dir=%s", path, path, options.output_dir
     )
+
+
+def _check_local(options: CustomOptions) -> None:
+    """Reject paths in other file systems where all files of a folder are read before."""
+    if not (options.annotations or options.split_fractions):
+        return
+    for flag in ("image_folder", "label_folder"):
+        path = getattr(options, flag)
+        if path and file_systems.is_remote(path):
+            way = "annotations" if options.annotations else "split_fractions"
+            raise ValueError(
+                f"--{flag}={path}: --{way} needs these files on this machine, or on a disk that it"
+                " mounts"
+            )
 
 
 def _check_label_images(folder: str, sources: Sequence[Source]) -> None:
@@ -73,7 +102,7 @@ def _check_label_images(folder: str, sources: Sequence[Source]) -> None:
         path for source in sources for path in (source.image, source.label) if isinstance(path, str)
     ]
     image_files.refuse_overwriting(
-        flag, read, (build_data.label_image(folder, source.name) for source in sources)
+        flag, read, (samples.label_image(folder, source.name) for source in sources)
     )
     files.make_folder(flag, folder)
 

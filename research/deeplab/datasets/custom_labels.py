@@ -1,8 +1,9 @@
 """The labels of a custom dataset: label files beside images, or what annotations say."""
 
 import dataclasses
+import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from deeplab.annotations import class_table, formats, ultralytics
 from deeplab.annotations.class_table import ClassTable
@@ -18,6 +19,7 @@ from deeplab.datasets.custom_options import CustomOptions
 from deeplab.datasets.custom_splits import Image, from_paths, record_name
 from deeplab.datasets.descriptors import MAX_LABEL, DatasetDescriptor
 from deeplab.datasets.label_files import EXTENSIONS, LabelReader
+from deeplab.utils import file_systems
 
 _REMEDY = "correct the file, or change --num_classes, --ignore_label or --label_map"
 # How many names an error message lists.
@@ -66,8 +68,11 @@ class Labels:
                 have one name.
         """
         if self.annotations is None:
+            names_in = functools.cache(lambda folder: frozenset(file_systems.names_in(folder)))
             return [
-                source_files.Source(image.name, image.path, self._file(image.name), image.place)
+                source_files.Source(
+                    image.name, image.path, self._file(image.name, names_in), image.place
+                )
                 for image in images
             ]
         _check_names(images)
@@ -86,13 +91,19 @@ class Labels:
             for image, label in zip(images, labels, strict=True)
         ]
 
-    def _file(self, name: str) -> str | None:
-        """Return the label file of an image; the most likely path if there is none."""
+    def _file(self, name: str, names_in: Callable[[str], Collection[str]]) -> str | None:
+        """Return the label file of an image; the most likely path if there is none.
+
+        Args:
+            name: Name of the image.
+            names_in: Returns the names in a folder.
+        """
         if not self.options.label_folder:
             return None
         stem = os.path.join(self.options.label_folder, name + self.options.label_suffix)
         paths = [stem + extension for extension in EXTENSIONS]
-        return next((path for path in paths if os.path.isfile(path)), paths[0])
+        there = names_in(os.path.dirname(stem))
+        return next((path for path in paths if os.path.basename(path) in there), paths[0])
 
     def _label(self, found: AnnotatedImage | None) -> str | Drawing | None:
         if self.annotations.label_files:

@@ -105,7 +105,7 @@ def _parts(images: str) -> Iterator[str]:
     while start < len(pieces):
         for end in range(min(start + _MAX_PARTS, len(pieces)), start, -1):
             part = ",".join(pieces[start:end]).strip()
-            if end == start + 1 or (part and (file_systems.exists(part) or _matches(part))):
+            if end == start + 1 or (part and (file_systems.exists(part) or patterns.expand(part))):
                 break
         if part:
             yield part
@@ -128,22 +128,11 @@ def _expand(part: str, extensions: tuple[str, ...]) -> list[str]:
         return found
     if file_systems.exists(part):
         return _read_list(part) if part.lower().endswith(".txt") else [part]
-    if found := _matches(part):
+    if found := patterns.expand(part):
         return found
     raise FileNotFoundError(
         f"--images: there is no file {part} (a folder, a pattern, a list of paths, or a .txt file"
         f" with one path per line; working directory: {os.getcwd()})"
-    )
-
-
-def _matches(pattern: str) -> list[str]:
-    if not file_systems.is_remote(pattern):
-        return patterns.expand(pattern)
-    found = tf.io.gfile.glob(pattern)
-    return sorted(
-        path
-        for path in found
-        if not os.path.basename(path).startswith(".") and not tf.io.gfile.isdir(path)
     )
 
 

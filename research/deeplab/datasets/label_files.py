@@ -20,6 +20,7 @@ from deeplab.datasets.image_formats import (
     png_chunks,
     without_palette,
 )
+from deeplab.utils import files
 
 # Extensions of label files, the most likely first.
 EXTENSIONS = (".png", ".tif", ".tiff")
@@ -241,8 +242,7 @@ class LabelReader:
                 colors, or has a value that is neither a class nor the ignore label.
             OSError: The file cannot be read.
         """
-        with open(path, "rb") as file:
-            data = file.read()
+        data = files.read_bytes(path)
         try:
             return self.parse(data)
         except ValueError as error:

@@ -3,13 +3,15 @@
 import glob
 import os
 
+from deeplab.utils import file_systems
+
 
 def expand(pattern: str) -> list[str]:
     """Return the files that a path or a pattern names, sorted.
 
     What exists is taken literally, whatever characters its name has: the whole path, and leading
     folders of a pattern. `**` matches any number of folders. Hidden files only match if the
-    pattern names them.
+    pattern names them. In other file systems a pattern is one throughout, without `**`.
 
     Args:
         pattern: A file, a folder, which stands for the files in it, or a pattern.
@@ -17,6 +19,8 @@ def expand(pattern: str) -> list[str]:
     Returns:
         Paths of files.
     """
+    if file_systems.is_remote(pattern):
+        return _expand_remote(pattern)
     head, tail = pattern, []
     while head and not os.path.lexists(head):
         head, part = os.path.split(head)
@@ -26,3 +30,12 @@ def expand(pattern: str) -> list[str]:
         tail = ["*"]
     paths = glob.glob(os.path.join(glob.escape(head), *tail), recursive=True) if tail else [head]
     return sorted(path for path in paths if os.path.isfile(path))
+
+
+def _expand_remote(pattern: str) -> list[str]:
+    gfile = file_systems.gfile()
+    return sorted(
+        path
+        for path in gfile.glob(pattern)
+        if not os.path.basename(path).startswith(".") and not gfile.isdir(path)
+    )

@@ -50,13 +50,8 @@ def writing(
         ValueError: The name cannot be that of a split; there are other shards of the split, which
             would be read as well; or another number of records was written.
     """
-    if fault := lists.split_name_fault(split):
-        raise ValueError(f"split {split!r}: the name {fault}")
-    tf.io.gfile.makedirs(folder)
-    _refuse_other_count(folder, split, num_shards)
-    temporary_files.remove_leftovers(folder, rf"{re.escape(split)}-\d+-of-\d+\.tfrecord")
-    finals = [os.path.join(folder, shard_name(split, i, num_shards)) for i in range(num_shards)]
-    per_shard = max(1, math.ceil(num_records / num_shards))
+    finals = prepare(folder, split, num_shards)
+    size = shard_size(num_records, num_shards)
     written = 0
 
     with files.replacing_all(finals) as asides:
@@ -65,12 +60,34 @@ def writing(
 
             def write(record: bytes) -> None:
                 nonlocal written
-                writers[written // per_shard].write(record)
+                writers[written // size].write(record)
                 written += 1
 
             yield write
         if written != num_records:
             raise ValueError(f"split {split}: {written} records written, {num_records} promised")
+
+
+def shard_size(num_records: int, num_shards: int) -> int:
+    """Return how many records a shard has; the last ones have fewer, or none."""
+    return max(1, math.ceil(num_records / num_shards))
+
+
+def prepare(folder: str, split: str, num_shards: int) -> list[str]:
+    """Make the folder of a split if needed, and remove what killed processes left of the split.
+
+    Returns:
+        The paths of its shards.
+
+    Raises:
+        ValueError: The name cannot be that of a split, or there are other shards of the split.
+    """
+    if fault := lists.split_name_fault(split):
+        raise ValueError(f"split {split!r}: the name {fault}")
+    tf.io.gfile.makedirs(folder)
+    _refuse_other_count(folder, split, num_shards)
+    temporary_files.remove_leftovers(folder, rf"{re.escape(split)}-\d+-of-\d+\.tfrecord")
+    return [os.path.join(folder, shard_name(split, i, num_shards)) for i in range(num_shards)]
 
 
 def _refuse_other_count(folder: str, split: str, num_shards: int) -> None:

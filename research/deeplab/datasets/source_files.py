@@ -12,6 +12,7 @@ import numpy as np
 from absl import logging
 
 from deeplab.annotations.lists import Line, parse_list
+from deeplab.utils import file_systems, files
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 
@@ -43,6 +44,12 @@ class Source:
     place: str = ""
 
 
+def is_file(path: str) -> bool:
+    """Return whether there is a file at a path; in another file system, a file or a folder."""
+    # Each question takes such a file system some time.
+    return file_systems.exists(path) if file_systems.is_remote(path) else os.path.isfile(path)
+
+
 def read_lists(folder: str) -> dict[str, list[Line]]:
     """Return the names in each list of a folder.
 
@@ -56,13 +63,12 @@ def read_lists(folder: str) -> dict[str, list[Line]]:
         ValueError: There is no list, or one is not UTF-8 text.
     """
     lists = {}
-    for entry in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+    for entry in file_systems.names_in(folder):
         split, extension = os.path.splitext(entry)
         path = os.path.join(folder, entry)
-        if extension != ".txt" or entry.startswith(".") or not os.path.isfile(path):
+        if extension != ".txt" or entry.startswith(".") or not is_file(path):
             continue
-        with open(path, "rb") as file:
-            lists[split] = parse_list(file.read(), path)
+        lists[split] = parse_list(files.read_bytes(path), path)
         _log_repeated(path, lists[split])
     if not lists:
         raise ValueError(f"there is no list (*.txt) in {folder} (--list_folder)")
@@ -158,9 +164,9 @@ class ImageFolder:
 
     def _list(self, folder: str) -> dict[str, list[str]]:
         """Return the images directly in a folder, relative to this one, by stem."""
-        path = os.path.join(self._folder, folder)
+        path = os.path.join(self._folder, folder) if folder else self._folder
         found: dict[str, list[str]] = {}
-        for entry in sorted(os.listdir(path)) if os.path.isdir(path) else ():
+        for entry in file_systems.names_in(path):
             stem, extension = os.path.splitext(entry)
             if extension.lower() in self._extensions:
                 found.setdefault(stem, []).append(os.path.join(path, entry))

@@ -1,27 +1,33 @@
 """Converts datasets of the library tensorflow_datasets; the body of build_tfds_data."""
 
+import dataclasses
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
 
 import numpy as np
 from absl import logging
 
 from deeplab.annotations import lists
-from deeplab.datasets import build_data, images, label_files, shards
+from deeplab.core.options import RunnerOptions
+from deeplab.datasets import build_data, conversion, images, label_files
+from deeplab.datasets.build_data import Sample
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.datasets.image_formats import image_format
 from deeplab.datasets.label_files import LabelReader
 from deeplab.datasets.tfds_options import TfdsOptions
 from deeplab.utils import error_text
-from deeplab.utils.progress import Progress
 
 # Features in which datasets keep the name of an image's file.
 _NAMES = ("file_name", "filename", "image/filename")
 
 
-def convert(options: TfdsOptions) -> None:
+def convert(options: TfdsOptions, runner: RunnerOptions | None = None) -> None:
     """Write the records of all splits, and the descriptor.
+
+    Args:
+        options: What to convert, and how.
+        runner: What does the work. None: this machine.
 
     Raises:
         ValueError: The library is not installed; there is no such dataset, split or feature; the
@@ -51,8 +57,15 @@ def convert(options: TfdsOptions) -> None:
         options.replacements,
         remedy="change --num_classes, --class_names, --ignore_label or --label_map",
     )
-    for name, split in splits.items():
-        _write(options, builder, labels, name, split)
+    conversion.convert(
+        {
+            name: TfdsSamples(options, labels, name, split, 0, sizes[name])
+            for name, split in splits.items()
+        },
+        options.output_dir,
+        options.num_shards,
+        runner=runner,
+    )
     path = os.path.join(options.output_dir, "dataset.json")
     descriptor.save(path)
     logging.info(
@@ -120,31 +133,81 @@ def _descriptor(options: TfdsOptions, builder: Any, sizes: Mapping[str, int]) ->
     )
 
 
-def _write(options: TfdsOptions, builder: Any, labels: LabelReader, name: str, split: str) -> None:
-    """Write the records of a split, in the order of the library."""
+@dataclasses.dataclass(frozen=True)
+class TfdsSamples:
+    """Samples that are examples of the library.
+
+    Args:
+        options: The dataset.
+        labels: Reads and checks the labels.
+        name: Name of the split here.
+        split: Split of the library, or a part of one.
+        start: Number of the first one.
+        stop: Number after the last one.
+    """
+
+    options: TfdsOptions
+    labels: LabelReader
+    name: str
+    split: str
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def part(self, start: int, stop: int) -> Self:
+        """Return those with the numbers from `start` on, before `stop`."""
+        first, end = (min(self.start + number, self.stop) for number in (start, stop))
+        return dataclasses.replace(self, start=first, stop=end)
+
+    def read(
+        self, may_lack_labels: bool, num_processes: int | None
+    ) -> Iterator[Sample | ValueError]:
+        """Yield the samples in order; see `samples.Samples`."""
+        del may_lack_labels, num_processes  # All have labels; the library has threads of its own.
+        import tensorflow_datasets as tfds
+
+        builder = _builder(self.options)
+        # What is stored is stored again, bit for bit, if it is JPEG or PNG.
+        skipped = {
+            feature: tfds.decode.SkipDecoding()
+            for feature in (self.options.image_feature, self.options.label_feature)
+            if isinstance(builder.info.features[feature], tfds.features.Image)
+        }
+        if not len(self):
+            return
+        examples = builder.as_dataset(
+            split=_slice(builder, self.split, self.start, self.stop),
+            shuffle_files=False,
+            decoders=skipped,
+            # One file after the other, so that a part is what it is of the whole.
+            read_config=tfds.ReadConfig(interleave_cycle_length=1),
+        )
+        for index, example in enumerate(examples.as_numpy_iterator(), self.start):
+            name = _name(example, f"{self.name}_{index:06}")
+            try:
+                yield _sample(self.options, self.labels, example, name)
+            except ValueError as error:
+                yield ValueError(
+                    f"{self.options.name}, split {self.split}, example {index} ({name}): {error}"
+                )
+
+
+def _slice(builder: Any, split: str, start: int, stop: int) -> str:
+    """Return the split of the library that has some examples of another one."""
     import tensorflow_datasets as tfds
 
-    # What is stored is stored again, bit for bit, if it is JPEG or PNG.
-    skipped = {
-        feature: tfds.decode.SkipDecoding()
-        for feature in (options.image_feature, options.label_feature)
-        if isinstance(builder.info.features[feature], tfds.features.Image)
-    }
-    examples = builder.as_dataset(split=split, shuffle_files=False, decoders=skipped)
-    size = builder.info.splits[split].num_examples
-    progress = Progress(f"{name}: converted", size)
-    with shards.writing(options.output_dir, name, size, options.num_shards) as write:
-        for index, example in enumerate(examples.as_numpy_iterator()):
-            image_name = _name(example, f"{name}_{index:06}")
-            try:
-                record = _record(options, labels, example, image_name)
-            except ValueError as error:
-                raise ValueError(
-                    f"{options.name}, split {split}, example {index} ({image_name}): {error}"
-                ) from None
-            write(record)
-            progress.advance()
-    logging.info("%s: %d images in %s", name, size, options.output_dir)
+    parts = []
+    for part in tfds.core.ReadInstruction.from_spec(split).to_absolute(builder.info.splits):
+        whole = builder.info.splits[part.splitname].num_examples
+        offset, after = part.from_ or 0, whole if part.to is None else part.to
+        size = after - offset
+        first, end = max(start, 0), min(stop, size)
+        if first < end:
+            parts.append(f"{part.splitname}[{offset + first}:{offset + end}]")
+        start, stop = start - size, stop - size
+    return "+".join(parts)
 
 
 def _name(example: Mapping[str, Any], default: str) -> str:
@@ -154,10 +217,10 @@ def _name(example: Mapping[str, Any], default: str) -> str:
     return default
 
 
-def _record(
+def _sample(
     options: TfdsOptions, labels: LabelReader, example: Mapping[str, Any], name: str
-) -> bytes:
-    """Return a record of an example; the message of an error is about it."""
+) -> Sample:
+    """Return the sample of an example; the message of an error is about it."""
     data = example[options.image_feature]
     if not isinstance(data, bytes) or image_format(data) is None:
         data = build_data.encode_image(_pixels(data), None)
@@ -171,8 +234,7 @@ def _record(
             f"the image has {pixels.shape[1]}x{pixels.shape[0]} pixels (width x height), but its"
             f" label has {label.width}x{label.height}"
         )
-    record = build_data.image_seg_to_tfexample(data, name, *pixels.shape[:2], label.data)
-    return record.SerializeToString(deterministic=True)
+    return Sample(name, data, *pixels.shape[:2], label)
 
 
 def _pixels(value: bytes | np.ndarray) -> np.ndarray:

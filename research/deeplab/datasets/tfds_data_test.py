@@ -96,6 +96,22 @@ def test_records_have_the_stored_images_and_the_names_of_the_dataset(convert, tm
     np.testing.assert_array_equal(_labels(records[0]), _LABEL)
 
 
+@pytest.mark.slow
+def test_a_pipeline_writes_the_same_records(convert, tmp_path):
+    pytest.importorskip("apache_beam", reason="needs the extra [beam]")
+    arguments = ("--label_feature=named", "--split=all=train[1:]+test", "--num_shards=2")
+    convert(*arguments)
+    convert(*arguments, f"--output_dir={tmp_path}/beam", "--runner=beam")
+    for path in (tmp_path / "beam").iterdir():
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes()
+    names = [
+        record["image/filename"][0]
+        for number in (0, 1)
+        for record in read_records(tmp_path / f"beam/all-0000{number}-of-00002.tfrecord")
+    ]
+    assert len(names) == 3
+
+
 def test_labels_are_replaced(convert, tmp_path):
     arguments = ("--label_map=0:1,1:0,3:7", "--ignore_label=7")
     with pytest.raises(ValueError, match="or --label_map changes them: set --class_names or"):

@@ -17,6 +17,7 @@ from deeplab.core.options.predict_options import PredictOptions
 from deeplab.core.options.random_scale import RandomScale
 from deeplab.core.options.recipe_options import RecipeOptions
 from deeplab.core.options.run_options import RunOptions
+from deeplab.core.options.runner_options import RunnerOptions
 from deeplab.core.options.server_options import ServerOptions
 from deeplab.core.options.train_options import TrainOptions
 from deeplab.core.options.training_run import TrainingRun
@@ -37,6 +38,7 @@ __all__ = [
     "RecipeOptions",
     "ReportOptions",
     "RunOptions",
+    "RunnerOptions",
     "ServerOptions",
     "TrainOptions",
     "TrainingRun",
