@@ -50,7 +50,7 @@ def read(request: ReaderInput) -> Annotations:
         if not values["image"]:
             raise ValueError(f"{place} names no image")
         found = _image(request, values["image"], place)
-        mask = os.path.join(label_folder, values["label"]) if values["label"] else None
+        mask = _mask(label_folder, values["label"]) if values["label"] else None
         image = AnnotatedImage(found, place, mask=mask)
         if (other := by_path.setdefault(found, image)) is not image:
             raise ValueError(f"{place} names the image {values['image']} of {other.place} again")
@@ -63,6 +63,12 @@ def read(request: ReaderInput) -> Annotations:
     if not by_path:
         raise ValueError(f"{path} has no images")
     return Annotations(tuple(by_path.values()), splits=splits or None, label_files=True)
+
+
+def _mask(folder: str, name: str) -> str:
+    """Return the label file of a row, whose path may be one of Windows."""
+    path = os.path.join(folder, name)
+    return path if os.path.isfile(path) else os.path.join(folder, name.replace("\\", "/"))
 
 
 def _image(request: ReaderInput, name: str, place: str) -> str:

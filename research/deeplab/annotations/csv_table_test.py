@@ -31,6 +31,12 @@ def test_labels_may_lie_in_a_folder_of_their_own_or_be_missing(read):
     assert annotations.splits is None
 
 
+def test_paths_may_be_those_of_windows(read, project):
+    (image,) = read("image,label\nx\\b.jpg,masks\\1.png\n").images
+    assert image.image == str(project.folder / "images/x/b.jpg")
+    assert image.mask == str(project.folder / "masks/1.png")
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
