@@ -15,12 +15,13 @@ from deeplab.datasets import descriptors
 from deeplab.export import (
     agreement,
     inference_graph,
+    loaded_model,
     photographs,
     runtimes,
     signatures,
     warm_up,
 )
-from deeplab.utils import error_text, file_systems
+from deeplab.utils import error_text
 
 # Sums in another order change results a little: a probability by at most this much, and this share
 # of the labels, where two classes are equally likely. With the 8 digits of bfloat16 these are more.
@@ -167,36 +168,13 @@ def open_frozen_graph(path: str) -> Iterator[Callable[[np.ndarray], Outputs]]:
 @contextlib.contextmanager
 def open_saved_model(path: str) -> Iterator[dict[str, Signature]]:
     """Yield the signatures of a SavedModel as a server runs them: in a session, by their names."""
-    graph = tf.Graph()
-    # TensorFlow optimizes a graph in two rounds, which takes most of the time of a small network.
-    # The second one repeats the same passes on what the first one left.
-    config = tf.compat.v1.ConfigProto()
-    config.graph_options.rewrite_options.meta_optimizer_iterations = 1
-    logger = tf.get_logger()
-    level = logger.level
-    with (
-        file_systems.without_wildcards(path) as plain,
-        contextlib.closing(tf.compat.v1.Session(graph=graph, config=config)) as session,
-    ):
-        # It calls itself deprecated, but servers load like that.
-        logger.setLevel("ERROR")
-        with graph.as_default():
-            loaded = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], plain)
-        logger.setLevel(level)
+    with loaded_model.opened(path, optimize_once=True) as loaded:
 
-        def signature(definition: Any) -> Signature:
-            (given,) = definition.inputs.values()
-            outputs = {name: tensor.name for name, tensor in definition.outputs.items()}
-            return Signature(
-                given.dtype == tf.string.as_datatype_enum,
-                lambda value: session.run(outputs, {given.name: value}),
-            )
+        def signature(found: loaded_model.Signature) -> Signature:
+            ((name, given),) = found.inputs.items()
+            return Signature(given.dtype == tf.string, lambda value: found.run({name: value}))
 
-        yield {
-            name: signature(definition)
-            for name, definition in loaded.signature_def.items()
-            if definition.inputs
-        }
+        yield {name: signature(found) for name, found in loaded.signatures.items()}
 
 
 def check_saved_model(

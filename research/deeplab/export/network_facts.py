@@ -23,7 +23,7 @@ Color = tuple[float, float, float]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkFacts:
-    """What a client has to know of a network besides its graph.
+    """Facts that a client has to know of a network besides its graph.
 
     Args:
         num_classes: The number of classes.

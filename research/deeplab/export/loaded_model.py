@@ -1,0 +1,94 @@
+"""A SavedModel loaded as TensorFlow Serving loads it: in a session."""
+
+import contextlib
+import dataclasses
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from deeplab.utils import file_systems
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """A signature of a loaded SavedModel.
+
+    Args:
+        inputs: Type and shape of each input, with the name of its tensor.
+        outputs: Likewise.
+        session: Runs the graph.
+    """
+
+    inputs: Mapping[str, tf.TensorSpec]
+    outputs: Mapping[str, tf.TensorSpec]
+    session: tf.compat.v1.Session
+
+    def run(self, inputs: Mapping[str, Any], names: Collection[str] = ()) -> dict[str, np.ndarray]:
+        """Return outputs by their names.
+
+        Args:
+            inputs: A value for each input.
+            names: The outputs that are wanted. None given: all.
+        """
+        wanted = {name: self.outputs[name].name for name in names or self.outputs}
+        return self.session.run(
+            wanted, {self.inputs[name].name: value for name, value in inputs.items()}
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedModel:
+    """A SavedModel in a session.
+
+    Args:
+        signatures: By their names; those without inputs are left out.
+        meta_graph: The protocol buffer of the graph that was loaded.
+    """
+
+    signatures: Mapping[str, Signature]
+    meta_graph: tf.compat.v1.MetaGraphDef
+
+
+def specs(tensors: Mapping[str, Any]) -> dict[str, tf.TensorSpec]:
+    """Return type, shape and tensor of the inputs or outputs of a signature's definition."""
+    return {
+        name: tf.TensorSpec(tf.TensorShape(info.tensor_shape), tf.as_dtype(info.dtype), info.name)
+        for name, info in sorted(tensors.items())
+    }
+
+
+@contextlib.contextmanager
+def opened(path: str, *, optimize_once: bool = False) -> Iterator[LoadedModel]:
+    """Yield a SavedModel that is loaded until the block ends.
+
+    Args:
+        path: Its folder.
+        optimize_once: Optimize graphs in one round, which takes most of the time of a small
+            network. The second one repeats the same passes on what the first one left.
+    """
+    graph = tf.Graph()
+    config = tf.compat.v1.ConfigProto()
+    if optimize_once:
+        config.graph_options.rewrite_options.meta_optimizer_iterations = 1
+    logger = tf.get_logger()
+    level = logger.level
+    with (
+        file_systems.without_wildcards(path) as plain,
+        # As a context manager a session would make its graph the default one.
+        contextlib.closing(tf.compat.v1.Session(graph=graph, config=config)) as session,
+    ):
+        # It calls itself deprecated, but servers load like that.
+        logger.setLevel("ERROR")
+        try:
+            with graph.as_default():
+                loaded = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], plain)
+        finally:
+            logger.setLevel(level)
+        signatures = {
+            name: Signature(specs(definition.inputs), specs(definition.outputs), session)
+            for name, definition in loaded.signature_def.items()
+            if definition.inputs
+        }
+        yield LoadedModel(signatures, loaded)
