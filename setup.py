@@ -18,6 +18,7 @@ SCRIPTS = {
     "deeplab-export-model": "deeplab.export_model",
     "deeplab-convert-to-tflite": "deeplab.convert_to_tflite",
     "deeplab-predict": "deeplab.predict",
+    "deeplab-check-export": "deeplab.check_export",
     "deeplab-make-recipe": "deeplab.make_recipe",
     "deeplab-model-zoo": "deeplab.model_zoo",
     "deeplab-model-info": "deeplab.model_info",
@@ -113,11 +114,18 @@ setuptools.setup(
             # Runs TensorFlow Lite models, faster than the interpreter within TensorFlow.
             "ai-edge-litert>=2.3,<3",
         ],
+        "serving": [
+            # The protocol buffers of TensorFlow Serving, for clients of your own; nothing here
+            # imports it. Its version is that of TensorFlow.
+            "tensorflow-serving-api>=2.19,<2.22",
+        ],
         "test": [
             # ONNX and TensorFlow Lite models are compared with their networks, as the extras do.
             "tf2onnx>=1.17,<2",
             "onnxruntime>=1.32,<2",
             "ai-edge-litert>=2.3,<3",
+            # Exports answer a server that speaks TensorFlow Serving's protocol buffers.
+            "tensorflow-serving-api>=2.19,<2.22",
             # Runs the tests.
             "pytest>=9,<10",
             # The pipelines that are tested.

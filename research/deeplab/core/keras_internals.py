@@ -8,7 +8,9 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from tensorflow.python.framework import convert_to_constants
+from google.protobuf import message
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.framework import convert_to_constants, op_def_registry
 
 
 def sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
@@ -44,6 +46,31 @@ def frozen(function: Any) -> tf.Graph:
     Official exports are frozen graphs. TensorFlow 2 has no public function that makes one.
     """
     return convert_to_constants.convert_variables_to_constants_v2(function).graph
+
+
+def saved_graphs(data: bytes) -> list[tf.compat.v1.MetaGraphDef]:
+    """Return the graphs of a SavedModel, unchecked.
+
+    The public loaders end at the first operation that they do not know.
+
+    Args:
+        data: The content of `saved_model.pb`.
+
+    Raises:
+        ValueError: It is damaged.
+    """
+    try:
+        return list(saved_model_pb2.SavedModel.FromString(data).meta_graphs)
+    except message.DecodeError as error:
+        raise ValueError(str(error)) from None
+
+
+def is_known_operation(kind: str) -> bool:
+    """Return whether this TensorFlow has an operation, such as "Conv2D".
+
+    `tf.raw_ops` has no operations whose names begin with an underscore.
+    """
+    return op_def_registry.get(kind) is not None
 
 
 class Optimizer(keras.optimizers.Optimizer):

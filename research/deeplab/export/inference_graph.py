@@ -1,6 +1,7 @@
 """The graph of an export: from images as they are to the official outputs, under official names."""
 
 import itertools
+from collections.abc import Iterator
 
 import tensorflow as tf
 
@@ -21,6 +22,9 @@ OUTPUTS = (PREDICTIONS, PROBABILITIES, RAW_PREDICTIONS, RAW_PROBABILITIES)
 
 # The labels on the grid of the logits; the output of TFLite models.
 _ARG_MAX = "ArgMax"
+
+# What the names of oneDNN's own operations begin with.
+_ONEDNN = ("_Mkl", "_OneDnn")
 
 _DEFAULT = InferenceOptions()
 
@@ -177,12 +181,18 @@ def check_portable(function: tf.types.experimental.ConcreteFunction) -> None:
     Raises:
         ValueError: An operation does not run everywhere.
     """
-    graph_def = function.graph.as_graph_def()
+    for name in needing_onednn(function.graph.as_graph_def()):
+        raise ValueError(f"the operation {name} does not run on every machine")
+
+
+def needing_onednn(graph_def: tf.compat.v1.GraphDef) -> Iterator[str]:
+    """Yield the operations of a graph and its functions that run with oneDNN only."""
     nodes = [graph_def.node, *(each.node_def for each in graph_def.library.function)]
     for node in itertools.chain.from_iterable(nodes):
         dilations = node.attr["dilations"].list.i
-        if node.op == "DepthwiseConv2dNative" and any(rate != 1 for rate in dilations):
-            raise ValueError(f"the operation {node.name} does not run on every machine")
+        is_dilated = node.op == "DepthwiseConv2dNative" and any(rate != 1 for rate in dilations)
+        if is_dilated or node.op.startswith(_ONEDNN):
+            yield node.name
 
 
 def _official(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:

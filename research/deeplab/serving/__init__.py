@@ -1,1 +1,1 @@
-"""Uses of exports: predictions with them, clients of their servers, video."""
+"""Uses of exports: predictions with them, clients of their servers, video, checks."""

@@ -22,7 +22,9 @@ from deeplab.cli import crf_flags, script
 from deeplab.core import dense_prediction_cell
 from deeplab.evaluation import eval_coco_format
 from deeplab.evaluation.earlier_evaluation import EarlierEvaluation
-from deeplab.export import frozen_graphs, saved_model
+from deeplab.export import frozen_graphs, saved_model, server_files
+from deeplab.serving import server_settings, stored_versions
+from deeplab.serving.findings import Findings
 from deeplab.testing import fuzz, fuzz_datasets, tiny
 from deeplab.testing.fuzz import Subject
 from deeplab.training import run_record
@@ -39,6 +41,15 @@ _CELL = [
     {"op": "pyramid_pooling", "grid_size": [2, 2], "input": -1},
 ]
 _STEP = 7
+_MODELS = """model_config_list {
+  config {
+    name: "pascal"
+    base_path: '/models/pascal'
+    model_platform: "tensorflow"
+    model_version_policy { specific { versions: 1 versions: 2 } }
+  }
+}
+"""
 _RUN = {
     "seed": 1,
     "train_crop_size": [33, 33],
@@ -226,6 +237,11 @@ def _read_run_record(folder: str) -> None:
     run_record.keep(folder, _RUN, records, is_resumed=True)
 
 
+def _read_server_file(folder: str) -> None:
+    stored = stored_versions.find(os.path.join(folder, "pascal"))
+    server_settings.judge(stored, None, Findings())
+
+
 def _read_archive(name: str, content: bytes, has_checksum: bool, folder: str) -> None:
     try:
         download.unpack(f"{folder}/{name}", f"{folder}/unpacked", f"{folder}/{name}")
@@ -308,6 +324,13 @@ def _others() -> list[Subject]:
             {run_record.FILE: fuzz.json_bytes(_RUN)},
             run_record.FILE,
             _read_run_record,
+            True,
+        ),
+        Subject(
+            "server file",
+            {server_files.MODELS_FILE: _MODELS.encode(), "pascal/1/saved_model.pb": b"-"},
+            server_files.MODELS_FILE,
+            _read_server_file,
             True,
         ),
         *(

@@ -1,0 +1,43 @@
+"""The findings of a check of an export."""
+
+import dataclasses
+
+FAULT, WARNING, NOTE = "fault", "warning", "note"
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """Something that an operator should know before a roll-out.
+
+    Args:
+        kind: A stable name of its kind; g3doc/check_export.md lists them.
+        level: "fault" for what keeps a server from answering, "warning", or "note".
+        message: One line: what was found, where, and what mends it.
+    """
+
+    kind: str
+    level: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.level}: {self.message}"
+
+
+class Findings(list[Finding]):
+    """Findings in the order in which they were made."""
+
+    def fault(self, kind: str, message: str) -> None:
+        """Add what keeps a server from answering."""
+        self.append(Finding(kind, FAULT, message))
+
+    def warn(self, kind: str, message: str) -> None:
+        """Add what may be wrong."""
+        self.append(Finding(kind, WARNING, message))
+
+    def note(self, kind: str, message: str) -> None:
+        """Add what is often right."""
+        self.append(Finding(kind, NOTE, message))
+
+    def has(self, level: str) -> bool:
+        """Return whether there is a finding of a level."""
+        return any(finding.level == level for finding in self)

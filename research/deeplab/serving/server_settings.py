@@ -1,0 +1,137 @@
+"""The configuration files of TensorFlow Serving beside an export: whether they fit to it."""
+
+import os
+from typing import Any
+
+from deeplab.export import server_files
+from deeplab.serving import text_messages
+from deeplab.serving.findings import Findings
+from deeplab.serving.stored_versions import Stored
+from deeplab.utils import file_systems, files
+
+
+def judge(stored: Stored, folder: str | None, findings: Findings) -> list[str]:
+    """Add what is wrong with configuration files.
+
+    Args:
+        stored: The export.
+        folder: Where the files of the server are. None: beside the folder of the versions, if they
+            are there.
+        findings: What is wrong is added to them.
+
+    Returns:
+        The files that were read.
+
+    Raises:
+        FileNotFoundError: There is no such file in the folder that is given.
+    """
+    paths = _in_folder(stored, folder)
+    batching = os.path.join(stored.checked, server_files.BATCHING_FILE)
+    if file_systems.exists(batching):
+        paths.append(batching)
+    for path in paths:
+        try:
+            content = text_messages.parse(files.read_bytes(path).decode())
+        except ValueError as error:
+            findings.fault("server_file", f"{path}: {error}")
+            continue
+        name = os.path.basename(path)
+        if name == server_files.MODELS_FILE:
+            _judge_models(path, content, stored, findings)
+        elif name == server_files.BATCHING_FILE:
+            _judge_batching(path, content, findings)
+    return paths
+
+
+def _in_folder(stored: Stored, folder: str | None) -> list[str]:
+    above = os.path.dirname(stored.base) if stored.base else None
+    places = (folder,) if folder else (above, stored.base)
+    names = (server_files.MODELS_FILE, server_files.MONITORING_FILE)
+    for place in places:
+        paths = [os.path.join(place, name) for name in names] if place is not None else []
+        if found := [path for path in paths if file_systems.exists(path)]:
+            return found
+    if folder:
+        raise FileNotFoundError(
+            f"--server_config_dir={folder} has neither {names[0]} nor {names[1]}"
+        )
+    return []
+
+
+def _messages(content: Any, *names: str) -> list[Any]:
+    """Return what fields within fields hold, in the order of the file."""
+    found = [content]
+    for name in names:
+        found = [value for each in found if isinstance(each, dict) for value in each.get(name, ())]
+    return found
+
+
+def _last(message: text_messages.Message, name: str) -> str:
+    """Return the text that a field holds; "" without it."""
+    values = message.get(name, [])
+    return str(values[-1]) if values else ""
+
+
+def _judge_models(
+    path: str, content: text_messages.Message, stored: Stored, findings: Findings
+) -> None:
+    if stored.base is None:
+        return
+    wanted = server_files.model_name(stored.base, next_version=True)
+    folder = os.path.basename(os.path.abspath(stored.base))
+    configs = [
+        each
+        for each in _messages(content, "model_config_list", "config")
+        if isinstance(each, dict)
+        and (_folder(_last(each, "base_path")) == folder or _last(each, "name") == wanted)
+    ]
+    if not configs:
+        findings.fault(
+            "not_in_models_config", f"{path} lists no model whose base_path ends in {folder}"
+        )
+    for config in configs:
+        base = _last(config, "base_path")
+        if _folder(base) != folder:
+            findings.fault("base_path", f"{path}: the base_path {base!r} does not end in {folder}")
+        elif not base.startswith("/") and not file_systems.is_remote(base):
+            findings.warn(
+                "base_path",
+                f"{path}: the base_path {base!r} depends on the working directory of the server",
+            )
+        platform = _last(config, "model_platform")
+        if platform != "tensorflow":
+            findings.fault(
+                "model_platform",
+                f"{path}: the model_platform of {folder} is {platform!r}, not 'tensorflow'",
+            )
+        pinned = _messages(config, "model_version_policy", "specific", "versions")
+        pinned = [number for number in pinned if isinstance(number, int)]
+        there = {version.number for version in stored.versions}
+        if missing := sorted(set(pinned) - there):
+            findings.fault(
+                "pinned_version", f"{path} asks for version {missing[0]}, which is not there"
+            )
+        elif pinned and stored.served not in pinned:
+            findings.warn(
+                "pinned_version",
+                f"{path} asks for version {max(pinned)}, so version {stored.served} is not served",
+            )
+
+
+def _folder(base_path: str) -> str:
+    return os.path.basename(base_path.rstrip("/"))
+
+
+def _judge_batching(path: str, content: text_messages.Message, findings: Findings) -> None:
+    (most,) = _messages(content, "max_batch_size", "value")[-1:] or [None]
+    allowed = content.get("allowed_batch_sizes", [])
+    if allowed and allowed[-1] != most:
+        findings.fault(
+            "batching", f"{path}: the last of allowed_batch_sizes must be max_batch_size, {most}"
+        )
+    if "num_batch_threads" in content:
+        findings.warn(
+            "batching",
+            f"{path}: num_batch_threads has a meaning in the file of --batching_parameters_file"
+            " only",
+        )
