@@ -10,6 +10,7 @@ import shlex
 import string
 
 import pytest
+import yaml
 from absl import flags
 
 from deeplab.testing import golden
@@ -39,6 +40,7 @@ _OUR_SCRIPTS = (
     "cli/crf_flags.py",
     "cli/augmentation_flags.py",
     "predict.py",
+    "check_export.py",
     "make_recipe.py",
     "model_zoo.py",
     "model_info.py",
@@ -63,6 +65,7 @@ _FLAGS_OF_OTHERS = {
     *("model_name", "model_base_path", "port", "rest_api_port", "dir", "all", "logdir"),
     *("model_config_file", "monitoring_config_file", "enable_batching"),
     *("batching_parameters_file", "enable_per_model_batching_parameters"),
+    "model_config_file_poll_wait_seconds",
     # Slurm's.
     *("nodes", "ntasks", "gpus", "cpus", "time", "requeue", "signal", "kill"),
     # Apache Beam's and those of its containers.
@@ -240,6 +243,19 @@ def test_the_index_has_every_page():
     linked = {link.partition("#")[0] for link in _links(index)}
     pages = {page.name for page in (_PACKAGE / "g3doc").glob("*.md")} - {index.name}
     assert pages <= linked
+
+
+def test_the_yaml_of_pages_is_read():
+    blocks = [
+        block
+        for page in _PAGES
+        for language, block in _CODE.findall(page.read_text())
+        if language == "yaml"
+    ]
+    assert blocks
+    for block in blocks:
+        for content in yaml.safe_load_all(block):
+            assert isinstance(content, dict)
 
 
 def _imports(page: pathlib.Path) -> list[tuple[str, str | None]]:

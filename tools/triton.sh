@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Serves an export with a real Triton from PyPI, and compares its answers with TensorFlow's. No GPU is
+# needed; glibc 2.35 or newer is. The environment is its own, because Triton's Python backend needs
+# NumPy 1.
+#
+#   tools/triton.sh models/pascal/1
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export_path="$(realpath "${1:?give the folder of an export}")"
+environment="${TRITON_ENVIRONMENT:-.venv-triton}"
+
+if [[ ! -d "$environment" ]]; then
+  python3 -m venv "$environment"
+  "$environment/bin/pip" install --quiet "nvidia-pytriton==0.7.0" "tensorflow>=2.19,<2.22" "numpy<2"
+fi
+exec "$environment/bin/python" tools/triton_check.py --export_path="$export_path"
