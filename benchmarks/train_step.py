@@ -1,28 +1,24 @@
 """Compares forms of the training step on this machine: images a second, and peak memory.
 
-Each form is a process of its own, in which peak memory is its own. They take turns, round after
-round in another order, so that what else the machine does falls on all of them alike. A row gives
-the median over the rounds of images a second, how many times as fast as the plain float32 step that
-is, and the memory: on a GPU the largest amount that TensorFlow held there, else by how much the
-process grew at most from the first step on.
+Each form is a process of its own, and they take turns. A row gives the median over the rounds of
+images a second, how many times as fast as the plain float32 step that is (the median of the rounds'
+ratios), and the memory: on a GPU the largest amount that TensorFlow held there, else by how much
+the process grew at most from the first step on.
 
 `keras` is the same network with `train_on_batch`, a loss and an optimizer of Keras itself: without
-weight decay, gradient multipliers and official momentum, which the others have. `deterministic` is
-the step with `--deterministic_ops`.
+weight decay, gradient multipliers and official momentum, which the others have. `bfloat16` is
+`--precision=mixed_bfloat16`, which keeps in float32 what is slower in bfloat16 here; `all bfloat16`
+keeps nothing. `deterministic` is the step with `--deterministic_ops`.
 
 Example:
     PYTHONPATH=research python benchmarks/train_step.py --rounds=10
 """
 
-import multiprocessing
-import random
-import resource
-import statistics
-import time
+import functools
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection
 from typing import Any
 
+import turns
 from absl import flags
 
 from deeplab.cli import script
@@ -32,6 +28,7 @@ _FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "keras": ("float32", {}),
     "float32": ("float32", {}),
     "bfloat16": ("mixed_bfloat16", {}),
+    "all bfloat16": ("mixed_bfloat16", {}),
     "float16": ("mixed_float16", {}),
     "XLA": ("float32", {"jit_compile": True}),
     "XLA bfloat16": ("mixed_bfloat16", {"jit_compile": True}),
@@ -39,7 +36,8 @@ _FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "4 parts": ("float32", {"gradient_accumulation_steps": 4}),
     "deterministic": ("float32", {}),
 }
-_REFERENCE, _DETERMINISTIC = "float32", "deterministic"
+_REFERENCE, _DETERMINISTIC, _EVERYWHERE = "float32", "deterministic", "all bfloat16"
+_V3PLUS = {"atrous_rates": (6, 12, 18), "decoder_output_stride": (4,)}
 _CLASSES, _IGNORE_LABEL = 21, 255
 
 
@@ -52,6 +50,9 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     flags.DEFINE_integer("crop_size", 321, "Height and width of the images.", **define)
     flags.DEFINE_string(
         "model_variant", "mobilenet_v2", "The network's backbone.", flag_values=flag_values
+    )
+    flags.DEFINE_bool(
+        "v3plus", False, "With an ASPP of rates 6, 12, 18 and a decoder.", flag_values=flag_values
     )
     flags.DEFINE_float(
         "depth_multiplier", 0.5, "Factor on its channels (MobileNets).", flag_values=flag_values
@@ -72,6 +73,8 @@ def _step(form: str, values: dict[str, Any]) -> Callable[[], None]:
 
     from deeplab import common, model
     from deeplab.core.options import TrainOptions
+    from deeplab.training import layer_times
+    from deeplab.training.precision import choose
     from deeplab.training.state import begin_run
     from deeplab.training.step import TrainStep
 
@@ -86,6 +89,7 @@ def _step(form: str, values: dict[str, Any]) -> Callable[[], None]:
             model_variant=values["model_variant"],
             depth_multiplier=values["depth_multiplier"],
             num_classes=_CLASSES,
+            **(_V3PLUS if values["v3plus"] else {}),
         ),
         dtype=precision,
     )
@@ -97,6 +101,13 @@ def _step(form: str, values: dict[str, Any]) -> Callable[[], None]:
     if form != "keras":
         options = TrainOptions(train_batch_size=shape[0], **options)
         step = TrainStep(begin_run(net, options), options, _IGNORE_LABEL)
+        if precision == "mixed_bfloat16" and form != _EVERYWHERE:
+            times = layer_times.measure(
+                net, step.parts.size, shape[1:], jit_compile=options.jit_compile
+            )
+            choice = choose(times)
+            print(f"{form}: {choice}", flush=True)
+            choice.apply(net)
         return lambda: float(step(images, labels)["total_loss"])
     inputs = keras.Input((size, size, 3))
     logits = keras.layers.Resizing(size, size)(net(inputs))
@@ -106,67 +117,6 @@ def _step(form: str, values: dict[str, Any]) -> Callable[[], None]:
     return lambda: plain.train_on_batch(images, labels)
 
 
-def _held() -> int:
-    """The largest number of bytes that the process has held so far, on the GPU if there is one."""
-    import tensorflow as tf
-
-    if tf.config.list_physical_devices("GPU"):
-        return tf.config.experimental.get_memory_info("GPU:0")["peak"]
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def _serve(connection: Connection, form: str, values: dict[str, Any]) -> None:
-    """A form's process: gives the seconds of some steps when asked, and the memory at the end."""
-    import tensorflow as tf
-
-    step = _step(form, values)
-    before = 0 if tf.config.list_physical_devices("GPU") else _held()
-    step()
-    connection.send("ready")
-    while steps := connection.recv():
-        step()
-        start = time.perf_counter()
-        for _ in range(steps):
-            step()
-        connection.send(time.perf_counter() - start)
-    connection.send(_held() - before)
-
-
-def measure(forms: Sequence[str], values: dict[str, Any]) -> dict[str, tuple[float, int]]:
-    """Images a second and peak bytes of each form.
-
-    Args:
-        forms: their names.
-        values: of the flags.
-    """
-    context = multiprocessing.get_context("spawn")
-    connections, processes = {}, []
-    try:
-        for form in forms:
-            connections[form], end = context.Pipe()
-            processes.append(context.Process(target=_serve, args=(end, form, values), daemon=True))
-            processes[-1].start()
-            end.close()
-            connections[form].recv()
-            print(f"{form}: ready", flush=True)
-        seconds: dict[str, list[float]] = {form: [] for form in forms}
-        order = list(forms)
-        for number in range(values["rounds"]):
-            random.Random(number).shuffle(order)
-            for form in order:
-                connections[form].send(values["steps"])
-                seconds[form].append(connections[form].recv())
-        results = {}
-        for form in forms:
-            connections[form].send(0)
-            images = values["steps"] * values["batch_size"]
-            results[form] = (images / statistics.median(seconds[form]), connections[form].recv())
-        return results
-    finally:
-        for process in processes:
-            process.terminate()
-
-
 def main(argv: Sequence[str]) -> None:
     """Prints the table."""
     del argv
@@ -174,12 +124,18 @@ def main(argv: Sequence[str]) -> None:
     forms = [form for form in _FORMS if form in (_REFERENCE, *values["forms"])]
     if unknown := set(values["forms"]) - set(_FORMS):
         raise ValueError(f"--forms names {', '.join(unknown)}; known are {', '.join(_FORMS)}")
-    names = ("model_variant", "depth_multiplier", "batch_size", "crop_size", "rounds", "steps")
-    results = measure(forms, {name: values[name] for name in names})
-    reference = results[_REFERENCE][0]
+    names = ("model_variant", "v3plus", "depth_multiplier", "batch_size", "crop_size")
+    chosen = {name: values[name] for name in names}
+    results = turns.measure(
+        {form: functools.partial(_step, form, chosen) for form in forms},
+        values["rounds"],
+        values["steps"],
+    )
+    reference = results[_REFERENCE]
     print(f"{'form':16}{'images/s':>10}{'times':>8}{'peak MiB':>10}")
-    for form, (speed, held) in results.items():
-        print(f"{form:16}{speed:10.2f}{speed / reference:8.2f}{held / 2**20:10.0f}")
+    for form, each in results.items():
+        speed, times = values["batch_size"] / each.median, each.times_as_fast(reference)
+        print(f"{form:16}{speed:10.2f}{times:8.2f}{each.peak_bytes / 2**20:10.0f}")
 
 
 if __name__ == "__main__":

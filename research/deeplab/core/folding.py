@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from deeplab.core import keras_internals, layers, xception
+from deeplab.core import keras_internals, layers, networks, xception
 
 
 class FoldedWeights:
@@ -51,11 +51,7 @@ def folded(
     Yields:
         The variables that the network still needs.
     """
-    convolutions = [
-        layer
-        for layer in keras_internals.sublayers(network)
-        if isinstance(layer, layers.Convolution)
-    ]
+    convolutions = networks.convolutions(network)
     weights = {layer: layer.folded() for layer in convolutions}
     for depthwise, pointwise in _linear_pairs(network):
         (first, offset), (kernel, bias) = weights[depthwise], weights[pointwise]

@@ -16,6 +16,9 @@ import tensorflow as tf
 
 from deeplab.core import containers, depthwise, joints, normalization, scopes
 
+# Kinds of convolutions; see `Convolution.kind`.
+SPATIAL, POINTWISE, DEPTHWISE = KINDS = ("spatial", "pointwise", "depthwise")
+
 _draws_weights = contextvars.ContextVar("draws_weights", default=True)
 
 
@@ -80,6 +83,7 @@ class Convolution(containers.Layer):
         linear: The joint between the linear output and the activation.
         arithmetic: Computes the linear output in place of `compute`, by a method
             `compute(convolution, x, padding, training)`. None: `compute` does.
+        in_float32: Whether it computes in float32 between inputs and outputs of another type.
     """
 
     # True if the official code applies weight decay to the weight.
@@ -112,6 +116,12 @@ class Convolution(containers.Layer):
         self.batch_norm_scope, _, norm_name = batch_norm_name.rpartition("/")
         self.batch_norm = normalization.BatchNorm(batch_norm, norm_name) if batch_norm else None
         self.arithmetic: Any = None
+        self.in_float32 = False
+
+    @property
+    def kind(self) -> str:
+        """What decides in which type a device computes it fastest; one of `KINDS`."""
+        return POINTWISE if self.kernel_size == (1, 1) else SPATIAL
 
     def add_variables(self, name: str, shape: tuple[int, ...], channels: int) -> None:
         """Make the weight of that name and shape, and what `channels` of output need."""
@@ -138,13 +148,17 @@ class Convolution(containers.Layer):
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """[B, H, W, in] -> [B, ceil(H / stride), ceil(W / stride), out]."""
+        given = x.dtype
+        if self.in_float32:
+            x = tf.cast(x, tf.float32)
         x, padding = self.pad(x)
         if self.arithmetic is None:
             y = self.compute(x, padding, training)
         else:
             y = self.arithmetic.compute(self, x, padding, training)
         y = self.linear(y)
-        return self.activation(y) if self.activation else y
+        y = self.activation(y) if self.activation else y
+        return tf.cast(y, given) if self.in_float32 else y
 
     def compute(self, x: tf.Tensor, padding: str, training: bool) -> tf.Tensor:
         """Convolve the padded input, and normalize or add the bias."""
@@ -208,6 +222,11 @@ class DepthwiseConv2D(Convolution):
         channels = input_shape[-1]
         shape = (*self.kernel_size, channels, 1)
         self.add_variables("depthwise_weights", shape, channels)
+
+    @property
+    def kind(self) -> str:
+        """See the base class."""
+        return DEPTHWISE
 
     def scale(self, kernel: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
         """Scale the kernel's output channels."""

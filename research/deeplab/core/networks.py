@@ -1,7 +1,7 @@
 """Settings and lists of the layers of a whole network."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import keras
 
@@ -30,6 +30,26 @@ def precision(network: keras.layers.Layer, policy: str) -> Iterator[None]:
     finally:
         for layer, own in zip(held, before, strict=True):
             layer.dtype_policy = own
+
+
+def convolutions(network: keras.layers.Layer) -> list[layers.Convolution]:
+    """Return every convolution."""
+    return [
+        layer
+        for layer in keras_internals.sublayers(network)
+        if isinstance(layer, layers.Convolution)
+    ]
+
+
+def compute_in_float32(network: keras.layers.Layer, kinds: Collection[str]) -> None:
+    """Let the convolutions of some kinds compute in float32, whatever the precision; others not.
+
+    Args:
+        network: The network.
+        kinds: Some of `layers.KINDS`.
+    """
+    for layer in convolutions(network):
+        layer.in_float32 = layer.kind in kinds
 
 
 def seed_generators(network: keras.layers.Layer) -> list[keras.random.SeedGenerator]:
@@ -70,8 +90,4 @@ def regularized_variables(network: keras.layers.Layer) -> list[keras.Variable]:
 
     Biases and batch norms are never among them, depthwise weights only in the NAS networks.
     """
-    return [
-        layer.kernel
-        for layer in keras_internals.sublayers(network)
-        if isinstance(layer, layers.Convolution) and layer.regularized
-    ]
+    return [layer.kernel for layer in convolutions(network) if layer.regularized]

@@ -35,7 +35,8 @@ class BatchNorm(keras.layers.Layer):
     """
 
     def __init__(self, options: BatchNormOptions, name: str = "BatchNorm"):
-        super().__init__(name=name)
+        # In the type of its input, which may be float32 in a network that computes in bfloat16.
+        super().__init__(name=name, autocast=False)
         self.options = options
         self.fine_tune = True
         self.sync = False

@@ -11,7 +11,7 @@ from deeplab import common, model
 from deeplab.core.options import RunOptions, TrainingRun, batch_memory
 from deeplab.datasets import data_generator, descriptors, first_records
 from deeplab.evaluation import evaluator, predictor
-from deeplab.training import distribution, run_record
+from deeplab.training import distribution, layer_times, precision, run_record
 from deeplab.training.evaluation import TrainingEvaluation
 from deeplab.training.trainer import Trainer
 from deeplab.utils import checkpoint, checkpoint_files, files
@@ -43,6 +43,8 @@ def run(options: TrainingRun, asked: Callable[..., common.ModelOptions]) -> None
                 files.make_folder("profile_logdir", profile_logdir)
             now = run_record.describe(options, trainer.net.options, records)
             run_record.keep(logdir, now, records, is_resumed=trainer.step > 0)
+        if options.files.precision == "mixed_bfloat16":
+            _choose_precision(trainer, options.files)
         with distribution.ending(trainer.strategy):
             trainer.train(batches, evaluation)
 
@@ -115,6 +117,21 @@ def prepare(
         run_options.train_split,
     )
     return trainer, records, evaluation
+
+
+def _choose_precision(trainer: Trainer, options: RunOptions) -> None:
+    """Keep in float32 what is slower in bfloat16."""
+    measure = functools.partial(
+        layer_times.measure,
+        trainer.net,
+        trainer.train_step.parts.size,
+        options.train_crop_size,
+        jit_compile=trainer.options.jit_compile,
+    )
+    choice = precision.settle(
+        trainer.strategy, trainer.logdir, None if options.deterministic_ops else measure
+    )
+    choice.apply(trainer.net)
 
 
 def _evaluation(

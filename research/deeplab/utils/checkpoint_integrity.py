@@ -19,7 +19,7 @@ from deeplab.utils import (
 # removed: the folder belongs to its owner, who may keep other files in it.
 WRITTEN = (
     r"model\.ckpt-\d+(\.index)?|checkpoint|check"
-    r"|(model_options|dense_prediction_cell|run_record|eval)\.json"
+    r"|(model_options|dense_prediction_cell|run_record|precision|eval)\.json"
 )
 # The temporary name of a checkpoint's index; see `temporary_files.temporary_name`.
 _INDEX_ASIDE = re.compile(r"(?P<aside>\.(?P<name>model\.ckpt-\d+)\..*\.tmp)\.index")

@@ -1,0 +1,109 @@
+"""Times several forms of a computation in turns, each in a process of its own.
+
+Each form has its own peak memory, and what else the machine does falls on all of them alike: they
+take turns, round after round in another order.
+"""
+
+import dataclasses
+import multiprocessing
+import random
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
+
+# Prepares a form in its process, and returns what is timed.
+Form = Callable[[], Callable[[], object]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What was measured of a form.
+
+    Attributes:
+        seconds: Of one call, the mean in each round.
+        peak_bytes: On a GPU the most that was held there, else by how much the process grew at
+            most from the first call on.
+    """
+
+    seconds: list[float]
+    peak_bytes: int
+
+    @property
+    def median(self) -> float:
+        """The median over the rounds, in seconds."""
+        return statistics.median(self.seconds)
+
+    def times_as_fast(self, other: "Measured") -> float:
+        """Return how many times as fast as another form this is: the median over the rounds."""
+        pairs = zip(self.seconds, other.seconds, strict=True)
+        return statistics.median(theirs / ours for ours, theirs in pairs)
+
+
+def measure(forms: Mapping[str, Form], rounds: int, calls: int) -> dict[str, Measured]:
+    """Time each form; one that lacks a package is left out with a line.
+
+    Args:
+        forms: What prepares each form, by name: functions of modules, for other processes.
+        rounds: Number of rounds.
+        calls: Number of calls that are timed together.
+    """
+    context = multiprocessing.get_context("spawn")
+    connections: dict[str, Connection] = {}
+    processes = []
+    try:
+        for name, form in forms.items():
+            connection, end = context.Pipe()
+            processes.append(context.Process(target=_serve, args=(end, form), daemon=True))
+            processes[-1].start()
+            end.close()
+            if missing := connection.recv():
+                print(f"{name}: left out, {missing}", flush=True)
+            else:
+                print(f"{name}: ready", flush=True)
+                connections[name] = connection
+        seconds: dict[str, list[float]] = {name: [] for name in connections}
+        order = list(connections)
+        for number in range(rounds):
+            random.Random(number).shuffle(order)
+            for name in order:
+                connections[name].send(calls)
+                seconds[name].append(connections[name].recv())
+        results = {}
+        for name, connection in connections.items():
+            connection.send(0)
+            results[name] = Measured(seconds[name], connection.recv())
+        return results
+    finally:
+        for process in processes:
+            process.terminate()
+
+
+def _serve(connection: Connection, form: Form) -> None:
+    """Serve a form in its process: the seconds of a call when asked, and the memory at the end."""
+    try:
+        call = form()
+    except ModuleNotFoundError as error:
+        connection.send(str(error))
+        return
+    before = _held()
+    call()
+    connection.send(None)
+    while calls := connection.recv():
+        call()
+        start = time.perf_counter()
+        for _ in range(calls):
+            call()
+        connection.send((time.perf_counter() - start) / calls)
+    connection.send(_held() - before)
+
+
+def _held() -> int:
+    """Return the largest number of bytes that were held so far, on the GPU if there is one."""
+    if (tf := sys.modules.get("tensorflow")) and tf.config.list_physical_devices("GPU"):
+        return tf.config.experimental.get_memory_info("GPU:0")["peak"]
+    if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
