@@ -63,6 +63,8 @@ def main() -> None:
     parser.add_argument("--output_dir", required=True, type=pathlib.Path)
     parser.add_argument("--groups", default=",".join(VARIANTS), help="comma separated")
     parser.add_argument("--seeds", default="0,1", help="comma separated")
+    parser.add_argument("--variants", help="names in the groups, comma separated; default: all")
+    parser.add_argument("--steps", type=int, help="of each run; default: those of the flags")
     parser.add_argument(
         "--rare",
         default="column_pole,sign,fence,pedestrian,bicyclist",
@@ -70,13 +72,24 @@ def main() -> None:
     )
     options = parser.parse_args(sys.argv[1:split])
     seeds = [int(seed) for seed in options.seeds.split(",")]
-    for group in options.groups.split(","):
+    groups = options.groups.split(",")
+    chosen = options.variants and set(options.variants.split(","))
+    known = {name for group in groups for name in VARIANTS[group]}
+    if unknown := (chosen or set()) - known:
+        sys.exit(f"--variants: {sorted(unknown)} are not in --groups; there are {sorted(known)}")
+    flags_of_all = sys.argv[split + 1 :]
+    if options.steps:
+        flags_of_all.append(f"--training_number_of_steps={options.steps}")
+    for group in groups:
         rows = {}
         for name, changes in VARIANTS[group].items():
-            folder = options.output_dir / group / name.replace(" ", "_")
-            flags = [*sys.argv[split + 1 :], *changes]
+            if chosen and name not in chosen:
+                continue
+            folder = options.output_dir / group / name.replace(" ", "_").replace(",", "")
+            flags = [*flags_of_all, *changes]
             rows[name] = [_result(flags, seed, folder / f"seed{seed}") for seed in seeds]
-        print(_table(rows, seeds, set(options.rare.split(","))), flush=True)
+        if rows:
+            print(_table(rows, seeds, set(options.rare.split(","))), flush=True)
 
 
 def _result(flags: list[str], seed: int, logdir: pathlib.Path) -> dict:
@@ -105,12 +118,17 @@ def _table(rows: dict[str, list[dict]], seeds: list[int], rare: set[str]) -> str
         columns = []
         for classes in (known, rare):
             each = [
-                100 * np.mean([own["iou"] for own in one["classes"] if own["name"] in classes])
+                # A class that is neither in a label nor in a prediction has none.
+                100 * np.mean([own["iou"] for own in one["classes"] if _counts(own, classes)])
                 for one in results
             ]
             columns += [", ".join(f"{value:.2f}" for value in each), f"{np.mean(each):.2f}"]
         lines.append(f"| {name} | {' | '.join(columns)} |")
     return "\n".join(lines)
+
+
+def _counts(own: dict, classes: set[str]) -> bool:
+    return own["name"] in classes and own["iou"] is not None
 
 
 if __name__ == "__main__":

@@ -168,7 +168,7 @@ def _hub(task: str, precision: str, values: argparse.Namespace) -> Callable[[], 
         predict = tf.function(lambda x: tf.argmax(net(x, training=False), axis=-1))
         return lambda: predict(images).numpy()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255)
-    net.compile(keras.optimizers.SGD(1e-4, momentum=0.9), loss)
+    net.compile(keras.optimizers.SGD(1e-4, momentum=0.9), loss, metrics=[])
     return lambda: net.train_on_batch(images, labels)
 
 
@@ -190,7 +190,7 @@ def table(results: dict[str, turns.Measured], batch_size: int) -> str:
             for library in _LIBRARIES:
                 each = results.get(f"{task}, {precision}, {library}")
                 if each is None:
-                    cells.append("not installed")
+                    cells.append("not measured")
                     continue
                 ratio = f" (ours {ours.times_as_fast(each):.2f} times)" if each is not ours else ""
                 cells.append(f"{batch_size / each.median:.2f}{ratio}")

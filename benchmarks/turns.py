@@ -43,7 +43,7 @@ class Measured:
 
 
 def measure(forms: Mapping[str, Form], rounds: int, calls: int) -> dict[str, Measured]:
-    """Time each form; one that lacks a package is left out with a line.
+    """Time each form; one that fails, such as for want of a package, is left out with a line.
 
     Args:
         forms: What prepares each form, by name: functions of modules, for other processes.
@@ -85,11 +85,11 @@ def _serve(connection: Connection, form: Form) -> None:
     """Serve a form in its process: the seconds of a call when asked, and the memory at the end."""
     try:
         call = form()
-    except ModuleNotFoundError as error:
-        connection.send(str(error))
+        before = _held()
+        call()
+    except Exception as error:  # The other forms are measured all the same.
+        connection.send(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
         return
-    before = _held()
-    call()
     connection.send(None)
     while calls := connection.recv():
         call()

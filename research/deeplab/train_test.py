@@ -115,6 +115,17 @@ def test_the_options_lie_beside_the_checkpoint(data, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_in_bfloat16_stores_what_computes_in_float32(data, tmp_path, caplog):
+    """A second start reads it."""
+    _train(data, tmp_path, "--training_number_of_steps=1", "--precision=mixed_bfloat16")
+    stored = tmp_path / "precision.json"
+    assert "spatial" in json.loads(stored.read_text())["measured_milliseconds"]
+    stored.write_text('{"float32": ["pointwise"]}')
+    _train(data, tmp_path, "--training_number_of_steps=2", "--precision=mixed_bfloat16")
+    assert "but pointwise convolutions compute in float32" in caplog.text
+
+
+@pytest.mark.slow
 def test_a_second_start_with_another_network_is_refused(data, tmp_path):
     _train(data, tmp_path, "--training_number_of_steps=1")
     with pytest.raises(ValueError, match=r"--decoder_output_stride is \(4,\).*trained with None"):

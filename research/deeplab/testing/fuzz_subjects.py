@@ -19,7 +19,7 @@ from absl import flags
 from deeplab import common, train
 from deeplab import eval as eval_script
 from deeplab.cli import crf_flags, script
-from deeplab.core import dense_prediction_cell
+from deeplab.core import dense_prediction_cell, layers
 from deeplab.evaluation import eval_coco_format
 from deeplab.evaluation.earlier_evaluation import EarlierEvaluation
 from deeplab.export import frozen_graphs, saved_model, server_files
@@ -27,7 +27,7 @@ from deeplab.serving import server_settings, stored_versions
 from deeplab.serving.findings import Findings
 from deeplab.testing import fuzz, fuzz_datasets, tiny
 from deeplab.testing.fuzz import Subject
-from deeplab.training import run_record
+from deeplab.training import precision, run_record
 from deeplab.training.evaluation import TrainingEvaluation
 from deeplab.utils import checkpoint, checkpoint_files, checkpoint_integrity
 from deeplab.weights import saved_networks
@@ -242,6 +242,11 @@ def _read_server_file(folder: str) -> None:
     server_settings.judge(stored, None, Findings())
 
 
+def _read_precision(folder: str) -> None:
+    choice = precision.settle(tf.distribute.get_strategy(), folder, None)
+    assert set(choice.float32) <= set(layers.KINDS)
+
+
 def _read_archive(name: str, content: bytes, has_checksum: bool, folder: str) -> None:
     try:
         download.unpack(f"{folder}/{name}", f"{folder}/unpacked", f"{folder}/{name}")
@@ -332,6 +337,14 @@ def _others() -> list[Subject]:
             server_files.MODELS_FILE,
             _read_server_file,
             True,
+        ),
+        Subject(
+            "precision",
+            {precision.FILE: fuzz.json_bytes({"float32": ["depthwise", "spatial"]})},
+            precision.FILE,
+            _read_precision,
+            True,
+            weight=0.3,
         ),
         *(
             Subject(f"compared {name}", evaluation, name, _read_comparison, True)
