@@ -20,7 +20,7 @@ Form = Callable[[], Callable[[], object]]
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What was measured of a form.
+    """The measurements of a form.
 
     Attributes:
         seconds: Of one call, the mean in each round.

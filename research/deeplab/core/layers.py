@@ -120,7 +120,7 @@ class Convolution(containers.Layer):
 
     @property
     def kind(self) -> str:
-        """What decides in which type a device computes it fastest; one of `KINDS`."""
+        """Return its kind, one of `KINDS`, on which the fastest type to compute in depends."""
         return POINTWISE if self.kernel_size == (1, 1) else SPATIAL
 
     def add_variables(self, name: str, shape: tuple[int, ...], channels: int) -> None:

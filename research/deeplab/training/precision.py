@@ -30,7 +30,7 @@ _LARGEST_SHARE = 0.95
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """What computes in float32 in a network of `mixed_bfloat16`.
+    """The part of a network of `mixed_bfloat16` that computes in float32.
 
     Attributes:
         float32: Kinds of convolutions, of `layers.KINDS`. With all of them, the whole network does.

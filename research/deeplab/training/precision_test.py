@@ -1,4 +1,4 @@
-"""What stays in float32 in bfloat16: chosen once, stored, and read by every later process."""
+"""The choice of what stays in float32: made once, stored, and read by every later process."""
 
 import json
 import os
