@@ -14,6 +14,8 @@ from deeplab.visualization import panels
 # The output that is one file of facts, and its name.
 JSON = "json"
 JSON_FILE = "predictions.json"
+# The output that is TFRecords.
+RECORDS = "records"
 
 _LABELS = "labels"
 _OVERLAY = "overlay"
@@ -71,6 +73,25 @@ class Outputs:
         """Whether overlays are asked for."""
         return _OVERLAY in self.kinds
 
+    def facts(
+        self, path: str, size: Sequence[int], shares: np.ndarray, **more: Any
+    ) -> dict[str, Any]:
+        """Return what is known of an image, as JSON has it.
+
+        Args:
+            path: The image.
+            size: Its height and width.
+            shares: Of `class_shares`.
+            **more: More facts.
+        """
+        return {
+            "path": path,
+            "width": size[1],
+            "height": size[0],
+            **more,
+            "classes": self.classes(shares),
+        }
+
     def classes(self, shares: np.ndarray) -> list[dict[str, Any]]:
         """Return the classes that occur in an image, the largest share first, as JSON has them.
 
@@ -107,7 +128,7 @@ def paths(folder: str, kinds: Sequence[str], names: Iterable[str]) -> list[str]:
         kinds: See `Outputs`.
         names: Start of the files' names, for each image.
     """
-    titles = [kind for kind in kinds if kind != JSON]
+    titles = [kind for kind in kinds if kind not in (JSON, RECORDS)]
     found = [os.path.join(folder, f"{name}_{title}.png") for name in names for title in titles]
     return [*found, os.path.join(folder, JSON_FILE)] if JSON in kinds else found
 

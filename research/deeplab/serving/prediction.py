@@ -11,10 +11,10 @@ import numpy as np
 from absl import logging
 
 from deeplab.core.options import PredictOptions
-from deeplab.datasets import descriptors, image_files
+from deeplab.datasets import image_files
 from deeplab.evaluation import report
 from deeplab.export import runtimes
-from deeplab.serving import outputs, retrying, served_network, video
+from deeplab.serving import beam_prediction, chosen_network, outputs, retrying, video
 from deeplab.sharing import cluster as clusters
 from deeplab.sharing import devices, parallel
 from deeplab.sharing.teams import Team
@@ -53,14 +53,16 @@ def predict(options: PredictOptions) -> None:
         ConnectionError: The server or its model cannot be used.
         TimeoutError: Another host has given no sign of life.
     """
+    if options.runner == "beam":
+        beam_prediction.predict(options)
+        return
     cluster = clusters.from_environment(evaluator=True)
     found = [] if options.server else devices.choose(options)
-    descriptor = descriptors.load(options.dataset) if options.dataset else None
     paths = image_files.find(options.images, video.EXTENSIONS)
     names = image_files.result_names(paths)
     _check_results(options, paths, names)
-    networks = [open_network(options, each) for each in found or [None]]
-    descriptor = _descriptor(options, networks[0], descriptor)
+    networks = [chosen_network.open_network(options, each) for each in found or [None]]
+    descriptor = chosen_network.choose_descriptor(options, networks[0])
     files.make_folder("output_dir", options.output_dir)
     work = _Work(
         options,
@@ -88,21 +90,6 @@ def predict(options: PredictOptions) -> None:
     failures.raise_any(len(paths), "predicted" if options.server else "read")
 
 
-def open_network(options: PredictOptions, device: str | None = None) -> runtimes.Network:
-    """Open the network that the options name, in whatever form, or on a server.
-
-    Args:
-        options: The network.
-        device: Name of the device that it runs on. None: TensorFlow chooses it.
-
-    Raises:
-        FileNotFoundError, ValueError, ConnectionError: It cannot be used.
-    """
-    if options.server:
-        return served_network.ServedNetwork(options)
-    return runtimes.open_network(options.export_path, device, options.window)
-
-
 def _check_results(options: PredictOptions, paths: Sequence[str], names: Sequence[str]) -> None:
     """Reject results that would replace an image, or a video that none is asked for of."""
     named = list(zip(paths, names, strict=True))
@@ -120,30 +107,6 @@ def _check_results(options: PredictOptions, paths: Sequence[str], names: Sequenc
     for _, name in videos:
         results += video.paths(os.path.join(options.output_dir, f"{name}_overlay"))
     image_files.refuse_overwriting("output_dir", paths, results)
-
-
-def _descriptor(
-    options: PredictOptions,
-    network: runtimes.Network,
-    descriptor: descriptors.DatasetDescriptor | None,
-) -> descriptors.DatasetDescriptor:
-    """Return names and colors of the classes: of the dataset, the network, or made up."""
-    source = options.export_path or options.server
-    count = network.num_classes
-    if descriptor:
-        if count not in (None, descriptor.num_classes):
-            raise ValueError(
-                f"--dataset={options.dataset} has {descriptor.num_classes} classes, the network in"
-                f" {source} {count}"
-            )
-        return descriptor
-    if network.descriptor:
-        return network.descriptor
-    if count is None:
-        raise ValueError(
-            f"the server {source} does not say how many classes its model has: give --dataset"
-        )
-    return descriptors.DatasetDescriptor("unknown", count, ignore_label=255)
 
 
 def _finish(
@@ -264,13 +227,7 @@ class _Work:
     def _done(
         self, number: int, size: Sequence[int], shares: np.ndarray, **more: Any
     ) -> _Predicted:
-        facts = {
-            "path": self._paths[number],
-            "width": size[1],
-            "height": size[0],
-            **more,
-            "classes": self.outputs.classes(shares),
-        }
+        facts = self.outputs.facts(self._paths[number], size, shares, **more)
         return _Predicted(number, facts, outputs.summary(shares, self.outputs.descriptor))
 
     def _failed(self, number: int, message: str) -> _Predicted:

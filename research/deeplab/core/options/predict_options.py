@@ -5,14 +5,15 @@ from typing import Annotated, Literal
 
 from deeplab.core.options.device_options import DeviceOptions
 from deeplab.core.options.fields import InOneFlag
+from deeplab.core.options.runner_options import RunnerOptions
 from deeplab.core.options.server_options import ServerOptions
 from deeplab.core.options.window_options import WindowOptions
 
-Output = Literal["labels", "prediction", "overlay", "panel", "json"]
+Output = Literal["labels", "prediction", "overlay", "panel", "json", "records"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PredictOptions(ServerOptions, DeviceOptions):
+class PredictOptions(ServerOptions, DeviceOptions, RunnerOptions):
     """Which network predicts which images, and what is written of them.
 
     Example:
@@ -33,7 +34,7 @@ class PredictOptions(ServerOptions, DeviceOptions):
     images: Annotated[
         str | None,
         "Images and videos: a folder, a pattern such as 'photos/*.jpg', paths separated by commas,"
-        " or a .txt file with one path per line.",
+        " or a .txt file with one path per line. For a pipeline, TFRecords too.",
     ] = None
     output_dir: Annotated[str | None, "Folder for the results."] = None
     outputs: Annotated[
@@ -42,7 +43,8 @@ class PredictOptions(ServerOptions, DeviceOptions):
         "What is written, separated by commas: labels (a PNG file of the labels), prediction (of"
         " their colors), overlay (the colors over the image; of a video, a video), panel (all of"
         " them with a legend), json (predictions.json, the classes of each image and their"
-        " shares).",
+        " shares; of a pipeline, JSON lines), records (of a pipeline: TFRecords of the images with"
+        " these labels).",
     ] = ("labels", "prediction", "overlay", "panel")
     dataset: Annotated[
         str | None,
@@ -60,6 +62,7 @@ class PredictOptions(ServerOptions, DeviceOptions):
 
     def __post_init__(self):
         super().__post_init__()
+        self._check_runner()
         if not self.server:
             return
         if self.export_path:
@@ -76,3 +79,18 @@ class PredictOptions(ServerOptions, DeviceOptions):
                 f"--{'clone_on_cpu' if self.clone_on_cpu else 'num_clones'} is for --export_path;"
                 " a server has devices of its own"
             )
+
+    def _check_runner(self) -> None:
+        """Reject what only a pipeline does without one, and what a pipeline cannot do."""
+        RunnerOptions.__post_init__(self)
+        if self.runner != "beam":
+            if "records" in self.outputs:
+                raise ValueError("--outputs=records is for --runner=beam")
+            return
+        for flag, is_given in {
+            "server": self.server,
+            "num_clones": self.num_clones > 1,
+            "clone_on_cpu": self.clone_on_cpu,
+        }.items():
+            if is_given:
+                raise ValueError(f"--{flag} is for --runner=local; a pipeline has its own workers")

@@ -1,0 +1,305 @@
+"""Predicts images with a pipeline of Apache Beam, whose work item is an image."""
+
+import dataclasses
+import functools
+import json
+import os
+import re
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from deeplab.core.options import PredictOptions
+from deeplab.datasets import (
+    build_data,
+    descriptors,
+    examples,
+    image_files,
+    images,
+    label_files,
+    shards,
+)
+from deeplab.datasets.image_formats import image_format
+from deeplab.export import runtimes
+from deeplab.serving import chosen_network, outputs
+from deeplab.sharing import pipelines
+from deeplab.utils import error_text, file_systems, files
+
+# Names of the files that are made of all images: of their facts, of those that are bad, and of
+# their records.
+_FACTS, _BAD, _RECORDS = "predictions", "bad_images", "records"
+_RECORD_FILE = re.compile(r".*(\.tfrecords?|-\d{5,}-of-\d{5,})")
+_WRITTEN = re.compile(rf"({_FACTS}-\d+-of-\d+|{_BAD})\.jsonl|{_RECORDS}-\d+-of-\d+\.tfrecord")
+# How many images each list names that a worker reads at once.
+_LISTED = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class _Item:
+    """An image to predict.
+
+    Args:
+        shard: Number of its list, and of the shard that its record is written to.
+        place: Its file, or its record and the file of that.
+        name: Start of the names of its results.
+        record: The record; None if it is a file.
+        fault: Why it cannot be read, if that is known.
+    """
+
+    shard: int
+    place: str
+    name: str = ""
+    record: bytes | None = None
+    fault: str = ""
+
+
+def predict(options: PredictOptions) -> None:
+    """Predict the classes of images on workers, and write what is asked for.
+
+    Facts about images are JSON lines, and those of bad images are in a file of their own.
+
+    Args:
+        options: The network, the images, the results and the pipeline.
+
+    Raises:
+        FileNotFoundError: There is no such image or network.
+        ValueError: Options are wrong; see `prediction.predict`; or, after all others are done,
+            images could not be read or predicted.
+        ChildProcessError: The pipeline failed.
+    """
+    pipelines.check(options)
+    paths = image_files.find(options.images, (".tfrecord",))
+    record_files = [path for path in paths if _RECORD_FILE.fullmatch(path)]
+    image_paths = [path for path in paths if not _RECORD_FILE.fullmatch(path)]
+    names = image_files.result_names(image_paths)
+    results = outputs.paths(options.output_dir, options.outputs, names)
+    results += _written_before(options.output_dir)
+    image_files.refuse_overwriting("output_dir", paths, results)
+    descriptor = chosen_network.choose_descriptor(options, _network.open(options))
+    if outputs.RECORDS in options.outputs and descriptor.num_classes > descriptors.MAX_LABEL + 1:
+        raise ValueError(
+            f"--outputs=records holds labels up to {descriptors.MAX_LABEL}; the network has"
+            f" {descriptor.num_classes} classes"
+        )
+    files.make_folder("output_dir", options.output_dir)
+    with pipelines.staging(options.output_dir) as folder:
+        named = list(zip(image_paths, names, strict=True))
+        lists = [named[start : start + _LISTED] for start in range(0, len(named), _LISTED)]
+        lists += [[(path, "")] for path in record_files]
+        stored = [os.path.join(folder, f"images-{number:06}") for number in range(len(lists))]
+        for path, listed in zip(stored, lists, strict=True):
+            pipelines.store(path, listed)
+        logging.info("a pipeline predicts %s", options.images)
+        pipelines.run(functools.partial(_build, stored, options, descriptor, folder), options)
+        bad = _publish(folder, options.output_dir)
+    logging.info("the results are in %s", options.output_dir)
+    if bad:
+        raise ValueError(
+            f"{len(bad)} images could not be predicted (the others are done, and the reasons are in"
+            f" {os.path.join(options.output_dir, f'{_BAD}.jsonl')}): {bad[0]['error']}"
+        )
+
+
+def _build(
+    lists: Sequence[str],
+    options: PredictOptions,
+    descriptor: descriptors.DatasetDescriptor,
+    folder: str,
+    pipeline: Any,
+) -> None:
+    """Apply the transforms of a prediction to a pipeline.
+
+    Args:
+        lists: Paths of the lists of images.
+        options: What is predicted.
+        descriptor: Names and colors of the classes.
+        folder: Where the files of all images go.
+        pipeline: The pipeline.
+    """
+    import apache_beam as beam
+
+    found = (
+        pipeline
+        | "lists" >> beam.Create(list(enumerate(lists)))
+        | "spread lists" >> beam.Reshuffle()
+        | "read lists" >> beam.FlatMap(read_list)
+        | "spread images" >> beam.Reshuffle()
+        | "predict"
+        >> beam.FlatMap(predict_image, options, descriptor).with_outputs(
+            _BAD, _RECORDS, main=_FACTS
+        )
+    )
+    prefix = functools.partial(os.path.join, folder)
+    if outputs.JSON in options.outputs:
+        _ = found[_FACTS] | "write facts" >> beam.io.WriteToText(prefix(_FACTS), ".jsonl")
+    if outputs.RECORDS in options.outputs:
+        _ = (
+            found[_RECORDS]
+            | "by shard" >> beam.GroupByKey()
+            | "write records" >> beam.Map(write_records, folder, len(lists))
+        )
+    _ = found[_BAD] | "write bad images" >> beam.io.WriteToText(
+        prefix(_BAD), ".jsonl", num_shards=1, shard_name_template=""
+    )
+
+
+def read_list(numbered: tuple[int, str]) -> Iterator[_Item]:
+    """Yield the images of a list, on a worker.
+
+    Args:
+        numbered: Number and path of the list, which has image files with the names of their
+            results, or a TFRecord file.
+    """
+    shard, path = numbered
+    for source, name in pipelines.load(path):
+        if name:
+            yield _Item(shard, source, name)
+            continue
+        number = 0
+        try:
+            for record in tf.data.TFRecordDataset(source).as_numpy_iterator():
+                yield _Item(shard, f"record {number} of {source}", record=record)
+                number += 1
+        except tf.errors.OpError as error:
+            fault = f"record {number} of {source} and those after it: {error_text.one_line(error)}"
+            yield _Item(shard, source, fault=fault)
+
+
+def predict_image(
+    item: _Item, options: PredictOptions, descriptor: descriptors.DatasetDescriptor
+) -> Iterator[Any]:
+    """Predict an image and save its pictures, on a worker.
+
+    Args:
+        item: The image.
+        options: What is done.
+        descriptor: Names and colors of the classes.
+
+    Yields:
+        The facts about the image as a line of JSON, and its record; or why it is bad.
+    """
+    import apache_beam as beam
+
+    written = outputs.Outputs(options.output_dir, options.outputs, descriptor)
+    try:
+        name, image = _read(item, options)
+        labels = _network.predict(options, image)
+    except (ValueError, OSError, tf.errors.OpError) as error:
+        fault = {"path": item.place, "error": error_text.one_line(error)}
+        yield beam.pvalue.TaggedOutput(_BAD, json.dumps(fault))
+        return
+    written.save_pictures(image, labels, name)
+    shares = outputs.class_shares(labels, descriptor.num_classes)
+    yield json.dumps(written.facts(item.place, labels.shape, shares))
+    if outputs.RECORDS in options.outputs:
+        yield beam.pvalue.TaggedOutput(_RECORDS, (item.shard, _record(item, name, image, labels)))
+
+
+def _read(item: _Item, options: PredictOptions) -> tuple[str, np.ndarray]:
+    """Return the name of an image's results, and the image."""
+    if item.fault:
+        raise ValueError(item.fault)
+    if item.record is None:
+        return item.name, image_files.read(item.place, options.exif_orientation)
+    try:
+        image = examples.check(item.record, labels_required=False)
+    except ValueError as error:
+        raise ValueError(f"{item.place} {error}") from None
+    name = _feature(item.record, "image/filename").decode(errors="replace")
+    # A name may be any path.
+    parts = [part for part in name.split("/") if part not in ("", ".", "..")]
+    if not parts:
+        raise ValueError(f"{item.place} has no name (feature image/filename)")
+    return "/".join(parts), image
+
+
+def _record(item: _Item, name: str, image: np.ndarray, labels: np.ndarray) -> bytes:
+    """Return a record of an image with its predicted labels."""
+    if item.record is not None:
+        data = _feature(item.record, examples.IMAGE)
+    else:
+        data = files.read_bytes(item.place)
+        kind = image_format(data)
+        if kind is None or not np.array_equal(images.decode(data).pixels, image):
+            data = build_data.encode_image(image, kind)
+    label = label_files.encode(labels.astype(np.uint8))
+    record = build_data.image_seg_to_tfexample(data, name, *labels.shape, label)
+    return record.SerializeToString(deterministic=True)
+
+
+def write_records(shard: tuple[int, Iterable[bytes]], folder: str, count: int) -> None:
+    """Write the records of a shard, on a worker.
+
+    Args:
+        shard: Its number and records.
+        folder: Where it is written.
+        count: Number of shards.
+    """
+    number, records = shard
+    path = os.path.join(folder, shards.shard_name(_RECORDS, number, count))
+    with files.replacing(path) as temporary, tf.io.TFRecordWriter(temporary) as writer:
+        for record in records:
+            writer.write(record)
+
+
+def _feature(record: bytes, name: str) -> bytes:
+    return b"".join(examples.parse(record)[name].bytes_list.value[:1])
+
+
+class _Network:
+    """The network of a worker process, which is opened once, and used by a thread at a time."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._key: tuple[Any, ...] | None = None
+        self._network: runtimes.Network | None = None
+
+    def open(self, options: PredictOptions) -> runtimes.Network:
+        """Return the network that options name."""
+        key = options.export_path, options.window
+        if self._key != key:
+            self._network, self._key = chosen_network.open_network(options), key
+        return self._network
+
+    def predict(self, options: PredictOptions, image: np.ndarray) -> np.ndarray:
+        """Return the labels of an image; see `runtimes.Network`."""
+        with self._lock:
+            return self.open(options).predict(image)
+
+
+_network = _Network()
+
+
+def _written_before(output_dir: str) -> list[str]:
+    """Return the files of all images that an earlier run has left, and that this one replaces."""
+    names = file_systems.names_in(output_dir)
+    return [os.path.join(output_dir, name) for name in names if _WRITTEN.fullmatch(name)]
+
+
+def _publish(folder: str, output_dir: str) -> list[dict[str, str]]:
+    """Move the files of all images to where they are wanted, in place of those of earlier runs.
+
+    Returns:
+        The bad images, with their errors.
+    """
+    gfile = file_systems.gfile()
+    path = os.path.join(folder, f"{_BAD}.jsonl")
+    bad = [json.loads(line) for line in files.read_bytes(path).splitlines()]
+    for earlier in _written_before(output_dir):
+        gfile.remove(earlier)
+    written = [name for name in file_systems.names_in(folder) if _WRITTEN.fullmatch(name)]
+    records = [name for name in written if name.startswith(_RECORDS)]
+    for name in written:
+        if name in records:
+            # A list without good images has no shard.
+            target = shards.shard_name(_RECORDS, records.index(name), len(records))
+        elif name.startswith(_BAD) and not bad:
+            continue
+        else:
+            target = name
+        gfile.rename(os.path.join(folder, name), os.path.join(output_dir, target))
+    return bad

@@ -1,0 +1,93 @@
+"""A pipeline of Beam predicts the labels of predict.py, and tells which images are bad."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deeplab import predict, predict_test
+from deeplab.core.options import PredictOptions
+from deeplab.datasets import examples
+from deeplab.testing import tiny
+
+export = predict_test.export
+_BEAM = ("--runner=beam", "--outputs=labels,json,records")
+
+
+def _run(export, images, out, *more):
+    tiny.run(predict, f"--export_path={export}", f"--images={images}", f"--output_dir={out}", *more)
+
+
+def _lines(folder, pattern):
+    return [json.loads(line) for path in folder.glob(pattern) for line in path.open()]
+
+
+def _labels(folder):
+    return {path.name: path.read_bytes() for path in folder.glob("**/*_labels.png")}
+
+
+@pytest.mark.slow
+def test_labels_and_facts_are_those_without_a_pipeline(export, tmp_path):
+    pytest.importorskip("apache_beam", reason="needs the extra [beam]")
+    folder, local, beam = (tmp_path / name for name in ("images", "local", "beam"))
+    folder.mkdir()
+    for name, size in (("a", (20, 30)), ("b", (41, 17)), ("c", (9, 9))):
+        (folder / f"{name}.png").write_bytes(tiny.png(tiny.picture(*size)))
+    (folder / "bad.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match="1 of 4 images could not be read"):
+        _run(export, folder, local, "--outputs=labels,json")
+    for _ in range(2):  # The files of the first run are replaced.
+        with pytest.raises(
+            ValueError, match=r"1 images could not .*bad_images.jsonl\): image .*bad"
+        ):
+            _run(export, folder, beam, *_BEAM)
+    assert len(_labels(local)) == 3
+    assert _labels(beam) == _labels(local)
+    facts = json.loads((local / "predictions.json").read_text())["images"]
+    found = _lines(beam, "predictions-*.jsonl")
+    assert sorted(found, key=lambda image: image["path"]) == [
+        image for image in facts if "error" not in image
+    ]
+    assert _lines(beam, "bad_images.jsonl") == [image for image in facts if "error" in image]
+    others = {re.sub(r"-\d+-of-\d+", "", path.name) for path in beam.iterdir()}
+    assert others - set(_labels(beam)) == {
+        "bad_images.jsonl",
+        "predictions.jsonl",
+        "records.tfrecord",
+    }
+
+
+@pytest.mark.slow
+def test_records_are_predicted_and_written(export, tmp_path):
+    pytest.importorskip("apache_beam", reason="needs the extra [beam]")
+    pictures = {f"x/{number}": tiny.picture(33, 33, number) for number in range(3)}
+    label = np.zeros((33, 33), np.uint8)
+    tiny.write_records(tmp_path, {name: (each, label) for name, each in pictures.items()})
+    _run(export, tmp_path / "val-*", tmp_path / "out", *_BEAM)
+    for name, picture in pictures.items():
+        read = tiny.read_png(tmp_path / f"out/{name}_labels.png")
+        np.testing.assert_array_equal(read, picture[..., 0] % 4)
+    assert not list(tmp_path.glob("out/bad*"))
+    paths = [str(path) for path in tmp_path.glob("out/records-*.tfrecord")]
+    for record in tf.data.TFRecordDataset(paths):
+        features, image, found = examples.decode(record, None)
+        name = features["image/filename"].numpy().decode()
+        np.testing.assert_array_equal(image, pictures.pop(name))
+        np.testing.assert_array_equal(found[..., 0], image[..., 0] % 4)
+    assert not pictures
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"outputs": ("records",)}, "--outputs=records is for --runner=beam"),
+        ({"runner": "beam", "num_clones": 2}, "--num_clones is for --runner=local"),
+        ({"runner": "beam", "server": "localhost:8500"}, "--server is for --runner=local"),
+        ({"beam_options": ["--x"]}, "--beam_options=.* belongs to --runner=beam"),
+    ],
+)
+def test_what_does_not_go_together_is_named(given, message):
+    with pytest.raises(ValueError, match=message):
+        PredictOptions(images="photos", output_dir="out", **given)
