@@ -13,7 +13,8 @@ from deeplab.datasets.conftest import jpeg, png, write_pairs
 from deeplab.datasets.samples import FileSamples
 
 _READER = label_files.LabelReader(descriptors.DatasetDescriptor("test", 3, 255))
-_BEAM = RunnerOptions(runner="beam")
+# The engine of Beam's DirectRunner, which would download another one first where it can.
+_BEAM = RunnerOptions(runner="beam", beam_options=("--runner=FnApiRunner",))
 
 
 class _Outcome(NamedTuple):

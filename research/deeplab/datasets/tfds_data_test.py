@@ -101,7 +101,8 @@ def test_a_pipeline_writes_the_same_records(convert, tmp_path):
     pytest.importorskip("apache_beam", reason="needs the extra [beam]")
     arguments = ("--label_feature=named", "--split=all=train[1:]+test", "--num_shards=2")
     convert(*arguments)
-    convert(*arguments, f"--output_dir={tmp_path}/beam", "--runner=beam")
+    beam = ("--runner=beam", "--beam_options=--runner=FnApiRunner")
+    convert(*arguments, f"--output_dir={tmp_path}/beam", *beam)
     for path in (tmp_path / "beam").iterdir():
         assert path.read_bytes() == (tmp_path / path.name).read_bytes()
     names = [

@@ -13,7 +13,8 @@ from deeplab.datasets import examples
 from deeplab.testing import tiny
 
 export = predict_test.export
-_BEAM = ("--runner=beam", "--outputs=labels,json,records")
+# The engine of Beam's DirectRunner, which would download another one first where it can.
+_BEAM = ("--runner=beam", "--beam_options=--runner=FnApiRunner", "--outputs=labels,json,records")
 
 
 def _run(export, images, out, *more):

@@ -44,7 +44,7 @@ def test_options_without_a_pipeline_are_refused():
 def test_a_failed_step_is_one_line():
     pytest.importorskip("apache_beam", reason="needs the extra [beam]")
     with pytest.raises(ChildProcessError, match="^the pipeline failed: .*shard 1 is bad") as caught:
-        pipelines.for_each(_fail, [1], _options())
+        pipelines.for_each(_fail, [1], _options("--runner=FnApiRunner"))
     assert "\n" not in str(caught.value) and "running" not in str(caught.value)
 
 
