@@ -1,7 +1,9 @@
 r"""Converts a frozen graph of `export_model.py` to TensorFlow Lite, and compares the two.
 
-A float graph becomes a float model. A graph with fake-quantization operations becomes a model of
-8-bit integers. The model takes images of the --crop_size that the graph was exported with.
+A float graph becomes a model of floats, or with --int8 one of 8-bit integers, whose ranges are
+measured on photographs. A graph with fake-quantization operations becomes a model of 8-bit integers
+with the ranges of training. The model takes images of the --crop_size that the graph was exported
+with.
 
 Example:
     python deeplab/convert_to_tflite.py \
@@ -15,6 +17,7 @@ from absl import flags
 
 from deeplab import common
 from deeplab.cli import script
+from deeplab.core.options import LiteOptions
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -35,13 +38,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "ArgMax:0",
         "Output tensor of the model. Default: the predicted labels.",
     )
-    define(
-        "string",
-        "test_image_path",
-        None,
-        "Image on which to compare the labels of the model with those of the graph.",
-    )
-    define("bool", "dynamic_range", False, "Store the weights of a float graph in 8 bits.")
+    common.define_options(define, LiteOptions)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -60,8 +57,7 @@ def main(argv: Sequence[str]) -> None:
         values.output_tflite_path,
         values.input_tensor_name,
         values.output_tensor_name,
-        test_image_path=values.test_image_path,
-        dynamic_range=values.dynamic_range,
+        LiteOptions(**common.option_values(LiteOptions, values)),
     )
 
 

@@ -8,13 +8,23 @@ import tensorflow as tf
 
 from deeplab import convert_to_tflite, model
 from deeplab.core import feature_extractor
-from deeplab.core.options import InferenceOptions
-from deeplab.export import frozen_graphs, inference_graph, tflite
+from deeplab.core.options import InferenceOptions, LiteOptions
+from deeplab.export import (
+    agreement,
+    frozen_graphs,
+    inference_graph,
+    lite_network,
+    network_facts,
+    runtimes,
+    tflite,
+)
+from deeplab.export.photographs import Photograph
 from deeplab.testing import tiny
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
 
 INPUT = "MobilenetV2/MobilenetV2/input:0"
+PHOTOS = [Photograph(tiny.picture(33, 33))]
 
 
 def write(path, graph_def):
@@ -62,7 +72,7 @@ def convert(graph, *more):
     tiny.run(convert_to_tflite, f"--quantized_graph_def_path={graph}", *more)
 
 
-def agreement(capsys):
+def printed_share(capsys):
     (share,) = re.findall(r"^([\d.]+)% of the pixels", capsys.readouterr().out, re.MULTILINE)
     return float(share)
 
@@ -74,12 +84,17 @@ def details(path):
     return given, result, {op["op_name"] for op in interpreter._get_ops_details()}
 
 
+def types_of_tensors(path):
+    interpreter = tf.lite.Interpreter(model_path=str(path))
+    return {each["dtype"] for each in interpreter.get_tensor_details()}
+
+
 class TestFloat:
     @pytest.mark.slow
     def test_agrees_with_the_graph(self, graph, photo, tmp_path, capsys):
         path = tmp_path / "new" / "model.tflite"
         convert(graph, f"--output_tflite_path={path}", f"--test_image_path={photo}")
-        assert agreement(capsys) > 99
+        assert printed_share(capsys) > 99
         given, result, operations = details(path)
         assert (given["shape"].tolist(), given["dtype"]) == ([1, 33, 33, 3], np.float32)
         assert (result["shape"].tolist(), result["dtype"]) == ([1, 33, 33], np.int64)
@@ -92,26 +107,101 @@ class TestFloat:
         model = tflite.convert(graph_def, INPUT)
         (arg_max,) = [node for node in graph_def.node if node.op == "ArgMax"]
         arg_max.op = "ArgMin"
-        found = tflite.compare(graph_def, model, tiny.picture(33, 33), INPUT)
-        assert found == tflite.Comparison(0.0)
+        found = tflite.compare(graph_def, model, PHOTOS, INPUT)
+        assert found.labels.equal == 0
 
     @pytest.mark.slow
     def test_with_preprocessing_takes_pixels(self, graph, photo, tmp_path, capsys):
         path = tmp_path / "model.tflite"
         flags = (f"--output_tflite_path={path}", f"--test_image_path={photo}")
         convert(graph, *flags, "--input_tensor_name=ImageTensor:0")
-        assert agreement(capsys) > 99
+        assert printed_share(capsys) > 99
         assert details(path)[0]["dtype"] == np.uint8
 
     @pytest.mark.slow
     def test_dynamic_range_is_smaller(self, graph):
         graph_def = frozen_graphs.read(str(graph))
         model, small = (
-            tflite.convert(graph_def, INPUT, dynamic_range=dynamic) for dynamic in (False, True)
+            tflite.convert(graph_def, INPUT, options=LiteOptions(dynamic_range=dynamic))
+            for dynamic in (False, True)
         )
         assert len(small) < len(model)
-        image = tiny.picture(33, 33)
-        assert tflite.compare(graph_def, small, image, INPUT).same_labels > 0.9
+        assert tflite.compare(graph_def, small, PHOTOS, INPUT).labels.equal > 0.9
+
+    @pytest.mark.slow
+    def test_float16_is_smaller(self, graph):
+        graph_def = frozen_graphs.read(str(graph))
+        whole, half = (
+            tflite.convert(graph_def, INPUT, options=LiteOptions(float16=each))
+            for each in (False, True)
+        )
+        # The weights of a network as small as this one are a part of the file only.
+        assert len(half) < 0.9 * len(whole)
+        found = tflite.compare(graph_def, half, PHOTOS, INPUT, "ArgMax:0")
+        assert found.labels.equal > 0.98
+
+    @pytest.mark.slow
+    def test_integers_with_ranges_of_photographs(self, graph, photo, tmp_path, capsys):
+        label = np.zeros((40, 50), np.uint8)
+        samples = {str(seed): (tiny.picture(40, 50, seed), label) for seed in range(8)}
+        records = tiny.write_records(tmp_path / "records", samples)
+        path = tmp_path / "model.tflite"
+        convert(
+            graph,
+            *("--int8", f"--output_tflite_path={path}", f"--test_image_path={records}/val"),
+            *(f"--representative_images={records}/val", "--num_representative_images=4"),
+        )
+        assert " of 8 images have the same label, mIoU " in (text := capsys.readouterr().out)
+        # Classes are close in a random network.
+        assert float(text.split("%")[0]) > 70
+        given, result, operations = details(path)
+        assert not {name for name in operations if "Flex" in name}
+        assert (given["dtype"], result["dtype"]) == (np.uint8, np.int64)
+        # Pixels go in as they are.
+        assert given["quantization"][0] == pytest.approx(2 / 255, rel=1e-3)
+        assert given["quantization"][1] in (127, 128)
+        assert np.float32 not in types_of_tensors(path)
+        network = runtimes.open_network(str(path))
+        assert network.num_classes == 4
+        assert network.predict(tiny.picture(33, 33)).shape == (33, 33)
+
+    def test_other_labels_are_an_error_and_not_written(self, graph, tmp_path, monkeypatch):
+        wrong = agreement.Agreement(2, 0.99)
+        monkeypatch.setattr(tflite, "convert", lambda *_: b"")
+        monkeypatch.setattr(tflite, "compare", lambda *_: tflite.Comparison(wrong))
+        path = tmp_path / "model.tflite"
+        with pytest.raises(ValueError, match=f"{path}: 99.00% of the pixels .* less than 99.9%"):
+            convert(graph, f"--output_tflite_path={path}", "--float16")
+        assert not path.exists()
+        convert(graph, f"--output_tflite_path={path}", "--dynamic_range")
+        assert path.exists()
+
+    def test_the_model_says_what_the_graph_says(self, net, graph, tmp_path, monkeypatch):
+        graph_def = frozen_graphs.read(str(graph))
+        facts = network_facts.of_network(net, tiny.DATASET)
+        frozen_graphs.state(graph_def, facts)
+        monkeypatch.setattr(tflite, "convert", lambda *_: b"model")
+        monkeypatch.setattr(
+            tflite, "compare", lambda *_: tflite.Comparison(agreement.Agreement(1, 1.0))
+        )
+        path = tmp_path / "model.tflite"
+        convert(write(tmp_path / "graph.pb", graph_def), f"--output_tflite_path={path}")
+        stated = lite_network.facts_of(path.read_bytes(), str(path))
+        assert stated.descriptor == tiny.DATASET
+        np.testing.assert_allclose(stated.pixel_scale, (2 / 255,) * 3, rtol=1e-5)
+        np.testing.assert_allclose(stated.pixel_offset, (-1,) * 3, rtol=1e-5)
+
+    @pytest.mark.parametrize(
+        ("flags", "message"),
+        [
+            (["--float16", "--int8"], "--float16 and --int8 ask for different models"),
+            (["--int8"], "--int8 needs --representative_images"),
+            (["--representative_images=x"], "has no effect without --int8"),
+        ],
+    )
+    def test_flags_that_contradict_each_other(self, graph, flags, message):
+        with pytest.raises(ValueError, match=message):
+            convert(graph, *flags)
 
     def test_any_output_may_be_taken(self, graph):
         graph_def = frozen_graphs.read(str(graph))
@@ -124,7 +214,7 @@ class TestFloat:
     def test_probabilities_are_compared_by_label_and_by_value(self, graph, photo, capsys):
         convert(graph, "--output_tensor_name=SemanticProbabilities:0", f"--test_image_path={photo}")
         text = capsys.readouterr().out
-        (share,) = re.findall(r"^([\d.]+)% of the pixels have the same label", text, re.MULTILINE)
+        (share,) = re.findall(r"^([\d.]+)% of the pixels of 1 image have the same", text, re.M)
         (difference,) = re.findall(r"^the largest difference of a value is (\S+)$", text, re.M)
         assert float(share) > 99
         assert 0 <= float(difference) < 1e-3
@@ -141,9 +231,8 @@ class TestFloat:
         half.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(0.5))
         halved = graph_def.node.add(name="halved", op="Mul", input=[node.name, "half"])
         halved.attr["T"].type = tf.float32.as_datatype_enum
-        image = tiny.picture(33, 33)
-        found = tflite.compare(graph_def, model, image, INPUT, "halved:0")
-        assert found.same_labels > 0.99
+        found = tflite.compare(graph_def, model, PHOTOS, INPUT, "halved:0")
+        assert found.labels.equal > 0.99
         assert 0.125 < found.largest_difference <= 0.5
 
 
@@ -153,7 +242,7 @@ class TestQuantized:
         path = tmp_path / "model.tflite"
         convert(quantized_graph, f"--output_tflite_path={path}", f"--test_image_path={photo}")
         # Classes are close in a random network: half a gray level changes a tenth of its labels.
-        assert agreement(capsys) > 80
+        assert printed_share(capsys) > 80
         given, result, operations = details(path)
         assert not {name for name in operations if "Flex" in name}
         assert (given["shape"].tolist(), given["dtype"]) == ([1, 33, 33, 3], np.uint8)
@@ -161,9 +250,7 @@ class TestQuantized:
         assert scale == pytest.approx(1 / 127.5, rel=1e-4)
         assert zero_point in (127, 128)
         assert result["dtype"] == np.int64
-        interpreter = tf.lite.Interpreter(model_path=str(path))
-        types = {each["dtype"] for each in interpreter.get_tensor_details()}
-        assert np.float32 not in types
+        assert np.float32 not in types_of_tensors(path)
 
     @pytest.mark.slow
     def test_logits_are_those_of_the_network(self, quantized_net, quantized_graph):
@@ -243,7 +330,7 @@ class TestErrors:
     def test_several_scales(self, net):
         graph_def, _ = inference_graph.frozen(net, InferenceOptions(eval_scales=(0.5, 1.0)))
         with pytest.raises(ValueError, match="uses an image several times.*one scale"):
-            tflite.backbone_input(graph_def)
+            frozen_graphs.backbone_input(graph_def)
 
     def test_what_tensorflow_lite_cannot_do(self, tmp_path):
         with tf.Graph().as_default() as other:

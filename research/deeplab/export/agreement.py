@@ -1,20 +1,16 @@
 """How well the labels of an export agree with those of its network on photographs."""
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 
 from deeplab.evaluation.segmentation import SegmentationResult
-from deeplab.export.photographs import Photograph
 
 # An export that computes in floats has at least this share of the network's labels.
 LEAST = 0.999
 # Where the dataset is unknown.
 _IGNORE_LABEL = 255
-
-# From an image, uint8 [height, width, 3], to its labels, integers [height, width].
-Predict = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,31 +38,27 @@ class Agreement:
 
 
 def measure(
-    photographs: Iterable[Photograph],
-    network: Predict,
-    export: Predict,
+    predictions: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray | None]],
     num_classes: int,
     ignore_label: int | None = None,
 ) -> Agreement:
     """Compare an export with its network.
 
     Args:
-        photographs: The images.
-        network: Predicts with the network.
-        export: Predicts with the export.
+        predictions: For each image the labels of the network, those of the export, and the true
+            ones if they are known, all of one shape.
         num_classes: The number of classes.
-        ignore_label: Label of the pixels that do not count for the mIoU. None: 255.
+        ignore_label: True label of the pixels that do not count for the mIoU. None: 255.
     """
     ignore_label = _IGNORE_LABEL if ignore_label is None else ignore_label
     images = equal = total = 0
     confusions = np.zeros((2, num_classes, num_classes), np.int64)
-    for each in photographs:
-        wanted, found = network(each.image), export(each.image)
+    for wanted, found, label in predictions:
         images, total = images + 1, total + wanted.size
         equal += np.count_nonzero(wanted == found)
-        if each.label is not None:
+        if label is not None:
             for matrix, labels in zip(confusions, (wanted, found), strict=True):
-                matrix += _confusions(each.label, labels, num_classes, ignore_label)
+                matrix += _confusions(label, labels, num_classes, ignore_label)
     share = equal / total
     if not confusions.any():
         return Agreement(images, share)

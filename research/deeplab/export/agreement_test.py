@@ -4,40 +4,30 @@ import numpy as np
 import pytest
 
 from deeplab.export import agreement, photographs
-from deeplab.export.photographs import Photograph
 from deeplab.testing import tiny
 
-IMAGES = [np.full((4, 5, 3), value, np.uint8) for value in (0, 9)]
-
-
-def first(image):
-    return np.zeros(image.shape[:2], np.int32)
-
-
-def second(image):
-    labels = first(image)
-    labels[0] = 1
-    return labels
+FIRST = np.zeros((4, 5), np.int32)
+SECOND = np.repeat([[1], [0], [0], [0]], 5, axis=1)
 
 
 def test_equal_pixels_are_those_of_all_images():
-    found = agreement.measure(map(Photograph, IMAGES), first, first, 2)
+    found = agreement.measure([(FIRST, FIRST, None)] * 2, 2)
     assert found == agreement.Agreement(2, 1.0)
-    found = agreement.measure(map(Photograph, IMAGES), first, second, 2)
+    found = agreement.measure([(FIRST, SECOND, None)] * 2, 2)
     assert found == agreement.Agreement(2, 0.75)
     assert str(found) == "75.00% of the pixels of 2 images have the same label"
 
 
 def test_labels_give_the_miou_of_both():
-    label = second(IMAGES[0]).astype(np.uint8)
+    label = SECOND.astype(np.uint8)
     label[3] = 255
     label[2, 0] = 200
-    found = agreement.measure([Photograph(IMAGES[0], label)], first, second, 2)
+    found = agreement.measure([(FIRST, SECOND, label)], 2)
     # 14 pixels count: 5 of class 1, 9 of class 0.
     assert found.network_miou == pytest.approx((9 / 14 + 0) / 2)
     assert found.miou == pytest.approx(1.0)
     assert str(found).endswith("same label, mIoU 100.00% (32.14% before)")
-    ignored = agreement.measure([Photograph(IMAGES[0], label)], first, second, 2, ignore_label=1)
+    ignored = agreement.measure([(FIRST, SECOND, label)], 2, ignore_label=1)
     assert ignored.network_miou == pytest.approx(1.0)
 
 

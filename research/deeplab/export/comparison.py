@@ -139,14 +139,14 @@ def compare_labels(
         ValueError: Too many labels differ.
     """
 
-    def predict(image: np.ndarray) -> np.ndarray:
-        (labels,) = expected(net, image[np.newaxis], inference)[inference_graph.PREDICTIONS]
-        return labels
+    def predictions() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+        for photo in photos:
+            outputs = expected(net, photo.image[np.newaxis], inference)
+            labels = outputs[inference_graph.PREDICTIONS][0]
+            yield labels, network.predict(photo.image), photo.label
 
     ignore_label = descriptor.ignore_label if descriptor else None
-    found = agreement.measure(
-        photos, predict, network.predict, net.options.num_classes, ignore_label
-    )
+    found = agreement.measure(predictions(), net.options.num_classes, ignore_label)
     print(f"{title}: {found}")
     if required:
         agreement.require(title, found)

@@ -323,7 +323,7 @@ def export_saved_model(
             saved_model_writer.class_colors(net.options.num_classes, descriptor),
             options.precision,
         )
-        if photos and options.default_signature in ("pixels", "labels"):
+        if photos:
             network = saved_model.ExportedNetwork(folder.temporary)
             comparison.compare_labels(
                 path, net, inference, photos, network, descriptor, options.precision == "float32"

@@ -57,11 +57,15 @@ def restore(labels: np.ndarray, fitted: Fitted, size: Sequence[int]) -> np.ndarr
         int32 [height, width].
     """
     height, width = fitted.size
-    shown = labels[:height, :width].astype(np.int32)
-    if tuple(size) == fitted.size:
-        return shown
+    return resize(labels[:height, :width].astype(np.int32), size)
+
+
+def resize(labels: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Resize labels [height, width] to the nearest pixel."""
+    if labels.shape == tuple(size):
+        return labels
     rows, columns = (
         np.minimum((np.arange(side) + 0.5) * own // side, own - 1).astype(np.intp)
-        for side, own in zip(size, fitted.size, strict=True)
+        for side, own in zip(size, labels.shape, strict=True)
     )
-    return shown[rows[:, np.newaxis], columns]
+    return labels[rows[:, np.newaxis], columns]

@@ -1,11 +1,18 @@
 """Reads frozen graphs, and what they say of their networks."""
 
+import re
+from collections.abc import Sequence
+
+import numpy as np
 import tensorflow as tf
 
 from deeplab.export import inference_graph, network_facts
 from deeplab.utils import checkpoint_files
 from deeplab.weights import foreign_files
 
+# The node with the preprocessed images has this name, in official MobileNets and in every network
+# here.
+_BACKBONE_INPUT = re.compile(r"([^/]+)/\1/input")
 # TensorFlow leaves attributes alone whose names begin like this.
 _FACTS = f"_{network_facts.NAME}"
 
@@ -59,3 +66,72 @@ def state(graph_def: tf.compat.v1.GraphDef, facts: network_facts.NetworkFacts) -
     for node in graph_def.node:
         if node.name == inference_graph.INPUT:
             node.attr[_FACTS].s = facts.to_json().encode()
+
+
+def scores(graph: tf.Graph) -> list[int | None] | None:
+    """Return the shape of the probabilities, or of what the labels are the arg-max of."""
+    names = {each.name: each for each in graph.get_operations()}
+    tensors = [
+        *(each.outputs[0] for each in [names.get(inference_graph.PROBABILITIES)] if each),
+        *(each.inputs[0] for each in names.values() if each.type == "ArgMax"),
+    ]
+    shapes = (each.shape.as_list() for each in tensors if each.shape.rank)
+    return next((shape for shape in shapes if shape[-1]), None)
+
+
+def backbone_input(graph_def: tf.compat.v1.GraphDef) -> str:
+    """Return the tensor with the preprocessed images, such as `MobilenetV2/MobilenetV2/input:0`.
+
+    Raises:
+        ValueError: No tensor has such a name, or several have, because the graph uses several
+            scales or flips.
+    """
+    names = [node.name for node in graph_def.node]
+    found = [name for name in names if _BACKBONE_INPUT.fullmatch(name)]
+    if not found:
+        raise ValueError(
+            "the graph has no tensor <scope>/<scope>/input: give the one with the preprocessed"
+            f" images as --input_tensor_name, or {inference_graph.INPUT}:0 for the whole graph"
+        )
+    if f"{found[0]}_1" in names:
+        raise ValueError(
+            f"the graph uses an image several times ({found[0]}, {found[0]}_1, ...): export it with"
+            " one scale and no flips"
+        )
+    return f"{found[0]}:0"
+
+
+def takes_images(graph_def: tf.compat.v1.GraphDef) -> bool:
+    """Return whether the graph begins with images, as those of `export_model.py` do."""
+    return any(node.name == inference_graph.INPUT for node in graph_def.node)
+
+
+def is_quantized(graph_def: tf.compat.v1.GraphDef) -> bool:
+    """Return whether the graph simulates 8-bit inference: it has fake-quantization operations."""
+    return any(node.op.startswith("FakeQuantWithMinMax") for node in graph_def.node)
+
+
+def pixel_values(
+    graph_def: tf.compat.v1.GraphDef, tensor: str, size: Sequence[int]
+) -> tuple[network_facts.Color, network_facts.Color] | None:
+    """Return what the preprocessing makes of pixels.
+
+    Args:
+        graph_def: The graph.
+        tensor: The preprocessed images.
+        size: Height and width of images that need no padding.
+
+    Returns:
+        What each color, 0..255, is multiplied by, and what is added to it after that; None if the
+        tensor is not images.
+    """
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        tf.compat.v1.import_graph_def(graph_def, name="")
+        black, white = (
+            session.run(tensor, {f"{inference_graph.INPUT}:0": images})
+            for images in (np.full((1, *size, 3), level, np.uint8) for level in (0, 255))
+        )
+    if black.ndim != 4 or black.shape[-1] != 3:
+        return None
+    offset, last = (values.mean(axis=(0, 1, 2), dtype=np.float64) for values in (black, white))
+    return tuple(((last - offset) / 255).tolist()), tuple(offset.tolist())

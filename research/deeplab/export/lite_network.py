@@ -1,6 +1,7 @@
 """Runs a TensorFlow Lite model, with LiteRT where it is installed."""
 
 import io
+import os
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -47,6 +48,96 @@ def facts_of(model: bytes, path: str) -> network_facts.NetworkFacts | None:
     return network_facts.parse(text, f"{path}: {_FACTS_FILE}")
 
 
+class LiteModel:
+    """A TensorFlow Lite model with one input and one output, each a batch of one.
+
+    Args:
+        title: What it is called in messages.
+        content: Of the file.
+
+    Attributes:
+        shape: Of the input, without the batch.
+        output_shape: Of the output, without the batch.
+        dtype: Of the input.
+
+    Raises:
+        ValueError: It is not such a model.
+    """
+
+    def __init__(self, title: str, content: bytes):
+        try:
+            self._interpreter = _interpreter()(model_content=content, num_threads=os.cpu_count())
+            self._interpreter.allocate_tensors()
+        except Exception as error:  # Runtimes have no class of their own for damaged files.
+            raise ValueError(
+                f"{title} is not a TensorFlow Lite model that runs here:"
+                f" {error_text.one_line(error)}"
+            ) from None
+        inputs = self._interpreter.get_input_details()
+        outputs = self._interpreter.get_output_details()
+        shapes = [_shape(each) for each in (*inputs, *outputs)]
+        if len(inputs) != 1 or len(outputs) != 1 or any(shape[:1] != (1,) for shape in shapes):
+            raise ValueError(
+                f"{title} has inputs and outputs of the shapes {shapes}; wanted are one of each,"
+                " for one image"
+            )
+        (self._input,), (self._output,) = inputs, outputs
+        self.shape, self.output_shape = shapes[0][1:], shapes[1][1:]
+        self.dtype = self._input["dtype"]
+
+    @property
+    def takes_values(self) -> bool:
+        """Whether the input is fractions, or integers that stand for fractions."""
+        return np.issubdtype(self.dtype, np.floating) or bool(self._input["quantization"][0])
+
+    def run(self, values: np.ndarray) -> np.ndarray:
+        """Return the output for an input, both without the batch.
+
+        An output of fractions that are stored as integers is fractions again.
+        """
+        self._interpreter.set_tensor(self._input["index"], values[np.newaxis])
+        self._interpreter.invoke()
+        found = self._interpreter.get_tensor(self._output["index"])[0]
+        scale, zero = self._output["quantization"]
+        return (found.astype(np.float32) - zero) * np.float32(scale) if scale else found
+
+    def encode(
+        self, pixels: np.ndarray, scale: network_facts.Color, offset: network_facts.Color
+    ) -> np.ndarray:
+        """Return the input that stands for pixels.
+
+        Args:
+            pixels: [height, width, 3], 0..255.
+            scale: What pixels are multiplied by, where the input is not pixels.
+            offset: What is added after that.
+        """
+        slope, zero = np.ones(3, np.float32), np.zeros(3, np.float32)
+        if self.takes_values:
+            slope, zero = np.float32(scale), np.float32(offset)
+        if np.issubdtype(self.dtype, np.floating):
+            return (pixels * slope + zero).astype(self.dtype)
+        limits = np.iinfo(self.dtype)
+        step, shift = self._input["quantization"]
+        if step:
+            slope, zero = slope / np.float32(step), zero / np.float32(step) + shift
+            if (abs(slope - 1) < 0.01).all() and (abs(zero - limits.min) < 1).all():
+                # An integer for each gray level, as in official models.
+                slope, zero = 1, limits.min
+        return np.clip(np.round(pixels * slope + zero), limits.min, limits.max).astype(self.dtype)
+
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Return the shapes of what the model computes, in its order."""
+        return [
+            _shape(each)
+            for each in self._interpreter.get_tensor_details()
+            if each["index"] != self._input["index"]
+        ]
+
+
+def _shape(details: dict[str, Any]) -> tuple[int, ...]:
+    return tuple(map(int, details["shape"]))
+
+
 class LiteNetwork:
     """A TensorFlow Lite model of this project, of the official code, or of a similar one.
 
@@ -60,121 +151,59 @@ class LiteNetwork:
 
     Args:
         path: The file.
-        model: Its content. None: it is read.
 
     Attributes:
         num_classes: The number of classes.
         descriptor: The dataset that the model names, or None.
         facts: What the model says of its network, or what its shapes tell.
-        size: Height and width of its input.
 
     Raises:
         OSError: The file cannot be read.
         ValueError: It is not such a model.
     """
 
-    def __init__(self, path: str, model: bytes | None = None):
-        model = files.read_bytes(path) if model is None else model
-        try:
-            self._interpreter = _interpreter()(model_content=model)
-            self._interpreter.allocate_tensors()
-        except Exception as error:  # Runtimes have no class of their own for damaged files.
+    def __init__(self, path: str):
+        content = files.read_bytes(path)
+        self._model = LiteModel(f"--export_path={path}", content)
+        shape, output_shape = self._model.shape, self._model.output_shape
+        if len(shape) != 3 or shape[-1] != 3 or len(output_shape) not in (2, 3):
             raise ValueError(
-                f"--export_path={path} is not a TensorFlow Lite model that runs here:"
-                f" {error_text.one_line(error)}"
-            ) from None
-        inputs, outputs = (
-            self._interpreter.get_input_details(),
-            self._interpreter.get_output_details(),
-        )
-        shapes = [tuple(map(int, each["shape"])) for each in (*inputs, *outputs)]
-        if len(inputs) != 1 or len(outputs) != 1 or not _is_image(shapes[0]):
-            raise ValueError(
-                f"--export_path={path} has inputs and outputs of the shapes {shapes}: this is not a"
-                " network from one image [1, height, width, 3] to labels or scores"
+                f"--export_path={path} takes {[1, *shape]} and gives {[1, *output_shape]}: a"
+                " network takes an image [1, height, width, 3], and gives labels [1, height, width]"
+                " or scores [1, height, width, classes]"
             )
-        (self._input,), (self._output,) = inputs, outputs
-        self._has_scores = len(shapes[1]) == 4
-        if len(shapes[1]) not in (3, 4):
-            raise ValueError(
-                f"--export_path={path} has an output of the shape {list(shapes[1])}; labels are"
-                " [1, height, width], scores [1, height, width, classes]"
-            )
-        self.size = shapes[0][1:3]
-        self.facts = facts_of(model, path) or network_facts.of_shapes(self._scores(), path)
+        self._size = shape[:2]
+        self.facts = facts_of(content, path) or network_facts.of_shapes(self._scores(), path)
         self.num_classes = self.facts.num_classes
         self.descriptor: descriptors.DatasetDescriptor | None = self.facts.descriptor
 
     def predict(self, image: np.ndarray) -> np.ndarray:
         """Return the labels, int32 [height, width], of an image, uint8 [height, width, 3], RGB."""
-        fitted = fitting.fit(image, self.size, self.facts.mean_pixel)
-        return fitting.restore(self.labels(fitted.pixels), fitted, image.shape[:2])
-
-    def labels(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the labels, integers [height, width], of an image of the size of the input.
-
-        Args:
-            pixels: [height, width, 3], 0..255.
-        """
-        values = self.run(self._encoded(pixels))
-        labels = values.argmax(axis=-1) if self._has_scores else values
-        if labels.shape == tuple(self.size):
-            return labels
-        # Scores on a coarser grid, whose corners are those of the image.
-        rows, columns = (
-            np.round(np.linspace(0, own - 1, side)).astype(np.intp)
-            for side, own in zip(self.size, labels.shape, strict=True)
+        fitted = fitting.fit(image, self._size, self.facts.mean_pixel)
+        values = self._model.encode(
+            fitted.pixels,
+            self.facts.pixel_scale or (2 / 255,) * 3,
+            self.facts.pixel_offset or (-1.0,) * 3,
         )
-        return labels[rows[:, np.newaxis], columns]
-
-    def run(self, values: np.ndarray) -> np.ndarray:
-        """Return the output for an input, both without the batch.
-
-        Fractions that are stored as integers are fractions again.
-        """
-        self._interpreter.set_tensor(self._input["index"], values[np.newaxis])
-        self._interpreter.invoke()
-        found = self._interpreter.get_tensor(self._output["index"])[0]
-        scale, zero = self._output["quantization"]
-        return (found.astype(np.float32) - zero) * scale if scale else found
-
-    @property
-    def is_quantized(self) -> bool:
-        """Whether the input is integers that stand for fractions."""
-        return bool(self._input["quantization"][0])
-
-    def _encoded(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the input that stands for pixels, 0..255."""
-        dtype, (scale, zero) = self._input["dtype"], self._input["quantization"]
-        values = pixels.astype(np.float32)
-        if np.issubdtype(dtype, np.floating) or scale:
-            scales = self.facts.pixel_scale or (2 / 255,) * 3
-            offsets = self.facts.pixel_offset or (-1.0,) * 3
-            values = values * np.float32(scales) + np.float32(offsets)
-        if np.issubdtype(dtype, np.floating):
-            return values.astype(dtype)
-        if scale:
-            values = values / np.float32(scale) + zero
-        limits = np.iinfo(dtype)
-        return np.clip(np.round(values), limits.min, limits.max).astype(dtype)
+        labels = self._model.run(values)
+        if labels.ndim == 3:
+            labels = labels.argmax(axis=-1)
+        if labels.shape != self._size:
+            # A coarser grid, whose corners are those of the image.
+            rows, columns = (
+                np.round(np.linspace(0, own - 1, side)).astype(np.intp)
+                for side, own in zip(self._size, labels.shape, strict=True)
+            )
+            labels = labels[rows[:, np.newaxis], columns]
+        return fitting.restore(labels, fitted, image.shape[:2])
 
     def _scores(self) -> tuple[int, ...] | None:
         """Return the shape of the scores: of the output, or of what the labels are made of."""
-        if self._has_scores:
-            return tuple(map(int, self._output["shape"]))
-        grid = tuple(map(int, self._output["shape"]))
-        found = [
-            tuple(map(int, each["shape"]))
-            for each in self._interpreter.get_tensor_details()
-            if len(each["shape"]) == 4 and tuple(map(int, each["shape"][:3])) == grid
-            if each["index"] != self._input["index"]
-        ]
-        # Tensors come in the order in which they are computed.
+        grid = self._model.output_shape
+        if len(grid) == 3:
+            return grid
+        found = [shape for shape in self._model.shapes() if shape[:-1] == (1, *grid)]
         return found[-1] if found else None
-
-
-def _is_image(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 4 and shape[0] == 1 and shape[3] == 3
 
 
 def _interpreter() -> Callable[..., Any]:

@@ -34,9 +34,13 @@ class OnnxNetwork:
                 f"--export_path={path} needs ONNX Runtime, which cannot be imported ({error}):"
                 " pip install 'deeplab[onnx]'"
             ) from None
+        options = onnxruntime.SessionOptions()
+        # Between calls its threads would wait in loops, which takes the cores from those that read
+        # and draw the images.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(
-                files.read_bytes(path), providers=["CPUExecutionProvider"]
+                files.read_bytes(path), options, providers=["CPUExecutionProvider"]
             )
         except OSError:
             raise

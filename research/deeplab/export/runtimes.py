@@ -168,7 +168,7 @@ class GraphNetwork:
                 f"--export_path={path} cannot be used: {error_text.one_line(error)}"
             ) from None
         if facts is None:
-            facts = network_facts.of_shapes(_scores(graph), path)
+            facts = network_facts.of_shapes(frozen_graphs.scores(graph), path)
         self.num_classes = facts.num_classes
         self.descriptor = facts.descriptor
         self._session = tf.compat.v1.Session(
@@ -181,17 +181,6 @@ class GraphNetwork:
             f"{inference_graph.PREDICTIONS}:0", {f"{inference_graph.INPUT}:0": image[np.newaxis]}
         )
         return labels[0].astype(np.int32)
-
-
-def _scores(graph: tf.Graph) -> list[int | None] | None:
-    """Return the shape of the probabilities, or of what the labels are the arg-max of."""
-    names = {each.name: each for each in graph.get_operations()}
-    tensors = [
-        *(each.outputs[0] for each in [names.get(inference_graph.PROBABILITIES)] if each),
-        *(each.inputs[0] for each in names.values() if each.type == "ArgMax"),
-    ]
-    shapes = (each.shape.as_list() for each in tensors if each.shape.rank)
-    return next((shape for shape in shapes if shape[-1]), None)
 
 
 class CheckpointNetwork:

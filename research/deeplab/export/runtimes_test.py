@@ -146,6 +146,27 @@ class TestLite:
         assert network.num_classes == 3
         np.testing.assert_array_equal(network.predict(image), image.argmax(axis=-1))
 
+    @pytest.mark.parametrize(
+        ("dtype", "quantization", "expected"),
+        [
+            # Official: an integer for each gray level, whichever of the two zeros it has.
+            (np.uint8, (1 / 127.5, 128), [0, 1, 128, 255]),
+            (np.uint8, (1 / 127.5, 127), [0, 1, 128, 255]),
+            (np.int8, (1 / 127.5, -1), [-128, -127, 0, 127]),
+            (np.uint8, (1 / 64, 64), [0, 1, 64, 128]),
+            # Pixels.
+            (np.uint8, (0.0, 0), [0, 1, 128, 255]),
+        ],
+    )
+    def test_integers_stand_for_pixels(self, colors, monkeypatch, dtype, quantization, expected):
+        model = lite_network.LiteModel("the model", colors)
+        monkeypatch.setattr(model, "dtype", dtype)
+        monkeypatch.setitem(model._input, "quantization", quantization)
+        pixels = np.repeat(np.float32([[[0], [1], [128], [255]]]), 3, axis=-1)
+        found = model.encode(pixels, (1 / 127.5,) * 3, (-1.0,) * 3)
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found[0, :, 0], expected)
+
     def test_says_what_it_was_told(self, colors, dataset, tmp_path):
         facts = network_facts.NetworkFacts(
             num_classes=4,
@@ -174,7 +195,7 @@ class TestLite:
         path.write_bytes(
             lite_model(lambda values: tf.reduce_sum(values, axis=(1, 2)), 8, 8, tf.float32)
         )
-        with pytest.raises(ValueError, match=f"{path} has an output of the shape .1, 3."):
+        with pytest.raises(ValueError, match=f"{path} takes .1, 8, 8, 3. and gives .1, 3.: a"):
             runtimes.open_network(str(path))
 
 

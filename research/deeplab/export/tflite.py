@@ -1,22 +1,29 @@
 """Converts frozen graphs to TensorFlow Lite, and compares both."""
 
-import re
-import warnings
-from collections.abc import Sequence
-from typing import NamedTuple
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from deeplab.datasets import image_files
-from deeplab.export import frozen_graphs, inference_graph
+from deeplab.core.options import LiteOptions
+from deeplab.export import (
+    agreement,
+    fitting,
+    frozen_graphs,
+    inference_graph,
+    lite_network,
+    network_facts,
+    photographs,
+)
+from deeplab.export.photographs import Photograph
 from deeplab.utils import files, temporary_files
 
-# The node with the preprocessed images has this name, in official MobileNets and in every network
-# here.
-_BACKBONE_INPUT = re.compile(r"([^/]+)/\1/input")
+_DEFAULT = LiteOptions()
+# Of the padding of a graph that does not say it: what most networks see as 0.
+_GRAY = (127.5, 127.5, 127.5)
 
 
 def convert_file(
@@ -24,36 +31,55 @@ def convert_file(
     model_path: str | None,
     input_tensor: str | None = None,
     output_tensor: str = "ArgMax:0",
-    *,
-    test_image_path: str | None = None,
-    dynamic_range: bool = False,
+    options: LiteOptions = _DEFAULT,
 ) -> None:
     """Convert the file of a frozen graph to that of a TensorFlow Lite model.
+
+    The model is compared with the graph, on photographs or drawn images, before it is written.
 
     Args:
         graph_path: Of the frozen graph.
         model_path: Of the model. None: it is not kept.
-        input_tensor: see `convert`. None: that of `backbone_input`.
+        input_tensor: see `convert`. None: that of `frozen_graphs.backbone_input`.
         output_tensor: see `convert`.
-        test_image_path: Image on which to compare graph and model. None: they are not compared.
-        dynamic_range: see `convert`.
+        options: The kind of the model, and images.
 
     Raises:
         FileNotFoundError: A file does not exist.
-        ValueError: The graph cannot be converted, or the image cannot be read.
+        ValueError: The graph cannot be converted, an image cannot be read, or a model of floats
+            gives other labels than the graph. Nothing is written then.
     """
     if model_path:
         files.check_file("output_tflite_path", model_path)
-    image = image_files.read(test_image_path) if test_image_path else None
+    tests = representative = None
+    if source := options.test_image_path:
+        tests = photographs.read("test_image_path", source, options.num_test_images)
+    if source := options.representative_images:
+        count = options.num_representative_images
+        representative = photographs.read("representative_images", source, count)
     graph_def = frozen_graphs.read(graph_path)
-    input_tensor = input_tensor or backbone_input(graph_def)
-    model = convert(graph_def, input_tensor, output_tensor, dynamic_range)
-    if image is not None:
-        found = compare(graph_def, model, image, input_tensor, output_tensor)
-        print(f"{found.same_labels:.2%} of the pixels have the same label as in {graph_path}")
+    input_tensor = input_tensor or frozen_graphs.backbone_input(graph_def)
+    comparable = frozen_graphs.takes_images(graph_def)
+    if not comparable and (tests or representative):
+        raise ValueError(
+            f"{graph_path} has no {inference_graph.INPUT}, so it cannot be given photographs: leave"
+            " --test_image_path, --int8 and --representative_images out"
+        )
+    model = convert(graph_def, input_tensor, output_tensor, options, representative)
+    facts = None
+    if comparable:
+        facts = _facts(graph_def, graph_path, input_tensor)
+        found = compare(graph_def, model, tests, input_tensor, output_tensor, facts)
+        print(f"{found.labels} as in {graph_path}")
         if found.largest_difference is not None:
             print(f"the largest difference of a value is {found.largest_difference:.3g}")
+        if options.computes_in_floats and not frozen_graphs.is_quantized(graph_def):
+            agreement.require(model_path or graph_path, found.labels)
+    else:
+        logging.warning("%s has no %s: not compared", graph_path, inference_graph.INPUT)
     if model_path:
+        if facts:
+            model = lite_network.with_facts(model, facts)
         temporary_files.remove_leftovers_of(model_path)
         files.write_bytes(model_path, model)
         logging.info("wrote %s (%d bytes)", model_path, len(model))
@@ -61,51 +87,26 @@ def convert_file(
         logging.warning("the model is not kept: --output_tflite_path is not set")
 
 
-def backbone_input(graph_def: tf.compat.v1.GraphDef) -> str:
-    """Return the tensor with the preprocessed images, such as `MobilenetV2/MobilenetV2/input:0`.
-
-    Raises:
-        ValueError: No tensor has such a name, or several have, because the graph uses several
-            scales or flips.
-    """
-    names = [node.name for node in graph_def.node]
-    found = [name for name in names if _BACKBONE_INPUT.fullmatch(name)]
-    if not found:
-        raise ValueError(
-            "the graph has no tensor <scope>/<scope>/input: give the one with the preprocessed"
-            f" images as --input_tensor_name, or {inference_graph.INPUT}:0 for the whole graph"
-        )
-    if f"{found[0]}_1" in names:
-        raise ValueError(
-            f"the graph uses an image several times ({found[0]}, {found[0]}_1, ...): export it with"
-            " one scale and no flips"
-        )
-    return f"{found[0]}:0"
-
-
-def is_quantized(graph_def: tf.compat.v1.GraphDef) -> bool:
-    """Return whether the graph simulates 8-bit inference: it has fake-quantization operations."""
-    return any(node.op.startswith("FakeQuantWithMinMax") for node in graph_def.node)
-
-
 def convert(
     graph_def: tf.compat.v1.GraphDef,
     input_tensor: str,
     output_tensor: str = "ArgMax:0",
-    dynamic_range: bool = False,
+    options: LiteOptions = _DEFAULT,
+    representative: Sequence[Photograph] | None = None,
 ) -> bytes:
     """Convert a part of a frozen graph, for images of the crop size.
 
     A quantized graph becomes a model of 8-bit integers with the ranges of training, which takes
-    pixels, uint8. Any other graph becomes a model of floats, which takes the values of the input
-    tensor.
+    pixels, uint8. A float graph becomes a model of floats, which takes the values of the input
+    tensor; or one of 8-bit integers with ranges of photographs, which takes uint8.
 
     Args:
         graph_def: The graph, ours or official.
-        input_tensor: Name of the model's input; see `backbone_input`. The graph's own input is
-            possible, too.
+        input_tensor: Name of the model's input; see `frozen_graphs.backbone_input`. The graph's own
+            input is possible, too.
         output_tensor: Name of the model's output.
-        dynamic_range: Store the weights of a float graph as 8-bit integers.
+        options: The kind of the model.
+        representative: Photographs for the ranges of 8-bit integers.
 
     Returns:
         The TensorFlow Lite model.
@@ -114,9 +115,9 @@ def convert(
         ValueError: There is no such tensor, its size is unknown, or TensorFlow Lite lacks an
             operation of the graph.
     """
-    quantized = is_quantized(graph_def)
-    if quantized and dynamic_range:
-        raise ValueError("--dynamic_range is for float graphs; this one is quantized already")
+    quantized = frozen_graphs.is_quantized(graph_def)
+    if quantized and options.kind:
+        raise ValueError(f"{options.kind} is for float graphs; this one is quantized already")
     dtype, shape = _input_spec(graph_def, input_tensor)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         given = tf.compat.v1.placeholder(dtype, shape, input_tensor.split(":")[0])
@@ -127,8 +128,19 @@ def convert(
             (name,) = converter.get_input_arrays()
             statistics = _input_statistics(graph_def, input_tensor, shape[1:3])
             converter.quantized_input_stats = {name: statistics}
-        elif dynamic_range:
+        elif options.kind:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if options.float16:
+            converter.target_spec.supported_types = [tf.float16]
+        if options.int8:
+            converter.representative_dataset = lambda: _inputs(
+                graph_def, input_tensor, shape[1:3], representative or ()
+            )
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            if dtype.is_floating:
+                converter.inference_input_type = tf.uint8
+            if output.dtype.is_floating:
+                converter.inference_output_type = tf.uint8
         try:
             return converter.convert()
         except Exception as error:  # Among others the converter's own, which has no public name.
@@ -136,10 +148,74 @@ def convert(
             raise ValueError(f"TensorFlow Lite cannot convert the graph: {reason}") from None
 
 
+def _inputs(
+    graph_def: tf.compat.v1.GraphDef,
+    input_tensor: str,
+    size: Sequence[int],
+    photos: Sequence[Photograph],
+) -> Iterator[list[np.ndarray]]:
+    """Yield the input of the model for photographs.
+
+    The first image is black and white, so that the range of the input is that of all pixels, with
+    an integer for each gray level where the colors have one range.
+    """
+    extremes = np.zeros((*size, 3), np.uint8)
+    extremes[: size[0] // 2] = 255
+    mean_pixel = _mean_pixel(graph_def, "the graph")
+    with _running(graph_def) as run:
+        for image in (extremes, *(photo.image for photo in photos)):
+            pixels = np.round(fitting.fit(image, size, mean_pixel).pixels).astype(np.uint8)
+            (values,) = run(pixels, [input_tensor])
+            yield [values]
+
+
+@contextlib.contextmanager
+def _running(graph_def: tf.compat.v1.GraphDef) -> Iterator[Any]:
+    """Yield a function from an image, uint8 [height, width, 3], and names to tensors."""
+    with tf.Graph().as_default() as graph:
+        tf.compat.v1.import_graph_def(graph_def, name="")
+    with contextlib.closing(tf.compat.v1.Session(graph=graph)) as session:
+        yield lambda image, names: session.run(
+            names, {f"{inference_graph.INPUT}:0": image[np.newaxis]}
+        )
+
+
+def _mean_pixel(graph_def: tf.compat.v1.GraphDef, path: str) -> network_facts.Color:
+    facts = frozen_graphs.facts(graph_def, path)
+    return facts.mean_pixel if facts else _GRAY
+
+
+def _facts(
+    graph_def: tf.compat.v1.GraphDef, path: str, input_tensor: str
+) -> network_facts.NetworkFacts | None:
+    """Return what a model of the graph is to say of its network; None if it is unknown."""
+    stated = facts = frozen_graphs.facts(graph_def, path)
+    if facts is None:
+        with tf.Graph().as_default() as graph:
+            tf.compat.v1.import_graph_def(graph_def, name="")
+        try:
+            facts = network_facts.of_shapes(frozen_graphs.scores(graph), path)
+        except ValueError:
+            return None
+    if input_tensor.split(":")[0] == inference_graph.INPUT:
+        return facts
+    _, shape = _input_spec(graph_def, input_tensor)
+    values = frozen_graphs.pixel_values(graph_def, input_tensor, shape[1:3])
+    if values is None:
+        return facts
+    scale, offset = values
+    if not stated:
+        # Every network sees the mean pixel as 0.
+        facts = facts.replace(
+            mean_pixel=tuple(-low / step for step, low in zip(scale, offset, strict=True))
+        )
+    return facts.replace(pixel_scale=scale, pixel_offset=offset)
+
+
 def _input_spec(graph_def: tf.compat.v1.GraphDef, input_tensor: str) -> tuple[tf.DType, list[int]]:
     """Return type and shape of the tensor for images of the crop size."""
     whole = input_tensor.split(":")[0] == inference_graph.INPUT
-    preprocessed = backbone_input(graph_def) if whole else input_tensor
+    preprocessed = frozen_graphs.backbone_input(graph_def) if whole else input_tensor
     # If the graph does not know the shape, an image of one pixel shows it: it is padded to the crop
     # size.
     for size in (None, (1, 1)):
@@ -157,20 +233,15 @@ def _input_statistics(
     graph_def: tf.compat.v1.GraphDef, input_tensor: str, size: Sequence[int]
 ) -> tuple[float, float]:
     """Return the mean and deviation that map pixels, 0..255, to the values of the input tensor."""
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        tf.compat.v1.import_graph_def(graph_def, name="")
-        black, white = (
-            session.run(input_tensor, {f"{inference_graph.INPUT}:0": images})
-            for images in (np.full((1, *size, 3), level, np.uint8) for level in (0, 255))
-        )
-    if max(np.ptp(black), np.ptp(white)) > 1e-3:
+    values = frozen_graphs.pixel_values(graph_def, input_tensor, size)
+    if values is None or max(np.ptp(values[0]) * 255, np.ptp(values[1])) > 1e-3:
         raise ValueError(
             f"{input_tensor} has another scale for each color, because a mean pixel is"
             " subtracted; a model of integers needs a single one: use a --model_variant whose input"
             " is -1 to 1"
         )
-    deviation = 255.0 / float(white.mean() - black.mean())
-    return round(-float(black.mean()) * deviation, 3), round(deviation, 3)
+    scale, offset = (float(np.mean(each)) for each in values)
+    return round(-offset / scale, 3), round(1 / scale, 3)
 
 
 def _import(
@@ -201,54 +272,66 @@ class Comparison(NamedTuple):
     """How well a conversion agrees with its graph.
 
     Attributes:
-        same_labels: Share of the pixels with the same label: of the labels that the output holds,
-            or of the arg-max over the last axis of probabilities and logits.
+        labels: Of the labels that the output holds, or of the arg-max over the last axis of
+            probabilities and logits.
         largest_difference: Of two values of an output with fractions; None for labels.
     """
 
-    same_labels: float
+    labels: agreement.Agreement
     largest_difference: float | None = None
 
 
 def compare(
     graph_def: tf.compat.v1.GraphDef,
     tflite_model: bytes,
-    image: np.ndarray,
+    photos: Sequence[Photograph] | None,
     input_tensor: str,
     output_tensor: str = "ArgMax:0",
+    facts: network_facts.NetworkFacts | None = None,
 ) -> Comparison:
-    """Compare the outputs of a graph and of its conversion on an image.
+    """Compare the outputs of a graph and of its conversion on photographs.
 
     Args:
         graph_def: The graph.
         tflite_model: The result of `convert`.
-        image: uint8 [height, width, 3], RGB; it is resized to the input of the model.
+        photos: The photographs, which are fitted to the input; see `fitting`. None: drawn ones.
         input_tensor: As for `convert`.
         output_tensor: As for `convert`.
+        facts: What is known of the network.
     """
-    with warnings.catch_warnings():
-        # Its replacement is a package of its own, which is not required here.
-        warnings.filterwarnings("ignore", message=".*tf.lite.Interpreter is deprecated")
-        interpreter = tf.lite.Interpreter(model_content=tflite_model)
-    interpreter.allocate_tensors()
-    (given,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
-    _, height, width, _ = given["shape"]
-    images = cv2.resize(image, (int(width), int(height)))[np.newaxis]
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        tf.compat.v1.import_graph_def(graph_def, name="")
-        expected, preprocessed = session.run(
-            [output_tensor, input_tensor], {f"{inference_graph.INPUT}:0": images}
-        )
-    quantized = given["dtype"] == np.uint8
-    interpreter.set_tensor(given["index"], images if quantized else preprocessed)
-    interpreter.invoke()
-    found = interpreter.get_tensor(result["index"])
-    if not np.issubdtype(expected.dtype, np.floating):
-        return Comparison(float(np.mean(found == expected)))
-    if np.issubdtype(found.dtype, np.integer):
-        scale, zero = result["quantization"]
-        found = (found.astype(np.float32) - zero) * scale
-    return Comparison(
-        float(np.mean(found.argmax(axis=-1) == expected.argmax(axis=-1))),
-        float(np.abs(found - expected).max()),
-    )
+    model = lite_network.LiteModel("the model", tflite_model)
+    size = model.shape[:2]
+    mean_pixel = facts.mean_pixel if facts else _GRAY
+    scale = (facts and facts.pixel_scale) or (2 / 255,) * 3
+    offset = (facts and facts.pixel_offset) or (-1.0,) * 3
+    largest: list[float] = []
+
+    def predictions() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+        for photo in photos or photographs.drawn([-(-3 * size[0] // 4), size[1]]):
+            fitted = fitting.fit(photo.image, size, mean_pixel)
+            pixels = np.round(fitted.pixels).astype(np.uint8)
+            expected, preprocessed = (
+                values[0] for values in run(pixels, [output_tensor, input_tensor])
+            )
+            if np.issubdtype(model.dtype, np.floating):
+                found = model.run(preprocessed)
+            else:
+                found = model.run(model.encode(pixels, scale, offset))
+            label = photo.label
+            if np.issubdtype(expected.dtype, np.floating):
+                largest.append(float(np.abs(found - expected).max()))
+                expected, found = expected.argmax(axis=-1), found.argmax(axis=-1)
+            if expected.shape == size:
+                shown = tuple(map(slice, fitted.size))
+                expected, found = expected[shown], found[shown]
+                label = label if label is None else fitting.resize(label, fitted.size)
+            else:
+                # A grid of its own.
+                label = None
+            yield expected, found, label
+
+    num_classes = facts.num_classes if facts else 2
+    ignore_label = facts.descriptor.ignore_label if facts and facts.descriptor else None
+    with _running(graph_def) as run:
+        found = agreement.measure(predictions(), num_classes, ignore_label)
+    return Comparison(found, max(largest, default=None))

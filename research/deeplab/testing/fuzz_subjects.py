@@ -22,14 +22,14 @@ from deeplab.cli import crf_flags, script
 from deeplab.core import dense_prediction_cell, layers
 from deeplab.evaluation import eval_coco_format
 from deeplab.evaluation.earlier_evaluation import EarlierEvaluation
-from deeplab.export import frozen_graphs, saved_model, server_files
+from deeplab.export import frozen_graphs, network_facts, saved_model, server_files
 from deeplab.serving import server_settings, stored_versions
 from deeplab.serving.findings import Findings
 from deeplab.testing import fuzz, fuzz_datasets, tiny
 from deeplab.testing.fuzz import Subject
 from deeplab.training import precision, run_record
 from deeplab.training.evaluation import TrainingEvaluation
-from deeplab.utils import checkpoint, checkpoint_files, checkpoint_integrity
+from deeplab.utils import checkpoint, checkpoint_files, checkpoint_integrity, files
 from deeplab.weights import saved_networks
 from deeplab.zoo import download
 
@@ -40,6 +40,9 @@ _CELL = [
     {"op": "conv", "kernel": 1, "input": 0},
     {"op": "pyramid_pooling", "grid_size": [2, 2], "input": -1},
 ]
+_FACTS = network_facts.NetworkFacts(
+    num_classes=4, descriptor=tiny.DATASET, pixel_scale=(1, 1, 1), pixel_offset=(-1, 0, 0.5)
+)
 _STEP = 7
 _MODELS = """model_config_list {
   config {
@@ -80,6 +83,12 @@ def _read_checkpoint(folder: str) -> None:
     assert checkpoint.global_step(reader, prefix) == _STEP
     for name, expected in _variables(1).items():
         np.testing.assert_array_equal(variables[name], expected)
+
+
+def _read_facts(folder: str) -> None:
+    path = f"{folder}/facts.json"
+    facts = network_facts.parse(files.read_bytes(path), path)
+    assert network_facts.parse(facts.to_json(), path) == facts
 
 
 def _read_options(folder: str) -> None:
@@ -186,6 +195,13 @@ def _checkpoints() -> list[Subject]:
             {"graph.pb": _frozen_graph()},
             "graph.pb",
             lambda folder: frozen_graphs.read(f"{folder}/graph.pb"),
+        ),
+        Subject(
+            "facts of a network",
+            {"facts.json": _FACTS.to_json().encode()},
+            "facts.json",
+            _read_facts,
+            True,
         ),
     ]
 

@@ -11,6 +11,7 @@ from deeplab.core.options.evaluation_options import EvaluationOptions, ReportOpt
 from deeplab.core.options.export_files import ExportFiles
 from deeplab.core.options.export_options import ExportOptions
 from deeplab.core.options.inference_options import InferenceOptions
+from deeplab.core.options.lite_options import LiteOptions
 from deeplab.core.options.loss_options import LossOptions
 from deeplab.core.options.model_options import ModelOptions
 from deeplab.core.options.predict_options import PredictOptions
@@ -31,6 +32,7 @@ __all__ = [
     "ExportFiles",
     "ExportOptions",
     "InferenceOptions",
+    "LiteOptions",
     "LossOptions",
     "ModelOptions",
     "PredictOptions",
