@@ -10,6 +10,7 @@ import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from deeplab import eval as eval_script
 from deeplab.evaluation import checkpoint_waiter
@@ -77,12 +78,20 @@ def test_the_newest_checkpoint_is_evaluated_once(records, dataset, net, tmp_path
 def test_a_report_shows_the_result_and_what_has_changed(records, dataset, net, tmp_path):
     train = tiny.save(net, tmp_path / "train", 7)
     more = (f"--report_dir={tmp_path / 'page'}", "--eval_crop_size=33,33", "--eval_scales=1")
+    more += ("--summary_images=2",)
     tiny.run(eval_script, *_flags(records, dataset, train, tmp_path, *more, "--report_images=2"))
     first, (log,) = (tmp_path / "page/report.html").read_text(), tmp_path.glob("log/eval.json")
     assert f">{100 * _result(tmp_path)['miou']:.1f}<" in first
     for argument in (f"--checkpoint_dir={train}", *more, "--report_images=2"):
         assert argument in first
     assert "What has changed" not in first
+    (events,) = tmp_path.glob("log/events*")
+    tags = {
+        value.tag
+        for event in tf.compat.v1.train.summary_iterator(str(events))
+        for value in event.summary.value
+    }
+    assert {tag for tag in tags if "worst" in tag} == {"eval/worst_image_1", "eval/worst_image_2"}
     tiny.run(
         eval_script, *_flags(records, dataset, train, tmp_path, *more, f"--compare_with={log}")
     )

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from deeplab import common, train
 from deeplab import eval as deeplab_eval
@@ -70,7 +71,15 @@ def test_two_steps_and_two_more_are_four(data, tmp_path):
 def test_training_evaluates_as_eval_does(data, tmp_path):
     """The results equal those of eval.py at another crop size, and the best checkpoint is kept."""
     crop = "--eval_crop_size=49,65"
-    _train(data, tmp_path, "--training_number_of_steps=3", "--eval_every=2", crop)
+    more = ("--training_number_of_steps=3", "--eval_every=2", "--save_summaries_images")
+    _train(data, tmp_path, *more, crop)
+    tags = {
+        value.tag
+        for path in tmp_path.glob("eval/events*")
+        for event in tf.compat.v1.train.summary_iterator(str(path))
+        for value in event.summary.value
+    }
+    assert {"eval/confusion_matrix", "eval/worst_image_1"} <= tags
     for step in (2, 3):
         inside = json.loads((tmp_path / f"eval/eval-{step}.json").read_text())
         log = tmp_path / f"outside{step}"

@@ -2,7 +2,7 @@ r"""Saves pictures of the predictions of a DeepLab network, for TFRecords or for
 
 For each image, it writes the image, the prediction in colors, an overlay of both, and a panel of
 all of them with a legend to segmentation_results/ in --vis_logdir. The panel also shows the label,
-if there is one.
+if there is one. With --contact_sheet, one more picture shows many of them.
 
 Examples:
     python deeplab/vis.py \
@@ -87,6 +87,12 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "bool", "also_save_raw_predictions", False, "Also save the predicted labels as PNG files."
     )
     define(
+        "string",
+        "contact_sheet",
+        None,
+        "PNG file for one picture of many images: each with label, prediction and errors.",
+    )
+    define(
         "bool",
         "augmented",
         False,
@@ -128,6 +134,7 @@ def main(argv: Sequence[str]) -> None:
         exif_orientation=values.exif_orientation,
         colormap=values.colormap_type if values["colormap_type"].present else None,
         also_save_raw_predictions=values.also_save_raw_predictions,
+        sheet_path=values.contact_sheet,
     )
 
 
@@ -135,6 +142,11 @@ def _show_training(values: flags.FlagValues, asked: Callable[..., common.ModelOp
     """Save a sheet of what training sees."""
     if values.images or not values.dataset_dir:
         raise ValueError("--augmented shows TFRecords: give --dataset_dir, and not --images")
+    if values.contact_sheet:
+        raise ValueError(
+            f"--contact_sheet={values.contact_sheet} has no effect with --augmented, whose sheet is"
+            " augmented.png in --vis_logdir"
+        )
     options = TrainingRun(
         files=RunOptions(
             dataset=values.dataset,

@@ -136,6 +136,19 @@ def test_large_images_are_seen_in_windows(images, dataset, checkpoint, tmp_path)
         assert (whole != parts).any() == (name == "third")
 
 
+def test_a_contact_sheet_shows_images_and_their_predictions(images, dataset, checkpoint, tmp_path):
+    sheet = tmp_path / "new/sheet.png"
+    flags = _flags(dataset, checkpoint, tmp_path, f"--images={images}", "--vis_batch_size=2")
+    tiny.run(vis, *flags, f"--contact_sheet={sheet}")
+    assert tiny.files(sheet.parent) == ["sheet.png"]
+    drawn = tiny.read_png(sheet)
+    colors = tiny.DATASET.label_colors()
+    for name in _SIZES:
+        raw = tiny.read_png(tmp_path / f"raw_segmentation_results/{name}.png")
+        for value in np.unique(raw):
+            assert (drawn == colors[value]).all(axis=-1).any()
+
+
 def test_augmented_shows_the_samples_of_training(dataset, tmp_path, caplog):
     caplog.set_level("INFO", logger="absl")
     label = np.tile(np.repeat(np.arange(4, dtype=np.uint8), 10), (30, 1))
@@ -168,6 +181,9 @@ def test_augmented_shows_the_samples_of_training(dataset, tmp_path, caplog):
         (["--augmented"], "--augmented shows TFRecords: give --dataset_dir"),
         (["--images={}", "--max_rotation=9"], "--max_rotation has no effect without --augmented"),
         (["--images={}", "--checkpoint_dir="], "--checkpoint_dir must be given, or --augmented"),
+        (["--augmented", "--dataset_dir=x", "--contact_sheet=s.png"], "contact_sheet=s.png has no"),
+        (["--images={}", "--contact_sheet={}"], "--contact_sheet=.* cannot be written"),
+        (["--images={}", "--contact_sheet={}/first.png"], "first.png would replace the image"),
         ([], "give either --dataset_dir .* or --images "),
         (["--images=x", "--dataset_dir=y"], "give either --dataset_dir .* or --images "),
         (["--images=/nowhere/*.jpg"], r"--images: there is no file /nowhere/\*.jpg"),

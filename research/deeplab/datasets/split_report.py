@@ -16,7 +16,7 @@ from deeplab.datasets.split_statistics import (
     labels_that_count,
 )
 from deeplab.utils import reports
-from deeplab.visualization import contact_sheet
+from deeplab.visualization import contact_sheet, tiles
 
 # How many image sizes a report lists.
 _LISTED_SIZES = 5
@@ -125,6 +125,7 @@ def picture(splits: Sequence[CheckedSplit], descriptor: DatasetDescriptor) -> np
     Returns:
         uint8 [height, width, 3], RGB.
     """
+    colors, ignored = descriptor.label_colors(), descriptor.ignore_label
     rows = []
     for split in splits:
         last = len(split.records) - 1
@@ -136,11 +137,9 @@ def picture(splits: Sequence[CheckedSplit], descriptor: DatasetDescriptor) -> np
                 for name in (examples.IMAGE, examples.LABEL)
             )
             indices = label_files.read_indices(label) if label else None
-            samples.append((images.decode(encoded).pixels, indices))
+            image = images.decode(encoded).pixels
+            samples.append(tiles.draw(image, indices, None, colors, ignore_label=ignored))
         rows.append((split.name, samples))
     return contact_sheet.draw(
-        rows,
-        descriptor.label_colors(),
-        class_names=descriptor.class_names,
-        ignore_label=descriptor.ignore_label,
+        rows, colors, class_names=descriptor.class_names, ignore_label=ignored
     )

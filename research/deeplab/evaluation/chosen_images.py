@@ -1,10 +1,9 @@
 """Chooses what a report shows of an evaluation: images, confusions and labels that may be wrong."""
 
-import bisect
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.evaluation import boundary
 from deeplab.evaluation.evaluator import EvaluatedImage
+from deeplab.evaluation.lowest import Lowest
 from deeplab.evaluation.segmentation import SegmentationResult
 from deeplab.visualization import thumbnails
 
@@ -24,8 +24,6 @@ SUSPECT_DISTANCE = 5
 _KEPT_CONFUSIONS = 64
 # Bytes of all images of a report, of one image, and of the text beside it.
 _ALL_BYTES, _IMAGE_BYTES, _TEXT_BYTES = 4_000_000, 60_000, 2_200
-
-_Item = TypeVar("_Item")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,32 +66,6 @@ class Disagreement:
     picture: str
 
 
-class _Lowest(Generic[_Item]):
-    """The items with the lowest keys, in order, whatever the order in which they are added."""
-
-    def __init__(self, size: int):
-        self._size = size
-        self._entries: list[tuple[tuple[float, ...], _Item]] = []
-
-    def admits(self, key: tuple[float, ...]) -> bool:
-        """Return whether an item with this key would be kept now."""
-        full = len(self._entries) >= self._size
-        return self._size > 0 and not (full and key >= self._entries[-1][0])
-
-    def add(self, key: tuple[float, ...], item: _Item) -> None:
-        """Add an item that is admitted."""
-        place = bisect.bisect_right(self._entries, key, key=lambda entry: entry[0])
-        self._entries.insert(place, (key, item))
-        del self._entries[self._size :]
-
-    def items(self) -> list[tuple[tuple[float, ...], _Item]]:
-        """Return the keys and items."""
-        return list(self._entries)
-
-    def __iter__(self) -> Iterator[_Item]:
-        return (item for _, item in self._entries)
-
-
 class ChosenImages:
     """Chooses examples while images are evaluated, and keeps no more than a report needs.
 
@@ -122,17 +94,17 @@ class ChosenImages:
         self._colors = descriptor.label_colors()
         classes = descriptor.num_classes
         num_images = min(num_images, total)
-        self._worst: _Lowest[ChosenImage] = _Lowest(-(-num_images // 2))
-        self._best: _Lowest[ChosenImage] = _Lowest(num_images // 2)
+        self._worst: Lowest[ChosenImage] = Lowest(-(-num_images // 2))
+        self._best: Lowest[ChosenImage] = Lowest(num_images // 2)
         per_class = int(num_images > 0)
-        self._of_class: list[tuple[_Lowest[ChosenImage], _Lowest[ChosenImage]]] = [
-            (_Lowest(per_class), _Lowest(per_class)) for _ in range(classes)
+        self._of_class: list[tuple[Lowest[ChosenImage], Lowest[ChosenImage]]] = [
+            (Lowest(per_class), Lowest(per_class)) for _ in range(classes)
         ]
         most = max(1, min(total, num_images + 2 * classes))
         self._image_bytes = min(_IMAGE_BYTES, _ALL_BYTES // most - _TEXT_BYTES)
         self._confused = np.zeros((classes, classes), np.int64)
         self._regions: dict[tuple[int, int], Disagreement] = {}
-        self._suspects: _Lowest[Disagreement] = _Lowest(NUM_SUSPECTS)
+        self._suspects: Lowest[Disagreement] = Lowest(NUM_SUSPECTS)
         self._numbers = iter(itertools.count() if numbers is None else numbers)
 
     def add(self, image: EvaluatedImage) -> None:
@@ -177,7 +149,7 @@ class ChosenImages:
         for region in (Disagreement(**each) for each in lists["suspects"]):
             self._suspects.add((-region.pixels, region.number), region)
 
-    def _lists(self) -> list[_Lowest[ChosenImage]]:
+    def _lists(self) -> list[Lowest[ChosenImage]]:
         return [self._worst, self._best, *itertools.chain(*self._of_class)]
 
     def images(self) -> dict[str, list[ChosenImage]]:

@@ -12,6 +12,7 @@ from deeplab.evaluation.chosen_images import ChosenImages
 from deeplab.evaluation.crf_search import CrfSearch
 from deeplab.evaluation.earlier_evaluation import EarlierEvaluation
 from deeplab.evaluation.evaluator import Evaluator
+from deeplab.evaluation.worst_images import WorstImages
 from deeplab.sharing import cluster as clusters
 from deeplab.sharing.cluster import Cluster
 from deeplab.sharing.teams import Team
@@ -33,7 +34,7 @@ def evaluate(
         asked: Gives the network's options.
         crf_grid: Parameters of the CRF to try in place of evaluating; see `CrfSearch`.
         crf_images: Number of images to try them on.
-        page: What to show of the evaluation on a page. None: there is none.
+        page: What to show of the evaluation, on a page and in TensorBoard. None: its numbers.
         arguments: Flags that repeat the evaluation, without the checkpoint; the page shows them.
 
     Raises:
@@ -71,19 +72,23 @@ def evaluate(
             comparison = _comparison(page, descriptor)
             rows: list[list[str]] = []
             observers = [lambda image, rows=rows: rows.append(image_table.row(image))]
-            chosen = None
+            chosen = worst = None
+            if page.summary_images:
+                worst = WorstImages(descriptor, page.summary_images, numbers)
+                observers.append(worst.add)
             if page.report_dir:
                 chosen = ChosenImages(descriptor, page.report_images, len(records), numbers)
                 observers.append(chosen.add)
             result = evaluator.evaluate(
                 observers=observers, confidence=bool(page.report_dir), share=team.share
             )
-            gathered = team.gather(parts.describe(len(records), result, rows, chosen))
+            gathered = team.gather(parts.describe(len(records), result, rows, chosen, worst))
             if not team.is_chief:
                 continue
-            result, rows = parts.merge(gathered, options.batch_size, chosen)
+            result, rows = parts.merge(gathered, options.batch_size, chosen, worst)
             image_table.write(image_table.path(options.logdir, step), descriptor.labels(), rows)
-            evaluator.report(result, path, step, options.logdir)
+            pictures = worst.pictures() if worst else ()
+            evaluator.report(result, path, step, options.logdir, pictures)
             if chosen:
                 for row in rows if comparison else ():
                     comparison.add(image_table.parse(row))
@@ -103,6 +108,8 @@ def _check_search(options: EvaluationOptions, page: ReportOptions, cluster: Clus
     """Reject what has no effect on the search for a CRF."""
     if page.report_dir:
         raise ValueError(f"--report_dir={page.report_dir} has no effect with --crf_search")
+    if page.summary_images:
+        raise ValueError(f"--summary_images={page.summary_images} has no effect with --crf_search")
     if options.num_clones > 1:
         raise ValueError(
             f"--num_clones is {options.num_clones}, but --crf_search uses one device; use"

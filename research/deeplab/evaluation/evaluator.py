@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +14,7 @@ from deeplab.datasets.data_generator import Dataset
 from deeplab.evaluation import report, segmentation
 from deeplab.evaluation.predictor import NetworkPredictor
 from deeplab.evaluation.segmentation import SegmentationResult
+from deeplab.sharing import parallel
 from deeplab.sharing.teams import Share
 from deeplab.utils import reports
 from deeplab.utils.progress import Progress
@@ -43,6 +44,26 @@ class EvaluatedImage:
     prediction: np.ndarray
     result: SegmentationResult
     confidence: np.ndarray | None = None
+
+
+class _Batch(NamedTuple):
+    """A batch that is predicted; images have padding of any value.
+
+    Attributes:
+        names: The names of the images.
+        sizes: Integers [B, 2], heights and widths without padding.
+        images: RGB [B, H, W, 3].
+        labels: Integers [B, H, W].
+        predictions: int32 [B, H, W].
+        confidences: float32 [B, H, W]; see `EvaluatedImage`.
+    """
+
+    names: list[str]
+    sizes: np.ndarray
+    images: np.ndarray
+    labels: np.ndarray
+    predictions: np.ndarray
+    confidences: np.ndarray | None
 
 
 class Evaluator:
@@ -109,8 +130,9 @@ class Evaluator:
                 yield batch
 
         with self._records.named_errors():
-            predict = functools.partial(self._images, confidence=confidence)
-            for images in self._predictor.map(predict, batches()):
+            predict = functools.partial(self._predict, confidence=confidence)
+            predicted = self._predictor.map(predict, batches())
+            for images in parallel.finish_in_order(self._measure, predicted):
                 for image in images:
                     total = image.result if total is None else total + image.result
                     for observe in observers:
@@ -118,7 +140,14 @@ class Evaluator:
                 progress.advance(len(images))
         return None if stopped else total
 
-    def report(self, result: SegmentationResult, path: str, step: int, eval_logdir: str) -> None:
+    def report(
+        self,
+        result: SegmentationResult,
+        path: str,
+        step: int,
+        eval_logdir: str,
+        worst: Sequence[np.ndarray] = (),
+    ) -> None:
         """Print the result as a table, and write it for TensorBoard and as JSON.
 
         Args:
@@ -127,6 +156,7 @@ class Evaluator:
             step: Step of the checkpoint.
             eval_logdir: Folder of the event file, of `eval-<step>.json`, and of `eval.json`, which
                 holds the newest result.
+            worst: Pictures of the worst images, uint8 [height, width, 3], RGB, for TensorBoard.
         """
         names = self._records.descriptor.class_names
         facts = self.facts(result, path, step)
@@ -142,7 +172,12 @@ class Evaluator:
             tag += "_windows"
         if inference.crf:
             tag += "_crf"
-        report.write_scalars(eval_logdir, report.segmentation_scalars(result, tag), step)
+        pictures = {f"eval/worst_image_{rank}": picture for rank, picture in enumerate(worst, 1)}
+        confusions = report.confusion_picture(result, names)
+        if confusions is not None:
+            pictures["eval/confusion_matrix"] = confusions
+        scalars = report.segmentation_scalars(result, tag)
+        report.write_summaries(eval_logdir, scalars, step, pictures)
         for file in (f"eval-{step}.json", NEWEST_RESULT):
             reports.write_json(os.path.join(eval_logdir, file), facts)
         logging.info("wrote %s", os.path.join(eval_logdir, f"eval-{step}.json"))
@@ -164,30 +199,33 @@ class Evaluator:
             **report.segmentation_facts(result, names, self._records.descriptor.categories),
         }
 
-    def _images(
+    def _predict(
         self, predictor: NetworkPredictor, batch: Mapping[str, tf.Tensor], confidence: bool
-    ) -> list[EvaluatedImage]:
-        """Predict a batch, and return its images without padding."""
-        descriptor = self._records.descriptor
+    ) -> _Batch:
+        """Predict a batch."""
         names = [name.decode(errors="backslashreplace") for name in batch["image_name"].numpy()]
         sizes = batch["original_size"].numpy()
         self._log_if_larger(sizes, names)
-        labels = batch["label"].numpy()[..., 0]
         if confidence:
             predictions, sure = predictor.with_confidence(batch["image"], sizes)
         else:
             predictions, sure = predictor(batch["image"], sizes), None
-        images = batch["original_image"].numpy()
+        labels = batch["label"].numpy()[..., 0]
+        return _Batch(names, sizes, batch["original_image"].numpy(), labels, predictions, sure)
+
+    def _measure(self, batch: _Batch) -> list[EvaluatedImage]:
+        """Return the images of a batch without padding, with their metrics."""
+        descriptor = self._records.descriptor
         found = []
-        for index, (name, (height, width)) in enumerate(zip(names, sizes, strict=True)):
-            label = labels[index, :height, :width]
-            prediction = predictions[index, :height, :width]
+        for index, (name, (height, width)) in enumerate(zip(batch.names, batch.sizes, strict=True)):
+            shown = (index, slice(height), slice(width))
+            label, prediction = batch.labels[shown], batch.predictions[shown]
             result = segmentation.measure(
                 label, prediction, descriptor.num_classes, descriptor.ignore_label, name
             )
-            image = images[index, :height, :width]
-            confidences = None if sure is None else sure[index, :height, :width]
-            found.append(EvaluatedImage(name, image, label, prediction, result, confidences))
+            sure = None if batch.confidences is None else batch.confidences[shown]
+            image = batch.images[shown]
+            found.append(EvaluatedImage(name, image, label, prediction, result, sure))
         return found
 
     def _log_if_larger(self, sizes: np.ndarray, names: list[str]) -> None:

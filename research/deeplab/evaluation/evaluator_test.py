@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from deeplab.core.options import CrfOptions, InferenceOptions, WindowOptions
 from deeplab.datasets.data_generator import Dataset
-from deeplab.evaluation import evaluator, predictor, segmentation
+from deeplab.evaluation import evaluator, predictor, report, segmentation
 from deeplab.input_preprocess import Preprocessing
 from deeplab.testing import tiny
 
@@ -208,14 +208,35 @@ def test_json_files_hold_the_result_and_how_it_came_about(trained, tmp_path):
     assert json.loads((logdir / "eval-7.json").read_text())["step"] == 7
 
 
-def test_tensorboard_has_the_official_names(trained, tmp_path):
+def test_tensorboard_has_the_official_names_and_the_confusion_matrix(trained, tmp_path):
     result, logdir = _report(trained, tmp_path, _MATRIX)
-    (path,) = logdir.glob("events*")
-    found = {}
+    found, (path,) = {}, logdir.glob("events*")
     for event in tf.compat.v1.train.summary_iterator(str(path)):
         for value in event.summary.value:
             assert event.step == 7
-            found[value.tag] = float(tf.make_ndarray(value.tensor))
+            found[value.tag] = tf.make_ndarray(value.tensor)
+    _, _, png = found.pop("eval/confusion_matrix")
+    picture = tf.io.decode_png(png).numpy()
+    expected = report.confusion_picture(result, tiny.DATASET.class_names)
+    np.testing.assert_array_equal(picture, expected)
     expected = {f"eval/miou_1.0_class_{i}": iou for i, iou in enumerate(result.class_iou)}
     expected["eval/miou_1.0_overall"] = result.mean_iou
-    assert found == pytest.approx(expected, nan_ok=True)
+    assert {tag: float(value) for tag, value in found.items()} == pytest.approx(
+        expected, nan_ok=True
+    )
+
+
+def test_an_image_that_cannot_be_counted_ends_it_while_others_are_predicted(trained, tmp_path):
+    """Those before it are seen, in order, and none after it."""
+    random = np.random.default_rng(0)
+    samples = {
+        f"{index}": (tiny.picture(20, 30, index), random.integers(0, 4, (20, 30)).astype(np.uint8))
+        for index in range(9)
+    }
+    samples["5"][1][3, 3] = 7
+    seen = []
+    with pytest.raises(ValueError, match=r"image 5: label 7 \(1 pixels\) is not a class"):
+        evaluator.Evaluator(trained, _records(tmp_path, samples)).evaluate(
+            observers=[lambda image: seen.append(image.name)]
+        )
+    assert seen == ["0", "1", "2", "3", "4"]

@@ -5,6 +5,7 @@ from typing import Any
 
 from deeplab.evaluation.chosen_images import ChosenImages
 from deeplab.evaluation.segmentation import SegmentationResult
+from deeplab.evaluation.worst_images import WorstImages
 from deeplab.sharing.teams import Share
 
 
@@ -13,6 +14,7 @@ def describe(
     result: SegmentationResult | None,
     rows: Sequence[Sequence[str]],
     chosen: ChosenImages | None,
+    worst: WorstImages | None = None,
 ) -> dict[str, Any]:
     """Return the part of one host.
 
@@ -21,17 +23,22 @@ def describe(
         result: The metrics of the part; None if it has no image.
         rows: The cells of each image in the table.
         chosen: What the report shows of them; None: there is no report.
+        worst: What TensorBoard shows of them; None: nothing.
     """
     return {
         "total": total,
         "result": None if result is None else result.as_lists(),
         "rows": [list(row) for row in rows],
         "chosen": None if chosen is None else chosen.as_lists(),
+        "worst": None if worst is None else worst.as_json(),
     }
 
 
 def merge(
-    parts: Sequence[Mapping[str, Any]], batch_size: int, chosen: ChosenImages | None = None
+    parts: Sequence[Mapping[str, Any]],
+    batch_size: int,
+    chosen: ChosenImages | None = None,
+    worst: WorstImages | None = None,
 ) -> tuple[SegmentationResult, list[list[str]]]:
     """Return the metrics of all images, and their rows in the order of the records.
 
@@ -39,6 +46,7 @@ def merge(
         parts: Of all hosts, in their order.
         batch_size: Images of a batch.
         chosen: That of the first part; it gets what the others chose.
+        worst: The same.
 
     Raises:
         ValueError: The hosts do not have the same records.
@@ -56,6 +64,8 @@ def merge(
         rows |= zip(numbers, part["rows"], strict=True)
         if chosen is not None and index > 0:
             chosen.merge(part["chosen"])
+        if worst is not None and index > 0:
+            worst.merge(part["worst"])
     whole = results[0]
     for result in results[1:]:
         whole += result

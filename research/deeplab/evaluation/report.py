@@ -9,6 +9,10 @@ import tensorflow as tf
 from deeplab.evaluation import boundary
 from deeplab.evaluation.segmentation import SegmentationResult
 from deeplab.utils import reports
+from deeplab.visualization import matrices
+
+# A confusion matrix shows no more classes.
+MAX_MATRIX = 40
 
 
 def segmentation_table(result: SegmentationResult, class_names: Sequence[str] | None = None) -> str:
@@ -197,18 +201,71 @@ def segmentation_scalars(result: SegmentationResult, tag: str) -> dict[str, floa
     return scalars
 
 
-def write_scalars(log_dir: str, scalars: Mapping[str, float], step: int) -> None:
-    """Write scalars to a new TensorBoard event file.
+def shown_classes(result: SegmentationResult, most: int) -> np.ndarray:
+    """Return the classes that a confusion matrix shows, int64 [classes], in order.
+
+    Args:
+        result: The metrics.
+        most: Limit of their number. Those with the most wrong pixels are shown then.
+    """
+    occurs = np.flatnonzero(result.label_pixels + result.predicted_pixels)
+    matrix = result.confusion_matrix
+    wrong = matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * np.diagonal(matrix)
+    return np.sort(occurs[np.argsort(-wrong[occurs], kind="stable")[:most]])
+
+
+def confusion_shares(result: SegmentationResult, classes: np.ndarray) -> np.ndarray:
+    """Return what share of each class's pixels is predicted as each class.
+
+    Args:
+        result: The metrics.
+        classes: Those of `shown_classes`.
+
+    Returns:
+        float64 [labels, predictions]; the row of a class in no label is NaN.
+    """
+    pixels = result.label_pixels[classes, np.newaxis].astype(np.float64)
+    return result.confusion_matrix[np.ix_(classes, classes)] / np.where(pixels, pixels, np.nan)
+
+
+def confusion_picture(
+    result: SegmentationResult, class_names: Sequence[str] | None = None
+) -> np.ndarray | None:
+    """Draw the confusion matrix, uint8 [height, width, 3], RGB; None without pixels.
+
+    Args:
+        result: The metrics.
+        class_names: A name for each class.
+    """
+    classes = shown_classes(result, MAX_MATRIX)
+    if not classes.size:
+        return None
+    names = _names(result, class_names)
+    caption = "Percent of each label (rows) that is predicted as each class (columns)"
+    shares = confusion_shares(result, classes)
+    return matrices.draw(shares, [names[index] for index in classes], caption)
+
+
+def write_summaries(
+    log_dir: str,
+    scalars: Mapping[str, float],
+    step: int,
+    pictures: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Write scalars and pictures to a new TensorBoard event file.
 
     Args:
         log_dir: The folder; it is made if needed.
         scalars: Name to value.
         step: The training step that they belong to.
+        pictures: Name to picture, uint8 [height, width, 3], RGB.
     """
     writer = tf.summary.create_file_writer(log_dir)
     with writer.as_default(step=step):
         for name, value in scalars.items():
             tf.summary.scalar(name, value)
+        for name, picture in (pictures or {}).items():
+            tf.summary.image(name, picture[np.newaxis])
     writer.close()
 
 

@@ -20,8 +20,6 @@ from deeplab.visualization.page import Cell, Markup, tag
 
 # Name of the file.
 FILE = "report.html"
-# A confusion matrix shows no more classes.
-_MAX_MATRIX = 40
 # Overall numbers: what they are called, and their keys in `eval.json`.
 _OVERALL = (
     ("mIoU", "miou"),
@@ -186,14 +184,11 @@ def _confusions(
     if not occurs.size:
         return []
     caption = "Rows are labels, columns predictions: what the pixels of a class are taken for."
-    shown = occurs
-    if len(occurs) > _MAX_MATRIX:
-        wrong = matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * np.diagonal(matrix)
-        shown = np.sort(occurs[np.argsort(-wrong[occurs], kind="stable")[:_MAX_MATRIX]])
-        caption += f" The {_MAX_MATRIX} of {len(occurs)} classes with most wrong pixels."
-    pixels = result.label_pixels[shown, np.newaxis].astype(np.float64)
+    shown = report.shown_classes(result, report.MAX_MATRIX)
+    if len(shown) < len(occurs):
+        caption += f" The {len(shown)} of {len(occurs)} classes with most wrong pixels."
     part = matrix[np.ix_(shown, shown)]
-    shares = part / np.where(pixels == 0, np.nan, pixels)
+    shares = report.confusion_shares(result, shown)
     shown_names = [names[index] for index in shown]
     notes = np.array(
         [

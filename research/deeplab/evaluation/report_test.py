@@ -153,7 +153,7 @@ class TestScalars:
         import tensorflow as tf
 
         scalars = report.segmentation_scalars(_result(), "miou_1.0")
-        report.write_scalars(str(tmp_path / "logs"), scalars, step=1234)
+        report.write_summaries(str(tmp_path / "logs"), scalars, step=1234)
         (path,) = (tmp_path / "logs").iterdir()
         read = {
             value.tag: (event.step, float(tf.make_ndarray(value.tensor)))

@@ -2,7 +2,6 @@
 
 import os
 
-import numpy as np
 from absl import logging
 
 from deeplab import model
@@ -10,7 +9,7 @@ from deeplab.core.options import TrainingRun
 from deeplab.datasets import data_generator, descriptors
 from deeplab.evaluation.checkpoints import AskedOptions
 from deeplab.utils import checkpoint, files, save_annotation
-from deeplab.visualization import contact_sheet
+from deeplab.visualization import contact_sheet, tiles
 
 # How many samples a contact sheet has.
 _SAMPLES = 24
@@ -48,15 +47,16 @@ def save_contact_sheet(
     )
     with records.named_errors():
         batch = next(records.training(_SAMPLES).as_numpy_iterator())
+    colors, ignored = descriptor.label_colors(), descriptor.ignore_label
     samples = [
-        (image.astype(np.uint8), label[..., 0])
+        tiles.draw(image, label[..., 0], None, colors, ignore_label=ignored)
         for image, label in zip(batch["image"], batch["label"], strict=True)
     ]
     sheet = contact_sheet.draw(
         [(f"The first {_SAMPLES} samples of {run.train_split}, seed {seed}", samples)],
-        descriptor.label_colors(),
+        colors,
         class_names=descriptor.class_names,
-        ignore_label=descriptor.ignore_label,
+        ignore_label=ignored,
     )
     files.make_folder("vis_logdir", logdir)
     path = os.path.join(logdir, "augmented.png")

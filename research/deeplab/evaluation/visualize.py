@@ -5,12 +5,15 @@ import os
 from collections.abc import Iterator, Mapping
 
 import tensorflow as tf
+from absl import logging
 
 from deeplab.core.options import EvaluationOptions
 from deeplab.datasets import data_generator, descriptors, image_files, shards
 from deeplab.evaluation import checkpoints
+from deeplab.evaluation.prediction_sheet import PredictionSheet
 from deeplab.evaluation.visualizer import Visualizer
 from deeplab.sharing import cluster as clusters
+from deeplab.sharing import parallel
 from deeplab.sharing.teams import Share, Team
 from deeplab.utils import files
 
@@ -23,6 +26,7 @@ def visualize(
     exif_orientation: bool = True,
     colormap: str | None = None,
     also_save_raw_predictions: bool = False,
+    sheet_path: str | None = None,
 ) -> None:
     """Save pictures of the predictions of each checkpoint.
 
@@ -33,6 +37,7 @@ def visualize(
         exif_orientation: Whether plain images are turned as their EXIF data say.
         colormap: see `Visualizer`.
         also_save_raw_predictions: see `Visualizer`.
+        sheet_path: Where one picture of many images is saved, a PNG file. None: nowhere.
 
     Raises:
         FileNotFoundError: There are no images, or no such checkpoint.
@@ -44,17 +49,20 @@ def visualize(
     cluster = clusters.from_environment(evaluator=True)
     descriptor = descriptors.load(options.dataset)
     # An error now is better than one after a long wait for a checkpoint.
+    if sheet_path:
+        files.check_file("contact_sheet", sheet_path)
     if images:
         paths = image_files.find(images)
         results = Visualizer.results(image_files.result_names(paths), options.logdir)
         image_files.refuse_overwriting("vis_logdir", paths, results)
+        image_files.refuse_overwriting("contact_sheet", paths, [sheet_path] if sheet_path else [])
     else:
         shards.find(options.dataset_dir, descriptor.split_names(options.split))
     predictor = checkpoints.wait_for_network(options, descriptor, asked)
     preprocessing = predictor.net.preprocessing()
     if images:
         source = image_files.ImageFiles(paths, preprocessing, exif_orientation)
-        batches = source.evaluation
+        batches = functools.partial(_read_ahead, source)
     else:
         source = data_generator.Dataset(
             descriptor, options.split, options.dataset_dir, preprocessing
@@ -72,12 +80,28 @@ def visualize(
     failures = image_files.Failures()
     with Team(cluster, os.path.join(options.logdir, ".vis-hosts")) as team:
         numbers = team.share.numbers(len(source), options.batch_size)
-        for _ in checkpoints.restore_each(predictor, options, team):
-            predicted = pictures.run(batches(options.batch_size, share=team.share), numbers)
-            failed = source.failures.messages if images else {}
-            if parts := team.gather({"predicted": sorted(predicted), "failed": failed}):
-                pictures.conclude(set().union(*(part["predicted"] for part in parts)), len(source))
-                failures = image_files.Failures.merge(paths if images else (), parts)
+        for _, step in checkpoints.restore_each(predictor, options, team):
+            sheet = None
+            if sheet_path:
+                sheet = PredictionSheet(descriptor, pictures.colors, len(source))
+            predicted = pictures.run(batches(options.batch_size, share=team.share), numbers, sheet)
+            gathered = team.gather(
+                {
+                    "predicted": sorted(predicted),
+                    "failed": source.failures.messages if images else {},
+                    "tiles": sheet.as_json() if sheet and not team.is_chief else [],
+                }
+            )
+            if not team.is_chief:
+                continue
+            pictures.conclude(set().union(*(each["predicted"] for each in gathered)), len(source))
+            failures = image_files.Failures.merge(paths if images else (), gathered)
+            if sheet:
+                for each in gathered:
+                    sheet.merge(each["tiles"])
+                title = f"step {step}" if images else f"step {step} on {options.split}"
+                sheet.write(sheet_path, title)
+                logging.info("the contact sheet is %s", sheet_path)
     failures.raise_any(len(source))
 
 
@@ -87,3 +111,10 @@ def _batches(
     """Yield batches of records, with labels or without; an error due to a record names it."""
     with records.named_errors(labels_required=False):
         yield from records.evaluation(batch_size, labels_required=False, share=share)
+
+
+def _read_ahead(
+    images: image_files.ImageFiles, batch_size: int, share: Share
+) -> Iterator[Mapping[str, tf.Tensor]]:
+    """Yield batches of images; the next one is read while one is used."""
+    return parallel.read_ahead(images.evaluation(batch_size, share))

@@ -1,6 +1,7 @@
 """Saves pictures of a network's predictions."""
 
 import dataclasses
+import functools
 import itertools
 import os
 import threading
@@ -13,7 +14,9 @@ from absl import logging
 from deeplab.core import utils
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.evaluation import report
+from deeplab.evaluation.prediction_sheet import PredictionSheet
 from deeplab.evaluation.predictor import NetworkPredictor
+from deeplab.sharing import parallel
 from deeplab.utils import get_dataset_colormap, save_annotation
 from deeplab.utils.progress import Progress
 from deeplab.visualization import panels
@@ -30,7 +33,11 @@ _Numbered = tuple[Sequence[int], Mapping[str, tf.Tensor]]
 class _Sample:
     """An image and its labels, all of the size of the image."""
 
+    # Its place among all images.
+    number: int
     name: str
+    # The names of its pictures begin so.
+    stem: str
     # uint8 [height, width, 3].
     image: np.ndarray
     # int32 [height, width].
@@ -59,6 +66,9 @@ class Visualizer:
         also_save_raw_predictions: Also save the predicted labels.
         name_by_image: The stem is the name of the image instead of its number.
 
+    Attributes:
+        colors: A color for each class, uint8 [entries, 3], RGB.
+
     Raises:
         ValueError: The color map is unknown or has too few colors.
     """
@@ -78,12 +88,12 @@ class Visualizer:
         self._results = os.path.join(vis_logdir, RESULTS)
         self._raw_results = os.path.join(vis_logdir, RAW_RESULTS)
         if colormap is None:
-            self._colors = descriptor.label_colors()
+            self.colors = descriptor.label_colors()
         else:
-            self._colors = get_dataset_colormap.create_label_colormap(colormap)
-        if len(self._colors) < descriptor.num_classes:
+            self.colors = get_dataset_colormap.create_label_colormap(colormap)
+        if len(self.colors) < descriptor.num_classes:
             raise ValueError(
-                f"--colormap_type={colormap} has {len(self._colors)} colors for the"
+                f"--colormap_type={colormap} has {len(self.colors)} colors for the"
                 f" {descriptor.num_classes} classes of {descriptor.name}; leave the flag out"
             )
         self._also_save_raw_predictions = also_save_raw_predictions
@@ -100,12 +110,18 @@ class Visualizer:
                 yield os.path.join(vis_logdir, RESULTS, f"{name}_{title}.png")
             yield os.path.join(vis_logdir, RAW_RESULTS, f"{name}.png")
 
-    def run(self, batches: Iterable[Mapping[str, tf.Tensor]], numbers: Sequence[int]) -> set[int]:
-        """Predict images and save the pictures.
+    def run(
+        self,
+        batches: Iterable[Mapping[str, tf.Tensor]],
+        numbers: Sequence[int],
+        sheet: PredictionSheet | None = None,
+    ) -> set[int]:
+        """Predict images and save the pictures, in threads while the next images are predicted.
 
         Args:
             batches: Batches of `data_generator.Dataset.evaluation`; `label` may be missing.
             numbers: The place of each image among all of them.
+            sheet: Gets all images. None: nothing does.
 
         Returns:
             The predicted classes, for `conclude`.
@@ -117,7 +133,9 @@ class Visualizer:
         progress = Progress("visualized", len(numbers))
         self._newest.clear()
         predicted: set[int] = set()
-        for classes in self._predictor.map(self._draw, _numbered(batches, numbers)):
+        samples = self._predictor.map(self._predict, _numbered(batches, numbers))
+        draw = functools.partial(self._draw, sheet=sheet)
+        for classes in parallel.finish_in_order(draw, samples):
             for each in classes:
                 predicted.update(each)
                 progress.advance()
@@ -136,22 +154,25 @@ class Visualizer:
             logging.warning(remark)
         logging.info("the pictures are in %s", self._results)
 
-    def _draw(self, predictor: NetworkPredictor, numbered: _Numbered) -> list[list[int]]:
-        """Predict a batch, save its pictures, and return the predicted classes of each image."""
-        numbers, batch = numbered
+    def _draw(self, samples: Sequence[_Sample], sheet: PredictionSheet | None) -> list[list[int]]:
+        """Save the pictures of a batch, and return the predicted classes of each image."""
         classes = []
-        for number, sample in zip(numbers, self._samples(predictor, batch), strict=True):
+        for sample in samples:
             try:
-                self._save(sample, number)
+                self._save(sample)
+                if sheet is not None:
+                    sheet.add(
+                        *(sample.number, sample.stem),
+                        *(sample.image, sample.label, sample.prediction),
+                    )
             except ValueError as error:
                 raise ValueError(f"image {sample.name}: {error}") from None
             classes.append(np.unique(sample.prediction).tolist())
         return classes
 
-    def _samples(
-        self, predictor: NetworkPredictor, batch: Mapping[str, tf.Tensor]
-    ) -> list[_Sample]:
-        """Return the images of a batch, without padding and in their original size."""
+    def _predict(self, predictor: NetworkPredictor, numbered: _Numbered) -> list[_Sample]:
+        """Predict a batch; return its images without padding and in their original size."""
+        numbers, batch = numbered
         resized = predictor.net.options.min_resize_value is not None
         if predictor.inference.crf:
             unrefined, predictions = predictor.before_and_after_crf(
@@ -163,7 +184,9 @@ class Visualizer:
         batch = {key: value.numpy() for key, value in batch.items()}
         labels = batch["label"][..., 0] if "label" in batch else [None] * len(predictions)
         samples = []
-        for index, maps in enumerate(zip(predictions, labels, unrefined, strict=True)):
+        for index, (number, *maps) in enumerate(
+            zip(numbers, predictions, labels, unrefined, strict=True)
+        ):
             height, width = batch["original_size"][index]
             image = batch["original_image"][index, :height, :width]
             maps = [None if each is None else each[:height, :width] for each in maps]
@@ -177,24 +200,25 @@ class Visualizer:
             name = batch["image_name"][index].decode(errors="backslashreplace")
             if not self._name_by_image:  # Records may hold paths.
                 name = os.path.basename(name)
-            samples.append(_Sample(name, image.astype(np.uint8), prediction, label, before))
+            stem = name if self._name_by_image else f"{number:06d}"
+            image = image.astype(np.uint8)
+            samples.append(_Sample(number, name, stem, image, prediction, label, before))
         return samples
 
-    def _save(self, sample: _Sample, number: int) -> None:
+    def _save(self, sample: _Sample) -> None:
         """Save all pictures of an image."""
         pictures = {
             "image": sample.image,
             **panels.pictures(
                 sample.image,
                 sample.prediction,
-                self._colors,
+                self.colors,
                 label=sample.label,
                 unrefined=sample.unrefined,
                 class_names=self._descriptor.class_names,
                 ignore_label=self._descriptor.ignore_label,
             ),
         }
-        stem = sample.name if self._name_by_image else f"{number:06d}"
         raw = (
             save_annotation.as_pixels(self._raw(sample))
             if self._also_save_raw_predictions
@@ -202,12 +226,12 @@ class Visualizer:
         )
         save_annotation.write_pngs(
             {
-                os.path.join(self._results, f"{stem}_{title}.png"): picture
+                os.path.join(self._results, f"{sample.stem}_{title}.png"): picture
                 for title, picture in pictures.items()
             }
         )
         if raw is not None:
-            self._save_raw(raw, sample.name, number)
+            self._save_raw(raw, sample.name, sample.number)
 
     def _save_raw(self, raw: np.ndarray, name: str, number: int) -> None:
         """Save a raw prediction, unless a later image of that name has been saved."""

@@ -1,12 +1,17 @@
 """Work that several workers of a process share, with results in order."""
 
 import collections
+import os
 import queue
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
 from typing import TypeVar
 
 _Item, _Result = TypeVar("_Item"), TypeVar("_Result")
+
+# Threads that finish items, if there are as many processors: they write and count, mostly outside
+# of Python. Twice as many items are held in memory at a time.
+_MAX_FINISHERS = 4
 
 
 def map_in_order(
@@ -56,3 +61,27 @@ def map_in_order(
             raise error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def finish_in_order(
+    function: Callable[[_Item], _Result], items: Iterable[_Item]
+) -> Iterator[_Result]:
+    """Yield the result for each item, in order, from threads that work while items are made.
+
+    Errors are those of `map_in_order`.
+
+    Args:
+        function: Gives the result of an item; called by several threads at a time.
+        items: They are made in the calling thread.
+    """
+    return map_in_order([function] * min(_MAX_FINISHERS, os.cpu_count() or 1), items)
+
+
+def read_ahead(items: Iterable[_Item]) -> Iterator[_Item]:
+    """Yield items; a thread makes the next one while one is used."""
+    items, end = iter(items), object()
+    with futures.ThreadPoolExecutor(1) as pool:
+        made = pool.submit(next, items, end)
+        while (item := made.result()) is not end:
+            made = pool.submit(next, items, end)
+            yield item

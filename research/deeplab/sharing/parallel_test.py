@@ -60,3 +60,41 @@ def test_items_are_taken_only_a_few_ahead():
     assert next(results) == 0
     assert len(taken) <= 4
     results.close()
+
+
+def test_items_are_finished_in_order_while_the_next_are_made():
+    made = threading.Event()
+
+    def items():
+        yield 0
+        made.set()
+        yield from range(1, 20)
+
+    def finish(item):
+        assert made.wait(10)
+        return threading.current_thread(), item
+
+    threads, found = zip(*parallel.finish_in_order(finish, items()), strict=True)
+    assert found == tuple(range(20))
+    assert threading.current_thread() not in threads
+
+
+def test_an_item_is_read_ahead_and_an_error_comes_in_its_place():
+    taken = []
+
+    def items():
+        for item in range(4):
+            taken.append(item)
+            yield item
+        raise ValueError("no more items")
+
+    found = []
+    with pytest.raises(ValueError, match="no more items"):
+        for item in parallel.read_ahead(items()):
+            found.append(item)
+            assert len(taken) <= item + 2
+    assert found == taken == [0, 1, 2, 3]
+    ahead = parallel.read_ahead(range(5))
+    assert next(ahead) == 0
+    ahead.close()
+    assert list(parallel.read_ahead([])) == []

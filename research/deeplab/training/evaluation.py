@@ -8,6 +8,7 @@ from absl import logging
 
 from deeplab.core.options import fields
 from deeplab.evaluation.evaluator import NEWEST_RESULT, Evaluator
+from deeplab.evaluation.worst_images import WorstImages
 from deeplab.training import guards
 from deeplab.training.state import TrainState
 from deeplab.utils import checkpoint_files, checkpoint_integrity, files, reports
@@ -27,15 +28,23 @@ class TrainingEvaluation:
     Args:
         evaluator: Evaluates the network that is trained.
         every: Number of steps between two evaluations.
+        make_worst: Returns what collects the worst images of an evaluation for TensorBoard. None:
+            it shows none.
 
     Example:
         evaluation = TrainingEvaluation(Evaluator(predictor, records), every=1000)
         trainer.train(batches, evaluation)
     """
 
-    def __init__(self, evaluator: Evaluator, every: int):
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        every: int,
+        make_worst: Callable[[], WorstImages] | None = None,
+    ):
         self._evaluator = evaluator
         self._every = every
+        self._make_worst = make_worst
 
     @staticmethod
     def check_best(logdir: str) -> None:
@@ -84,7 +93,8 @@ class TrainingEvaluation:
         Raises:
             ValueError: A record cannot be read, or a label is not a class; the message names it.
         """
-        result = self._evaluator.evaluate(should_stop)
+        worst = self._make_worst() if self._make_worst else None
+        result = self._evaluator.evaluate(should_stop, [worst.add] if worst else ())
         if result is None:
             return
         step = state.step
@@ -98,7 +108,8 @@ class TrainingEvaluation:
                 facts = self._evaluator.facts(result, path, step)
                 reports.write_json(os.path.join(best, NEWEST_RESULT), facts)
                 logging.info("step %d is the best so far; its checkpoint is kept in %s", step, best)
-            self._evaluator.report(result, path, step, os.path.join(logdir, LOGS))
+            pictures = worst.pictures() if worst else ()
+            self._evaluator.report(result, path, step, os.path.join(logdir, LOGS), pictures)
 
 
 def _best_miou(folder: str) -> float | None:

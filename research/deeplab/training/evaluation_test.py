@@ -18,7 +18,7 @@ class _Evaluator:
 
     right: int | None = 0
 
-    def evaluate(self, should_stop):
+    def evaluate(self, should_stop, observers):
         if should_stop():
             return None
         if self.right is None:
@@ -28,7 +28,7 @@ class _Evaluator:
     def facts(self, result, path, step):
         return {"checkpoint": path, "step": step, "miou": result.mean_iou}
 
-    def report(self, result, path, step, eval_logdir):
+    def report(self, result, path, step, eval_logdir, worst):
         reports.write_json(
             os.path.join(eval_logdir, f"eval-{step}.json"), self.facts(result, path, step)
         )

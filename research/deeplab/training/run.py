@@ -11,10 +11,14 @@ from deeplab import common, model
 from deeplab.core.options import RunOptions, TrainingRun, batch_memory
 from deeplab.datasets import data_generator, descriptors, first_records
 from deeplab.evaluation import evaluator, predictor
+from deeplab.evaluation.worst_images import WorstImages
 from deeplab.training import distribution, layer_times, precision, run_record
 from deeplab.training.evaluation import TrainingEvaluation
 from deeplab.training.trainer import Trainer
 from deeplab.utils import checkpoint, checkpoint_files, files
+
+# With --save_summaries_images, TensorBoard shows so many images of an evaluation.
+_WORST_IMAGES = 4
 
 
 def run(options: TrainingRun, asked: Callable[..., common.ModelOptions]) -> None:
@@ -100,7 +104,7 @@ def prepare(
         augmentation=options.augmentation,
         seed=train_options.seed,
     )
-    evaluation = _evaluation(run_options, net, descriptor) if run_options.eval_every else None
+    evaluation = _evaluation(options, net, descriptor) if run_options.eval_every else None
     first_records.check(records)
     if evaluation:
         evaluation.check_best(run_options.train_logdir)
@@ -135,9 +139,10 @@ def _choose_precision(trainer: Trainer, options: RunOptions) -> None:
 
 
 def _evaluation(
-    options: RunOptions, net: model.DeepLab, descriptor: descriptors.DatasetDescriptor
+    run: TrainingRun, net: model.DeepLab, descriptor: descriptors.DatasetDescriptor
 ) -> TrainingEvaluation:
     """Return the evaluation for `--eval_every`."""
+    options = run.files
     model_options = net.options.replace(crop_size=options.eval_crop_size)
     records = data_generator.Dataset(
         descriptor,
@@ -147,4 +152,7 @@ def _evaluation(
     )
     first_records.check(records)
     network = predictor.NetworkPredictor(model_options, net=net)
-    return TrainingEvaluation(evaluator.Evaluator(network, records), options.eval_every)
+    worst = None
+    if run.training.save_summaries_images:
+        worst = functools.partial(WorstImages, descriptor, _WORST_IMAGES, range(len(records)))
+    return TrainingEvaluation(evaluator.Evaluator(network, records), options.eval_every, worst)

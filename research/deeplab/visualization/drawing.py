@@ -14,8 +14,8 @@ _SWATCH = 16
 _PAPER = (250, 250, 250)
 _INK = (40, 40, 40)
 _FAINT = (150, 150, 150)
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
-_FONT_SCALE = 0.5
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+FONT_SCALE = 0.5
 
 
 def resize_label(label: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -76,9 +76,9 @@ def paper(height: int, width: int) -> np.ndarray:
 
 def text(canvas: np.ndarray, words: str, left: int, baseline: int) -> None:
     """Write words onto a canvas."""
-    cv2.putText(canvas, words, (left, baseline), _FONT, _FONT_SCALE, _INK, 1, cv2.LINE_AA)
+    cv2.putText(canvas, words, (left, baseline), FONT, FONT_SCALE, _INK, 1, cv2.LINE_AA)
 
 
 def text_width(words: str) -> int:
     """Return the width of words in pixels."""
-    return cv2.getTextSize(words, _FONT, _FONT_SCALE, 1)[0][0]
+    return cv2.getTextSize(words, FONT, FONT_SCALE, 1)[0][0]

@@ -50,7 +50,7 @@ class EvaluationOptions(DeviceOptions):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReportOptions:
-    """Content and folder of the page about an evaluation.
+    """What is shown of an evaluation besides its numbers: a page, and pictures in TensorBoard.
 
     Raises:
         ValueError: A value is out of range, or has no effect.
@@ -69,6 +69,11 @@ class ReportOptions:
     compare_with: Annotated[
         str | None, "The eval.json of another evaluation; the report tells what has changed."
     ] = None
+    summary_images: Annotated[
+        int,
+        Range(at_least=0, at_most=100),
+        "Images to show in TensorBoard with label, prediction and errors: the worst by mIoU.",
+    ] = 0
 
     def __post_init__(self):
         validate(self)

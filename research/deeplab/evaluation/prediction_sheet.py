@@ -1,0 +1,90 @@
+"""A contact sheet of predictions: images spread over a split, on one picture."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from deeplab.datasets.descriptors import DatasetDescriptor
+from deeplab.utils import save_annotation
+from deeplab.visualization import contact_sheet, tiles
+
+# How many images a sheet shows.
+_IMAGES = 48
+
+
+class PredictionSheet:
+    """Collects small pictures of some images, and writes them as one picture.
+
+    It may be used by several threads.
+
+    Args:
+        descriptor: The dataset.
+        colors: A color for each class, [entries, 3], RGB 0..255.
+        total: Number of all images; those that are shown are spread evenly over them.
+
+    Example:
+        sheet = PredictionSheet(descriptor, descriptor.label_colors(), total=len(images))
+        for number, (name, image, prediction) in enumerate(predicted):
+            sheet.add(number, name, image, None, prediction)
+        sheet.write("sheet.png", "step 7 on val")
+    """
+
+    def __init__(self, descriptor: DatasetDescriptor, colors: np.ndarray, total: int):
+        self._descriptor = descriptor
+        self._colors = colors
+        self._total = total
+        self._shown = {int(number) for number in np.linspace(0, total - 1, _IMAGES)}
+        self._tiles: dict[int, tiles.Tile] = {}
+
+    def add(
+        self,
+        number: int,
+        name: str,
+        image: np.ndarray,
+        label: np.ndarray | None,
+        prediction: np.ndarray,
+    ) -> None:
+        """Look at an image.
+
+        Args:
+            number: Its place among all images.
+            name: What is written below it.
+            image: RGB [height, width, 3], 0..255.
+            label: Integers [height, width]; None: there is none.
+            prediction: Integers [height, width].
+        """
+        if number in self._shown:
+            ignored = self._descriptor.ignore_label
+            self._tiles[number] = tiles.draw(
+                image, label, prediction, self._colors, ignore_label=ignored, name=name
+            )
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Return what was added, as JSON holds it; see `merge`."""
+        return [{"number": number, **tile.as_json()} for number, tile in self._tiles.items()]
+
+    def merge(self, other: Iterable[Mapping[str, Any]]) -> None:
+        """Add what another one has seen, as its `as_json` tells it."""
+        for each in other:
+            self._tiles[each["number"]] = tiles.Tile.of_json(each)
+
+    def write(self, path: str, title: str) -> None:
+        """Write the picture, aside and renamed.
+
+        Args:
+            path: The PNG file.
+            title: What is shown; the caption begins with it.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        shown = [self._tiles[number] for number in sorted(self._tiles)]
+        parts = max((tile.parts for tile in shown), key=len, default=())
+        sheet = contact_sheet.draw(
+            [(f"{title}, {len(shown)} of {self._total} images: {', '.join(parts)}", shown)],
+            self._colors,
+            class_names=self._descriptor.class_names,
+            ignore_label=self._descriptor.ignore_label,
+        )
+        save_annotation.write_png(path, sheet)
