@@ -57,12 +57,20 @@ def _draw(height: int, width: int, noise: float, seed: int) -> np.ndarray:
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
-def _write(folder: str, form: str) -> float:
-    """Write the records of a form; return the mean size of an image's file."""
-    height, width, extension, noise = _FORMS[form]
+def write(folder: str, height: int, width: int, extension: str, noise: float, images: int) -> float:
+    """Write records of drawn images; return the mean size of an image's file.
+
+    Args:
+        folder: Where they are written, as the split `train`.
+        height: Pixels of an image.
+        width: The same.
+        extension: Format of the images, "jpg" or "png".
+        noise: Strength of their noise.
+        images: Number of images.
+    """
     sizes = []
     with tf.io.TFRecordWriter(os.path.join(folder, "train-00000-of-00001.tfrecord")) as writer:
-        for number in range(flags.FLAGS.images):
+        for number in range(images):
             image = cv2.imencode(f".{extension}", _draw(height, width, noise, number))[1].tobytes()
             blocks = np.random.default_rng(number).integers(
                 0, _CLASSES, (height // 99, width // 99)
@@ -116,7 +124,7 @@ def main(argv: Sequence[str]) -> None:
         for form in _FORMS:
             folder = os.path.join(root, form)
             os.mkdir(folder)
-            sizes[form] = _write(folder, form)
+            sizes[form] = write(folder, *_FORMS[form], flags.FLAGS.images)
             samplers[form] = _sampler(folder)
             samplers[form]()
         rounds = [
