@@ -110,11 +110,15 @@ def pad_to_bounding_box(
 
     Reference: official `preprocess_utils.pad_to_bounding_box`.
     """
-    size = tf.shape(image)[-3:-1]
-    value = tf.cast(value, image.dtype)
-    rows, columns = [top, height - top - size[0]], [left, width - left - size[1]]
-    batch = [[0, 0]] * (image.shape.rank - 3)
-    return tf.pad(image - value, [*batch, rows, columns, [0, 0]]) + value
+    *batch, rows, columns, channels = tf.unstack(tf.shape(image))
+    channels = image.shape[-1] or channels
+    color = tf.broadcast_to(tf.cast(value, image.dtype), [channels])
+    # Where channels are no axis of their own, TensorFlow adds a color several times as fast.
+    flat = tf.reshape(image, [*batch, rows, columns * channels]) - tf.tile(color, [columns])
+    below, right = height - top - rows, (width - left - columns) * channels
+    paddings = [[0, 0]] * len(batch) + [[top, below], [left * channels, right]]
+    flat = tf.pad(flat, paddings) + tf.tile(color, [width])
+    return tf.reshape(flat, [*batch, height, width, channels])
 
 
 def random_scale(scales: RandomScale, uniform: float | tf.Tensor) -> tf.Tensor:
@@ -177,17 +181,28 @@ def sample_bilinear(image: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf
     # First the columns, of only those rows that are needed: this reads and computes the least.
     first = tf.cast(tf.reduce_min(rows), tf.int32)
     last = tf.cast(tf.math.ceil(tf.reduce_max(rows)), tf.int32)
-    image = _interpolate(image[first : last + 1], columns, axis=1)
-    return _interpolate(image, rows - tf.cast(first, tf.float32), axis=0)
+    image = image[first : last + 1]
+    height, _, channels = tf.unstack(tf.shape(image))
+    channels = image.shape[-1] or channels
+    width = tf.size(columns)
+    low, high, weight = _neighbors(image, columns, axis=1)
+    # Without an axis of channels, TensorFlow interpolates about twice as fast.
+    low, high = (tf.reshape(each, [height, width * channels]) for each in (low, high))
+    flat = low + (high - low) * tf.repeat(weight, channels)
+    low, high, weight = _neighbors(flat, rows - tf.cast(first, tf.float32), axis=0)
+    flat = low + (high - low) * weight[:, tf.newaxis]
+    return tf.reshape(flat, [tf.size(rows), width, channels])
 
 
-def _interpolate(image: tf.Tensor, positions: tf.Tensor, axis: int) -> tf.Tensor:
+def _neighbors(
+    image: tf.Tensor, positions: tf.Tensor, axis: int
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return the pixels before and after each position, float32, and the weight of the latter."""
     below = tf.floor(positions)
-    weight = tf.reshape(positions - below, [-1, 1, 1] if axis == 0 else [1, -1, 1])
     low = tf.cast(tf.gather(image, tf.cast(below, tf.int32), axis=axis), tf.float32)
     above = tf.cast(tf.math.ceil(positions), tf.int32)
     high = tf.cast(tf.gather(image, above, axis=axis), tf.float32)
-    return low + (high - low) * weight
+    return low, high, positions - below
 
 
 def sample_nearest(label: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
@@ -201,8 +216,10 @@ def sample_nearest(label: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.
     Returns:
         [h, w, 1] of the type of `label`.
     """
-    label = tf.gather(label, nearest(rows), axis=0)
-    return tf.gather(label, nearest(columns), axis=1)
+    rows_of_label = tf.gather(label[..., 0], nearest(rows))
+    # It is faster to take rows, which are copied as a whole, and to transpose twice.
+    columns_of_label = tf.gather(tf.transpose(rows_of_label), nearest(columns))
+    return tf.transpose(columns_of_label)[..., tf.newaxis]
 
 
 def nearest(positions: tf.Tensor) -> tf.Tensor:
