@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from deeplab.core.options import CrfOptions, InferenceOptions, WindowOptions
 from deeplab.datasets.data_generator import Dataset
 from deeplab.evaluation import evaluator, predictor, report, segmentation
 from deeplab.input_preprocess import Preprocessing
-from deeplab.testing import tiny
+from deeplab.testing import golden, tiny
 
 _SIZES = ((20, 30), (33, 33), (31, 12), (25, 33), (33, 21))
 
@@ -203,6 +204,10 @@ def test_json_files_hold_the_result_and_how_it_came_about(trained, tmp_path):
     expected = {"step": 7, "dataset": "tiny", "split": "val", "images": 1, "crop_size": [33, 33]}
     expected |= {"output_stride": 8, "eval_scales": [1.0], "add_flipped_images": False}
     assert {key: facts[key] for key in expected} == expected
+    page = golden.DATA.parents[1] / "g3doc/evaluation.md"
+    section = page.read_text().partition("### Keys of `eval.json`")[2].partition("In the row")[0]
+    documented = set(re.findall(r"`(\w+)`", section))
+    assert set(facts) | set(facts["classes"][0]) <= documented
     _report(trained, tmp_path, _MATRIX, step=8)
     assert json.loads((logdir / "eval.json").read_text())["step"] == 8
     assert json.loads((logdir / "eval-7.json").read_text())["step"] == 7

@@ -366,7 +366,8 @@ def _changes(comparison: EarlierEvaluation) -> list[Markup]:
 
 
 def _settings(facts: Mapping[str, Any], arguments: Sequence[str]) -> list[Markup]:
-    command = shlex.join(["deeplab-eval", f"--checkpoint_dir={facts['checkpoint']}", *arguments])
+    words = ["deeplab-eval", f"--checkpoint_dir={facts['checkpoint']}", *arguments]
+    command = " \\\n    ".join(map(shlex.quote, words))
     settings = {key: value for key, value in facts.items() if key not in _RESULTS}
     settings["deeplab"] = deeplab.__version__
     rows = [[Cell(key.replace("_", " ")), Cell(_text(value))] for key, value in settings.items()]

@@ -50,7 +50,7 @@ class EvaluationOptions(DeviceOptions):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReportOptions:
-    """What is shown of an evaluation besides its numbers: a page, and pictures in TensorBoard.
+    """The page about an evaluation, and its pictures in TensorBoard.
 
     Raises:
         ValueError: A value is out of range, or has no effect.
