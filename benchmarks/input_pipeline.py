@@ -38,7 +38,7 @@ _FORMS = {
 _SCALES = RandomScale(min_scale_factor=0.5, max_scale_factor=2.0, scale_factor_step_size=0.25)
 _MEAN_PIXEL = (127.5, 127.5, 127.5)
 _IGNORED = 255
-_CHECKED_SAMPLES = 20
+_CHECKED_SAMPLES, _MOST_SAMPLES = 20, 200
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -104,7 +104,7 @@ def _compare(form: str, folder: str, split: str, crop: int) -> tuple[str, ...]:
         "decode label": lambda sample: examples.decode_label(files.read(sample % len(files))),
         "decode image and label": decode,
     }
-    samples = 2 * len(files)
+    samples = min(2 * len(files), _MOST_SAMPLES)
     datasets = {
         # In order, one at a time: other threads would only make the measurement less exact.
         name: tf.data.Dataset.range(samples).map(tf.autograph.experimental.do_not_convert(form))
