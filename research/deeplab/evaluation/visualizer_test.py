@@ -1,5 +1,6 @@
 """Pictures of predictions: what is in them, and under which names."""
 
+import collections
 import functools
 
 import numpy as np
@@ -15,7 +16,7 @@ from deeplab.input_preprocess import Preprocessing
 from deeplab.sharing import parallel
 from deeplab.sharing.teams import Share
 from deeplab.testing import tiny
-from deeplab.utils import get_dataset_colormap
+from deeplab.utils import get_dataset_colormap, save_annotation
 
 _SIZES = {"first": (20, 30), "second": (33, 33), "third": (50, 41)}
 _COLORMAP = tiny.DATASET.label_colors()
@@ -250,6 +251,27 @@ def test_a_label_without_a_color_is_an_error_that_names_the_image(tmp_path):
         batches.append({**batch, "label": batch["label"] + (100 if second else 0)})
     with pytest.raises(ValueError, match="image second: label value .* has no color"):
         _run(tmp_path, batches)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_full_disk_is_one_error_and_what_is_written_is_whole(tmp_path, monkeypatch, devices):
+    """Everything before the error is there; threads may be ahead of it."""
+    write = save_annotation.write_pngs
+
+    def write_until_the_disk_is_full(images):
+        if any("000005_" in path for path in images):
+            raise OSError("no space left for 000005")
+        write(images)
+
+    monkeypatch.setattr(save_annotation, "write_pngs", write_until_the_disk_is_full)
+    batches = list(_batches(tmp_path)) * 4
+    with pytest.raises(OSError, match="no space left for 000005"):
+        _run(tmp_path, batches, _StandIn(devices=devices), numbers=range(12))
+    written = tiny.files(tmp_path / "vis" / visualizer.RESULTS)
+    counts = collections.Counter(name.partition("_")[0] for name in written)
+    assert set(counts.values()) == {4}
+    assert set(counts) >= {f"{number:06d}" for number in range(5)}
+    assert "000005" not in counts
 
 
 def test_one_class_everywhere_is_told(tmp_path, caplog):
