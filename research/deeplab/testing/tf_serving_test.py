@@ -18,7 +18,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from deeplab.core.options import ServerOptions
 from deeplab.export import warm_up
+from deeplab.serving.served_network import ServedNetwork
 from deeplab.testing import tiny
 
 pytest.importorskip("tensorflow_serving", reason="tensorflow-serving-api is not installed")
@@ -308,6 +310,16 @@ def test_no_request_fails_while_a_new_version_takes_over(tmp_path):
         assert found == sorted(found)
         assert found[0] == (1, 1.5)
         assert all(value == version + 0.5 for version, value in found)
+
+
+@pytest.mark.slow
+def test_the_clients_of_this_project_get_the_labels_by_both_interfaces(quick):
+    """They write and read the protocol buffers without the package that defines them."""
+    expected = _arrays(_predict(quick, "serving_labels", ImageTensor=_LARGE[None]))[_LABELS][0]
+    for address in (quick.grpc_address, quick.rest_address):
+        network = ServedNetwork(ServerOptions(server=address, model_name="deeplab"))
+        np.testing.assert_array_equal(network.predict(_LARGE), expected)
+        assert network.num_classes == tiny.DATASET.num_classes
 
 
 @pytest.mark.slow
