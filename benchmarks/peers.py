@@ -185,7 +185,9 @@ def table(results: dict[str, turns.Measured], batch_size: int) -> str:
     lines = [f"| | {' | '.join(_LIBRARIES)} |", "| --- |" + " --- |" * len(_LIBRARIES)]
     for task in _TASKS:
         for precision in _PRECISIONS:
-            ours = results[f"{task}, {precision}, {_OURS}"]
+            ours = results.get(f"{task}, {precision}, {_OURS}")
+            if ours is None:
+                continue
             cells = []
             for library in _LIBRARIES:
                 each = results.get(f"{task}, {precision}, {library}")
@@ -205,18 +207,19 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=1, help="calls that are timed together")
     parser.add_argument("--batch_size", type=int, default=4, help="images in a call")
     parser.add_argument("--size", type=int, default=256, help="height and width of the images")
+    parser.add_argument("--tasks", nargs="+", choices=_TASKS, default=_TASKS, help="what to time")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of PyTorch")
     values = parser.parse_args()
     # A task at a time, so that fewer networks are in memory.
     results = {}
-    for task in _TASKS:
+    for task in values.tasks:
         forms = {
             f"{task}, {precision}, {library}": functools.partial(make, task, precision, values)
             for precision in _PRECISIONS
             for library, make in _LIBRARIES.items()
         }
         results |= turns.measure(forms, values.rounds, values.calls)
-    print(table(results, values.batch_size))
+        print(table(results, values.batch_size), flush=True)
 
 
 if __name__ == "__main__":

@@ -67,6 +67,7 @@ def measure(forms: Mapping[str, Form], rounds: int, calls: int) -> dict[str, Mea
         seconds: dict[str, list[float]] = {name: [] for name in connections}
         order = list(connections)
         for number in range(rounds):
+            print(f"round {number + 1} of {rounds}", flush=True)
             random.Random(number).shuffle(order)
             for name in order:
                 connections[name].send(calls)

@@ -73,7 +73,7 @@ class BatchNorm(keras.layers.Layer):
         if not self.uses_batch(training):
             scale, offset = self.affine()
             return x * tf.cast(scale, x.dtype) + tf.cast(offset, x.dtype)
-        if self.sync and tf.distribute.get_replica_context().num_replicas_in_sync > 1:
+        if self._shares_statistics():
             y, mean, variance = self._normalize_over_replicas(x)
         else:
             y, mean, variance = tf.compat.v1.nn.fused_batch_norm(
@@ -94,21 +94,39 @@ class BatchNorm(keras.layers.Layer):
         They normalize features that were scaled for the moving averages with the mean and variance
         of `x` [B, H, W, C], the features without that scale. The averages are moved.
         """
-        mean, variance = tf.nn.moments(tf.cast(x, tf.float32), (0, 1, 2))
+        if self._shares_statistics():
+            centered_mean, variance, count = self._moments_over_replicas(self._centered(x))
+            mean = centered_mean + tf.stop_gradient(self.moving_mean.value)
+        else:
+            mean, variance = tf.nn.moments(tf.cast(x, tf.float32), (0, 1, 2))
+            count = tf.cast(tf.size(x) / tf.size(mean), tf.float32)
         deviation = tf.sqrt(self.moving_variance.value + self.options.epsilon)
         inverse = tf.math.rsqrt(variance + self.options.epsilon)
         factor, offset = deviation * inverse, self.beta.value - mean * self.gamma.value * inverse
-        count = tf.cast(tf.size(x) / tf.size(mean), tf.float32)
         self._move(mean, variance * count / tf.maximum(count - 1.0, 1.0))
         return factor, offset
 
     def _normalize_over_replicas(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Normalize `x` with the statistics of all replicas; return their mean and variance too."""
+        origin, centered = tf.stop_gradient(self.moving_mean.value), self._centered(x)
+        mean, variance, count = self._moments_over_replicas(centered)
+        scale = self.gamma.value * tf.math.rsqrt(variance + self.options.epsilon)
+        y = tf.cast((centered - mean) * scale + self.beta.value, x.dtype)
+        return y, mean + origin, variance * (count / tf.maximum(count - 1.0, 1.0))
+
+    def _shares_statistics(self) -> bool:
+        return self.sync and tf.distribute.get_replica_context().num_replicas_in_sync > 1
+
+    def _centered(self, x: tf.Tensor) -> tf.Tensor:
+        """Return `x` in float32 without the moving mean, which all replicas have in common.
+
+        Near the mean, few digits are lost in the variance as a difference of squares.
+        """
+        return tf.cast(x, tf.float32) - tf.stop_gradient(self.moving_mean.value)
+
+    def _moments_over_replicas(self, centered: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return mean, biased variance and number of the values of all replicas, per channel."""
         context = tf.distribute.get_replica_context()
-        # All replicas have the same moving mean. Near the mean, few digits are lost in the
-        # variance as a difference of squares.
-        origin = tf.stop_gradient(self.moving_mean.value)
-        centered = tf.cast(x, tf.float32) - origin
         moments = [
             tf.reduce_mean(values, axis=(0, 1, 2)) for values in (centered, tf.square(centered))
         ]
@@ -117,7 +135,5 @@ class BatchNorm(keras.layers.Layer):
         )
         # Rounding may make it less than nothing where a channel is constant.
         variance = tf.maximum(square - tf.square(mean), 0.0)
-        scale = self.gamma.value * tf.math.rsqrt(variance + self.options.epsilon)
-        y = tf.cast((centered - mean) * scale + self.beta.value, x.dtype)
-        count = tf.cast(tf.size(x[..., 0]) * context.num_replicas_in_sync, tf.float32)
-        return y, mean + origin, variance * (count / tf.maximum(count - 1.0, 1.0))
+        count = tf.cast(tf.size(centered[..., 0]) * context.num_replicas_in_sync, tf.float32)
+        return mean, variance, count

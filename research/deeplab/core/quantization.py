@@ -128,6 +128,18 @@ def _scalar(name: str, value: float) -> keras.Variable:
     return keras.Variable(value, dtype="float32", trainable=False, name=name)
 
 
+def _of_all_replicas(least: tf.Tensor, greatest: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the ends of the values of all replicas, of which one has these."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return least, greatest
+    # Replicas can only sum: each fills in its own row.
+    own = tf.one_hot(context.replica_id_in_sync_group, context.num_replicas_in_sync)
+    rows = own[:, tf.newaxis] * tf.stack([least, greatest])
+    rows = context.all_reduce(tf.distribute.ReduceOp.SUM, rows)
+    return tf.reduce_min(rows[:, 0]), tf.reduce_max(rows[:, 1])
+
+
 class Quantizer(keras.layers.Layer):
     """Rounds values to 256 evenly spaced numbers between two ends, zero among them.
 
@@ -192,7 +204,9 @@ class Quantizer(keras.layers.Layer):
         """Round the values of a training step and move the range towards theirs."""
         values = tf.cast(tf.stop_gradient(x), tf.float32)
         ends = self.range.update(
-            tf.minimum(tf.reduce_min(values), 0.0), tf.maximum(tf.reduce_max(values), 0.0)
+            *_of_all_replicas(
+                tf.minimum(tf.reduce_min(values), 0.0), tf.maximum(tf.reduce_max(values), 0.0)
+            )
         )
         rounded = self._round(x, *ends)
         return rounded if self.is_active is None else tf.where(self.is_active(), rounded, x)

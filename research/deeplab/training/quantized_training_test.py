@@ -30,14 +30,16 @@ def test_network_and_training_agree_on_it():
         _trainer(0, quantize=False)
 
 
-def test_several_devices_are_refused():
+def test_xla_on_several_devices_is_refused():
     devices = [tf.config.LogicalDevice("CPU:0", "CPU"), tf.config.LogicalDevice("CPU:1", "CPU")]
     strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
     with (
         strategy.scope(),
-        pytest.raises(ValueError, match="one device only, not on 2: use --num_clo"),
+        pytest.raises(ValueError, match="one device only, not on 2, because .*: remove --jit_co"),
     ):
-        _trainer(0)
+        training.new(
+            training.OPTIONS.replace(quantize=True), quantize_delay_step=0, jit_compile=True
+        )
 
 
 def test_values_are_rounded_from_the_step_on(delayed):

@@ -206,7 +206,7 @@ def begin_run(net: model.DeepLab, options: TrainOptions) -> TrainState:
         ValueError: The options contradict each other, the network or the strategy.
     """
     parts = BatchParts.of(options)
-    _check_quantization(net, options, parts)
+    _check_quantization(net, options, parts.replicas)
     optimizer = optimizers.from_options(options)
     if options.optimizer == "adamw":
         decayed = {variable.path for variable in networks.regularized_variables(net)}
@@ -245,7 +245,7 @@ def begin_run(net: model.DeepLab, options: TrainOptions) -> TrainState:
     )
 
 
-def _check_quantization(net: model.DeepLab, options: TrainOptions, parts: BatchParts) -> None:
+def _check_quantization(net: model.DeepLab, options: TrainOptions, replicas: int) -> None:
     delay, quantized = options.quantize_delay_step, net.options.quantize
     if quantized != (delay >= 0):
         raise ValueError(
@@ -253,10 +253,11 @@ def _check_quantization(net: model.DeepLab, options: TrainOptions, parts: BatchP
             f" {'' if quantized else 'not '}quantized: use the value with which the run began"
             " (a run in --train_logdir keeps its network)"
         )
-    if quantized and parts.replicas > 1:
+    if quantized and replicas > 1 and options.jit_compile:
         raise ValueError(
-            f"--quantize_delay_step={delay} can train on one device only, not on"
-            f" {parts.replicas}: use --num_clones=1 on one host"
+            f"--quantize_delay_step={delay} with --jit_compile can train on one device only, not on"
+            f" {replicas}, because XLA compiles each device's computation separately: remove"
+            " --jit_compile"
         )
 
 
