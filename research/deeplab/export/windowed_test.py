@@ -82,11 +82,12 @@ def test_every_signature_predicts_images_of_any_size_in_windows(net, tmp_path):
     path = exporter.export_saved_model(net, str(tmp_path / "export"), inference)
     loaded = tf.saved_model.load(path)
     exported = saved_model.ExportedNetwork(path)
+    network = _predictor(net, inference)
     files = []
     for size in _SIZES:
         image = tiny.picture(*size)
         files.append(tiny.png(image))
-        _, expected = _evaluated(_predictor(net, inference), image[np.newaxis])
+        _, expected = _evaluated(network, image[np.newaxis])
         for name in ("serving_default", "serving_labels"):
             outputs = loaded.signatures[name](ImageTensor=tf.constant(image)[tf.newaxis])
             assert np.mean(outputs["SemanticPredictions"] == expected) > 0.99
@@ -106,12 +107,13 @@ def test_every_signature_predicts_images_of_any_size_in_windows(net, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("crf", [None, CrfOptions(iterations=1)], ids=["network", "crf"])
 def test_an_export_without_windows_is_used_with_them(net, tmp_path, crf):
-    path = exporter.export_saved_model(net, str(tmp_path / "export"), InferenceOptions(crf=crf))
+    with tiny.few_signatures():
+        path = exporter.export_saved_model(net, str(tmp_path / "export"), InferenceOptions(crf=crf))
     exported = saved_model.ExportedNetwork(path, window=_LARGER)
+    network = _predictor(net, InferenceOptions(crf=crf, window=_LARGER))
     for size in _SIZES:
         image = tiny.picture(*size)
-        inference = InferenceOptions(crf=crf, window=_LARGER)
-        _, expected = _evaluated(_predictor(net, inference), image[np.newaxis])
+        _, expected = _evaluated(network, image[np.newaxis])
         labels = exported.predict(image)
         assert labels.dtype == np.int32
         assert np.mean(labels == expected[0]) > 0.99
@@ -163,6 +165,7 @@ def test_an_export_that_changes_its_windows_is_refused(tmp_path, changes, messag
 @pytest.mark.slow
 def test_an_export_without_probabilities_has_no_windows(net, tmp_path):
     options = ExportOptions(add_probabilities=False)
-    path = exporter.export_saved_model(net, str(tmp_path / "export"), options=options)
+    with tiny.few_signatures():
+        path = exporter.export_saved_model(net, str(tmp_path / "export"), options=options)
     with pytest.raises(ValueError, match="--window needs the probabilities of --export_path"):
         saved_model.ExportedNetwork(path, window=_WINDOW)
