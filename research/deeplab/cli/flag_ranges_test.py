@@ -25,6 +25,7 @@ _TEXTS = {
     "class_map": "names",
     "label_map": "<value>:<label>; its parser names the entry",
     "split_fractions": "<split>:<fraction>; its parser names the entry",
+    "outputs": "some of a few words; the options name the others",
 }
 _NO_NUMBERS = ("nan", "inf", "-1e999", "1e39")
 _FAR_TOO_LARGE = "9" * 400
