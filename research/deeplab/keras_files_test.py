@@ -114,15 +114,20 @@ def test_model_info_reads_the_options(folder, capsys):
 
 
 @pytest.mark.parametrize("name", _FORMS)
-def test_what_needs_an_export_says_how_to_make_one(folder, tmp_path, name):
+def test_predict_takes_it_and_what_needs_an_export_says_how_to_make_one(folder, tmp_path, name):
     path = f"{folder}/{name}"
     (tmp_path / "a.png").write_bytes(tiny.png(tiny.picture(33, 33)))
     arguments = f"--export_path={path}", f"--images={tmp_path}", f"--output_dir={tmp_path}/out"
+    with tiny.shallow():
+        if _FORMS[name]:
+            with pytest.raises(ValueError, match="the network is not known: export it with"):
+                tiny.run(predict, *arguments)
+        else:
+            tiny.run(predict, *arguments, "--outputs=labels")
+            assert tiny.read_png(tmp_path / "out" / "a_labels.png").shape == (33, 33)
     export = (
         f"is a checkpoint.*: export it first, with deeplab-export-model --checkpoint_path={path}"
     )
-    with pytest.raises(ValueError, match=export):
-        tiny.run(predict, *arguments)
     with pytest.raises(ValueError, match=export):
         tiny.run(convert_to_tflite, f"--quantized_graph_def_path={path}")
 

@@ -121,6 +121,11 @@ def test_summary_leaves_out_what_is_hardly_there():
     )
 
 
+def test_classes_that_the_dataset_does_not_have_are_named():
+    with pytest.raises(ValueError, match="predicts class 4, but the dataset has 4 classes: give"):
+        outputs.class_shares(np.array([[0, 4]]), 4)
+
+
 def test_a_broken_image_is_named_and_the_others_are_done(export, images, tmp_path, caplog):
     folder = tmp_path / "images"
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")

@@ -85,7 +85,7 @@ class Outputs:
             **more: More facts.
         """
         return {
-            "path": path,
+            "path": shown(path),
             "width": size[1],
             "height": size[0],
             **more,
@@ -102,7 +102,7 @@ class Outputs:
         return [
             {
                 "label": int(label),
-                **({"name": names[label]} if names and label < len(names) else {}),
+                **({"name": names[label]} if names else {}),
                 "share": round(float(shares[label]), 6),
             }
             for label in np.argsort(-shares, kind="stable")
@@ -133,8 +133,22 @@ def paths(folder: str, kinds: Sequence[str], names: Iterable[str]) -> list[str]:
     return [*found, os.path.join(folder, JSON_FILE)] if JSON in kinds else found
 
 
+def shown(path: str) -> str:
+    """Return a path as JSON can hold it: names of files may have bytes that are not UTF-8."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
 def class_shares(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Return the share of each class in labels of any shape, float64 [classes or more]."""
+    """Return the share of each class in labels of any shape, float64 [classes].
+
+    Raises:
+        ValueError: A label is that of no class.
+    """
+    if (largest := labels.max(initial=0)) >= num_classes:
+        raise ValueError(
+            f"the network predicts class {largest}, but the dataset has {num_classes} classes: give"
+            " the one that it was trained on as --dataset"
+        )
     return np.bincount(labels.ravel(), minlength=num_classes) / labels.size
 
 

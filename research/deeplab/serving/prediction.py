@@ -153,9 +153,9 @@ class _Work:
         Images go to the devices one by one; so do the frames of a video.
         """
         videos = [number for number in numbers if video.is_video(self._paths[number])]
-        others = [number for number in numbers if number not in set(videos)]
+        images = [number for number in numbers if not video.is_video(self._paths[number])]
         workers = [functools.partial(self._image, each) for each in self._networks]
-        yield from parallel.map_in_order(workers, others)
+        yield from parallel.map_in_order(workers, images)
         yield from map(self._video, videos)
 
     def _image(self, network: runtimes.Network, number: int) -> _Predicted:
@@ -168,30 +168,30 @@ class _Work:
                 failures.add(path, f"image {path}: {error}")
         if failures.messages:
             return self._failed(number, failures.messages[path])
-        self.outputs.save_pictures(image, labels, self._names[path])
         shares = outputs.class_shares(labels, self.outputs.descriptor.num_classes)
+        self.outputs.save_pictures(image, labels, self._names[path])
         return self._done(number, labels.shape, shares)
 
     def _video(self, number: int) -> _Predicted:
         path, failures = self._paths[number], image_files.Failures()
         try:
             with video.reading(path) as (facts, frames):
-                shares, size = self._frames(path, facts, frames)
+                shares, size, count = self._frames(path, facts, frames)
         except retrying.Refused as error:
             failures.add(path, f"video {path}: {error}")
         except video.Unreadable as error:
             failures.add(path, str(error))
         if failures.messages:
             return self._failed(number, failures.messages[path])
-        more = {"frames": len(shares), "frames_per_second": facts.frames_per_second}
-        return self._done(number, size, np.mean(shares, axis=0), **more)
+        more = {"frames": count, "frames_per_second": facts.frames_per_second}
+        return self._done(number, size, shares, **more)
 
     def _frames(
         self, path: str, facts: video.Facts, frames: Iterator[np.ndarray]
-    ) -> tuple[list[np.ndarray], tuple[int, int]]:
-        """Predict the frames of a video; return the shares of the classes in each, and its size."""
-        shares: list[np.ndarray] = []
-        size: list[int] = []
+    ) -> tuple[np.ndarray, tuple[int, int], int]:
+        """Predict the frames of a video; return the shares of the classes, its size and length."""
+        total = np.zeros(self.outputs.descriptor.num_classes)
+        sizes: collections.Counter[tuple[int, int]] = collections.Counter()
         progress = Progress("predicted", facts.count, "frames")
 
         def predicted() -> Iterator[np.ndarray]:
@@ -199,8 +199,8 @@ class _Work:
                 functools.partial(self._frame, each) for each in self._networks
             ]
             for share, picture in parallel.map_in_order(workers, frames):
-                shares.append(share)
-                size[:] = picture.shape[:2]
+                total[:] += share
+                sizes[picture.shape[:2]] += 1
                 progress.advance()
                 yield picture
 
@@ -210,13 +210,12 @@ class _Work:
             video.write(stem, predicted(), facts.frames_per_second)
         else:
             collections.deque(predicted(), maxlen=0)
-        if len(shares) != facts.count:
+        count = sizes.total()
+        if count != facts.count:
             progress.finish()
-        if facts.count and len(shares) < facts.count:
-            logging.warning(
-                "video %s: %d of %d frames could be read", path, len(shares), facts.count
-            )
-        return shares, (size[0], size[1])
+        if facts.count and count < facts.count:
+            logging.warning("video %s: %d of %d frames could be read", path, count, facts.count)
+        return total / count, next(iter(sizes)), count
 
     def _frame(self, network: runtimes.Network, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the shares of the classes in a frame, and the picture that is shown of it."""
@@ -231,5 +230,5 @@ class _Work:
         return _Predicted(number, facts, outputs.summary(shares, self.outputs.descriptor))
 
     def _failed(self, number: int, message: str) -> _Predicted:
-        facts = {"path": self._paths[number], "error": message}
+        facts = {"path": outputs.shown(self._paths[number]), "error": message}
         return _Predicted(number, facts, failed=message)

@@ -83,7 +83,10 @@ def reading(path: str) -> Iterator[tuple[Facts, Iterator[np.ndarray]]]:
 
 def _frames(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
     while capture.isOpened():
-        found, frame = capture.read()
+        try:
+            found, frame = capture.read()
+        except cv2.error:  # As for a size that no memory holds.
+            return
         if not found:
             return
         yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)

@@ -23,7 +23,7 @@ from deeplab.core import dense_prediction_cell, layers
 from deeplab.evaluation import eval_coco_format
 from deeplab.evaluation.earlier_evaluation import EarlierEvaluation
 from deeplab.export import frozen_graphs, network_facts, saved_model, server_files
-from deeplab.serving import server_settings, stored_versions
+from deeplab.serving import server_settings, stored_versions, video
 from deeplab.serving.findings import Findings
 from deeplab.testing import fuzz, fuzz_datasets, tiny
 from deeplab.testing.fuzz import Subject
@@ -263,6 +263,20 @@ def _read_precision(folder: str) -> None:
     assert set(choice.float32) <= set(layers.KINDS)
 
 
+def _video() -> bytes:
+    frames = [tiny.picture(*_SIZE, seed) for seed in range(3)]
+    (data,) = fuzz.files_made_by(lambda folder: video.write(f"{folder}/clip", frames, 25)).values()
+    return data
+
+
+def _read_video(folder: str) -> None:
+    with video.reading(f"{folder}/clip.mp4") as (facts, frames):
+        assert facts.frames_per_second > 0
+        for frame in frames:
+            assert frame.dtype == np.uint8
+            assert frame.ndim == 3
+
+
 def _read_archive(name: str, content: bytes, has_checksum: bool, folder: str) -> None:
     try:
         download.unpack(f"{folder}/{name}", f"{folder}/unpacked", f"{folder}/{name}")
@@ -362,6 +376,7 @@ def _others() -> list[Subject]:
             True,
             weight=0.3,
         ),
+        Subject("video", {"clip.mp4": _video()}, "clip.mp4", _read_video, weight=0.5),
         *(
             Subject(f"compared {name}", evaluation, name, _read_comparison, True)
             for name in evaluation
