@@ -288,7 +288,9 @@ def _publish(folder: str, output_dir: str) -> list[dict[str, str]]:
     """
     gfile = file_systems.gfile()
     path = os.path.join(folder, f"{_BAD}.jsonl")
-    bad = [json.loads(line) for line in files.read_bytes(path).splitlines()]
+    # An engine need not write a file of nothing.
+    lines = files.read_bytes(path).splitlines() if file_systems.exists(path) else ()
+    bad = [json.loads(line) for line in lines]
     for earlier in _written_before(output_dir):
         gfile.remove(earlier)
     written = [name for name in file_systems.names_in(folder) if _WRITTEN.fullmatch(name)]
