@@ -9,7 +9,7 @@ from deeplab.visualization.drawing import GAP, LINE
 from deeplab.visualization.tiles import Tile
 
 # About how many pixels wide a sheet is.
-_WIDTH = 1620
+_WIDTH = 1640
 
 
 def draw(

@@ -11,6 +11,8 @@ import numpy as np
 from deeplab.visualization import drawing, thumbnails
 from deeplab.visualization.colors import colorize
 
+# Pixels between the pictures of a tile.
+SEAM = 3
 # Under the errors, the image is gray, and so much lighter.
 _FADED = 0.65
 
@@ -85,7 +87,9 @@ def draw(
         values.update(np.unique(prediction).tolist())
     if label is not None and prediction is not None:
         pictures["errors"] = _errors(small, label, prediction, ignore_label)
-    picture = np.concatenate(list(pictures.values()), axis=1)
+    first, *others = pictures.values()
+    strip = drawing.paper(height, SEAM)
+    picture = np.concatenate([first, *(x for each in others for x in (strip, each))], axis=1)
     return Tile(picture, tuple(pictures), tuple(sorted(values)), name)
 
 
