@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import shutil
 
 import numpy as np
@@ -40,7 +41,7 @@ def test_the_outputs_are_those_of_a_run():
     cells = [cell for cell in json.loads(_NOTEBOOK.read_text())["cells"] if "outputs" in cell]
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     kinds = {kind for cell in cells for out in cell["outputs"] for kind in out.get("data", [])}
-    assert "image/png" in kinds
+    assert {"image/png", "text/html"} <= kinds
     assert _NOTEBOOK.stat().st_size < 150_000
 
 
@@ -70,7 +71,7 @@ def test_the_network_of_the_notebook_learns(tmp_path, monkeypatch):
         text = text.replace(original, smaller)
     (tmp_path / "fine_tuning.ipynb").write_text(text)
     monkeypatch.chdir(tmp_path)
-    _, names = notebook.run("fine_tuning.ipynb")
+    run, names = notebook.run("fine_tuning.ipynb")
 
     history = names["history"]
     assert history["loss"][-1] < 0.8 * history["loss"][0]
@@ -82,3 +83,7 @@ def test_the_network_of_the_notebook_learns(tmp_path, monkeypatch):
     assert names["run"].step == 2
     assert checkpoint_files.names("train_log") == ["model.ckpt-2"]
     assert checkpoint.load_options("train_log") == names["net"].options
+    shown = run["cells"][-2]["outputs"][0]["data"]["text/html"]
+    (page,) = re.findall(r'src="([^"]+)"', "".join(shown))
+    result = json.loads((tmp_path / "eval_log/eval.json").read_text())
+    assert f"mIoU {100 * result['miou']:.1f} %" in (tmp_path / page).read_text()

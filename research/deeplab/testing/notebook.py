@@ -3,7 +3,8 @@
     python -m deeplab.testing.notebook g3doc/fine_tuning.ipynb folder_to_run_in
 
 Lines that begin with `!` are commands of the shell, as in Jupyter. The
-outputs of a cell are its standard output and the value of its last line, as a picture if it is one.
+outputs of a cell are its standard output and the value of its last line, as a picture or HTML if it
+is one. Of IPython, there is `display.IFrame`.
 """
 
 import ast
@@ -15,12 +16,47 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
+from collections.abc import Iterator
 from typing import Any
 
 from deeplab.utils import files
 
 # The folder of the package, for shell commands.
 _ROOT = pathlib.Path(__file__).parents[2]
+
+
+class IFrame:
+    """A page in a notebook, as `IPython.display.IFrame` shows it.
+
+    Args:
+        src: Path or address of the page.
+        width: Pixels, or a share such as "100%".
+        height: The same.
+    """
+
+    def __init__(self, src: str, width: int | str, height: int | str):
+        self.src, self.width, self.height = src, width, height
+
+    def _repr_html_(self) -> str:
+        return f'<iframe width="{self.width}" height="{self.height}" src="{self.src}"></iframe>'
+
+
+@contextlib.contextmanager
+def _ipython() -> Iterator[None]:
+    """Let `IPython.display` be imported, as Jupyter has it; only what notebooks use is there."""
+    package, display = types.ModuleType("IPython"), types.ModuleType("IPython.display")
+    package.display, display.IFrame = display, IFrame
+    modules = {"IPython": package, "IPython.display": display}
+    before = {name: sys.modules.get(name) for name in modules}
+    sys.modules.update(modules)
+    try:
+        yield
+    finally:
+        for name, module in before.items():
+            del sys.modules[name]
+            if module is not None:
+                sys.modules[name] = module
 
 
 def code(cell: dict[str, Any]) -> str:
@@ -45,7 +81,7 @@ def run(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     for count, cell in enumerate(cells, start=1):
         output = io.StringIO()
-        with contextlib.redirect_stdout(output):
+        with contextlib.redirect_stdout(output), _ipython():
             value = _run(code(cell), names)
         cell["execution_count"] = count
         cell["outputs"] = []
@@ -91,6 +127,8 @@ def _shown(value: Any) -> dict[str, Any]:
     """Return a value in the form of Jupyter's outputs."""
     if draw := getattr(value, "_repr_png_", None):
         return {"image/png": base64.b64encode(draw()).decode(), "text/plain": ["<picture>"]}
+    if draw := getattr(value, "_repr_html_", None):
+        return {"text/html": [draw()], "text/plain": ["<page>"]}
     return {"text/plain": repr(value).splitlines(keepends=True)}
 
 
