@@ -88,6 +88,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     define("string", "test_images", None, "Photographs, or folder/split of TFRecords.")
     define("integer", "num_test_images", 16, "Use at most this many.", lower_bound=1)
     define("string", "representative_images", None, "Photographs for int8.")
+    define("integer", "num_representative_images", 20, "At most so many of them.", lower_bound=1)
     define("integer", "rounds", 20, "How often each form is timed.", lower_bound=1)
     define("string", "page", None, "Write the table into this page, between its markers.")
     define("string", "folder", None, "Keep the forms here. Not given: they are removed.")
@@ -104,7 +105,10 @@ def make(form: Form, folder: str, shared: Sequence[str]) -> bool:
         arguments += [f"--quantized_graph_def_path={graph}", f"--output_tflite_path={path}"]
         if "--int8" in arguments:
             arguments.remove("--representative_images=...")
-            arguments.append(f"--representative_images={flags.FLAGS.representative_images}")
+            arguments += [
+                f"--{name}={flags.FLAGS[name].value}"
+                for name in ("representative_images", "num_representative_images")
+            ]
     else:
         arguments += [f"--export_path={path}", *shared]
     subprocess.run([sys.executable, "-m", form.module, *arguments], check=False)

@@ -308,7 +308,7 @@ def export_saved_model(
     """
     _check_path(path, next_version)
     model_name = server_files.model_name(path, next_version)
-    images = comparison.test_images(net, inference.window)
+    images = comparison.test_images(net, inference.window, options.precision)
     expected = comparison.expected(net, images, inference)
     if options.add_logits:
         logits = inference_graph.logits_on_their_grid(net, images)
