@@ -10,7 +10,7 @@ import types
 import pytest
 import tensorflow as tf
 
-from deeplab.export import comparison, exporter, inference_graph, saved_model_writer
+from deeplab.export import comparison, exporter, inference_graph, network_facts, saved_model_writer
 from deeplab.testing import tiny
 
 _NET = types.SimpleNamespace(options=tiny.OPTIONS)
@@ -67,6 +67,7 @@ def fake_network(replace, on_write=None) -> None:
         comparison, "open_frozen_graph", lambda _: contextlib.nullcontext(lambda images: images)
     )
     replace(inference_graph, "frozen", lambda *_: (graph, graph))
+    replace(network_facts, "of_network", lambda *_: network_facts.NetworkFacts(num_classes=4))
 
 
 def export(base: str, kind: str, card) -> None:
