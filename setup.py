@@ -99,6 +99,8 @@ setuptools.setup(
         "tfds": [
             # The datasets that deeplab-build-tfds-data converts.
             "tensorflow-datasets>=4.9,<5",
+            # Release 4.9.10 of it imports this without requiring it.
+            "importlib_resources>=6,<8",
         ],
         "onnx": [
             # Writes ONNX models. It takes the onnx that fits the protobuf of TensorFlow.
@@ -126,10 +128,13 @@ setuptools.setup(
             "ai-edge-litert>=2.3,<3",
             # Exports answer a server that speaks TensorFlow Serving's protocol buffers.
             "tensorflow-serving-api>=2.19,<2.22",
-            # Runs the tests.
-            "pytest>=9,<10",
             # The pipelines that are tested.
             "apache-beam>=2.70,<3",
+            # A dataset of it is made and converted.
+            "tensorflow-datasets>=4.9,<5",
+            "importlib_resources>=6,<8",
+            # Runs the tests.
+            "pytest>=9,<10",
             # Runs them on all cores.
             "pytest-xdist>=3.8,<4",
             # Checks and formats the code.
