@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 
 import numpy as np
@@ -18,6 +19,7 @@ import tensorflow as tf
 from tritonclient import http
 
 _NAME = "deeplab"
+_HOST = "127.0.0.1"
 _START_SECS = 120
 _CONFIG = """name: "{name}"
 backend: "python"
@@ -72,29 +74,29 @@ def _serving(folder: str, export_path: str) -> Iterator[str]:
     (model / "1").mkdir(parents=True)
     config = _CONFIG.format(name=_NAME, export_path=os.path.abspath(export_path))
     (model / "config.pbtxt").write_text(config)
-    shutil.copy(pathlib.Path(__file__).with_name("triton_model.py"), model / "1" / "model.py")
+    # The backend's interpreter is isolated: no variable of the environment tells it where the
+    # packages are.
+    places = f"import sys\n\nsys.path[1:1] = {[str(package.parents[1])]!r}\n"
+    text = pathlib.Path(__file__).with_name("triton_model.py").read_text()
+    (model / "1" / "model.py").write_text(places + text)
     with socket.socket() as free:
-        free.bind(("localhost", 0))
+        free.bind((_HOST, 0))
         port = free.getsockname()[1]
-    # The backend's interpreter takes the packages of this environment, and finds its own libraries
-    # beside the package only where they are named.
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        "LD_LIBRARY_PATH": str(package.parents[1] / "nvidia_pytriton.libs"),
-    }
+    # A copy of the interpreter does not find its libraries by itself.
+    libraries = str(package.parents[1] / "nvidia_pytriton.libs")
+    environment = {**os.environ, "LD_LIBRARY_PATH": libraries}
     command = [
         str(package / "bin" / "tritonserver"),
         f"--model-repository={root / 'models'}",
         f"--backend-directory={root / 'backends'}",
         f"--http-port={port}",
-        "--http-address=localhost",
+        f"--http-address={_HOST}",
         "--allow-grpc=false",
         "--allow-metrics=false",
     ]
     with subprocess.Popen(command, env=environment) as process:
         try:
-            address = f"localhost:{port}"
+            address = f"{_HOST}:{port}"
             _wait(process, address)
             yield address
         finally:
@@ -102,13 +104,13 @@ def _serving(folder: str, export_path: str) -> Iterator[str]:
 
 
 def _wait(process: subprocess.Popen, address: str) -> None:
-    client = http.InferenceServerClient(address)
+    # Triton's own client does not recover from a connection that was refused.
+    ready = f"http://{address}/v2/models/{_NAME}/ready"
     for _ in range(_START_SECS):
         if process.poll() is not None:
             raise RuntimeError(f"Triton has ended with exit code {process.returncode}")
-        with contextlib.suppress(OSError):
-            if client.is_server_ready() and client.is_model_ready(_NAME):
-                return
+        with contextlib.suppress(OSError), urllib.request.urlopen(ready, timeout=10):
+            return
         time.sleep(1)
     raise TimeoutError("Triton is not ready")
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import pathlib
+import re
 import shutil
 from unittest import mock
 
@@ -155,6 +157,27 @@ def test_damaged_files_are_faults(copy, damage):
     assert "unreadable" in _kinds(report.findings, "fault")
     assert "fault: " in check_report.text(report)
     json.dumps(check_report.facts(report))
+
+
+def test_the_page_has_every_kind_of_finding_and_every_key():
+    folder = pathlib.Path(export_check.__file__).parent
+    sources = (path.read_text() for path in folder.glob("*.py") if "_test" not in path.name)
+    kinds = {
+        kind
+        for source in sources
+        for kind in re.findall(r'(?:findings\.(?:fault|warn|note)|add)\(\s*"(\w+)"', source)
+    }
+    page = (folder.parent / "g3doc" / "check_export.md").read_text()
+    keys, _, findings = page.partition("## Findings")
+
+    def named(text):
+        cells = re.findall(r"^\| (`.+?) \|", text, re.MULTILINE)
+        return {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+
+    assert named(findings) == kinds
+    stored = stored_versions.Stored("model")
+    report = check_report.Report("model", stored, {}, [], Findings())
+    assert set(check_report.facts(report)) <= named(keys)
 
 
 def _versions(root, *names):
