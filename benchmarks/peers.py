@@ -208,6 +208,7 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=4, help="images in a call")
     parser.add_argument("--size", type=int, default=256, help="height and width of the images")
     parser.add_argument("--tasks", nargs="+", choices=_TASKS, default=_TASKS, help="what to time")
+    parser.add_argument("--precisions", nargs="+", choices=_PRECISIONS, default=_PRECISIONS)
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of PyTorch")
     values = parser.parse_args()
     # A task at a time, so that fewer networks are in memory.
@@ -215,7 +216,7 @@ def main() -> None:
     for task in values.tasks:
         forms = {
             f"{task}, {precision}, {library}": functools.partial(make, task, precision, values)
-            for precision in _PRECISIONS
+            for precision in values.precisions
             for library, make in _LIBRARIES.items()
         }
         results |= turns.measure(forms, values.rounds, values.calls)
