@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from deeplab import model
@@ -65,6 +66,7 @@ def write(
     for node in converted.graph.node:
         if node.op_type == "Conv":
             _state_padding(node)
+    _spell_out_softmax(converted.graph)
     entry = converted.metadata_props.add()
     entry.key, entry.value = network_facts.NAME, facts.to_json()
     with open(path, "wb") as file:
@@ -147,3 +149,29 @@ def _state_padding(node: Any) -> None:
     padding = node.attribute.add(name="pads", type=attributes["strides"].type)
     padding.ints[:] = [*(span // 2 for span in spans), *(span - span // 2 for span in spans)]
     node.attribute.remove(attributes["auto_pad"])
+
+
+def _spell_out_softmax(graph: Any) -> None:
+    """Replace each softmax over channels that come first by its parts.
+
+    tf2onnx moves channels there, where ONNX Runtime takes longer for the softmax than for all the
+    rest of a small network, also for those who ask for labels alone.
+    """
+    from onnx import helper, numpy_helper
+
+    for place, node in reversed(list(enumerate(graph.node))):
+        axis = next((each.i for each in node.attribute if each.name == "axis"), -1)
+        if node.op_type != "Softmax" or axis == -1:
+            continue
+        (x,), (y,) = node.input, node.output
+        graph.initializer.append(numpy_helper.from_array(np.array([axis]), f"{y}/axis"))
+        graph.node.remove(node)
+        parts = (
+            helper.make_node("ReduceMax", [x], [f"{y}/largest"], axes=[axis]),
+            helper.make_node("Sub", [x, f"{y}/largest"], [f"{y}/differences"]),
+            helper.make_node("Exp", [f"{y}/differences"], [f"{y}/powers"]),
+            helper.make_node("ReduceSum", [f"{y}/powers", f"{y}/axis"], [f"{y}/sum"]),
+            helper.make_node("Div", [f"{y}/powers", f"{y}/sum"], [y]),
+        )
+        for part in reversed(parts):
+            graph.node.insert(place, part)

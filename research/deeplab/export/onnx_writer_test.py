@@ -59,6 +59,8 @@ def test_any_number_of_images_of_any_size(atrous_net, dataset, tmp_path, capsys)
     ]
     operations = {node.op_type for node in model.graph.node}
     assert not operations & {"SpaceToDepth", "DepthToSpace", "BatchNormalization"}
+    # Over channels that come first it is slow.
+    assert "Softmax" not in operations
     rates = {
         tuple(attribute.ints)
         for node in model.graph.node
