@@ -1,6 +1,7 @@
 """The prediction script: from a network, images and videos to pictures and facts."""
 
 import json
+import os
 import struct
 import zlib
 
@@ -124,6 +125,8 @@ def test_summary_leaves_out_what_is_hardly_there():
 def test_classes_that_the_dataset_does_not_have_are_named():
     with pytest.raises(ValueError, match="predicts class 4, but the dataset has 4 classes: give"):
         outputs.class_shares(np.array([[0, 4]]), 4)
+    with pytest.raises(ValueError, match="predicts class -1: it is damaged"):
+        outputs.class_shares(np.array([[0, -1]]), 4)
 
 
 def test_a_broken_image_is_named_and_the_others_are_done(export, images, tmp_path, caplog):
@@ -187,6 +190,16 @@ def test_photographs_are_shown_upright_unless_stored_pixels_are_asked_for(
     stored = tiny.read_png(tmp_path / "out" / "a_labels.png")
     assert stored.shape == (20, 30)
     np.testing.assert_array_equal(turned, np.rot90(stored, -1))
+
+
+def test_a_broken_image_may_have_a_name_that_is_no_text(export, images, tmp_path):
+    path = os.fsencode(tmp_path / "images") + b"/\xff.jpg"
+    with open(path, "wb") as file:
+        file.write(b"\xff\xd8\xff broken")
+    with pytest.raises(ValueError, match="1 of 3 images could not be read"):
+        run(export, tmp_path, "--outputs=json")
+    facts = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert "images/\\xff.jpg is a broken" in facts["images"][-1]["error"]
 
 
 def test_outputs_are_chosen(export, images, tmp_path):

@@ -52,7 +52,8 @@ def pool(
     ) as executor:
         try:
             yield executor
-        except concurrent.futures.process.BrokenProcessPool:
+        # The last two: that of which the others are copies.
+        except (concurrent.futures.process.BrokenProcessPool, EOFError, ConnectionError):
             raise ChildProcessError(
                 f"a process that {work} was killed, most likely because memory ran out: {remedy}"
             ) from None

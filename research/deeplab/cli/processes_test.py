@@ -74,6 +74,16 @@ def test_a_killed_process_is_one_error_that_names_memory_and_remedy():
         list(pool.map(_kill, range(4)))
 
 
+@pytest.mark.parametrize("error", [EOFError, ConnectionResetError, BrokenPipeError])
+def test_so_is_the_one_that_starts_them(error):
+    with (
+        pytest.raises(ChildProcessError, match="was killed, most likely because memory ran out"),
+        processes.pool(2, "reads", remedy=""),
+    ):
+        # As starting a process does then.
+        raise error
+
+
 def test_a_process_ends_with_the_one_that_started_it(tmp_path):
     path = tmp_path / "parent.py"
     path.write_text(_PARENT)

@@ -34,6 +34,8 @@ from deeplab.utils import error_text, file_systems, files
 _FACTS, _BAD, _RECORDS = "predictions", "bad_images", "records"
 _RECORD_FILE = re.compile(r".*(\.tfrecords?|-\d{5,}-of-\d{5,})")
 _WRITTEN = re.compile(rf"({_FACTS}-\d+-of-\d+|{_BAD})\.jsonl|{_RECORDS}-\d+-of-\d+\.tfrecord")
+# A file may have a name of 255 bytes, with what is added to it: more while it is written.
+_LONGEST_NAME = 150
 # How many images each list names that a worker reads at once.
 _LISTED = 1000
 
@@ -188,15 +190,18 @@ def predict_image(
     try:
         name, image = _read(item, options)
         labels = _network.predict(options, image)
+        if outputs.RECORDS in options.outputs:
+            record = _record(item, name, image, labels)
     except (ValueError, OSError, tf.errors.OpError) as error:
-        fault = {"path": item.place, "error": error_text.one_line(error)}
+        reason = outputs.shown(error_text.one_line(error))
+        fault = {"path": outputs.shown(item.place), "error": reason}
         yield beam.pvalue.TaggedOutput(_BAD, json.dumps(fault))
         return
     written.save_pictures(image, labels, name)
     shares = outputs.class_shares(labels, descriptor.num_classes)
     yield json.dumps(written.facts(item.place, labels.shape, shares))
     if outputs.RECORDS in options.outputs:
-        yield beam.pvalue.TaggedOutput(_RECORDS, (item.shard, _record(item, name, image, labels)))
+        yield beam.pvalue.TaggedOutput(_RECORDS, (item.shard, record))
 
 
 def _read(item: _Item, options: PredictOptions) -> tuple[str, np.ndarray]:
@@ -214,11 +219,20 @@ def _read(item: _Item, options: PredictOptions) -> tuple[str, np.ndarray]:
     parts = [part for part in name.split("/") if part not in ("", ".", "..")]
     if not parts:
         raise ValueError(f"{item.place} has no name (feature image/filename)")
+    if any("\0" in part or len(part.encode()) > _LONGEST_NAME for part in parts):
+        raise ValueError(f"{item.place} has a name that no file can have (feature image/filename)")
     return "/".join(parts), image
 
 
 def _record(item: _Item, name: str, image: np.ndarray, labels: np.ndarray) -> bytes:
     """Return a record of an image with its predicted labels."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"image {item.place} has a name that is not UTF-8, which a record cannot hold: rename"
+            " it"
+        ) from None
     if item.record is not None:
         data = _feature(item.record, examples.IMAGE)
     else:

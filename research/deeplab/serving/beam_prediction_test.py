@@ -1,6 +1,7 @@
 """A pipeline of Beam predicts the labels of predict.py, and tells which images are bad."""
 
 import json
+import os
 import re
 
 import numpy as np
@@ -10,7 +11,9 @@ import tensorflow as tf
 from deeplab import predict, predict_test
 from deeplab.core.options import PredictOptions
 from deeplab.datasets import examples
+from deeplab.serving import beam_prediction
 from deeplab.testing import tiny
+from deeplab.utils import files
 
 export = predict_test.export
 # The engine of Beam's DirectRunner, which would download another one first where it can.
@@ -78,6 +81,44 @@ def test_records_are_predicted_and_written(export, tmp_path):
         np.testing.assert_array_equal(image, pictures.pop(name))
         np.testing.assert_array_equal(found[..., 0], image[..., 0] % 4)
     assert not pictures
+
+
+@pytest.mark.slow
+def test_a_name_that_no_record_can_hold_is_a_bad_image(tmp_path, monkeypatch):
+    pytest.importorskip("apache_beam", reason="needs the extra [beam]")
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png")
+    files.write_bytes(path, tiny.png(tiny.picture(9, 9)))
+    labels = np.zeros((9, 9), np.int32)
+    monkeypatch.setattr(beam_prediction._network, "predict", lambda *arguments: labels)
+    item = beam_prediction._Item(0, path, "\udcff")
+    for kinds, tags in (("records", ["bad_images"]), ("json", [None])):
+        options = PredictOptions(
+            export_path="net",
+            images=path,
+            output_dir=str(tmp_path / "out"),
+            outputs=(kinds,),
+            runner="beam",
+        )
+        found = list(beam_prediction.predict_image(item, options, tiny.DATASET))
+        assert [getattr(each, "tag", None) for each in found] == tags
+        facts = json.loads(getattr(found[0], "value", found[0]))
+        assert facts["path"] == f"{tmp_path}/\\xff.png"
+        assert ("is not UTF-8, which a record cannot hold" in str(facts)) == (kinds == "records")
+
+
+@pytest.mark.parametrize("name", ["..", "a/" + "b" * 151, "a\0b"])
+def test_a_name_that_no_file_can_have_is_named(name):
+    feature = {
+        "image/encoded": tiny._bytes(tiny.png(tiny.picture(9, 9))),
+        "image/filename": tiny._bytes(name.encode()),
+        "image/height": tiny._integer(9),
+        "image/width": tiny._integer(9),
+    }
+    record = tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+    item = beam_prediction._Item(0, "record 3 of a", record=record)
+    options = PredictOptions(export_path="net", images="a", output_dir="out", runner="beam")
+    with pytest.raises(ValueError, match="record 3 of a has .* name.* .feature image/filename"):
+        beam_prediction._read(item, options)
 
 
 @pytest.mark.parametrize(

@@ -199,6 +199,18 @@ def test_the_largest_number_is_served(tmp_path):
     assert _kinds(findings) == ["not_served"]
 
 
+def test_links_to_nothing_are_no_traceback(tmp_path):
+    base = _versions(tmp_path / "model", "1")
+    for link in (base / "1" / "link", base / "2", base / "other"):
+        link.symlink_to("nowhere")
+    stored = stored_versions.find(str(base))
+    assert [(version.bytes, version.is_whole) for version in stored.versions] == [
+        (5, True),
+        (0, False),
+    ]
+    assert stored_versions.sizes(str(base / "1")) == {"saved_model.pb": 5, "link": 0}
+
+
 def test_what_is_odd_about_versions_is_named(tmp_path):
     base = _versions(tmp_path / "model", "1", "007")
     (base / "12").mkdir()

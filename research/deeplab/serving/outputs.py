@@ -133,9 +133,12 @@ def paths(folder: str, kinds: Sequence[str], names: Iterable[str]) -> list[str]:
     return [*found, os.path.join(folder, JSON_FILE)] if JSON in kinds else found
 
 
-def shown(path: str) -> str:
-    """Return a path as JSON can hold it: names of files may have bytes that are not UTF-8."""
-    return os.fsencode(path).decode(errors="backslashreplace")
+def shown(text: str) -> str:
+    """Return a path, or a text with one, as JSON can hold it.
+
+    Names of files may have bytes that are not UTF-8.
+    """
+    return os.fsencode(text).decode(errors="backslashreplace")
 
 
 def class_shares(labels: np.ndarray, num_classes: int) -> np.ndarray:
@@ -144,6 +147,8 @@ def class_shares(labels: np.ndarray, num_classes: int) -> np.ndarray:
     Raises:
         ValueError: A label is that of no class.
     """
+    if (smallest := labels.min(initial=0)) < 0:
+        raise ValueError(f"the network predicts class {smallest}: it is damaged")
     if (largest := labels.max(initial=0)) >= num_classes:
         raise ValueError(
             f"the network predicts class {largest}, but the dataset has {num_classes} classes: give"

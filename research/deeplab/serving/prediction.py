@@ -230,5 +230,5 @@ class _Work:
         return _Predicted(number, facts, outputs.summary(shares, self.outputs.descriptor))
 
     def _failed(self, number: int, message: str) -> _Predicted:
-        facts = {"path": outputs.shown(self._paths[number]), "error": message}
+        facts = {"path": outputs.shown(self._paths[number]), "error": outputs.shown(message)}
         return _Predicted(number, facts, failed=message)

@@ -54,7 +54,7 @@ class RestClient:
                 name: Signature(_shapes(each.get("inputs", {})), _shapes(each.get("outputs", {})))
                 for name, each in found.items()
             }
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
             raise self._wrong_answer() from None
 
     def call(
@@ -95,7 +95,7 @@ class RestClient:
         data = retrying.call(lambda: self._send(path, body))
         try:
             return json.loads(data)
-        except ValueError:
+        except (RecursionError, ValueError):
             raise self._wrong_answer() from None
 
     def _send(self, path: str, body: bytes | None) -> bytes:
@@ -157,7 +157,7 @@ def _reason(error: urllib.error.HTTPError) -> str:
         text = ""
     try:
         text = json.loads(text)["error"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, RecursionError, TypeError, ValueError):
         text = text or error.reason
     return error_text.shortened(error_text.one_line(str(text)))
 

@@ -1,6 +1,6 @@
 """The network of a running TensorFlow Serving."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -61,6 +61,10 @@ class ServedNetwork:
             Refused: The server cannot predict this image, or not in time.
         """
         labels = self._from_file(image) if self._takes_files else self._from_pixels(image)
+        if not np.issubdtype(labels.dtype, np.integer):
+            raise retrying.ServerError(
+                f"--server={self._options.server} returned labels of the type {labels.dtype}"
+            )
         if labels.shape != image.shape[:2]:
             raise retrying.Refused(
                 f"--server={self._options.server} returned labels of {list(labels.shape)} for an"
@@ -108,21 +112,35 @@ class ServedNetwork:
             {signatures.IMAGE_BYTES: np.array([data.tobytes()], object)},
             self._outputs,
         )
-        (file,) = outputs[signatures.LABEL_PNG]
-        # Earlier exports fail instead.
-        (status,) = outputs.get(signatures.STATUS, [decoding.FINE])
+        # Earlier exports have no status, and fail instead.
+        statuses = outputs.get(signatures.STATUS, [decoding.FINE])
+        if len(statuses) != 1:
+            raise retrying.ServerError(
+                f"--server={self._options.server} returned {len(statuses)} results of one image"
+            )
+        status = statuses[0]
         if status != decoding.FINE:
             meaning = _MEANINGS.get(status, "it is refused")
             raise retrying.Refused(
                 f"--server={self._options.server} cannot read the image: {meaning} (Status"
                 f" {status})"
             )
-        labels = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_UNCHANGED)
+        labels = _decode(outputs[signatures.LABEL_PNG])
         if labels is None or labels.ndim != 2:
             raise retrying.ServerError(
                 f"--server={self._options.server} has not returned a gray PNG file"
             )
         return labels
+
+
+def _decode(found: Sequence[bytes | float]) -> np.ndarray | None:
+    """Return the pixels of the image file that a server has returned; None if it is none."""
+    if len(found) != 1 or not isinstance(found[0], bytes) or not found[0]:
+        return None
+    try:
+        return cv2.imdecode(np.frombuffer(found[0], np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:  # As for a size that no memory holds.
+        return None
 
 
 def _num_classes(found: Mapping[str, Signature]) -> int | None:

@@ -127,11 +127,59 @@ def test_the_port_of_the_other_interface_is_no_answer(grpc_server, rest_server):
         ServedNetwork(by_grpc)
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"metadata": 3}', b'{"predictions": []}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"<html>", b"[]", b'{"metadata": 3}', b'{"predictions": []}', b"[" * 100_000),
+        b'{"metadata": {"signature_def": {"signature_def": {"a": {"inputs": {"b":'
+        b' {"tensor_shape": {"dim": [{"size": Infinity}]}}}}}}}}',
+    ],
+)
 def test_answers_of_other_servers_are_named(rest_server, monkeypatch, body):
     monkeypatch.setattr(rest_client.RestClient, "_send", lambda *arguments: body)
     with pytest.raises(retrying.ServerError, match="does not answer as the REST interface"):
         _open(rest_server)
+
+
+_PNG = tiny.png(np.ones((3, 4), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "returned 0 results of one image"),
+        ([{"Status": 0, "label_png_bytes": _PNG}] * 2, "returned 2 results of one image"),
+        ([{"Status": 0, "label_png_bytes": b""}], "has not returned a gray PNG file"),
+        ([{"Status": 0, "label_png_bytes": _PNG[:40]}], "has not returned a gray PNG file"),
+        ([{"Status": 0, "label_png_bytes": 7}], "has not returned a gray PNG file"),
+        # 60000 x 60000 pixels, as its header says.
+        (
+            [{"Status": 0, "label_png_bytes": _PNG[:16] + b"\0\0\xea\x60" * 2 + _PNG[24:]}],
+            "has not returned a gray PNG file",
+        ),
+    ],
+)
+def test_results_that_are_no_labels_are_named(rest_server, monkeypatch, rows, message):
+    network = _open(rest_server)
+    rows = [
+        {
+            name: {"b64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
+            for name, value in row.items()
+        }
+        for row in rows
+    ]
+    answer = json.dumps({"predictions": rows}).encode()
+    monkeypatch.setattr(rest_client.RestClient, "_send", lambda *arguments: answer)
+    with pytest.raises(retrying.ServerError, match=f"--server={rest_server.address} {message}"):
+        network.predict(tiny.picture(3, 4))
+
+
+def test_labels_that_are_fractions_are_named(grpc_server, monkeypatch):
+    network = _open(grpc_server)
+    labels = {"SemanticPredictions": np.zeros((1, 3, 4), np.float32)}
+    monkeypatch.setattr(network._client, "call", lambda *arguments: labels)
+    with pytest.raises(retrying.ServerError, match="returned labels of the type float32"):
+        network.predict(tiny.picture(3, 4))
 
 
 def test_earlier_exports_return_the_file_alone(rest_server, monkeypatch):

@@ -122,15 +122,20 @@ def _versions(base: str) -> tuple[tuple[Version, ...], tuple[str, ...]]:
 def sizes(path: str) -> dict[str, int]:
     """Return the size in bytes of each file below a folder, or of a file."""
     if not file_systems.is_folder(path):
-        return {os.path.basename(path): tf.io.gfile.stat(path).length}
+        return {os.path.basename(path): _length(path)}
     with file_systems.without_wildcards(path) as plain:
         return {
-            os.path.relpath(os.path.join(folder, name), plain): tf.io.gfile.stat(
-                os.path.join(folder, name)
-            ).length
+            os.path.relpath(os.path.join(folder, name), plain): _length(os.path.join(folder, name))
             for folder, _, names in tf.io.gfile.walk(plain)
             for name in names
         }
+
+
+def _length(path: str) -> int:
+    try:
+        return tf.io.gfile.stat(path).length
+    except tf.errors.NotFoundError:  # It is a link to nothing.
+        return 0
 
 
 def total_bytes(path: str) -> int:

@@ -2,9 +2,11 @@
 
 import contextlib
 import dataclasses
+import errno
 import itertools
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 
@@ -22,6 +24,8 @@ _FORMATS = ((".mp4", "mp4v"), (".avi", "MJPG"))
 # Where a video does not say its speed.
 _FRAMES_PER_SECOND = 25.0
 _MOST_FRAMES_PER_SECOND = 1000.0
+# With fewer free bytes a disk is full: a video is written in blocks.
+_FULL = 2**20
 # What the library that OpenCV reads with prints about damaged files, and the level without.
 _LIBRARY_LOG, _QUIET = "OPENCV_FFMPEG_LOGLEVEL", "-8"
 
@@ -127,12 +131,27 @@ def write(stem: str, frames: Iterable[np.ndarray], frames_per_second: float) -> 
         with temporary_files.temporary_folder(beside) as folder:
             video = os.path.join(folder, f"video{extension}")
             with _open(video, codec, even, frames_per_second) as writer:
+                count = 0
                 for frame in itertools.chain([first], frames):
                     writer.write(_fitted(frame, (height, width), even))
-            if not os.path.exists(video) or not os.path.getsize(video):
+                    count += 1
+            # OpenCV passes over what it cannot write.
+            if not _holds(video, count):
+                if shutil.disk_usage(folder).free < _FULL:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 raise OSError(f"{path} cannot be written: OpenCV does not say why")
             os.replace(video, temporary)
     return path
+
+
+def _holds(path: str, count: int) -> bool:
+    """Return whether a video was written to its end, with so many frames."""
+    with _without_remarks():
+        capture = cv2.VideoCapture(path)
+        try:
+            return capture.isOpened() and capture.get(cv2.CAP_PROP_FRAME_COUNT) >= count
+        finally:
+            capture.release()
 
 
 def _fitted(frame: np.ndarray, size: tuple[int, int], even: tuple[int, int]) -> np.ndarray:

@@ -1,5 +1,10 @@
 """Videos are read and written."""
 
+import contextlib
+import os
+import shutil
+import types
+
 import cv2
 import numpy as np
 import pytest
@@ -36,6 +41,36 @@ def test_a_build_without_the_codec_writes_the_other_container(tmp_path, monkeypa
     monkeypatch.setattr(video, "_FORMATS", formats[:1])
     with pytest.raises(OSError, match=r"cannot write videos of 64x48 pixels here \(none\)"):
         video.write(str(tmp_path / "clip"), _FRAMES, 25)
+
+
+@pytest.mark.parametrize("formats", [video._FORMATS, video._FORMATS[1:]])
+@pytest.mark.parametrize("speed", [0.5, 23.976, 29.97, 240.0])
+def test_every_speed_is_written_to_the_end(tmp_path, monkeypatch, formats, speed):
+    monkeypatch.setattr(video, "_FORMATS", formats)
+    assert len(_read(video.write(str(tmp_path / "clip"), _FRAMES, speed))[1]) == 8
+
+
+@pytest.mark.parametrize(
+    ("free", "message"), [(0, "No space left on device"), (2**40, "OpenCV does not say why")]
+)
+def test_a_video_that_a_full_disk_cuts_off_is_an_error(tmp_path, monkeypatch, free, message):
+    """Each writer says that it is done; of the file only the first half is there."""
+    (tmp_path / "clip.mp4").write_bytes(b"before")
+    opened = video._open
+
+    @contextlib.contextmanager
+    def cut(path, *arguments):
+        with opened(path, *arguments) as writer:
+            yield writer
+        if os.path.exists(path):
+            os.truncate(path, os.path.getsize(path) // 2)
+
+    monkeypatch.setattr(video, "_open", cut)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=free))
+    with pytest.raises(OSError, match=f"{tmp_path}/clip.mp4 cannot be written: {message}"):
+        video.write(str(tmp_path / "clip"), _FRAMES, 25)
+    assert tiny.files(tmp_path) == ["clip.mp4"]
+    assert (tmp_path / "clip.mp4").read_bytes() == b"before"
 
 
 def test_odd_and_changing_sizes_are_fitted(tmp_path):

@@ -20,7 +20,12 @@ def test_an_address_tells_the_interface(address, is_rest):
 
 
 @pytest.mark.parametrize(
-    "address", ["localhost", "8500", "grpc://a:8500", "http://", "a b:1", "a:1/b", "http://a?b"]
+    "address",
+    [
+        *("localhost", "8500", "grpc://a:8500", "http://", "a b:1", "a:1/b", "http://a?b"),
+        *("a:0", "a:65536", "http://a:99999", "http://a:b", "http://:80", "http://[::1"),
+        *(f"{'a' * 64}:80", f"http://{'a' * 64}"),
+    ],
 )
 def test_other_addresses_are_refused(address):
     with pytest.raises(ValueError, match="is no address: give HOST:PORT of the gRPC interface"):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import urllib.parse
 from typing import Annotated
 
 from deeplab.core.options.fields import NonNegativeInt, PositiveFloat, describe, validate
@@ -40,7 +41,7 @@ class ServerOptions:
                 value = getattr(self, name)
                 if name != "server" and value != field.default:
                     raise ValueError(f"--{name}={value} has no effect without --server")
-        elif not (_GRPC.fullmatch(self.server) or self.is_rest):
+        elif not _is_address(self.server):
             raise ValueError(
                 f"--server={self.server} is no address: give HOST:PORT of the gRPC interface, such"
                 " as localhost:8500, or http://HOST:PORT of the REST interface, such as"
@@ -51,3 +52,15 @@ class ServerOptions:
     def is_rest(self) -> bool:
         """Whether the address is one of the REST interface."""
         return bool(self.server and _REST.fullmatch(self.server))
+
+
+def _is_address(server: str) -> bool:
+    """Return whether a text is an address of one of the interfaces."""
+    if not (_GRPC.fullmatch(server) or _REST.fullmatch(server)):
+        return False
+    try:
+        parts = urllib.parse.urlsplit(server if "://" in server else f"//{server}")
+        # Both raise: of a port beyond 65535, and of a name that is too long.
+        return parts.port != 0 and bool((parts.hostname or "").encode("idna"))
+    except ValueError:
+        return False
