@@ -172,7 +172,9 @@ def test_a_batch_has_an_image(trained, tmp_path):
 
 def _report(trained, tmp_path, matrix, step=7):
     records = _records(tmp_path / "records", {"a": (tiny.picture(20, 20), None)})
-    result = segmentation.SegmentationResult(np.array(matrix))
+    # A picture of one row, with so many pixels of each pair of classes.
+    pairs = np.indices((4, 4)).reshape(2, 1, -1).repeat(np.ravel(matrix), axis=2)
+    result = segmentation.measure(*pairs, 4)
     logdir = tmp_path / "log"
     evaluator.Evaluator(trained, records).report(result, "train/model.ckpt-7", step, str(logdir))
     return result, logdir
@@ -206,8 +208,9 @@ def test_json_files_hold_the_result_and_how_it_came_about(trained, tmp_path):
     assert {key: facts[key] for key in expected} == expected
     page = golden.DATA.parents[1] / "g3doc/evaluation.md"
     section = page.read_text().partition("### Keys of `eval.json`")[2].partition("In the row")[0]
-    documented = set(re.findall(r"`(\w+)`", section))
-    assert set(facts) | set(facts["classes"][0]) <= documented
+    keys = re.findall(r"^\| (.*?) \|", section, re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", " ".join(keys))) == {*facts, "categories", "category_miou"}
+    assert set(facts["classes"][0]) <= set(re.findall(r"`(\w+)`", section))
     _report(trained, tmp_path, _MATRIX, step=8)
     assert json.loads((logdir / "eval.json").read_text())["step"] == 8
     assert json.loads((logdir / "eval-7.json").read_text())["step"] == 7

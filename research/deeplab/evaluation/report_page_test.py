@@ -2,12 +2,14 @@
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import re
 import shlex
 import shutil
 from html.parser import HTMLParser
 
+import cv2
 import numpy as np
 import pytest
 
@@ -388,15 +390,21 @@ class TestPage:
         assert "<script>alert(1)</script>" in page.body
         assert '<i>&amp;"image", ' in page.body
 
-    def test_it_is_small_and_whole_for_many_images(self, images, tmp_path):
-        """500 large images with fine texture, all of them shown."""
+    @pytest.mark.parametrize("classes", [4, 151])
+    def test_it_is_small_and_whole_for_many_images(self, tmp_path, classes):
+        """500 large images with many details, and two more of each class, all of them shown."""
+        names = tuple(f"class number {index}" for index in range(classes))
+        dataset = dataclasses.replace(
+            _DATASET, num_classes=classes, class_names=names, categories=None
+        )
         random = np.random.default_rng(0)
-        texture = random.integers(0, 256, (375, 500, 3), np.uint8)
-        large = np.kron(images[0].label, np.ones((8, 8), np.int32))[:375, :500]
-        speckled = np.where(random.random(large.shape) < 0.2, large + 1, large) % 3
-        result = evaluated.segmentation.measure(large, speckled, 4, 255)
-        chosen = chosen_images.ChosenImages(_DATASET, 500, 500)
-        image = EvaluatedImage("a", texture, large, speckled, result, np.ones(large.shape))
+        texture = cv2.resize(random.integers(0, 256, (45, 60, 3), np.uint8), (500, 375))
+        label = np.kron(random.integers(0, classes, (24, 32)), np.ones((16, 16), int))[:375, :500]
+        wrong = random.random(label.shape) < 0.2
+        speckled = np.where(wrong, random.integers(0, classes, label.shape), label)
+        result = evaluated.segmentation.measure(label, speckled, classes, 255)
+        chosen = chosen_images.ChosenImages(dataset, 500, 2000)
+        image = EvaluatedImage("a", texture, label, speckled, result, np.ones(label.shape))
         chosen.add(image)
         # The other ones are as large, and need not be drawn again.
         (example,) = chosen.images()["worst"]
@@ -405,16 +413,18 @@ class TestPage:
             (chosen._worst, chosen._best)[number % 2].add(
                 key, dataclasses.replace(example, number=number)
             )
-        facts = {"images": 500, **_FACTS} | report.segmentation_facts(result, _NAMES)
+        for number, each in enumerate(itertools.chain(*chosen._of_class), 500):
+            each.add((-1, number), dataclasses.replace(example, number=number))
+        facts = {"images": 2000, **_FACTS} | report.segmentation_facts(result, names)
         content = report_page.PageContent(
-            facts=facts, result=result, descriptor=_DATASET, chosen=chosen
+            facts=facts, result=result, descriptor=dataset, chosen=chosen
         )
         path = report_page.write(str(tmp_path / "made"), content)
         assert os.listdir(tmp_path / "made") == ["report.html"]
         assert 1e6 < os.path.getsize(path) < 5e6
         with open(path, encoding="utf-8") as file:
             # The first one is the worst and the best.
-            assert file.read().count('<figure class="comparer"') == 499
+            assert file.read().count('<figure class="comparer"') == 499 + 2 * classes
 
     def test_without_images_and_without_pixels(self, images):
         page = _Page(_render(images, 0))

@@ -12,7 +12,7 @@ from deeplab.visualization import drawing
 # The pictures of `layers`, from the bottom to the top.
 LAYERS = ("image", "label", "prediction", "errors")
 # Pixels of the longer side, tried in this order until the pictures are small enough.
-_SIDES = (480, 400, 320, 256, 200, 160, 128, 96, 64)
+_SIDES = (480, 400, 320, 256, 200, 160, 128, 96, 64, 48, 32)
 _PHOTO_QUALITY = 62
 # Above 100 WebP is lossless.
 _LOSSLESS = 101
@@ -55,7 +55,7 @@ def layers(
         prediction: Integers [height, width].
         colors: A color for each class, [entries, 3], RGB 0..255.
         ignore_label: Label of the ignored pixels; they are hatched.
-        max_bytes: Bytes of all URIs together, if a side of 64 pixels can do with it.
+        max_bytes: Bytes of all URIs together, if a side of 32 pixels can do with it.
     """
     image = np.clip(image, 0, 255).astype(np.uint8)
     longest = max(image.shape[:2])
