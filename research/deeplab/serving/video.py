@@ -64,6 +64,8 @@ def reading(path: str) -> Iterator[tuple[Facts, Iterator[np.ndarray]]]:
     """
     if file_systems.is_remote(path):
         raise Unreadable(f"video {path} is not on this machine: OpenCV cannot read it; copy it")
+    if not _is_text(path):
+        raise Unreadable(f"video {path} has a name that is not UTF-8: rename it")
     with _without_remarks():
         capture = cv2.VideoCapture(path)
         try:
@@ -83,6 +85,15 @@ def reading(path: str) -> Iterator[tuple[Facts, Iterator[np.ndarray]]]:
             yield facts, itertools.chain([first], frames)
         finally:
             capture.release()
+
+
+def _is_text(path: str) -> bool:
+    """Return whether a path is UTF-8; of another one OpenCV ends the process."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _frames(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
@@ -123,6 +134,8 @@ def write(stem: str, frames: Iterable[np.ndarray], frames_per_second: float) -> 
     even = (height + height % 2, width + width % 2)
     extension, codec = _format(even, frames_per_second)
     path = stem + extension
+    if not _is_text(path):
+        raise OSError(f"{path} cannot be written: its name is not UTF-8")
     if not file_systems.is_remote(path):
         temporary_files.remove_leftovers_of(path)
     with files.replacing(path) as temporary:

@@ -101,6 +101,17 @@ def test_what_is_no_video_is_named_once(tmp_path, capfd, data):
     assert capfd.readouterr().err == ""
 
 
+def test_names_that_are_no_text_are_refused(tmp_path):
+    """OpenCV would end the process."""
+    path = video.write(str(tmp_path / "clip"), _FRAMES, 25)
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
+    os.rename(path, f"{odd}.mp4")
+    with pytest.raises(video.Unreadable, match="has a name that is not UTF-8: rename it"):
+        _read(f"{odd}.mp4")
+    with pytest.raises(OSError, match=r"mp4 cannot be written: its name is not UTF-8"):
+        video.write(odd, _FRAMES, 25)
+
+
 def test_remote_videos_are_named():
     with (
         pytest.raises(video.Unreadable, match="video gs://a/b.mp4 is not on this machine"),
