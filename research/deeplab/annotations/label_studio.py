@@ -85,7 +85,8 @@ def _names(data: Entry, index: ImageIndex) -> list[str]:
         url = urllib.parse.urlsplit(value)
         path = urllib.parse.unquote(url.path)
         decoded = urllib.parse.parse_qs(url.query).get("d", [])
-        for name in (value, path, *decoded):
+        # The whole address of a local file ends as its path, but has another folder.
+        for name in (path, *decoded, value) if decoded else (value, path):
             if not name.lower().endswith(index.extensions):
                 continue
             folder, _, last = name.replace("\\", "/").rpartition("/")

@@ -48,7 +48,7 @@ def _task(*results, image="/data/upload/1/0a1b2c3d-a.jpg", **annotation):
 
 @pytest.fixture
 def read(project):
-    project.images("a.jpg", "b c.jpg")
+    project.images("a.jpg", "b c.jpg", "d+e.jpg")
 
     def read(*tasks):
         project.write("export.json", list(tasks))
@@ -105,12 +105,19 @@ def test_answers_that_are_no_regions_are_left_out(read):
         ("https://host/x/a.jpg?token=1", "a.jpg"),
         ("/data/local-files/?d=photos%2Fb%20c.jpg", "b c.jpg"),
         ("/data/local-files/?d=photos/0a1b2c3d-b c.jpg", "b c.jpg"),
+        ("/data/local-files/?d=photos/d+e.jpg", "d+e.jpg"),
         ("s3://bucket/b%20c.jpg", "b c.jpg"),
     ],
 )
 def test_the_image_is_found_without_prefix_and_address(read, project, url, file):
     (image,) = read(_task(_POLYGON, image=url))
     assert image.image == str(project.folder / "images" / file)
+
+
+def test_the_folder_of_a_local_file_counts(read, project):
+    project.images("photos/c.jpg", "other/c.jpg")
+    (image,) = read(_task(_POLYGON, image="/data/local-files/?d=photos/c.jpg"))
+    assert image.image.endswith("/photos/c.jpg")
 
 
 def test_an_exact_name_comes_before_one_without_prefix(read, project):

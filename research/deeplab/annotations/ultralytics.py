@@ -107,6 +107,8 @@ def _names(entry: Entry) -> tuple[str, ...]:
     """Return the names of the classes, which are a list or numbered from 0."""
     value = entry.get("names")
     if isinstance(value, dict):
+        # Some tools write the numbers as texts.
+        value = {int(key) if str(key).isdecimal() else key: name for key, name in value.items()}
         if sorted(value, key=str) != sorted(range(len(value)), key=str):
             raise ValueError(f"{entry.place}: names must be numbered 0, 1, 2, ...")
         value = [value[number] for number in range(len(value))]
@@ -137,8 +139,11 @@ def _images(dataset: _Dataset, split: str) -> Iterator[str]:
                 raise FileNotFoundError(f"{dataset.entry.at(split)}: no image in {path}")
             yield from found
         elif os.path.isfile(path):
+            beside = os.path.dirname(path)
             for line in lists.read(path):
-                image = os.path.normpath(os.path.join(dataset.root, line.text))
+                # Ultralytics takes paths that begin with "./" from the folder of the list.
+                places = [os.path.join(folder, line.text) for folder in (dataset.root, beside)]
+                image = os.path.normpath(next(filter(os.path.isfile, places), places[0]))
                 if not os.path.isfile(image):
                     raise FileNotFoundError(f"{line.place}: there is no image {image}")
                 yield image

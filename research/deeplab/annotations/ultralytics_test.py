@@ -56,6 +56,17 @@ def test_a_split_may_be_a_list_of_images_or_several_folders(data):
     assert _names(splits["train"]) == ["a.jpg", "b.jpg", "c.jpg"]
 
 
+def test_a_list_may_name_images_from_its_own_folder(data):
+    data.write("data/lists/val.txt", "./../images/val/c.jpg\nimages/train/a.jpg\n")
+    data.write("d.yaml", _YAML.replace("images/val", "lists/val.txt"))
+    assert _names(data.read("d.yaml").splits["val"]) == ["c.jpg", "a.jpg"]
+
+
+def test_numbers_of_names_may_be_texts(data):
+    data.write("d.yaml", _YAML.replace("0: road", "'0': road").replace("1: roof", "'1': roof"))
+    assert data.read("d.yaml").class_names == ("road", "roof")
+
+
 def test_names_may_be_a_list_and_the_path_may_be_elsewhere(data):
     text = _YAML.replace("path: data", "path: /datasets/nowhere")
     data.write("data/d.yaml", text.partition("names")[0] + "names: [road, roof]\n")

@@ -362,6 +362,10 @@ def test_images_are_divided_by_the_classes_in_them(data, annotated):
         (("--num_classes=2",), "--num_classes is for label files without names"),
         (("--threshold=3",), "--threshold: .*c.json has no masks of gray values"),
         (("--nearest_color=3",), "--nearest_color: .*c.json has no masks of colors"),
+        (
+            ("--nobackground", "--class_map=car:ignore"),
+            r"there are 1 classes \(roof\); there must be 2 to 256: change --background or",
+        ),
         (("--group_by=x",), "--group_by needs --split_fractions"),
         (("--split_fractions=train:1",), "set one of them"),
     ],

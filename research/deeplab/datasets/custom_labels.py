@@ -308,6 +308,12 @@ def _descriptor(
     names: tuple[str, ...] | None,
     colormap: tuple[tuple[int, int, int], ...] | None,
 ) -> DatasetDescriptor:
+    if not 2 <= num_classes <= MAX_LABEL + 1:
+        listed = f" ({', '.join(names[:_LISTED])}{', ...' * (len(names) > _LISTED)})" if names else ""
+        raise ValueError(
+            f"there are {num_classes} classes{listed}; there must be 2 to {MAX_LABEL + 1}: change"
+            " --background or --class_map"
+        )
     return DatasetDescriptor(
         name=os.path.splitext(os.path.basename(options.descriptor_path))[0],
         num_classes=num_classes,
