@@ -8,7 +8,7 @@ _JPEG_SIGNATURE = b"\xff\xd8\xff"
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _EXIF = b"Exif\0\0"
 # Tags of TIFF, and of EXIF, which is TIFF without pixels.
-_PHOTOMETRIC, _ORIENTATION, _SAMPLES_PER_PIXEL = 262, 274, 277
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _ORIENTATION, _SAMPLES_PER_PIXEL = 258, 262, 274, 277
 _PLANAR_CONFIGURATION, _EXTRA_SAMPLES = 284, 338
 _SHORT, _LONG = 3, 4
 _SEPARATE_PLANES = 2
@@ -54,6 +54,14 @@ def header_size(data: bytes) -> tuple[int, int] | None:
 def png_bit_depth(data: bytes) -> int:
     """Return the number of bits per channel of a PNG file."""
     return data[24] if len(data) > 24 else 8
+
+
+def is_bilevel(data: bytes) -> bool:
+    """Return whether the pixels of a PNG or TIFF file have one bit."""
+    if is_tiff(data):
+        entry = _tiff_entry(data, _BITS_PER_SAMPLE)
+        return tiff_bands(data) == 1 and (entry is None or entry[1] == 1)
+    return image_format(data) == "png" and png_bit_depth(data) == 1
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -15,6 +15,7 @@ from deeplab.datasets.descriptors import MAX_LABEL, DatasetDescriptor
 from deeplab.datasets.image_formats import (
     PNG_SIGNATURE,
     image_format,
+    is_bilevel,
     is_tiff,
     png_bit_depth,
     png_chunks,
@@ -113,6 +114,9 @@ def _with_opencv(data: bytes) -> np.ndarray:
     if pixels.ndim == 3:
         _refuse_colors(pixels)
         pixels = pixels[..., 0]
+    if is_bilevel(data):
+        # Decoders make it 0 and 255.
+        pixels = pixels // MAX_LABEL
     if pixels.dtype.kind == "f" and np.array_equal(pixels, np.trunc(pixels)):
         pixels = pixels.astype(np.int64)
     if pixels.dtype.kind not in "ui":
@@ -258,7 +262,9 @@ class LabelReader:
         values = _read_indices(data) if self.colors is None else self._by_color(data)
         indices = values.indices
         if self.threshold is not None:
-            indices = (indices > self.threshold).astype(np.uint8)
+            # One bit is black or white for every viewer: any threshold lies between.
+            threshold = 0 if is_bilevel(data) else self.threshold
+            indices = (indices > threshold).astype(np.uint8)
         indices = self._mapped(indices)
         self.check(indices)
         plain = values.plain

@@ -78,11 +78,11 @@ def test_eight_bit_gray_is_kept_byte_for_byte(tmp_path):
     assert label_files.LabelReader(_DATASET).read(_label(tmp_path, data)).data == data
 
 
-def _tiff(values, palette=None):
-    """An uncompressed TIFF file of 8 bits, with a palette if there is one."""
+def _tiff(values, palette=None, bits=8):
+    """An uncompressed TIFF file of 8 bits or of one, with a palette if there is one."""
     height, width = values.shape
-    data = values.astype(np.uint8).tobytes()
-    entries = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, 1, 8), (259, 3, 1, 1)]
+    data = (np.packbits(values, axis=1) if bits == 1 else values.astype(np.uint8)).tobytes()
+    entries = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, 1, bits), (259, 3, 1, 1)]
     entries += [(262, 3, 1, 1 if palette is None else 3), (273, 4, 1, 8)]
     entries += [(277, 3, 1, 1), (278, 3, 1, height), (279, 4, 1, len(data))]
     start = 8 + len(data)
@@ -99,6 +99,14 @@ def _tiff(values, palette=None):
 def test_tiff_files_are_read_as_values(palette):
     values = np.arange(300).reshape(15, 20) % 7
     np.testing.assert_array_equal(label_files.read_indices(_tiff(values, palette)), values)
+
+
+def test_one_bit_is_0_or_1_and_lies_on_both_sides_of_a_threshold():
+    values = np.random.default_rng(1).integers(0, 2, (15, 20))
+    reader = label_files.LabelReader(_DATASET, threshold=127)
+    for data in (_tiff(values, bits=1), png(values, 1)):
+        np.testing.assert_array_equal(label_files.read_indices(data), values)
+        np.testing.assert_array_equal(_decode(reader.parse(data).data), values)
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
