@@ -309,10 +309,11 @@ def _descriptor(
     colormap: tuple[tuple[int, int, int], ...] | None,
 ) -> DatasetDescriptor:
     if not 2 <= num_classes <= MAX_LABEL + 1:
-        listed = f" ({', '.join(names[:_LISTED])}{', ...' * (len(names) > _LISTED)})" if names else ""
+        listed = ", ".join((names or ())[:_LISTED])
+        more = ", ..." if num_classes > _LISTED else ""
         raise ValueError(
-            f"there are {num_classes} classes{listed}; there must be 2 to {MAX_LABEL + 1}: change"
-            " --background or --class_map"
+            f"there are {num_classes} classes ({listed}{more}); there must be 2 to"
+            f" {MAX_LABEL + 1}: change --background or --class_map"
         )
     return DatasetDescriptor(
         name=os.path.splitext(os.path.basename(options.descriptor_path))[0],
