@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
 from deeplab.visualization import drawing
@@ -11,10 +10,8 @@ from deeplab.visualization.drawing import GAP, LINE
 
 # Pixels of a cell.
 _CELL = 44
-# Colors of a full cell on the diagonal and beside it.
-_HIT, _MISS = (20, 80, 170), (190, 60, 20)
-# From this share on, numbers are written in white.
-_DARK = 0.55
+# Colors of a full cell on the diagonal and beside it: light enough for dark numbers.
+_HIT, _MISS = (90, 160, 220), (238, 125, 87)
 
 
 def draw(shares: np.ndarray, names: Sequence[str], caption: str = "") -> np.ndarray:
@@ -57,6 +54,6 @@ def _cell(canvas: np.ndarray, corner: tuple[int, int], value: float, hit: bool) 
     if value < 0.0005:
         return
     words = f"{100 * value:.0f}" if value >= 0.0995 else f"{100 * value:.1f}"
-    ink = (255, 255, 255) if value > _DARK else (40, 40, 40)
-    start = (left + (inner - drawing.text_width(words)) // 2, top + inner // 2 + 5)
-    cv2.putText(canvas, words, start, drawing.FONT, drawing.FONT_SCALE, ink, 1, cv2.LINE_AA)
+    drawing.text(
+        canvas, words, left + (inner - drawing.text_width(words)) // 2, top + inner // 2 + 5
+    )

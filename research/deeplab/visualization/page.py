@@ -213,13 +213,13 @@ def heat_map(caption: str, names: Sequence[str], shares: np.ndarray, notes: np.n
         cells = []
         for column in range(len(names)):
             value = shares[row, column]
-            kinds = ["hit" if row == column else "miss", "strong" if value > 0.5 else ""]
             shown = not math.isnan(value) and value >= 0.0005
+            kind = "hit" if row == column else "miss"
             cells.append(
                 tag(
                     "td",
                     percent(value, 0 if value >= 0.0995 else 1) if shown else None,
-                    class_=" ".join(filter(None, kinds)) if shown else None,
+                    class_=kind if shown else None,
                     style=f"--v:{value:.3f}" if shown else None,
                     title=str(notes[row, column]) if shown else None,
                 )

@@ -1,5 +1,6 @@
 import base64
 import hashlib
+import importlib.resources
 import re
 from html.parser import HTMLParser
 
@@ -93,7 +94,7 @@ class TestTables:
         reader = _Reader(page.heat_map("About", ["x", "y"], shares, notes))
         cells = [each for each in reader.all("td") if "style" in each]
         assert [each["title"] for each in cells] == ["a", _EVIL]
-        assert [each["class"] for each in cells] == ["hit strong", "hit"]
+        assert [each["class"] for each in cells] == ["hit", "hit"]
         assert "90" in reader.texts
         assert "4.0" in reader.texts
 
@@ -112,3 +113,33 @@ class TestDocument:
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         assert f"script-src 'sha256-{digest}'" in policy
         assert reader.all("html") == [{"lang": "en"}]
+
+
+def _luminance(color):
+    """Relative luminance as WCAG defines it, of RGB 0..1."""
+    linear = np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
+    return linear @ [0.2126, 0.7152, 0.0722]
+
+
+def _contrast(one, other):
+    low, high = sorted((_luminance(one), _luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_every_text_can_be_read(scheme):
+    """WCAG 2 asks for a contrast of 4.5."""
+    style = importlib.resources.files(page.__package__).joinpath("page.css").read_text("utf-8")
+    block = re.findall(r":root \{(.*?)\}", style, re.DOTALL)[scheme]
+    colors = {
+        name: np.frombuffer(bytes.fromhex(value), np.uint8) / 255
+        for name, value in re.findall(r"--(\w+): #(\w{6});", block)
+    }
+    for text in ("ink", "faint", "accent", "better", "worse"):
+        for behind in ("paper", "card"):
+            assert _contrast(colors[text], colors[behind]) >= 4.5, (text, behind)
+    # The cells of a heat map, from the weakest to the strongest.
+    for kind in ("hit", "miss"):
+        for part in np.linspace(0, 1, 21):
+            behind = (1 - part) * colors["paper"] + part * colors[kind]
+            assert _contrast(colors["ink"], behind) >= 4.5, (kind, part)
