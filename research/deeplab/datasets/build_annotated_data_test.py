@@ -206,6 +206,8 @@ def test_cvat_masks_have_the_colors_of_the_label_map(data):
     data.write("cvat/labelmap.txt", label_map.encode())
     data.write("cvat/ImageSets/Segmentation/train.txt", b"a\n")
     data.write("cvat/ImageSets/Segmentation/val.txt", b"b\n")
+    data.write("cvat/ImageSets/Segmentation/Test.txt", b"c\n")
+    data.write("images/c.jpg", jpeg(_HEIGHT, _WIDTH))
     expected = np.random.default_rng(0).integers(0, 3, (_HEIGHT, _WIDTH))
     palette = np.array([[0, 0, 0], [128, 0, 0], [0, 0, 90]], np.uint8)
     data.write("cvat/SegmentationClass/a.png", png(expected, 8, 3, palette.tobytes()))
@@ -218,6 +220,7 @@ def test_cvat_masks_have_the_colors_of_the_label_map(data):
     descriptor = data.convert(*arguments, "--nearest_color=10")
     assert descriptor.class_names == ("background", "roof", "car")
     assert descriptor.colormap == ((0, 0, 0), (128, 0, 0), (0, 0, 90))
+    assert data.labels("Test") == {"c": None}
     np.testing.assert_array_equal(data.labels("train")["a"], expected)
     expected[0, 0] = 1
     np.testing.assert_array_equal(data.labels("val")["b"], expected)

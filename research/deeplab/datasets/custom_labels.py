@@ -80,7 +80,7 @@ class Labels:
         found = [by_path.get(os.path.realpath(image.path)) for image in images]
         labels = [self._label(each) for each in found]
         missing = [image.name for image, label in zip(images, labels, strict=True) if label is None]
-        if missing and split.partition("_")[0] != "test":
+        if missing and split.lower().partition("_")[0] != "test":
             more = ", ..." if len(missing) > _LISTED else ""
             raise ValueError(
                 f"{len(missing)} of the {len(images)} images of {split} have no label in"

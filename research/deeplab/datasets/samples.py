@@ -170,7 +170,7 @@ def write_records(
     """
     findings = Findings()
     palette = samples.labels.descriptor.palette() if label_images else None
-    for result in samples.read(split.partition("_")[0] == "test", num_processes):
+    for result in samples.read(split.lower().partition("_")[0] == "test", num_processes):
         if isinstance(result, Exception):
             findings.errors.append(result)
             if findings.is_full:

@@ -14,6 +14,7 @@ from deeplab.datasets.split_statistics import (
     SplitStatistics,
     class_name,
     classes_seen,
+    is_training,
     labels_that_count,
 )
 
@@ -130,7 +131,7 @@ def _add_findings_of_classes(
             count=len(tiny),
         )
     few = [label for label in seen if found.images[label] < _FEW_IMAGES]
-    if few and split.startswith("train") and found.num_labels >= 2 * _FEW_IMAGES:
+    if few and is_training(split) and found.num_labels >= 2 * _FEW_IMAGES:
         add(
             "few_images",
             f"{_listed(names, few)} is in fewer than {_FEW_IMAGES} images: label more of them, or"
@@ -147,8 +148,8 @@ def between(splits: Sequence[CheckedSplit], descriptor: DatasetDescriptor) -> li
     """Return what is suspicious about splits that networks are trained and evaluated on."""
     findings = []
     for own, other in itertools.permutations(splits, 2):
-        is_trained = own.name.startswith("train") and "trainval" not in own.name
-        if not is_trained or other.name.startswith("train"):
+        is_trained = is_training(own.name) and "trainval" not in own.name.lower()
+        if not is_trained or is_training(other.name):
             continue
         findings += _shared_images(own, other)
         findings += _missing_classes(own, other, descriptor)

@@ -82,6 +82,8 @@ def test_copies_and_near_duplicates_are_counted_once_each():
     found = _between(train, val)
     assert found["copies"].count == found["near_duplicates"].count == 1
     assert "(val_1 like train_0, 2 of 64 bits differ)" in found["near_duplicates"].message
+    # CVAT's names.
+    assert set(_between(train, val, ("Train", "Validation"))) == set(found)
     assert not _between(train, val, ("trainval", "val"))
     assert not _between(train, val, ("train", "train_more"))
 

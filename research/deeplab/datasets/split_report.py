@@ -13,6 +13,7 @@ from deeplab.datasets.split_statistics import (
     SplitStatistics,
     class_name,
     class_weights,
+    is_training,
     labels_that_count,
 )
 from deeplab.utils import reports
@@ -44,7 +45,7 @@ def text(checked: CheckedSplit, findings: Iterable[Finding], descriptor: Dataset
         lines += ["", _class_table(found, descriptor)]
     lines += map(str, findings)
     weights = class_weights(found, descriptor)
-    if split.startswith("train") and weights is not None:
+    if is_training(split) and weights is not None:
         lines += [
             "\nclass weights (median frequency balancing), for training with rare classes:",
             " ".join(f"--label_weights={weight:.4g}" for weight in weights),

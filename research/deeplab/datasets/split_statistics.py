@@ -242,6 +242,11 @@ def class_weights(statistics: SplitStatistics, descriptor: DatasetDescriptor) ->
     return weights
 
 
+def is_training(split: str) -> bool:
+    """Return whether a name is that of a training split; CVAT has names like Train."""
+    return split.lower().startswith("train")
+
+
 def class_name(descriptor: DatasetDescriptor, label: int) -> str:
     """Return the number of a class and, if it is known, its name."""
     return f"{label} {descriptor.class_names[label]}" if descriptor.class_names else str(label)
