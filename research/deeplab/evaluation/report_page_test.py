@@ -34,6 +34,8 @@ _FACTS = {
     "crf": None,
 }
 _COUNT = 16
+# Milliseconds that a browser may take on a machine that is busy with other tests.
+_PATIENCE = 180_000
 
 
 class _Page(HTMLParser):
@@ -450,7 +452,7 @@ def _chromium():
     if program is None:
         pytest.skip("there is no chromium or google-chrome on this machine")
     with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=program)
+        browser = started.chromium.launch(executable_path=program, timeout=_PATIENCE)
         yield browser
         browser.close()
 
@@ -459,6 +461,7 @@ def test_it_works_in_a_browser(text, tmp_path):
     (tmp_path / "report.html").write_text(text, encoding="utf-8")
     with _chromium() as browser:
         tab = browser.new_page(color_scheme="dark")
+        tab.set_default_timeout(_PATIENCE)
         messages, requests = [], []
         tab.on("console", lambda message: messages.append(message.text))
         tab.on("pageerror", lambda error: messages.append(str(error)))
