@@ -164,10 +164,12 @@ def _read_segments(
 
 def _read_ids(path: str) -> np.ndarray:
     """Return the segment id of each pixel, int64 [height, width]."""
-    if not os.path.exists(path):
+    if not os.path.isfile(path):
         raise FileNotFoundError(f"there is no file {path} (check --gt_folder and --pred_folder)")
+    # A path that is not UTF-8 ends the process within OpenCV.
+    content = np.frombuffer(files.read_bytes(path), np.uint8)
     try:
-        image = cv2.imread(path, cv2.IMREAD_UNCHANGED)
+        image = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         if "CV_IO_MAX_IMAGE" in str(error):
             raise ValueError(

@@ -148,6 +148,13 @@ class TestResults:
         )
         assert results["All"]["n"] == 3
 
+    def test_a_folder_that_is_not_utf8(self, example, tmp_path):
+        """OpenCV ends the process when it is given such a path."""
+        folder = os.path.join(os.fspath(tmp_path), os.fsdecode(b"pred\xff"))
+        (tmp_path / "pred").rename(folder)
+        results = eval_coco_format.eval_coco_format(*example, pred_folder=folder)
+        assert results["All"]["n"] == 3
+
 
 class TestBadInput:
     def _fails(self, example, message, error=ValueError, **options):
