@@ -14,10 +14,8 @@ _SETUP = pathlib.Path(__file__).resolve().parents[3] / "setup.py"
 _SCRIPTS = re.findall(r'"deeplab-[\w-]+": "([\w.]+)"', _SETUP.read_text())
 # Scripts read what these name with other libraries than TensorFlow.
 _LOCAL = {
-    "deeplab.datasets.build_voc2012_data": "image_folder",
-    "deeplab.datasets.build_cityscapes_data": "cityscapes_root",
-    "deeplab.datasets.build_ade20k_data": "val_image_label_folder",
-    "deeplab.datasets.build_custom_data": "list_folder",
+    "deeplab.datasets.build_voc2012_data": "sbd_folder",
+    "deeplab.datasets.build_custom_data": "annotations",
     "deeplab.datasets.remove_gt_colormap": "original_gt_folder",
     "deeplab.datasets.download_data": "output_dir",
     "deeplab.evaluation.eval_coco_format": "pred_folder",
@@ -49,7 +47,7 @@ def _texts(module: str) -> list[str]:
 
 @pytest.mark.parametrize("module", _SCRIPTS)
 def test_an_unknown_file_system_is_named_with_its_flag(check, module):
-    names = set(_texts(module)) - {"master", "url"}
+    names = set(_texts(module)) - {"master", "server", "url", "beam_options"}
     assert names
     for name in names:
         with pytest.raises(ValueError, match=f"--{name}=xyz://a/b: TensorFlow knows no .* 'xyz'"):
@@ -73,6 +71,21 @@ def test_what_must_be_on_this_machine_is_named(check, module, name):
 )
 def test_other_values_pass(check, flag, value):
     check("deeplab.train", f"--{flag}={value}")
+
+
+@pytest.mark.parametrize(
+    ("module", "argument"),
+    [
+        ("deeplab.predict", "--server=http://localhost:8501"),
+        ("deeplab.predict", "--beam_options=--temp_location=s3://bucket"),
+        ("deeplab.datasets.build_voc2012_data", "--image_folder=ram://a/b"),
+        ("deeplab.datasets.build_cityscapes_data", "--cityscapes_root=ram://a/b"),
+        ("deeplab.datasets.build_ade20k_data", "--val_image_label_folder=ram://a/b"),
+        ("deeplab.datasets.build_custom_data", "--list_folder=ram://a/b"),
+    ],
+)
+def test_what_other_programs_reach_and_what_is_read_anywhere_pass(check, module, argument):
+    check(module, argument)
 
 
 @pytest.mark.parametrize("images", ["a.jpg,xyz://b/c.jpg", "a.jpg, xyz://b/*.jpg"])
