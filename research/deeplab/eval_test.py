@@ -115,6 +115,7 @@ def test_an_official_checkpoint_is_evaluated_with_flags(records, dataset, net, t
     assert ours["add_flipped_images"] is True
 
 
+@pytest.mark.slow
 def test_a_crf_refines_what_is_evaluated(records, dataset, net, tmp_path):
     """Not the padding: images in one batch give what they give alone."""
     train = tiny.save(net, tmp_path / "train", 7)

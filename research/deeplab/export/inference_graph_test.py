@@ -95,6 +95,7 @@ class TestOfficialGraph:
         assert np.mean(labels == ARRAYS[f"{export}/{size}/semantic"]) >= 0.999
         assert np.mean(raw == ARRAYS[f"{export}/{size}/raw"]) >= 0.999
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("export", "size"), OFFICIAL_ERRORS)
     def test_takes_images_larger_than_the_crop(self, export, size):
         image = ARRAYS[f"image/{size}"]

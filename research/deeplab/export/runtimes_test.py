@@ -85,6 +85,7 @@ def onnx_model(size=("height", "width"), *, scores=True, properties=(), kind=Non
 
 
 class TestSavedModel:
+    @pytest.mark.slow
     def test_a_folder_of_versions_gives_the_newest(self, export, expected, photo, dataset):
         for path in (export, export.parent):
             network = runtimes.open_network(str(path))
