@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from deeplab.evaluation.segmentation import SegmentationResult
+from deeplab.evaluation.segmentation import SegmentationMetrics
 
 # An export that computes in floats has at least this share of the network's labels.
 LEAST = 0.999
@@ -52,18 +52,19 @@ def measure(
     """
     ignore_label = _IGNORE_LABEL if ignore_label is None else ignore_label
     images = equal = total = 0
-    confusions = np.zeros((2, num_classes, num_classes), np.int64)
+    both = [SegmentationMetrics(num_classes, ignore_label) for _ in range(2)]
     for wanted, found, label in predictions:
         images, total = images + 1, total + wanted.size
         equal += np.count_nonzero(wanted == found)
         if label is not None:
-            for matrix, labels in zip(confusions, (wanted, found), strict=True):
-                matrix += _confusions(label, labels, num_classes, ignore_label)
+            for metrics, labels in zip(both, (wanted, found), strict=True):
+                are_classes = (label < num_classes) & (labels >= 0) & (labels < num_classes)
+                metrics.update(np.where(are_classes, label.astype(int), ignore_label), labels)
     share = equal / total
-    if not confusions.any():
+    if not any(metrics.confusion_matrix.any() for metrics in both):
         return Agreement(images, share)
-    before, after = (SegmentationResult(matrix).mean_iou for matrix in confusions)
-    return Agreement(images, share, float(before), float(after))
+    before, after = (float(metrics.result().mean_iou) for metrics in both)
+    return Agreement(images, share, before, after)
 
 
 def require(title: str, found: Agreement) -> None:
@@ -78,12 +79,3 @@ def require(title: str, found: Agreement) -> None:
     """
     if found.equal < LEAST:
         raise ValueError(f"{title}: {found}, less than {LEAST:.1%}; nothing was written")
-
-
-def _confusions(
-    label: np.ndarray, predicted: np.ndarray, num_classes: int, ignore_label: int
-) -> np.ndarray:
-    counted = (label != ignore_label) & (label < num_classes)
-    counted &= (predicted >= 0) & (predicted < num_classes)
-    pairs = label[counted].astype(np.int64) * num_classes + predicted[counted]
-    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
