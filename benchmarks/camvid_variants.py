@@ -85,7 +85,9 @@ def main() -> None:
         for name, changes in VARIANTS[group].items():
             if chosen and name not in chosen:
                 continue
-            folder = options.output_dir / group / name.replace(" ", "_").replace(",", "")
+            # All groups share the runs of the recipe as it is.
+            own = f"{group}/{name}".replace(" ", "_").replace(",", "") if changes else "recipe"
+            folder = options.output_dir / own
             flags = [*flags_of_all, *changes]
             rows[name] = [_result(flags, seed, folder / f"seed{seed}") for seed in seeds]
         if rows:
