@@ -49,6 +49,7 @@ _SAVED_MODELS = {
     "SavedModel cpu bfloat16": {"target": "cpu", "precision": "bfloat16"},
 }
 _FROZEN = "frozen graph"
+_BEFORE = "frozen graph of --before"
 _AUTOMATIC = "frozen graph, automatic bfloat16"
 _ONNX, _LITERT = "ONNX Runtime", "LiteRT"
 _OPENVINO = {"OpenVINO": "f32", "OpenVINO bfloat16": "bf16"}
@@ -63,13 +64,18 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     def define(kind: str, name: str, default: Any, help_text: str, **more: Any) -> None:
         getattr(flags, f"DEFINE_{kind}")(name, default, help_text, flag_values=flag_values, **more)
 
-    define("enum", "network", "mobilenet_v2_16", "The network.", enum_values=list(_NETWORKS))
+    flags.DEFINE_enum(
+        "network", "mobilenet_v2_16", list(_NETWORKS), "The network.", flag_values=flag_values
+    )
     define("string", "checkpoint_path", None, "Its weights. Not given: random ones.")
     define("string", "images", None, "Photographs: see deeplab-predict.")
     define("integer", "size", 513, "Height and width of the images.", lower_bound=33)
     define("multi_integer", "batch_size", [1, 8], "Number of images in a call; repeat it.")
     define("integer", "rounds", 30, "How often each form is timed.", lower_bound=2)
     define("integer", "threads", 2, "Threads of a form.", lower_bound=1)
+    define("multi_string", "form", [], "Only these; repeat it. The frozen graph is always there.")
+    define("bool", "labels_only", False, "Do not measure all outputs, too.")
+    define("string", "before", None, "A frozen graph of the same network, to compare with.")
     define("bool", "without_onednn", True, "Also measure portable forms with oneDNN off.")
     define("string", "json", None, "Also write the numbers to this file.")
     define("string", "worker", None, "For the script itself: the form that a process runs.")
@@ -108,7 +114,11 @@ def prepare(folder: str) -> None:
     exporter.export_frozen_graph(net, os.path.join(folder, "frozen.pb"))
     for name, changes in _SAVED_MODELS.items():
         path = os.path.join(folder, name)
-        exporter.export_saved_model(net, path, options=ExportOptions(**changes))
+        # OpenVINO reads the portable one.
+        if name in forms() or (name == "SavedModel" and set(forms()) & set(_OPENVINO)):
+            exporter.export_saved_model(net, path, options=ExportOptions(**changes))
+    if _ONNX in forms():
+        exporter.export_onnx(net, os.path.join(folder, "model.onnx"))
 
 
 def _adapt(net: Any, images: Any) -> None:
@@ -144,6 +154,8 @@ def forms() -> list[str]:
     """Returns the names of the forms that this machine can run."""
     there = importlib.util.find_spec
     names = [_FROZEN, _AUTOMATIC, *_SAVED_MODELS]
+    if flags.FLAGS.before:
+        names.append(_BEFORE)
     if there("openvino"):
         names += _OPENVINO
     if there("onnxruntime") and there("tf2onnx"):
@@ -152,7 +164,10 @@ def forms() -> list[str]:
         names.append(_LITERT)
     if flags.FLAGS.without_onednn:
         names += [f"{name}{_WITHOUT_ONEDNN}" for name in (_FROZEN, "SavedModel")]
-    return names
+    if unknown := set(flags.FLAGS.form) - set(names):
+        raise ValueError(f"--form={min(unknown)} is unknown or not installed; there are {names}")
+    chosen = {*(flags.FLAGS.form or names), _FROZEN}
+    return [name for name in names if name in chosen]
 
 
 @contextlib.contextmanager
@@ -179,15 +194,16 @@ def opened(name: str, folder: str) -> Iterator[Callable[[Any, bool], Any]]:
             if name in _SAVED_MODELS:
                 yield _saved_model(session, os.path.join(folder, name))
             else:
-                yield _frozen(session, folder)
+                own = os.path.join(folder, "frozen.pb")
+                yield _frozen(session, flags.FLAGS.before if name == _BEFORE else own)
 
 
-def _frozen(session: Any, folder: str) -> Callable[[Any, bool], Any]:
+def _frozen(session: Any, path: str) -> Callable[[Any, bool], Any]:
     """The frozen graph takes one image at a time."""
     import numpy as np
     import tensorflow as tf
 
-    with open(os.path.join(folder, "frozen.pb"), "rb") as file:
+    with open(path, "rb") as file:
         graph_def = tf.compat.v1.GraphDef.FromString(file.read())
     tf.compat.v1.import_graph_def(graph_def, name="")
     names = ("SemanticPredictions:0", "SemanticProbabilities:0")
@@ -246,21 +262,15 @@ def _onnx(folder: str) -> Callable[[Any, bool], Any]:
     import numpy as np
     import onnxruntime
 
-    path = os.path.join(folder, "model.onnx")
-    if not os.path.exists(path):
-        command = [sys.executable, "-m", "tf2onnx.convert", "--graphdef"]
-        command += [os.path.join(folder, "frozen.pb"), "--output", path, "--opset", "17"]
-        command += ["--inputs", "ImageTensor:0", "--rename-inputs", "images"]
-        command += ["--outputs", "SemanticPredictions:0,SemanticProbabilities:0"]
-        subprocess.run(command, check=True, capture_output=True)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = flags.FLAGS.threads
+    path = os.path.join(folder, "model.onnx")
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
+    names = ("SemanticPredictions", "SemanticProbabilities")
 
     def run(images: Any, all_outputs: bool) -> Any:
         fetches = names if all_outputs else names[:1]
-        results = [session.run(fetches, {"images": image[np.newaxis]}) for image in images]
+        results = [session.run(fetches, {"ImageTensor": image[np.newaxis]}) for image in images]
         return np.concatenate([result[0] for result in results])
 
     return run
@@ -294,9 +304,8 @@ def _litert(folder: str) -> Callable[[Any, bool], Any]:
 
 def work(name: str, folder: str) -> None:
     """Runs a form in this process as often as standard input asks for."""
-    import resource
-
     import numpy as np
+    import turns
 
     with np.load(os.path.join(folder, "data.npz")) as data:
         images, expected = data["images"], data["labels"]
@@ -310,7 +319,7 @@ def work(name: str, folder: str) -> None:
             answer = {
                 "seconds": seconds,
                 "equal": float(np.mean(labels == expected[:count])),
-                "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+                "megabytes": turns.held_bytes() // 2**20,
             }
             print(json.dumps(answer), flush=True)
 
@@ -397,7 +406,7 @@ def main(argv: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         prepare(folder)
         for count in values.batch_size:
-            for all_outputs in (False, True):
+            for all_outputs in (False,) if values.labels_only else (False, True):
                 outputs = "all outputs" if all_outputs else "labels only"
                 title = f"{values.network}, batch {count}, {outputs}"
                 print(f"{title:44} first ms   p50 ms   p95 ms  ratio  peak MB    equal")

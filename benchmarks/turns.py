@@ -7,7 +7,6 @@ take turns, round after round in another order.
 import dataclasses
 import multiprocessing
 import random
-import resource
 import statistics
 import sys
 import time
@@ -86,7 +85,7 @@ def _serve(connection: Connection, form: Form) -> None:
     """Serve a form in its process: the seconds of a call when asked, and the memory at the end."""
     try:
         call = form()
-        before = _held()
+        before = held_bytes()
         call()
     except Exception as error:  # The other forms are measured all the same.
         connection.send(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
@@ -98,13 +97,15 @@ def _serve(connection: Connection, form: Form) -> None:
         for _ in range(calls):
             call()
         connection.send((time.perf_counter() - start) / calls)
-    connection.send(_held() - before)
+    connection.send(held_bytes() - before)
 
 
-def _held() -> int:
+def held_bytes() -> int:
     """Return the largest number of bytes that were held so far, on the GPU if there is one."""
     if (tf := sys.modules.get("tensorflow")) and tf.config.list_physical_devices("GPU"):
         return tf.config.experimental.get_memory_info("GPU:0")["peak"]
     if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Of this process alone: `ru_maxrss` starts with what the process had that started it.
+    with open("/proc/self/status") as file:
+        return 1024 * next(int(line.split()[1]) for line in file if line.startswith("VmHWM:"))

@@ -6,6 +6,7 @@ import sys
 import time
 
 import pytest
+from absl import flags
 
 _FOLDER = pathlib.Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -18,6 +19,22 @@ def _load(name: str, monkeypatch):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in _FOLDER.glob("*.py")))
+def test_it_defines_its_flags(monkeypatch, capsys, name):
+    module = _load(name, monkeypatch)
+    if hasattr(module, "define_flags"):
+        values = flags.FlagValues()
+        module.define_flags(values)
+        assert values.flag_values_dict()
+    elif hasattr(module, "main"):
+        monkeypatch.setattr(sys, "argv", [name, "--help"])
+        with pytest.raises(SystemExit, match="^0$"):
+            module.main()
+        assert "usage:" in capsys.readouterr().out
+    else:
+        assert name == "turns"  # A module of others.
 
 
 @pytest.mark.parametrize(
