@@ -11,4 +11,4 @@ mapfile -t oldest < <(
 . tools/environment.sh .venv-oldest "${oldest[@]}"
 
 python -m pip list 2>/dev/null | grep -E '^(tensorflow|keras|numpy|tensorboard) '
-exec python -m pytest --numprocesses=auto --dist=loadfile "$@"
+exec python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder "$@"
