@@ -1,7 +1,7 @@
 r"""Trains variants of a recipe with several seeds, and writes a table of the mIoU and rare classes.
 
-Every run is a process `python -m deeplab.train` that is evaluated at its end. A run whose result is
-there is not repeated, so that the script can be stopped and started again.
+Every run is a process `python -m deeplab.train` that is evaluated at its end. A run that already
+has a result is not repeated, so the script can be stopped and started again.
 
 Example:
     PYTHONPATH=research python benchmarks/camvid_variants.py --output_dir=/tmp/variants \
@@ -10,8 +10,8 @@ Example:
         --dataset=research/deeplab/recipes/camvid/camvid.json --eval_crop_size=361,481 \
         --tf_initial_checkpoint=mnv2_dm05/model.ckpt
 
-What follows `--` are flags of `train.py` for all runs. Only one flag of a variant differs from them
-or few do, so that a row tells what these do.
+The flags after `--` are flags of `train.py` for all runs. A variant changes only one or a few of
+them, so that a row shows their effect.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import sys
 
 import numpy as np
 
-# Flags of each variant, by group and name. Every group has the recipe as it is for comparison.
+# Flags of each variant, by group and name. Every group has the unchanged recipe for comparison.
 VARIANTS = {
     "losses": {
         "cross_entropy": [],
@@ -57,7 +57,7 @@ VARIANTS = {
 
 
 def main() -> None:
-    """Makes the runs that are missing, and prints the table of each group."""
+    """Make the runs that are missing, and print the table of each group."""
     split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--output_dir", required=True, type=pathlib.Path)
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument(
         "--rare",
         default="column_pole,sign,fence,pedestrian,bicyclist",
-        help="classes whose mean IoU has a column of its own, comma separated",
+        help="classes whose mean IoU has a separate column, comma separated",
     )
     options = parser.parse_args(sys.argv[1:split])
     seeds = [int(seed) for seed in options.seeds.split(",")]
@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def _result(flags: list[str], seed: int, logdir: pathlib.Path) -> dict:
-    """Returns the evaluation of a run, which is made if it is not there."""
+    """Return the evaluation of a run; make the run if it is missing."""
     result = logdir / "eval/eval.json"
     if not result.exists():
         logdir.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ def _result(flags: list[str], seed: int, logdir: pathlib.Path) -> dict:
 
 
 def _table(rows: dict[str, list[dict]], seeds: list[int], rare: set[str]) -> str:
-    """Returns a Markdown table: for each variant, mIoU and IoU of rare classes of each seed."""
+    """Return a Markdown table: for each variant, mIoU and IoU of rare classes of each seed."""
     known = {each["name"] for each in next(iter(rows.values()))[0]["classes"]}
     if unknown := rare - known:
         sys.exit(f"--rare: {sorted(unknown)} are no classes; there are {sorted(known)}")
@@ -120,7 +120,7 @@ def _table(rows: dict[str, list[dict]], seeds: list[int], rare: set[str]) -> str
         columns = []
         for classes in (known, rare):
             each = [
-                # A class that is neither in a label nor in a prediction has none.
+                # A class that is neither in a label nor in a prediction has no IoU.
                 100 * np.mean([own["iou"] for own in one["classes"] if _counts(own, classes)])
                 for one in results
             ]

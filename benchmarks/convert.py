@@ -1,8 +1,8 @@
 r"""Measures the conversion of images and labels to TFRecords, by one process and by several.
 
-It draws photographs and labels with a palette, and converts them in turns. The time is that of
-`conversion.convert`. The process that others are copies of imports TensorFlow before, as it does in
-the converters while they import it themselves.
+It draws photographs and labels with a palette, and converts them with each number of processes in
+turn. The time is that of `conversion.convert`. As in the converters, worker processes are copies of
+a process that has imported TensorFlow before.
 
 Example:
     PYTHONPATH=research python benchmarks/convert.py --images=500 --size=1024,768 --rounds=3
@@ -28,7 +28,7 @@ _CLASSES = 21
 
 
 def main() -> int:
-    """Prints the images per second of each number of processes, and their ratio to one."""
+    """Print the images per second of each number of processes, and their ratio to one."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--size", default="1024,768", help="width,height")
@@ -58,7 +58,7 @@ def main() -> int:
 
 @contextlib.contextmanager
 def _prepared(most: int) -> Iterator[None]:
-    """Lets the process that others are copies of import what they need."""
+    """Prepare the process of which the workers are copies."""
     processes.start_early(most, ["deeplab.datasets.shared_reading"])
     with processes.pool(1, "waits", remedy="") as pool:
         pool.submit(os.getpid).result()

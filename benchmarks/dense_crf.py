@@ -1,12 +1,12 @@
 """Compares the dense CRF with the authors' C++ code.
 
 Both refine the same drawn image and probabilities, with both kernels and the default parameters.
-They take turns, so that what else the machine does falls on both alike. The script gives median and
-least time of each, the ratio of each pair's times, the peak memory that a process of each needs
-beyond what it has before the first call, and how far the results agree.
+They take turns, so that other work on the machine slows both alike. The script prints the median
+and the least time of each, the ratio of the times, the peak memory of a process from the first call
+on, and how well the results agree.
 
-The C++ code is taken from the Python package pydensecrf (`pip install pydensecrf2`; benchmarks/
-README.md says how); without it ours is measured alone.
+The C++ code is that of the Python package pydensecrf (`pip install pydensecrf2`, see
+benchmarks/README.md). Without it, only our code is measured.
 
 Example:
     PYTHONPATH=research:/tmp/pydensecrf2 python benchmarks/dense_crf.py --rounds=10
@@ -31,7 +31,7 @@ _FORMS = ("ours", "C++")
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines the script's flags."""
+    """Define the script's flags."""
     for name, default, help_text in (
         ("rounds", 7, "How often each is timed."),
         ("height", 375, "Height of the image."),
@@ -42,7 +42,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     ):
         flags.DEFINE_integer(name, default, help_text, lower_bound=1, flag_values=flag_values)
     flags.DEFINE_string(
-        "image", None, "An image to take in place of the drawn one.", flag_values=flag_values
+        "image", None, "An image to use in place of the drawn one.", flag_values=flag_values
     )
     flags.DEFINE_enum(
         "memory_of", None, _FORMS, "Only measure the memory of one.", flag_values=flag_values
@@ -50,7 +50,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 
 def inputs() -> tuple[np.ndarray, np.ndarray]:
-    """An image, uint8 [height, width, 3], and energies, float32 [height, width, classes]."""
+    """Return an image, uint8 [H, W, 3], and energies, float32 [H, W, classes]."""
     values = flags.FLAGS
     size = (values.width, values.height)
     random = np.random.default_rng(0)
@@ -60,8 +60,8 @@ def inputs() -> tuple[np.ndarray, np.ndarray]:
             raise ValueError(f"--image={values.image} cannot be read")
         image = cv2.resize(pixels, size)[..., ::-1]
     else:
-        # Large and small shapes, and noise so that there are about as many vertices in the lattice
-        # for a pixel as in a photograph.
+        # Large and small shapes, and noise, so that the lattice has about as many vertices per
+        # pixel as that of a photograph.
         image = cv2.resize(random.uniform(0, 255, (8, 10, 3)).astype(np.float32), size)
         image += cv2.resize(random.normal(0, 7, (60, 80, 3)).astype(np.float32), size)
         image += random.normal(0, 0.3, image.shape)
@@ -73,7 +73,7 @@ def inputs() -> tuple[np.ndarray, np.ndarray]:
 
 
 def ours(image: np.ndarray, energies: np.ndarray) -> Callable[[], np.ndarray]:
-    """A call of ours that returns the marginals, [height, width, classes]."""
+    """Return a call of our code that returns the marginals, [height, width, classes]."""
     import tensorflow as tf
 
     from deeplab.core import dense_crf
@@ -86,7 +86,7 @@ def ours(image: np.ndarray, energies: np.ndarray) -> Callable[[], np.ndarray]:
 
 
 def theirs(image: np.ndarray, energies: np.ndarray) -> Callable[[], np.ndarray] | None:
-    """The same of the C++ code; None where it is not installed."""
+    """Return the same call of the C++ code; None if it is not installed."""
     try:
         from pydensecrf import densecrf
     except ImportError:
@@ -106,14 +106,14 @@ def theirs(image: np.ndarray, energies: np.ndarray) -> Callable[[], np.ndarray] 
 
 
 def _peak_mib() -> float:
-    """The most memory that this process had so far (Linux)."""
-    # Not getrusage: what that gives includes the process that started this one.
+    """Return the peak memory of this process so far (on Linux)."""
+    # The result of getrusage would include the process that started this one.
     status = pathlib.Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 1024
 
 
 def _memory(form: str) -> str:
-    """Peak memory of a form, measured in a process of its own."""
+    """Return the peak memory of a form, measured in a separate process."""
     command = [sys.executable, __file__, f"--memory_of={form}"]
     for name in ("height", "width", "classes", "iterations", "threads", "image"):
         if flags.FLAGS[name].value is not None:
@@ -123,7 +123,7 @@ def _memory(form: str) -> str:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Prints the comparison."""
+    """Print the comparison."""
     del argv
     values = flags.FLAGS
     image, energies = inputs()
@@ -137,7 +137,7 @@ def main(argv: Sequence[str]) -> None:
         return
     runs = {name: make(image, energies) for name, make in makers.items()}
     if runs["C++"] is None:
-        print("pydensecrf is not installed (benchmarks/README.md): ours alone")
+        print("pydensecrf is not installed (benchmarks/README.md): only our code is measured")
         del runs["C++"]
     results = {name: run() for name, run in runs.items()}
     times: dict[str, list[float]] = {name: [] for name in runs}

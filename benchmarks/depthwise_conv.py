@@ -1,11 +1,11 @@
 """Compares the forms of a dilated depthwise convolution on this machine.
 
-All forms of one size are timed in turn, round after round in another order, so that what else the
-machine does falls on all of them alike; each has a call that is not timed just before, so that
-none pays for what its predecessor left in the caches. A row gives the median time of a form,
-forward and together with both gradients, how many times as fast as space-to-batch that is, and
-how far the form is from it: of output, gradient of the features and gradient of the kernel, as a
-share of the largest value. A second table follows from a process without oneDNN.
+All forms of one size are timed in turn, in a different order each round, so that other work on the
+machine slows all of them alike. Before each timed call there is one that is not timed, so that the
+state of the caches does not count. A row has the median time of a form, forward and with both
+gradients, and how many times as fast as space-to-batch that is. The errors are those of the output,
+the gradient of the features and the gradient of the kernel, relative to the largest value. A second
+table is measured in a process without oneDNN.
 
 Example:
     PYTHONPATH=research python benchmarks/depthwise_conv.py --rounds=50
@@ -31,12 +31,12 @@ _SIZES = (
     (1, 33, 256, 12),  # ASPP
     (8, 21, 480, 2),  # training on crops of 321 pixels
 )
-# A result this far off, as a share of its largest value, is another result.
+# A larger error, relative to the largest value, means that the result is wrong.
 _WRONG = 0.01
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines the script's flags."""
+    """Define the script's flags."""
     flags.DEFINE_integer(
         "rounds", 30, "How often each form is timed.", lower_bound=1, flag_values=flag_values
     )
@@ -49,7 +49,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 
 def forms() -> dict[str, Callable]:
-    """The forms by name: functions of features [B, H, W, C], kernel [3, 3, C, 1] and rate."""
+    """Return the forms: functions of features [B, H, W, C], kernel [3, 3, C, 1] and rate."""
     import tensorflow as tf
 
     from deeplab.core import depthwise
@@ -94,15 +94,15 @@ def forms() -> dict[str, Callable]:
 
 
 def measure(size: tuple[int, int, int, int], rounds: int) -> dict[str, tuple[str, ...]]:
-    """Times every form at one size.
+    """Time every form at one size.
 
     Args:
-        size: batch, side, channels and rate.
-        rounds: how often.
+        size: Batch, side, channels and rate.
+        rounds: Number of rounds.
 
     Returns:
         For each form: milliseconds forward, ratio, milliseconds with gradients, ratio, and the
-        errors of the three results. Where a form fails, what it fails with.
+        errors of the three results. For a form that fails, the name of its exception.
     """
     import tensorflow as tf
 
@@ -172,7 +172,7 @@ def measure(size: tuple[int, int, int, int], rounds: int) -> dict[str, tuple[str
 
 
 def main(argv: Sequence[str]) -> None:
-    """Prints a table for this process, then one for a process without oneDNN."""
+    """Print a table for this process, then one for a process without oneDNN."""
     del argv
     onednn = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0"
     print(f"oneDNN {'on' if onednn else 'off'}")

@@ -1,9 +1,9 @@
 r"""Measures images per second of evaluation and of pictures, with and without overlap.
 
-Both forms read, predict and finish the same images with the same network, in turns. In one order
-each batch is predicted, then counted (eval) or drawn and written (vis), then comes the next.
-In the other one, threads finish batches while the next ones are predicted, as in `eval.py` and
-`vis.py`. The results of both must be equal.
+Both forms process the same images with the same network, in turns. Without overlap, each batch is
+predicted, then counted (eval) or drawn and written (vis), before the next one is read. With
+overlap, threads finish batches while the next ones are predicted, as in `eval.py` and `vis.py`. The
+results of both must be equal.
 
 Example:
     PYTHONPATH=research python benchmarks/evaluation.py --dataset=camvid.json \
@@ -67,14 +67,14 @@ def main(argv: Sequence[str]) -> None:
         return sum(len(predictor(batch["image"])) for batch in records.evaluation(1))
 
     print(f"{len(records)} images, load {os.getloadavg()[0]:.1f}", flush=True)
-    header = ("what", "one after the other", "with overlap", "ratio", "range")
+    header = ("script", "without overlap", "with overlap", "ratio", "range")
     rows = [
         _compare("eval", lambda: evaluator.evaluate().as_lists(), len(records)),
         _compare("vis", draw, len(records)),
     ]
     print(reports.format_table(header, rows))
     alone = statistics.median(_secs(predict, True)[0] for _ in range(values.rounds))
-    print(f"\nreading and the network alone: {len(records) / alone:.1f} images/s")
+    print(f"\nonly reading and the network: {len(records) / alone:.1f} images/s")
 
 
 def _compare(name: str, function: Callable[[], Any], images: int) -> tuple[str, ...]:

@@ -1,14 +1,14 @@
 """Compares the forms of an exported network on this machine.
 
-Each form runs in a process of its own, so that its first call and its memory are its own. The
-processes take turns, round after round in another order, so that what else the machine does falls
-on all forms alike; each call that is timed has one before it that is not. A row gives the first
+Each form runs in a separate process, so that its first call and its memory can be measured. The
+processes take turns, in a different order each round, so that other work on the machine slows all
+forms alike. Before each timed call there is one that is not timed. A row has the time of the first
 call after loading, the median and the 95th percentile of the others, the ratio of the median to
-that of the frozen graph, the peak memory of the process, and the share of the pixels with the
-label of the network itself.
+that of the frozen graph, the peak memory of the process, and the share of pixels with the same
+label as from the network itself.
 
-Forms of other runtimes are measured where they are installed: OpenVINO (package openvino), ONNX
-Runtime (onnxruntime and tf2onnx) and LiteRT (ai-edge-litert, batch 1).
+Other runtimes are measured if they are installed: OpenVINO (package openvino), ONNX Runtime
+(onnxruntime and tf2onnx) and LiteRT (ai-edge-litert, batch 1).
 
 Example:
     PYTHONPATH=research python benchmarks/inference.py --images='photos/*.jpg' \
@@ -54,12 +54,12 @@ _AUTOMATIC = "frozen graph, automatic bfloat16"
 _ONNX, _LITERT = "ONNX Runtime", "LiteRT"
 _OPENVINO = {"OpenVINO": "f32", "OpenVINO bfloat16": "bf16"}
 _WITHOUT_ONEDNN = ", oneDNN off"
-# What a process answers when it is ready.
+# The answer of a process that is ready.
 _READY = "ready"
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines the script's flags."""
+    """Define the script's flags."""
 
     def define(kind: str, name: str, default: Any, help_text: str, **more: Any) -> None:
         getattr(flags, f"DEFINE_{kind}")(name, default, help_text, flag_values=flag_values, **more)
@@ -67,7 +67,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     flags.DEFINE_enum(
         "network", "mobilenet_v2_16", list(_NETWORKS), "The network.", flag_values=flag_values
     )
-    define("string", "checkpoint_path", None, "Its weights. Not given: random ones.")
+    define("string", "checkpoint_path", None, "Its weights. Default: random ones.")
     define("string", "images", None, "Photographs: see deeplab-predict.")
     define("integer", "size", 513, "Height and width of the images.", lower_bound=33)
     define("multi_integer", "batch_size", [1, 8], "Number of images in a call; repeat it.")
@@ -79,11 +79,11 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     define("bool", "without_onednn", True, "Also measure portable forms with oneDNN off.")
     define("string", "json", None, "Also write the numbers to this file.")
     define("string", "worker", None, "For the script itself: the form that a process runs.")
-    define("string", "worker_folder", None, "For the script itself: where the exports are.")
+    define("string", "worker_folder", None, "For the script itself: folder of the exports.")
 
 
 def prepare(folder: str) -> None:
-    """Writes the photographs, the labels of the network and the exports to a folder."""
+    """Write the photographs, the labels of the network and the exports to a folder."""
     import cv2
     import numpy as np
     import tensorflow as tf
@@ -98,7 +98,7 @@ def prepare(folder: str) -> None:
     side = values.size
     paths = image_files.find(values.images)[: max(8, *values.batch_size)]
     images = [cv2.resize(image_files.read(path), (side, side)) for path in paths]
-    # Fewer photographs than asked for are repeated.
+    # If there are too few photographs, they are repeated.
     images = np.stack((images * max(values.batch_size))[: max(len(images), *values.batch_size)])
     options = common.ModelOptions(crop_size=(side, side), **_NETWORKS[values.network])
     net = model.DeepLab(options)
@@ -122,9 +122,9 @@ def prepare(folder: str) -> None:
 
 
 def _adapt(net: Any, images: Any) -> None:
-    """Sets the averages of all batch norms to what photographs give.
+    """Set the averages of all batch norms from photographs.
 
-    With those of an untrained network values vanish, and labels change from pixel to pixel.
+    With the averages of an untrained network, values vanish and labels differ at every pixel.
     """
     import dataclasses
 
@@ -143,7 +143,7 @@ def _adapt(net: Any, images: Any) -> None:
     net(tf.constant(images, tf.float32), training=True)
     for norm, options in zip(norms, before, strict=True):
         norm.options = options
-    # Each class is to be somewhere.
+    # Make each class occur somewhere.
     last = net.logits.branches[0]
     last.kernel.assign(last.kernel * 100.0)
     logits = net(tf.constant(images, tf.float32))
@@ -151,7 +151,7 @@ def _adapt(net: Any, images: Any) -> None:
 
 
 def forms() -> list[str]:
-    """Returns the names of the forms that this machine can run."""
+    """Return the names of the forms that this machine can run."""
     there = importlib.util.find_spec
     names = [_FROZEN, _AUTOMATIC, *_SAVED_MODELS]
     if flags.FLAGS.before:
@@ -172,7 +172,7 @@ def forms() -> list[str]:
 
 @contextlib.contextmanager
 def opened(name: str, folder: str) -> Iterator[Callable[[Any, bool], Any]]:
-    """Yields a function from images to labels; its second argument asks for all outputs."""
+    """Yield a function from images to labels; its second argument requests all outputs."""
     name = name.removesuffix(_WITHOUT_ONEDNN)
     if name in _OPENVINO:
         yield _openvino(folder, _OPENVINO[name])
@@ -199,7 +199,7 @@ def opened(name: str, folder: str) -> Iterator[Callable[[Any, bool], Any]]:
 
 
 def _frozen(session: Any, path: str) -> Callable[[Any, bool], Any]:
-    """The frozen graph takes one image at a time."""
+    """Run the frozen graph, which takes one image at a time."""
     import numpy as np
     import tensorflow as tf
 
@@ -233,7 +233,7 @@ def _saved_model(session: Any, path: str) -> Callable[[Any, bool], Any]:
 
 
 def _openvino(folder: str, precision: str) -> Callable[[Any, bool], Any]:
-    """It shows the default signature only; unused outputs are cut off for labels alone."""
+    """Run the default signature in OpenVINO; for labels alone, remove the other outputs."""
     import openvino
 
     core = openvino.Core()
@@ -277,7 +277,7 @@ def _onnx(folder: str) -> Callable[[Any, bool], Any]:
 
 
 def _litert(folder: str) -> Callable[[Any, bool], Any]:
-    """The model ends with the arg-max; it has no other outputs."""
+    """Run the TensorFlow Lite model, which only returns labels."""
     import numpy as np
     from ai_edge_litert import interpreter
 
@@ -303,7 +303,7 @@ def _litert(folder: str) -> Callable[[Any, bool], Any]:
 
 
 def work(name: str, folder: str) -> None:
-    """Runs a form in this process as often as standard input asks for."""
+    """Run a form in this process once for each line of standard input."""
     import numpy as np
     import turns
 
@@ -328,8 +328,8 @@ class Process:
     """A process that runs a form.
 
     Args:
-        name: the form.
-        folder: of `prepare`.
+        name: Name of the form.
+        folder: Folder that `prepare` has filled.
     """
 
     def __init__(self, name: str, folder: str):
@@ -345,25 +345,25 @@ class Process:
         )
 
     def wait(self) -> bool:
-        """Returns whether the form is ready; it is not if it cannot be loaded."""
+        """Wait until the form is loaded; return whether that succeeded."""
         return any(line.strip() == _READY for line in self._process.stdout)
 
     def run(self, count: int, all_outputs: bool) -> dict[str, float] | None:
-        """Runs the form once; None if it fails."""
+        """Run the form once; return its measurements, or None if it fails."""
         with contextlib.suppress(BrokenPipeError):
             print(json.dumps([count, all_outputs]), file=self._process.stdin, flush=True)
         line = self._process.stdout.readline()
         return json.loads(line) if line.startswith("{") else None
 
     def close(self) -> None:
-        """Ends the process."""
+        """End the process."""
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
         self._process.wait()
 
 
 def measure(folder: str, count: int, all_outputs: bool) -> dict[str, dict[str, float]]:
-    """Times all forms with so many images in a call; returns the numbers of each."""
+    """Time all forms with this many images in a call; return the measurements of each."""
     processes, first, last, times = {}, {}, {}, {}
     for name in forms():
         process = Process(name, folder)
@@ -396,7 +396,7 @@ def measure(folder: str, count: int, all_outputs: bool) -> dict[str, dict[str, f
 
 
 def main(argv: Sequence[str]) -> None:
-    """Prints a table for each batch size, with labels only and with all outputs."""
+    """Print a table for each batch size, with labels only and with all outputs."""
     del argv
     values = flags.FLAGS
     if values.worker:

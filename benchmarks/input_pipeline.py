@@ -1,9 +1,9 @@
 r"""Compares the training pipeline with the official order of operations, on one core.
 
-The official order is: decode, scale the whole image, pad, crop, flip. Ours decodes and samples only
-what the crop shows. Both read the same records, with the same random numbers, and give the same
-samples; the script checks that. It gives the milliseconds of processor time for each sample, which
-other programs on the machine hardly change, as the median of rounds in which all forms take turns.
+The official order is: decode, scale the whole image, pad, crop, flip. Ours decodes the image and
+computes only the pixels of the crop. Both read the same records with the same random numbers, and
+return the same samples, which the script checks. It prints the milliseconds of processor time per
+sample, which other programs hardly affect: the median of rounds in which all forms take turns.
 
 Example:
     PYTHONPATH=research python benchmarks/input_pipeline.py --rounds=7
@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> None:
     values, rows = flags.FLAGS, []
     with tempfile.TemporaryDirectory() as root:
         if values.dataset_dir:
-            rows.append(_compare("the given ones", values.dataset_dir, values.split, values.crop))
+            rows.append(_compare("--dataset_dir", values.dataset_dir, values.split, values.crop))
         for form, (height, width, extension, images, crop) in _FORMS.items():
             if not values.dataset_dir:
                 folder = os.path.join(root, form)
@@ -74,7 +74,7 @@ def main(argv: Sequence[str]) -> None:
     print(reports.format_table(header, rows))
 
 
-# What is timed besides: the first steps of both orders.
+# The first steps of both orders, which are timed as well.
 _STEPS = ("read", "decode label", "decode image and label")
 
 
@@ -106,7 +106,7 @@ def _compare(form: str, folder: str, split: str, crop: int) -> tuple[str, ...]:
     }
     samples = min(2 * len(files), _MOST_SAMPLES)
     datasets = {
-        # In order, one at a time: other threads would only make the measurement less exact.
+        # One sample at a time: other threads would make the measurement less exact.
         name: tf.data.Dataset.range(samples).map(tf.autograph.experimental.do_not_convert(form))
         for name, form in forms.items()
     }
@@ -149,7 +149,7 @@ def _official_order(
 
 
 def _check_equal(official: Callable[..., tuple], ours: Callable[..., tuple]) -> None:
-    """Reject samples that differ: in a label at all, in an image by more than rounding."""
+    """Reject samples whose labels differ, or whose images differ by more than rounding."""
     for sample in range(_CHECKED_SAMPLES):
         (image, label), (other, other_label) = (
             [each.numpy() for each in form(tf.constant(sample, tf.int64))]

@@ -1,7 +1,7 @@
 """Measures the package on a machine with a GPU; `on_a_gpu.sh` starts it.
 
-Each part runs in a process of its own and prints a line for each result, so that a part that fails
-or runs out of time loses nothing but the rest of itself.
+Each part runs in a separate process and prints a line for each result. So a part that fails or runs
+out of time loses only its remaining results.
 """
 
 import argparse
@@ -47,7 +47,7 @@ _FORMS = {
     "float32, XLA": ("float32", True),
     "bfloat16, XLA": ("mixed_bfloat16", True),
 }
-# In the order of their worth, should the time run out.
+# The most important ones come first, in case the time runs out.
 _PARTS = ("golden numbers", "replicas", *_NETWORKS)
 
 
@@ -60,7 +60,7 @@ def _print_row(section: str, **values: Any) -> None:
 
 @contextlib.contextmanager
 def _failing_alone(section: str, **names: str) -> Iterator[None]:
-    """Print what fails inside as a result."""
+    """Print an error in the block as a result."""
     try:
         yield
     except Exception as error:
@@ -123,7 +123,7 @@ def _stored(outputs: dict[str, Any], configuration: Any) -> Iterator[tuple[Any, 
 
 
 def _replicas(smoke: bool) -> None:
-    """Print the losses of the same steps on one replica and on all; at least two parts of one."""
+    """Print the losses of the same steps on one replica and on all; divide a single device."""
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
@@ -215,7 +215,7 @@ def _network(name: str, smoke: bool) -> None:
     forms = _FORMS
     if smoke:
         batch, size = 1, 33
-        # On the smallest network only. XLA takes most of a minute there.
+        # Train only the smallest network, for which XLA takes most of a minute.
         is_smallest = options["model_variant"] == "mobilenet_v2"
         forms = {form: _FORMS[form] for form in _FORMS if is_smallest and form != "bfloat16, XLA"}
         if "mobilenet" in options["model_variant"]:
@@ -279,7 +279,7 @@ def _inference(name: str, options: dict[str, Any], size: int, smoke: bool) -> No
             )
 
 
-# --- The whole ---
+# --- All parts ---
 
 
 def run_part(name: str, smoke: bool) -> None:
@@ -299,9 +299,9 @@ def rows_of(command: Sequence[str], name: str, seconds: float) -> Iterator[dict[
     """Yield the results that a process prints; one more if it fails or takes longer.
 
     Args:
-        command: Starts the process.
-        name: Of the part, for that result.
-        seconds: How long it may take.
+        command: The command of the process.
+        name: Name of the part, for the additional result.
+        seconds: The longest time it may take.
     """
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     is_late = threading.Event()
@@ -320,7 +320,7 @@ def rows_of(command: Sequence[str], name: str, seconds: float) -> Iterator[dict[
     finally:
         timer.cancel()
     if is_late.is_set():
-        yield {"section": "not complete", "part": name, "result": "left out: the time was up"}
+        yield {"section": "not complete", "part": name, "result": "stopped: the time was up"}
     elif process.returncode:
         failure = f"failed: exit code {process.returncode}"
         yield {"section": "not complete", "part": name, "result": failure}
@@ -332,7 +332,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
     for section in dict.fromkeys(row["section"] for row in rows):
         own = [row for row in rows if row["section"] == section]
         names = [key for key in dict.fromkeys(key for row in own for key in row)]
-        # What each row ends with.
+        # The result is the last column.
         names = [name for name in names if name not in ("section", "result")] + ["result"]
         lines += ["", f"## {section.capitalize()}", ""]
         lines.append(f"| {' | '.join(name.replace('_', ' ') for name in names)} |")
@@ -346,7 +346,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
 def main() -> None:
     """Run all parts, and write the results after each row."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--smoke", action="store_true", help="small images, each thing once")
+    parser.add_argument("--smoke", action="store_true", help="small images, one call of each form")
     parser.add_argument("--output_dir", default="on_a_gpu", type=pathlib.Path)
     parser.add_argument("--part", help="for the script itself: the part that a process runs")
     options = parser.parse_args()

@@ -1,10 +1,10 @@
-r"""Sets training and inference of a DeepLab v3+ beside those of other libraries.
+r"""Compares the speed of training and inference of a DeepLab v3+ with that of other libraries.
 
 The network is a DeepLab v3+ on ResNet-50 with output stride 16, atrous rates 6, 12 and 18, and 21
-classes; the peers have the nearest equal to it. Training is one update with batch norm, cross
-entropy at the size of the images, and SGD with momentum. Inference gives the labels at the size of
-the images. Every form runs in a process of its own; they take turns. A peer that is not installed
-is left out with a line.
+classes. The other libraries train the most similar network that they have. Training is one update
+with batch norm, cross entropy at the size of the images, and SGD with momentum. Inference returns
+the labels at the size of the images. Every form runs in a separate process; they take turns. A
+library that is not installed is left out with a message.
 
 Example:
     pip install torch segmentation-models-pytorch keras-hub
@@ -87,7 +87,7 @@ def _export(options: Any, precision: str, images: Any) -> Callable[[], object]:
     signature = loaded.signatures["serving_labels"]
     (name,) = signature.structured_input_signature[1]
     images = tf.constant(images.astype("uint8"))
-    # The signatures are those of what is loaded, which must stay.
+    # A signature works only as long as the loaded object exists.
     return lambda: (loaded, signature(**{name: images})["SemanticPredictions"].numpy())
 
 
@@ -151,7 +151,7 @@ def _hub(task: str, precision: str, values: argparse.Namespace) -> Callable[[], 
         block_type="bottleneck_block",
         image_shape=shape,
     )
-    # Its last block has no stride here: the features at stride 16 are those of all blocks.
+    # The last block has stride 1 here, so the features at stride 16 are those after all blocks.
     levels = encoder.pyramid_outputs
     encoder.pyramid_outputs = {"P2": levels["P2"], "P4": levels["P5"]}
     backbone = keras_hub.models.DeepLabV3Backbone(
@@ -179,8 +179,8 @@ def table(results: dict[str, turns.Measured], batch_size: int) -> str:
     """Return a Markdown table: images a second, and how many times as fast this package is.
 
     Args:
-        results: Of each form, named "<task>, <precision>, <library>".
-        batch_size: Number of images of a call.
+        results: The results of each form, named "<task>, <precision>, <library>".
+        batch_size: Number of images in a call.
     """
     lines = [f"| | {' | '.join(_LIBRARIES)} |", "| --- |" + " --- |" * len(_LIBRARIES)]
     for task in _TASKS:
@@ -209,9 +209,9 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256, help="height and width of the images")
     parser.add_argument("--tasks", nargs="+", choices=_TASKS, default=_TASKS, help="what to time")
     parser.add_argument("--precisions", nargs="+", choices=_PRECISIONS, default=_PRECISIONS)
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of PyTorch")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of PyTorch")
     values = parser.parse_args()
-    # A task at a time, so that fewer networks are in memory.
+    # One task at a time, so that fewer networks are in memory.
     results = {}
     for task in values.tasks:
         forms = {

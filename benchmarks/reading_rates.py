@@ -1,8 +1,8 @@
-"""Measures how many samples of a training one core prepares: read, decode, scale, crop and flip.
+"""Measures how many training samples one core prepares: read, decode, scale, crop and flip.
 
-The images are drawn: smooth colors with noise, in the sizes of two datasets and about as large as
-their files. The script gives samples per second of processor time, which other programs on the
-machine hardly change, as the median of rounds that take turns.
+The images are drawn: smooth colors with noise, in the sizes of two datasets, with files of about
+the same size. The script prints the samples per second of processor time, which other programs
+hardly affect: the median of rounds in which all forms take turns.
 
 Example:
     PYTHONPATH=research python benchmarks/reading_rates.py
@@ -61,9 +61,9 @@ def write(folder: str, height: int, width: int, extension: str, noise: float, im
     """Write records of drawn images; return the mean size of an image's file.
 
     Args:
-        folder: Where they are written, as the split `train`.
-        height: Pixels of an image.
-        width: The same.
+        folder: Folder of the records, which are the split `train`.
+        height: Height of an image.
+        width: Width of an image.
         extension: Format of the images, "jpg" or "png".
         noise: Strength of their noise.
         images: Number of images.
@@ -104,7 +104,7 @@ def _sampler(folder: str) -> Callable[[], float]:
         before = _processor_secs()
         for _ in range(3 * len(records)):
             next(batches)
-        # Until it has worked ahead as far as at the beginning.
+        # Wait until as many samples are prefetched as at the beginning.
         time.sleep(_PAUSE_SECS)
         return 3 * len(records) / (_processor_secs() - before)
 

@@ -1,8 +1,8 @@
-r"""Trains with several seeds, and once more with kills, and compares results and bits.
+r"""Compares a training run that is killed and resumed with an uninterrupted one, bit by bit.
 
-Every run is a process `python -m deeplab.train`, which is evaluated at its end. The last one has
-the first seed, is killed (SIGKILL) at random moments and started again, and must end with the bits
-of the first one.
+Every run is a process `python -m deeplab.train`, which is evaluated at its end. There is one run
+for each seed. One more run has the first seed, is killed (SIGKILL) at random moments and started
+again. It must end with the same bits as the first one.
 
 Example:
     PYTHONPATH=research python benchmarks/resume.py --output_dir=/tmp/resume --seeds=0,1 -- \
@@ -10,7 +10,7 @@ Example:
         --dataset=research/deeplab/recipes/camvid/camvid.json --dataset_dir=camvid_tfrecord \
         --tf_initial_checkpoint=mnv2_dm05/model.ckpt --initialize_last_layer=false
 
-What follows `--` are the flags of `train.py`; --eval_split and --eval_crop_size are taken too.
+The flags after `--` are those of `train.py`, such as --eval_split and --eval_crop_size.
 """
 
 import argparse
@@ -27,13 +27,15 @@ from deeplab.utils import checkpoint, checkpoint_files
 
 
 def main() -> int:
-    """Makes all runs and prints a table; returns 1 if the killed run has other bits."""
+    """Make all runs and print a table; return 1 if the bits of the killed run differ."""
     split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--output_dir", required=True, type=pathlib.Path)
     parser.add_argument("--seeds", default="0,1", help="comma separated")
-    parser.add_argument("--kills", type=int, default=5)
-    parser.add_argument("--save_interval_secs", type=int, default=20, help="of the killed run")
+    parser.add_argument("--kills", type=int, default=5, help="how often a run is killed")
+    parser.add_argument(
+        "--save_interval_secs", type=int, default=20, help="interval of the killed run"
+    )
     options = parser.parse_args(sys.argv[1:split])
     flags = sys.argv[split + 1 :]
     seeds = [int(seed) for seed in options.seeds.split(",")]
@@ -64,7 +66,7 @@ def _start(flags: list[str], logdir: pathlib.Path) -> subprocess.Popen:
 
 
 def _train(flags: list[str], logdir: pathlib.Path) -> float:
-    """Trains up to the end; returns the seconds that it took."""
+    """Train to the end; return the seconds that it took."""
     start = time.monotonic()
     if _start([*flags, "--eval_every=1000000"], logdir).wait() != 0:
         sys.exit(f"training failed: see {logdir / 'log.txt'}")
@@ -72,7 +74,7 @@ def _train(flags: list[str], logdir: pathlib.Path) -> float:
 
 
 def _train_with_kills(flags: list[str], logdir: pathlib.Path, kills: int) -> str:
-    """Trains, with a kill some seconds after a checkpoint was written; returns what was done."""
+    """Train, with kills some seconds after a checkpoint; return a description of them."""
     steps = []
     for _ in range(kills):
         process = _start([*flags, "--eval_every=1000000"], logdir)
@@ -86,7 +88,7 @@ def _train_with_kills(flags: list[str], logdir: pathlib.Path, kills: int) -> str
         process.wait()
         steps.append(int(_tensors(logdir)["global_step"]))
     _train(flags, logdir)
-    return f"killed {len(steps)} times, on from the steps {steps}"
+    return f"killed {len(steps)} times, resumed from the steps {steps}"
 
 
 def _miou(logdir: pathlib.Path) -> float:

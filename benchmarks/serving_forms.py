@@ -1,11 +1,10 @@
-"""Makes every form of an export, and sets it beside agreement, size, speed and its command.
+"""Makes every form of an export, and prints a table of agreement, size, speed and command.
 
 The forms are made by the commands that users type. All of them then predict the same photographs,
 which are first shrunk to the crop size if they are larger, because a TensorFlow Lite model takes a
-single size. The forms take turns, round after round in another order; each prediction that is timed
-has one before it that is not. The time is that of the process on all cores: other work on the
-machine, which delays runtimes with several threads by multiples, hardly changes it. OpenVINO, ONNX
-Runtime and LiteRT take part where they are installed.
+single size. The forms take turns, in a different order each round. Before each timed prediction
+there is one that is not timed. The time is the processor time of all cores, which other work on the
+machine hardly changes. OpenVINO, ONNX Runtime and LiteRT are measured if they are installed.
 
 Example:
     PYTHONPATH=research python benchmarks/serving_forms.py --name=mobilenet_v2 \
@@ -43,11 +42,11 @@ class Form:
     """A form of an export.
 
     Args:
-        name: What the table calls it.
+        name: Its name in the table.
         file: Its file or folder.
-        module: The script that makes it. None: it is made already.
+        module: The script that makes it. None: another form has the same file.
         arguments: Flags of the script besides those that all forms share.
-        package: The package that runs it; None: TensorFlow.
+        package: The package that runs it. None: TensorFlow.
     """
 
     name: str
@@ -57,7 +56,7 @@ class Form:
     package: str | None = None
 
     def command(self) -> str:
-        """Returns the command without what all forms share."""
+        """Return the command without the flags that all forms share."""
         if not self.module:
             return "reads the SavedModel"
         target = "output_tflite_path" if self.module == _CONVERT else "export_path"
@@ -79,23 +78,23 @@ FORMS = (
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines the script's flags; those after `--` are the flags of export_model.py."""
+    """Define the script's flags; those after `--` are the flags of export_model.py."""
 
     def define(kind: str, name: str, default: Any, help_text: str, **more: Any) -> None:
         getattr(flags, f"DEFINE_{kind}")(name, default, help_text, flag_values=flag_values, **more)
 
-    define("string", "name", None, "What the page calls the network, in its markers.")
+    define("string", "name", None, "Name of the network in the markers of the page.")
     define("string", "test_images", None, "Photographs, or folder/split of TFRecords.")
     define("integer", "num_test_images", 16, "Use at most this many.", lower_bound=1)
     define("string", "representative_images", None, "Photographs for int8.")
-    define("integer", "num_representative_images", 20, "At most so many of them.", lower_bound=1)
+    define("integer", "num_representative_images", 20, "Use at most this many.", lower_bound=1)
     define("integer", "rounds", 20, "How often each form is timed.", lower_bound=1)
     define("string", "page", None, "Write the table into this page, between its markers.")
-    define("string", "folder", None, "Keep the forms here. Not given: they are removed.")
+    define("string", "folder", None, "Keep the forms here. Default: remove them.")
 
 
 def make(form: Form, folder: str, shared: Sequence[str]) -> bool:
-    """Runs the command that makes a form, if it is not there; returns whether it is there then."""
+    """Run the command that makes a form if it is missing; return whether it exists then."""
     path = os.path.join(folder, form.file)
     if not form.module or os.path.exists(path):
         return os.path.exists(path)
@@ -116,7 +115,7 @@ def make(form: Form, folder: str, shared: Sequence[str]) -> bool:
 
 
 def opened(form: Form, folder: str) -> Callable[[Any], Any]:
-    """Returns a function from an image to its labels."""
+    """Return a function from an image to its labels."""
     from deeplab.export import runtimes
 
     path = os.path.join(folder, form.file)
@@ -133,7 +132,7 @@ def opened(form: Form, folder: str) -> Callable[[Any], Any]:
 
 
 def photographs_of(size: Sequence[int]) -> list[Any]:
-    """Returns the photographs, none of them larger than a size."""
+    """Return the photographs, shrunk to a size if they are larger."""
     import numpy as np
 
     from deeplab.export import fitting, photographs
@@ -150,7 +149,7 @@ def photographs_of(size: Sequence[int]) -> list[Any]:
 
 
 def bytes_of(path: str) -> int:
-    """Returns the size of a file, or of all files in a folder."""
+    """Return the size of a file, or of all files in a folder."""
     if os.path.isfile(path):
         return os.path.getsize(path)
     walked = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
@@ -158,7 +157,7 @@ def bytes_of(path: str) -> int:
 
 
 def timed(networks: Mapping[str, Callable[[Any], Any]], image: Any) -> dict[str, float]:
-    """Returns the median seconds of each form on all cores."""
+    """Return the median processor seconds of each form."""
     times: dict[str, list[float]] = {name: [] for name in networks}
     order = list(networks)
     for number in range(flags.FLAGS.rounds):
@@ -172,7 +171,7 @@ def timed(networks: Mapping[str, Callable[[Any], Any]], image: Any) -> dict[str,
 
 
 def measure(folder: str, shared: Sequence[str]) -> list[str]:
-    """Makes and measures all forms; returns the lines of the table."""
+    """Make and measure all forms; return the lines of the table."""
     from deeplab import model
     from deeplab.export import agreement
     from deeplab.utils import checkpoint
@@ -225,7 +224,7 @@ def _labels(net: Any, image: Any) -> Any:
 
 
 def write(page: str, name: str, lines: Sequence[str]) -> None:
-    """Puts a table between the markers of a page."""
+    """Write a table between the markers of a page."""
     with open(page, encoding="utf-8") as file:
         text = file.read()
     begin, end = f"<!-- forms of {name} -->\n", f"<!-- end of {name} -->\n"
@@ -236,7 +235,7 @@ def write(page: str, name: str, lines: Sequence[str]) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Prints the table of all forms, and writes it into the page."""
+    """Print the table of all forms, and write it into the page."""
     del argv
     values = flags.FLAGS
     with tempfile.TemporaryDirectory() as temporary:

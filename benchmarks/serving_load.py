@@ -1,11 +1,11 @@
-r"""Sends an export requests of many clients at once, and compares the answers with those to one.
+r"""Sends requests of many clients at once to an export, and compares the answers with those to one.
 
-The clients send image files of different sizes, some of them bad, to `serving_png`, each over a
-connection of its own. It is a fault if a request fails, if an answer differs from the one that the
-same file got alone, or if the memory of the server grows.
+The clients send image files of different sizes, some of them bad, to `serving_png`. Each has its
+own connection. It is a fault if a request fails, if an answer differs from the one that the same
+file got alone, or if the memory of the server grows.
 
 Without --server, the stand-in server of the tests answers, in this process. It follows the rules of
-TensorFlow Serving but runs in Python: its times say nothing about that of TensorFlow Serving.
+TensorFlow Serving but runs in Python, so its times do not predict those of TensorFlow Serving.
 
 Example:
     PYTHONPATH=research python benchmarks/serving_load.py --export_path=models/pascal
@@ -37,7 +37,7 @@ from deeplab.utils import reports
 _SIGNATURE = "serving_png"
 _SHAPES = ((97, 129), (129, 97), (65, 65), (129, 129), (33, 113), (113, 81))
 _TIMEOUT_SECS = 120
-# Between the second and the last third of the time. Allocators keep some memory.
+# Growth of memory from the second to the last third of the time. Allocators keep some memory.
 _MOST_GROWTH = 0.05
 
 Answer = tuple[int, bytes]
@@ -48,9 +48,9 @@ class Result:
     """The results of a load.
 
     Args:
-        seconds: Of each request that was answered.
+        seconds: Time of each request that was answered.
         errors: Messages of requests that failed.
-        others: How many answers differ from those to requests alone.
+        others: Number of answers that differ from those to a single client.
         elapsed: Seconds in total.
         memory: Bytes of the server's memory, over time; empty if it is not known.
     """
@@ -70,12 +70,12 @@ class Result:
         return statistics.mean(end) / statistics.mean(middle) - 1
 
     def is_fine(self) -> bool:
-        """Return whether nothing is wrong."""
+        """Return whether there was no fault."""
         return not self.errors and not self.others and self.growth() <= _MOST_GROWTH
 
 
 def files() -> list[bytes]:
-    """Return image files of different sizes, and files that are none."""
+    """Return image files of different sizes, and files that are not images."""
     images = [photographs.drawn(shape)[0].image[..., ::-1] for shape in _SHAPES]
     good = [cv2.imencode(".png", image)[1].tobytes() for image in images]
     return [*good, b"", b"no image", good[0][: len(good[0]) // 2]]
@@ -89,9 +89,9 @@ def run(
     Args:
         address: Host and port of a server's gRPC interface.
         model: Name of the model.
-        clients: How many send requests at the same time.
-        seconds: How long.
-        process: Number of the server's process, to measure its memory.
+        clients: Number of clients that send requests at the same time.
+        seconds: Duration.
+        process: Id of the server's process, to measure its memory.
     """
     sent = files()
     with _client(address, model) as ask:
@@ -174,11 +174,11 @@ def _table(result: Result, clients: int) -> str:
 
 
 def main() -> int:
-    """Send the requests and print a table; return 1 if something is wrong."""
+    """Send the requests and print a table; return 1 if there was a fault."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--export_path", help="folder of the versions, for the stand-in server")
     parser.add_argument("--server", help="host:port of a gRPC interface in place of the stand-in")
-    parser.add_argument("--server_process", type=int, help="its number, to measure memory")
+    parser.add_argument("--server_process", type=int, help="its process id, to measure memory")
     parser.add_argument("--model", default="deeplab")
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=60)

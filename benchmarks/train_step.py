@@ -1,14 +1,14 @@
 """Compares forms of the training step on this machine: images a second, and peak memory.
 
-Each form is a process of its own, and they take turns. A row gives the median over the rounds of
-images a second, how many times as fast as the plain float32 step that is (the median of the rounds'
-ratios), and the memory: on a GPU the largest amount that TensorFlow held there, else by how much
-the process grew at most from the first step on.
+Each form is a separate process, and they take turns. A row has the median of images a second over
+the rounds, how many times as fast as the plain float32 step that is (the median of the ratios), and
+the memory: on a GPU the largest amount that TensorFlow held there, otherwise the largest growth of
+the process from the first step on.
 
-`keras` is the same network with `train_on_batch`, a loss and an optimizer of Keras itself: without
+`keras` is the same network with `train_on_batch` and a loss and an optimizer of Keras. It lacks
 weight decay, gradient multipliers and official momentum, which the others have. `bfloat16` is
-`--precision=mixed_bfloat16`, which keeps in float32 what is slower in bfloat16 here; `all bfloat16`
-keeps nothing. `deterministic` is the step with `--deterministic_ops`.
+`--precision=mixed_bfloat16`, which keeps layers in float32 that are slower in bfloat16 here; `all
+bfloat16` keeps none. `deterministic` is the step with `--deterministic_ops`.
 
 Example:
     PYTHONPATH=research python benchmarks/train_step.py --rounds=10
@@ -23,7 +23,7 @@ from absl import flags
 
 from deeplab.cli import script
 
-# Name of a form to the network's precision and what its options are.
+# Precision of the network and training options of each form.
 _FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "keras": ("float32", {}),
     "float32": ("float32", {}),
@@ -42,7 +42,7 @@ _CLASSES, _IGNORE_LABEL = 21, 255
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines the script's flags."""
+    """Define the script's flags."""
     define = {"flag_values": flag_values, "lower_bound": 1}
     flags.DEFINE_integer("rounds", 10, "How often each form is timed.", **define)
     flags.DEFINE_integer("steps", 3, "Steps that are timed together.", **define)
@@ -52,7 +52,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "model_variant", "mobilenet_v2", "The network's backbone.", flag_values=flag_values
     )
     flags.DEFINE_bool(
-        "v3plus", False, "With an ASPP of rates 6, 12, 18 and a decoder.", flag_values=flag_values
+        "v3plus", False, "Add an ASPP of rates 6, 12, 18 and a decoder.", flag_values=flag_values
     )
     flags.DEFINE_float(
         "depth_multiplier", 0.5, "Factor on its channels (MobileNets).", flag_values=flag_values
@@ -60,13 +60,13 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     flags.DEFINE_list(
         "forms",
         list(_FORMS),
-        f"Which forms: {', '.join(_FORMS)}. {_REFERENCE} is always among them.",
+        f"Forms to measure: {', '.join(_FORMS)}. {_REFERENCE} is always measured.",
         flag_values=flag_values,
     )
 
 
 def _step(form: str, values: dict[str, Any]) -> Callable[[], None]:
-    """Makes the network of a form; returns what makes a step with a batch of noise."""
+    """Make the network of a form; return a function that makes a step with a batch of noise."""
     import keras
     import numpy as np
     import tensorflow as tf
@@ -118,7 +118,7 @@ def _step(form: str, values: dict[str, Any]) -> Callable[[], None]:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Prints the table."""
+    """Print the table."""
     del argv
     values = flags.FLAGS.flag_values_dict()
     forms = [form for form in _FORMS if form in (_REFERENCE, *values["forms"])]

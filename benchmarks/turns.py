@@ -1,7 +1,7 @@
-"""Times several forms of a computation in turns, each in a process of its own.
+"""Times several forms of a computation in turns, each in a separate process.
 
-Each form has its own peak memory, and what else the machine does falls on all of them alike: they
-take turns, round after round in another order.
+So each form has its own peak memory. The forms take turns, in a different order each round, so that
+other work on the machine slows all of them alike.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 
-# Prepares a form in its process, and returns what is timed.
+# Prepares a form in its process, and returns the function that is timed.
 Form = Callable[[], Callable[[], object]]
 
 
@@ -22,9 +22,9 @@ class Measured:
     """The measurements of a form.
 
     Attributes:
-        seconds: Of one call, the mean in each round.
-        peak_bytes: On a GPU the most that was held there, else by how much the process grew at
-            most from the first call on.
+        seconds: Time of one call, the mean of each round.
+        peak_bytes: On a GPU the largest amount that was held there, otherwise the largest growth of
+            the process from the first call on.
     """
 
     seconds: list[float]
@@ -42,10 +42,10 @@ class Measured:
 
 
 def measure(forms: Mapping[str, Form], rounds: int, calls: int) -> dict[str, Measured]:
-    """Time each form; one that fails, such as for want of a package, is left out with a line.
+    """Time each form; leave out those that fail, with a message.
 
     Args:
-        forms: What prepares each form, by name: functions of modules, for other processes.
+        forms: Functions that prepare each form, by name. They must be importable.
         rounds: Number of rounds.
         calls: Number of calls that are timed together.
     """
@@ -82,12 +82,12 @@ def measure(forms: Mapping[str, Form], rounds: int, calls: int) -> dict[str, Mea
 
 
 def _serve(connection: Connection, form: Form) -> None:
-    """Serve a form in its process: the seconds of a call when asked, and the memory at the end."""
+    """Run a form in its process; send the seconds of a call on request, the memory at the end."""
     try:
         call = form()
         before = held_bytes()
         call()
-    except Exception as error:  # The other forms are measured all the same.
+    except Exception as error:  # The other forms are still measured.
         connection.send(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
         return
     connection.send(None)

@@ -1,6 +1,6 @@
 # Sourced by run_demo.sh, run_tests.sh and tools/test_oldest.sh: makes an environment, installs the
 # package in it and activates it. It is made again only when setup.py has changed, or an
-# installation did not end.
+# installation did not finish.
 #
 #   . tools/environment.sh FOLDER [REQUIREMENT...]
 #

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Serves an export with a real Triton from PyPI, and compares its answers with TensorFlow's. No GPU is
-# needed; glibc 2.35 or newer is. The environment is its own, because Triton's Python backend needs
+# Serves an export with a Triton from PyPI, and compares its answers with those of TensorFlow. No GPU is
+# needed, but glibc 2.35 or newer is. The environment is separate, because the Python backend needs
 # NumPy 1.
 #
 #   tools/triton.sh models/pascal/1

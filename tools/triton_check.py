@@ -1,4 +1,4 @@
-"""Compares what Triton answers with an export with the answers of TensorFlow; see triton.sh."""
+"""Compares the answers of Triton for an export with those of TensorFlow; see triton.sh."""
 
 import argparse
 import contextlib
@@ -52,7 +52,7 @@ def main() -> int:
     # Together, and one by one.
     wanted = expected * 2
     wrong = sum(ours != theirs for ours, theirs in zip(found, wanted, strict=True))
-    print(f"Triton: {len(found)} answers, {wrong} unlike TensorFlow's")
+    print(f"Triton: {len(found)} answers, {wrong} differ from TensorFlow's")
     return 1 if wrong else 0
 
 

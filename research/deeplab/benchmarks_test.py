@@ -42,7 +42,7 @@ def test_it_defines_its_flags(monkeypatch, capsys, name):
     [
         ("", []),
         ("raise SystemExit(3)", ["failed: exit code 3"]),
-        ("import time; time.sleep(60)", ["left out: the time was up"]),
+        ("import time; time.sleep(60)", ["stopped: the time was up"]),
     ],
     ids=["complete", "failed", "late"],
 )

@@ -277,7 +277,7 @@ class TestQuantized:
         net = model.DeepLab(tiny.OPTIONS.replace(quantize=True))
         net.preprocess = feature_extractor.subtract_vgg_mean
         graph_def, _ = inference_graph.frozen(net)
-        with pytest.raises(ValueError, match=f"{INPUT} has another scale for each color"):
+        with pytest.raises(ValueError, match=f"{INPUT} has a different scale for each color"):
             convert(write(tmp_path / "graph.pb", graph_def))
 
     def test_dynamic_range_is_refused(self, quantized_graph):

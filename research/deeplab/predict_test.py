@@ -263,7 +263,7 @@ def test_a_broken_video_is_named_and_the_others_are_done(export, clip, tmp_path)
     with pytest.raises(ValueError, match="1 of 2 images could not be read .*: video .*broken.mov"):
         run(export, tmp_path)
     assert tiny.files(tmp_path / "out") == ["clip_overlay.mp4"]
-    with pytest.raises(ValueError, match="--outputs=labels writes nothing of the video .*: add ov"):
+    with pytest.raises(ValueError, match="--outputs=labels writes nothing for the video .*: add"):
         run(export, tmp_path, "--outputs=labels")
 
 

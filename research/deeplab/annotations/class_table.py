@@ -1,4 +1,4 @@
-"""The labels of named classes: their order, what is merged, ignored or left out."""
+"""The labels of named classes: their order, and which are merged, ignored or left out."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -78,10 +78,10 @@ def make(
     """Return the classes for the names of annotations.
 
     Args:
-        found: The names, in the order that counts without --class_names.
+        found: The names, in the order of the labels if --class_names is not given.
         listed: Whether this is the annotations' own list of all classes; else they are the names
             that occur, and --class_names may have more.
-        rules: What a user asks for.
+        rules: The rules that the user gives.
         add_background: Whether a background that is not among the names comes in front; else only
             one that is among them is a class.
 
@@ -92,7 +92,7 @@ def make(
         raise ValueError("--class_map replaces the background; --background=false leaves it out")
     if unknown := set(rules.class_map) - set(found):
         raise ValueError(
-            f"--class_map names {_shown(unknown)}, which the data do not have; they have"
+            f"--class_map names {_shown(unknown)}, which the data does not have; it has"
             f" {_shown(found)}"
         )
     order = _mapped(rules.class_names or found, rules)

@@ -97,7 +97,7 @@ def test_a_malformed_class_map_is_named(entries, message):
 
 
 def test_a_class_map_must_name_what_is_there():
-    with pytest.raises(ValueError, match="--class_map names 'bus', which the data do not have"):
+    with pytest.raises(ValueError, match="--class_map names 'bus', which the data does not have"):
         _make(class_map={"bus": "car"})
     with pytest.raises(ValueError, match="--background=false leaves it out"):
         _make(class_map={"background": "ignore"})

@@ -18,7 +18,7 @@ from deeplab.utils import files
 
 
 def read(request: ReaderInput) -> Annotations:
-    """Read a file of COCO's form.
+    """Read a file in COCO's format.
 
     Regions of crowds (`iscrowd`) are ignored. Regions without a segment are left out and logged,
     unless no region has one.
@@ -124,5 +124,5 @@ def _run_lengths(entry: Entry, size: tuple[int, int]) -> shapes.RunLengths:
     if not isinstance(counts, list) or not all(
         type(count) is int and 0 <= count < 2**40 for count in counts
     ):
-        raise entry.fault("counts", "a text, or a list of integers of at least 0")
+        raise entry.fault("counts", "a string, or a list of integers of at least 0")
     return shapes.RunLengths(tuple(counts))

@@ -40,14 +40,14 @@ class Project:
         return str(path)
 
     def read(self, name: str, **request: Any) -> Annotations:
-        """Read annotations, whose format is found out."""
+        """Read annotations, and detect their format."""
         index = ImageIndex(str(self.folder / "images"), _EXTENSIONS)
         path = str(self.folder / name)
         return formats.read(ReaderInput(path, _EXTENSIONS, index, **request), formats.detect(path))
 
 
 def drawn(region: Region, height: int, width: int) -> np.ndarray:
-    """The mask of a region."""
+    """Return the mask of a region."""
     return region.shape.draw(height, width)
 
 

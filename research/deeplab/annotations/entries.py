@@ -17,7 +17,7 @@ class Entry:
     Args:
         value: The object as it was parsed.
         place: Where it is, such as "a.json: shapes[2]".
-        nested: Whether it is a part of a document, and not one.
+        nested: Whether it is part of a document rather than the whole document.
 
     Raises:
         ValueError: It is not an object. All methods raise one that names place and field.
@@ -39,7 +39,7 @@ class Entry:
         return [str(field) for field in self._values]
 
     def texts(self) -> list[str]:
-        """Return the values that are texts."""
+        """Return the values that are strings."""
         return [value for value in self._values.values() if isinstance(value, str)]
 
     def at(self, field: str) -> str:
@@ -55,10 +55,10 @@ class Entry:
         )
 
     def text(self, field: str) -> str:
-        """Return a text that is not empty."""
+        """Return a string that is not empty."""
         value = self.get(field)
         if not isinstance(value, str) or not value.strip():
-            raise self.fault(field, "a text")
+            raise self.fault(field, "a string that is not empty")
         return value
 
     def name(self, field: str) -> str:
@@ -66,7 +66,7 @@ class Entry:
         return self.text(field).strip()
 
     def integer(self, field: str, low: int = 0) -> int:
-        """Return an integer; one that is written with a decimal point counts, too."""
+        """Return an integer; it may be written with a decimal point, as in 2.0."""
         value = self.get(field)
         if isinstance(value, float) and value.is_integer():
             value = int(value)
@@ -98,10 +98,10 @@ class Entry:
         return Entry(self.get(field), self.at(field), True)
 
     def identity(self, field: str) -> int | str:
-        """Return what tells an object from others: an integer or a text."""
+        """Return an identifier: an integer or a string."""
         value = self.get(field)
         if type(value) not in (int, str):
-            raise self.fault(field, "an integer or a text")
+            raise self.fault(field, "an integer or a string")
         return value
 
 

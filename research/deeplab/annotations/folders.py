@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 
 def find(path: str, extensions: Sequence[str]) -> list[str]:
-    """Return the files with some extensions in a folder and below it, sorted; a file is itself."""
+    """Return the files below a folder that have an extension, sorted; for a file, the file."""
     if not os.path.isdir(path):
         return [path]
     return sorted(

@@ -1,4 +1,4 @@
-"""The formats of annotations, and how a file or folder tells which it has."""
+"""The formats of annotations, and how the format of a file or folder is detected."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def detect(path: str) -> str:
     """Return the name of the format of a file or folder, from its content.
 
     Raises:
-        ValueError: It is none that is known; the message says what was found.
+        ValueError: The format is unknown; the message says what was found.
         FileNotFoundError: It is not there.
     """
     _require(path)

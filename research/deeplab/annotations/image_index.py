@@ -1,4 +1,4 @@
-"""Finds the images that annotations name: tools keep a part of the path, or none of it."""
+"""Finds the images that annotations name. Tools store the whole path, a part of it or the name."""
 
 import os
 import unicodedata

@@ -13,7 +13,7 @@ from deeplab.annotations.values import AnnotatedImage, Annotations, ReaderInput,
 from deeplab.core.options import fields
 from deeplab.utils import files
 
-# What an upload puts before the name of a file.
+# The prefix that an upload adds to the name of a file.
 _UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")
 _PERCENT = 100
 
@@ -21,8 +21,8 @@ _PERCENT = 100
 def read(request: ReaderInput) -> Annotations:
     """Read a JSON export.
 
-    Of the annotations of a task that were not cancelled the last counts; tasks without one are not
-    annotated.
+    Of the annotations of a task that were not canceled, the last one counts. A task without any is
+    left out.
 
     Raises:
         ValueError: The file is malformed; the message names task and region.
@@ -33,14 +33,14 @@ def read(request: ReaderInput) -> Annotations:
         raise ValueError(f"{request.path} is not a list of tasks")
     by_path: dict[str, AnnotatedImage] = {}
     several: list[str] = []
-    cancelled: list[str] = []
+    canceled: list[str] = []
     for index, value in enumerate(tasks):
         task = Entry(value, f"{request.path}: [{index}]", nested=True)
         field = "completions" if task.get("annotations") is None else "annotations"
         annotations = task.entries(field)
         kept = [each for each in annotations if not each.get("was_cancelled")]
         if len(kept) < len(annotations):
-            cancelled.append(task.place)
+            canceled.append(task.place)
         if len(kept) > 1:
             several.append(task.place)
         if not kept:
@@ -51,7 +51,7 @@ def read(request: ReaderInput) -> Annotations:
         image = AnnotatedImage(found, task.place, regions, size)
         if (other := by_path.setdefault(found, image)) is not image:
             raise ValueError(f"{task.place} and {other.place} are both about the image {found}")
-    _log(cancelled, "tasks have cancelled annotations, which are left out")
+    _log(canceled, "tasks have canceled annotations, which are left out")
     _log(several, "tasks have several annotations, of which the last counts")
     return Annotations(tuple(by_path.values()))
 
@@ -85,7 +85,7 @@ def _names(data: Entry, index: ImageIndex) -> list[str]:
         url = urllib.parse.urlsplit(value)
         path = urllib.parse.unquote(url.path)
         decoded = urllib.parse.parse_qs(url.query).get("d", [])
-        # The whole address of a local file ends as its path, but has another folder.
+        # The URL of a local file ends like its path, but with another folder before it.
         for name in (path, *decoded, value) if decoded else (value, path):
             if not name.lower().endswith(index.extensions):
                 continue
@@ -121,7 +121,7 @@ def _regions(results: list[Entry]) -> tuple[tuple[int, int] | None, tuple[Region
 
 
 def _label(value: Entry) -> str | None:
-    """Return the label of a region; None if it has none, as the answer to a question."""
+    """Return the label of a region; None if it has none, such as the answer to a question."""
     for field in value.field_names():
         if field.endswith("labels") and isinstance(value.get(field), list):
             labels = value.items(field)

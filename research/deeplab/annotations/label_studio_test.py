@@ -134,7 +134,7 @@ def test_of_several_annotations_the_last_counts_and_cancelled_ones_do_not(read, 
     (image,) = read(task, skipped)
     assert len(image.regions) == 2
     assert "1 tasks have several annotations, of which the last counts" in caplog.text
-    assert "2 tasks have cancelled annotations, which are left out" in caplog.text
+    assert "2 tasks have canceled annotations, which are left out" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def read(request: ReaderInput) -> Annotations:
 def _image(document: Entry, request: ReaderInput) -> str:
     """Return the image of a file, by the last part of its `imagePath`.
 
-    Of several, it is that in the folder that corresponds to that of the file.
+    If several images have this name, the one in the folder that corresponds to the file's counts.
     """
     last = document.text("imagePath").replace("\\", "/").rpartition("/")[2]
     if not last:
@@ -63,7 +63,7 @@ def _region(entry: Entry) -> Region:
 
 
 def _shape(entry: Entry) -> shapes.Shape:
-    # Files of the first versions have polygons only, without saying so.
+    # Files of the first versions have polygons only, and no shape_type.
     kind = "polygon" if entry.get("shape_type") is None else entry.text("shape_type")
 
     def points(least: int):

@@ -133,7 +133,7 @@ def test_two_files_about_one_image_are_refused(read, project):
         (_shape("polygon", [[0, None]] * 3), ".points has the coordinate None at position 1"),
         (_shape("rectangle", [[0, 0]] * 3), ".points has 3 points; a rectangle has two"),
         (_shape("point", [[0, 0]]), ".shape_type is 'point'; known are polygon, rectangle"),
-        (_shape("polygon", [[0, 0]] * 3, label=""), ".label is ''; it must be a text"),
+        (_shape("polygon", [[0, 0]] * 3, label=""), ".label is ''; it must be a string"),
         (_shape("polygon", [[0, 0]] * 3, label=None), " has no label"),
         (_shape("mask", [[0, 0], [1, 1]]), " has no mask"),
     ],

@@ -47,7 +47,7 @@ def _crossings(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         The left of the two columns, and the upper of the two rows, integers [crossings].
     """
-    # Rounded towards zero, as C does.
+    # Rounded toward zero, as C does.
     start = np.trunc(_FINER * vertices + 0.5).astype(np.int64)
     end = np.roll(start, -1, axis=0)
     delta = np.abs(end - start)

@@ -1,10 +1,10 @@
-"""Masks that are written as lengths of runs: COCO's, uncompressed and compressed, and brushes."""
+"""Masks as run lengths: COCO's, uncompressed and compressed, and brushes of Label Studio."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-# COCO's compressed form is text: six bits a character, from this one on.
+# COCO's compressed form is text with six bits per character; this one is 0.
 _FIRST_CHARACTER = 48
 _MORE, _SIGN, _BITS = 0x20, 0x10, 5
 
@@ -12,8 +12,8 @@ _MORE, _SIGN, _BITS = 0x20, 0x10, 5
 def coco_counts(text: str) -> list[int]:
     """Return the lengths that a compressed run-length encoding of COCO holds.
 
-    Each is written in groups of five bits, the lowest first, and from the third on as difference
-    to the one before the last.
+    Each is written in groups of five bits, the lowest first. From the fourth on, the difference to
+    the length two before it is written.
 
     Raises:
         ValueError: The text has a character that cannot be in it, or ends too early.
@@ -60,15 +60,15 @@ def coco_mask(counts: Sequence[int], height: int, width: int) -> np.ndarray:
 def brush_values(data: bytes) -> np.ndarray:
     """Return the values of a brush of Label Studio.
 
-    Its bits are: 32 for the number of values, 5 for the bits of a value less one, four times 4 for
-    the bits of a length less one. Then follow runs: 1 bit that tells whether all values are one, 2
-    that choose one of the four, the length less one, and the value or the values.
+    The header has 32 bits for the number of values, 5 for the bits per value minus 1, and four
+    times 4 for the bits per length minus 1. Each run has 1 bit that tells whether all its values
+    are the same, 2 that choose one of the four sizes, the length minus 1, and the value or values.
 
     Returns:
         uint8 [values].
 
     Raises:
-        ValueError: The data end too early, or values do not have 8 bits.
+        ValueError: The data ends too early, or values do not have 8 bits.
     """
     bits = _Bits(data)
     count, word = bits.read(32), bits.read(5) + 1
@@ -103,7 +103,7 @@ class _Bits:
         return bits
 
     def read(self, count: int) -> int:
-        """Return a number of so many bits."""
+        """Return a number of this many bits."""
         data = np.packbits(self._take(count)).tobytes()
         return int.from_bytes(data) >> (-count % 8)
 

@@ -1,4 +1,4 @@
-"""Shapes of regions: what is stored of each until the size of its image is known."""
+"""Shapes of regions, stored in the form of their format until they are drawn into an image."""
 
 import base64
 import binascii

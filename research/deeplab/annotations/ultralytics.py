@@ -39,7 +39,7 @@ def parse(path: str) -> Entry:
     """Return the content of a YAML file.
 
     Raises:
-        ValueError: It is not YAML, or no mapping.
+        ValueError: It is not YAML, or not a mapping.
     """
     try:
         return Entry(yaml.safe_load(files.read_bytes(path)), path)
@@ -62,7 +62,7 @@ def root(path: str) -> str:
     for folder in (os.path.join(own, given), given):
         if os.path.isdir(folder):
             return os.path.normpath(folder)
-    # Datasets are moved; their files lie beside the YAML file then.
+    # The files of a dataset that was moved lie beside the YAML file.
     return own
 
 
@@ -107,7 +107,7 @@ def _names(entry: Entry) -> tuple[str, ...]:
     """Return the names of the classes, which are a list or numbered from 0."""
     value = entry.get("names")
     if isinstance(value, dict):
-        # Some tools write the numbers as texts.
+        # Some tools write the numbers as strings.
         value = {int(key) if str(key).isdecimal() else key: name for key, name in value.items()}
         if sorted(value, key=str) != sorted(range(len(value)), key=str):
             raise ValueError(f"{entry.place}: names must be numbered 0, 1, 2, ...")
@@ -124,7 +124,7 @@ def _names(entry: Entry) -> tuple[str, ...]:
 
 
 def _images(dataset: _Dataset, split: str) -> Iterator[str]:
-    """Yield the images of a split: of folders, and of text files with a path per line."""
+    """Yield the images of a split, from folders and from text files with a path per line."""
     value: Any = dataset.entry.get(split)
     for item in value if isinstance(value, list) else [value]:
         if not isinstance(item, str):
@@ -155,7 +155,7 @@ def _images(dataset: _Dataset, split: str) -> Iterator[str]:
 
 
 def _counterpart(dataset: _Dataset, image: str, folder: str) -> str:
-    """Return the path without extension at which a file belongs to an image.
+    """Return the path, without extension, of the file that belongs to an image.
 
     The last part `images` of the image's path is replaced by the folder.
     """

@@ -1,4 +1,4 @@
-"""The common form of all annotations."""
+"""The common representation of all annotations."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ class Region:
 
 @dataclasses.dataclass(frozen=True)
 class AnnotatedImage:
-    """An image and what is known of its pixels: regions, or a file that holds all labels.
+    """An image and its annotation: regions, or a file with the label of each pixel.
 
     Args:
         image: Path of the image file.
@@ -65,8 +65,8 @@ class Annotations:
         splits: Paths of the images of each split; None if the format does not divide them.
         label_files: Whether labels are files and not regions; an image without one is unlabeled.
         mask_colors: Class of each color in label files that hold colors.
-        mask_values: Class of each value in label files that hold values. With neither, a label
-            file is as those in --label_folder.
+        mask_values: Class of each value in label files that hold values. If both are None, label
+            files are like those in --label_folder.
     """
 
     images: tuple[AnnotatedImage, ...]
@@ -79,7 +79,7 @@ class Annotations:
     mask_values: Mapping[int, str] | None = None
 
     def names(self) -> tuple[str, ...]:
-        """Return the names of the classes: in the own order, else as found, sorted."""
+        """Return the names of the classes: in the format's own order, or else sorted."""
         if self.class_names is not None:
             return self.class_names
         found = {region.name for image in self.images for region in image.regions}
@@ -94,7 +94,7 @@ class ReaderInput:
         path: The file or folder (--annotations).
         extensions: Extensions of images, such as ".jpg".
         images: Finds the images; None without --image_folder.
-        class_names: Names that a user gives (--class_names), for formats that only have numbers.
+        class_names: Names that the user gives (--class_names), for formats that only have numbers.
         label_folder: Folder of label files that a table names (--label_folder).
     """
 
@@ -105,10 +105,10 @@ class ReaderInput:
     label_folder: str | None = None
 
     def index(self) -> ImageIndex:
-        """Return what finds the images.
+        """Return the index of the images.
 
         Raises:
-            ValueError: No folder of images is given.
+            ValueError: There is no --image_folder.
         """
         if self.images is None:
             raise ValueError(f"{self.path} names images without their folder: set --image_folder")

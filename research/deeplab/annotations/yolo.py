@@ -22,7 +22,7 @@ _LARGEST = 10
 
 
 def is_label_file(path: str) -> bool:
-    """Return whether a text file of a folder is one of labels and not a list."""
+    """Return whether a text file in a folder holds regions and is not a list."""
     return os.path.basename(path).lower() not in _OTHER_LISTS
 
 

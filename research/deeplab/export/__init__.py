@@ -1,1 +1,1 @@
-"""Exports: SavedModel, frozen graph, TensorFlow Lite."""
+"""Exports: SavedModel, frozen graph, ONNX, TensorFlow Lite; and what opens them again."""

@@ -1,4 +1,4 @@
-"""How well the labels of an export agree with those of its network on photographs."""
+"""Measures how well the labels of an export agree with those of its network."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -7,9 +7,9 @@ import numpy as np
 
 from deeplab.evaluation.segmentation import SegmentationMetrics
 
-# An export that computes in floats has at least this share of the network's labels.
+# The least share of pixels on which an export that computes in floats must agree.
 LEAST = 0.999
-# Where the dataset is unknown.
+# For an unknown dataset.
 _IGNORE_LABEL = 255
 
 
@@ -71,7 +71,7 @@ def require(title: str, found: Agreement) -> None:
     """Reject an export that computes in floats and disagrees with its network.
 
     Args:
-        title: What it is, for the message.
+        title: Name of the export, for the message.
         found: Its agreement.
 
     Raises:

@@ -23,8 +23,8 @@ from deeplab.export import (
 )
 from deeplab.utils import error_text
 
-# Sums in another order change results a little: a probability by at most this much, and this share
-# of the labels, where two classes are equally likely. With the 8 digits of bfloat16 these are more.
+# Sums in another order change results a little: probabilities by at most this much, and labels of
+# at most this share of pixels, where two classes are equally likely. bfloat16 has only 8 digits.
 _PROBABILITY_TOLERANCES = {"float32": 1e-3, "bfloat16": 0.2}
 _LABEL_TOLERANCES = {"float32": 1e-3, "bfloat16": 0.05}
 # Side of the image to compare on, for a network without a crop size.
@@ -56,8 +56,8 @@ def test_images(
 ) -> np.ndarray:
     """Return one image of noise, uint8 [1, H, W, 3], that has to be padded.
 
-    With a window, it is higher than that, and smaller in width. For bfloat16 it is drawn: on noise
-    the digits that are missing there decide too many labels.
+    With a window, it is higher and narrower than the window. For bfloat16 it is a drawn photograph,
+    because on noise too many labels would depend on the missing digits.
     """
     height, width = crop_size(net)
     height = -(-3 * height // 4)
@@ -89,13 +89,13 @@ def compare(title: str, outputs: Outputs, wanted: Outputs, precision: str = "flo
     """Reject outputs that differ from those of the network.
 
     Args:
-        title: What the outputs are of.
-        outputs: By their names.
-        wanted: Those of the network, and maybe others.
-        precision: What the features were computed in.
+        title: Name of the export, for messages.
+        outputs: Outputs of the export by name.
+        wanted: Outputs of the network by name. Others are ignored.
+        precision: Type in which the features were computed.
 
     Raises:
-        ValueError: An output has another shape, or differs by more than rounding explains.
+        ValueError: An output has a different shape, or differs by more than rounding explains.
     """
     for name, values in outputs.items():
         values, right = np.asarray(values), np.asarray(wanted[name])
@@ -132,13 +132,13 @@ def compare_labels(
     """Compare an export's labels on photographs with those of its network; print how many agree.
 
     Args:
-        title: What the export is.
+        title: Name of the export, for messages.
         net: The network.
         inference: How it is applied.
         photos: The photographs.
         network: The export.
-        descriptor: The dataset, for the label that is ignored.
-        required: Whether too many other labels are an error.
+        descriptor: The dataset, for its ignore label.
+        required: Whether too many different labels are an error.
 
     Raises:
         ValueError: Too many labels differ.
@@ -165,7 +165,7 @@ def open_frozen_graph(path: str) -> Iterator[Callable[[np.ndarray], Outputs]]:
     with tf.Graph().as_default() as graph:
         tf.compat.v1.import_graph_def(graph_def, name="")
     outputs = {name: f"{name}:0" for name in inference_graph.OUTPUTS}
-    # As a context manager a session would make its graph the default one.
+    # As a context manager, the session would make its graph the default one.
     with contextlib.closing(tf.compat.v1.Session(graph=graph)) as session:
         yield lambda images: session.run(outputs, {f"{inference_graph.INPUT}:0": images})
 
@@ -190,18 +190,18 @@ def check_saved_model(
     colors: np.ndarray,
     precision: str = "float32",
 ) -> None:
-    """Reject a SavedModel that computes something else than its network, or fails to warm up.
+    """Reject a SavedModel whose results differ from those of its network, or that fails to warm up.
 
     Args:
-        title: Where it is to be.
-        path: Where it is.
+        title: Its final path, for messages.
+        path: Its present path.
         images: uint8 [1, H, W, 3].
-        wanted: The outputs of the network for these.
-        colors: see `signatures.signatures`.
-        precision: What the features are computed in.
+        wanted: Outputs of the network for these images.
+        colors: See `signatures.signatures`.
+        precision: Type in which the features are computed.
 
     Raises:
-        ValueError: A signature gives something else, or a warm-up request fails.
+        ValueError: The results of a signature differ, or a warm-up request fails.
     """
     labels = wanted[inference_graph.PREDICTIONS]
     wanted = {

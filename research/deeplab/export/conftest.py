@@ -1,4 +1,4 @@
-"""Fixtures for the tests of exports: an export takes seconds, so that one serves them all."""
+"""Fixtures for the tests of exports. An export takes seconds, so they all use the same one."""
 
 import dataclasses
 import pathlib
@@ -30,7 +30,7 @@ def net() -> model.DeepLab:
 def export(
     net: model.DeepLab, dataset: DatasetDescriptor, tmp_path_factory: pytest.TempPathFactory
 ) -> pathlib.Path:
-    """An export of the network with what is off by default, all in one."""
+    """An export of the network with all options that are off by default."""
     base = tmp_path_factory.mktemp("exports") / "new" / "deeplab"
     options = ExportOptions(
         max_pixels=3000, add_logits=True, max_batch_size=4, exif_orientation=True

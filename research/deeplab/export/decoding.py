@@ -1,7 +1,7 @@
-"""Image files decoded within a graph, where a file that cannot be read fails alone.
+"""Decodes image files within a graph, where a file that cannot be read fails alone.
 
-TensorFlow's decoders fail the whole request. A dataset of one element can ignore the errors of its
-map, so each file is decoded in one. What its header tells is checked before.
+TensorFlow's decoders fail the whole request. But a dataset can ignore the errors of its map, so
+each file is decoded in a dataset of one element. Its header is checked first.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from deeplab.core.options import export_options
 # The status of a file.
 FINE, EMPTY, UNKNOWN_FORMAT, DAMAGED, TOO_LARGE = range(5)
 
-# Bytes of a header that tell format and size; JPEG files have the size somewhere behind.
+# Bytes of a header that hold format and size; JPEG files have their size somewhere after these.
 _HEADER = 32
 _EXIF = b"Exif\0\0"
 _ORIENTATION, _SHORT = 274, 3
@@ -25,16 +25,16 @@ _MOST_ENTRIES = 4096
 
 @dataclasses.dataclass(frozen=True)
 class _Side:
-    """Where a header has the height or the width of an image.
+    """The position of the height or the width of an image in a header.
 
     Args:
-        place: Of the first byte.
-        count: Of the bytes.
-        big: Whether the first one is the highest.
+        place: Position of the first byte.
+        count: Number of bytes.
+        big: Whether the first byte is the highest.
         signed: Whether a negative number stands for its absolute value.
-        shift: Lowest bit of the number.
-        bits: How many of its bits count.
-        less: By how much it is less than the side.
+        shift: Position of the lowest bit.
+        bits: Number of bits.
+        less: How much smaller the stored number is than the side.
     """
 
     place: int
@@ -46,7 +46,7 @@ class _Side:
     less: int = 0
 
     def factors(self) -> np.ndarray:
-        """Return what to multiply each byte of a header with, for the sum to be the number."""
+        """Return the factor of each byte of a header in the sum that is the number."""
         factors = np.zeros(_HEADER, np.int64)
         powers = 256 ** np.arange(self.count)
         factors[self.place : self.place + self.count] = powers[:: -1 if self.big else 1]
@@ -59,9 +59,9 @@ class _Format:
 
     Args:
         least: Size in bytes of a file's header.
-        beginning: Its first bytes; None: any byte.
-        height: Of the image. None: it is not at a fixed place.
-        width: Likewise.
+        beginning: Its first bytes. None: any byte.
+        height: Position of the image's height. None: it is not at a fixed position.
+        width: Position of the image's width.
     """
 
     least: int
@@ -95,11 +95,11 @@ def decode(
 
     Args:
         data: string scalar, the content of a JPEG, PNG, GIF, BMP or WebP file.
-        max_pixels: Most pixels of an image, height times width. None: what TensorFlow decodes.
-        exif_orientation: Turn JPEG files as their EXIF data say.
+        max_pixels: Largest number of pixels, height times width. None: the limit of TensorFlow.
+        exif_orientation: Turn JPEG files as their EXIF data says.
 
     Returns:
-        status: int32 scalar: 0 fine, 1 empty, 2 unknown format, 3 damaged, 4 more pixels.
+        status: int32 scalar: 0 fine, 1 empty, 2 unknown format, 3 damaged, 4 too many pixels.
         image: uint8 [height, width, 3], RGB; [0, 0, 3] if the status is not 0.
     """
     most = float(min(max_pixels or export_options.MOST_PIXELS, export_options.MOST_PIXELS))
@@ -134,10 +134,10 @@ def _pixels(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
 
 
 def _status(data: tf.Tensor, most: float) -> tf.Tensor:
-    """Return what the header of a file tells; reading a damaged JPEG header is an error.
+    """Return the status that follows from the header; a damaged JPEG header is an error.
 
-    The formats are rows of tables: a graph with a branch for each takes long to load, and longer to
-    run than to decode a small image.
+    The formats are rows of tables. A graph with a branch for each would take long to load, and
+    longer to run than decoding a small image.
     """
     size = tf.strings.length(data)
     header = tf.io.decode_raw(tf.strings.substr(data, 0, _HEADER), tf.uint8)
@@ -161,7 +161,7 @@ def _status(data: tf.Tensor, most: float) -> tf.Tensor:
 
     def others() -> tf.Tensor:
         number = tf.reduce_sum(header * of_sides(_Side.factors), axis=1)
-        # The distance from zero of a number of 32 bits and a sign.
+        # The absolute value of a signed 32-bit number.
         is_negative = (of_sides(lambda side: int(side.signed)) > 0) & (number >= 2**31)
         number = tf.where(is_negative, 2**32 - number, number)
         number //= of_sides(lambda side: 2**side.shift)
@@ -177,14 +177,14 @@ def _status(data: tf.Tensor, most: float) -> tf.Tensor:
 
 
 def orientation(data: tf.Tensor) -> tf.Tensor:
-    """Return how a viewer turns a JPEG file: its EXIF orientation, int32, 1 (not at all) to 8.
+    """Return the EXIF orientation of a JPEG file, int32, from 1 (upright) to 8.
 
     Args:
         data: string scalar, the content of any file.
     """
     content = tf.cast(tf.io.decode_raw(data, tf.uint8), tf.int32)
     size = tf.size(content)
-    # Positions behind the end give the zero there, or are masked.
+    # Positions after the end give the zero that is added here, or are masked.
     content = tf.concat([content, [0]], axis=0)
 
     def at(place: tf.Tensor) -> tf.Tensor:
@@ -200,7 +200,7 @@ def orientation(data: tf.Tensor) -> tf.Tensor:
         return tf.reduce_all(at(place + tf.range(len(expected))) == list(expected))
 
     def goes_on(place: tf.Tensor) -> tf.Tensor:
-        """Whether another segment before the first scan lies there, and it is not the EXIF data."""
+        """Return whether a segment starts here that is neither the EXIF data nor the first scan."""
         marker = at(place + 1)
         is_exif = tf.equal(marker, 0xE1) & begins(place + 4, _EXIF)
         is_last = tf.equal(marker, 0xD9) | tf.equal(marker, 0xDA)

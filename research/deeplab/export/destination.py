@@ -1,4 +1,4 @@
-"""Where an export goes: what is at the path, and whether it may be replaced."""
+"""Checks the path of an export: whether it is possible, and may be replaced."""
 
 import os
 

@@ -48,18 +48,18 @@ def export_checkpoint(
     """Export the network of a checkpoint: a frozen graph, an ONNX model, or a SavedModel.
 
     Args:
-        paths: The checkpoint, and where it is exported to.
-        asked: Gives the network's options for those that it was trained with (`stored`, None where
-            they are not known).
+        paths: The checkpoint, and the paths of the export.
+        asked: Returns the network's options, given those that are stored with the checkpoint
+            (`stored`; None if there are none).
         inference: How the network is applied.
-        options: What a SavedModel offers.
+        options: Options of a SavedModel.
         use_ema: Use the moving averages of the weights.
         command: The words of the command that exports, for the model card.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
-        ValueError: Options contradict each other or the checkpoint, or an export cannot replace
-            what is at the path.
+        ValueError: Options contradict each other or the checkpoint, or the path holds something
+            that an export may not replace.
     """
     checkpoint_path, export_path = paths.checkpoint_path, paths.export_path
     _check_path(export_path, paths.next_version)
@@ -78,7 +78,7 @@ def export_checkpoint(
         )
     if network_options.quantize and destination.is_onnx(export_path):
         raise ValueError(
-            f"--export_path={export_path}: this network is quantized, and ONNX has no such"
+            f"--export_path={export_path}: this network is quantized, and ONNX lacks its"
             " operations: export a frozen graph (.pb), and convert it to TensorFlow Lite"
         )
     descriptor = descriptors.load(paths.dataset) if paths.dataset else None
@@ -138,7 +138,7 @@ def export_checkpoint(
 
 
 def _check_flags(paths: ExportFiles, inference: InferenceOptions, options: ExportOptions) -> None:
-    """Reject flags that the kind of the export does not have."""
+    """Reject flags that do not apply to this kind of export."""
     path = paths.export_path
     if paths.save_inference_graph and not destination.is_frozen_graph(path):
         raise ValueError(
@@ -180,16 +180,16 @@ def export_frozen_graph(
 
     Args:
         net: The network.
-        path: Of the file; an existing one is replaced.
+        path: Path of the file; an existing one is replaced.
         inference: How the network is applied.
         graph_text: Also write the graph without its weights, as text, to `inference_graph.pbtxt`
             in the same folder.
-        card: Also write a model card; gives its text, see `model_card.text`.
+        card: Also write a model card; returns its text, see `model_card.text`.
         descriptor: The dataset that the network was trained on.
         photos: Also compare labels on these.
 
     Raises:
-        ValueError: The path is a folder, or the written graph computes something else than the
+        ValueError: The path is a folder, or the results of the graph differ from those of the
             network. What was at the path is unchanged.
         OSError: The file cannot be written.
     """
@@ -233,16 +233,16 @@ def export_onnx(
 
     Args:
         net: The network.
-        path: Of the file; an existing one is replaced.
+        path: Path of the file; an existing one is replaced.
         inference: How the network is applied; without windows and CRF.
         descriptor: The dataset that the network was trained on.
-        add_probabilities: Whether it returns probabilities, too.
+        add_probabilities: Whether the model returns probabilities as well.
         photos: Compare labels on these. None: on drawn images.
-        card: Also write a model card; gives its text, see `model_card.text`.
+        card: Also write a model card; returns its text, see `model_card.text`.
 
     Raises:
         ValueError: The path is a folder, a package is missing, the network cannot be converted, or
-            the model computes something else. What was at the path is unchanged.
+            the results of the model differ. What was at the path is unchanged.
         OSError: The file cannot be written.
     """
     destination.check(path)
@@ -288,22 +288,23 @@ def export_saved_model(
 
     Args:
         net: The network.
-        path: Of the folder; an earlier export there is replaced, see `destination.check`.
+        path: Path of the folder; an earlier export there is replaced, see `destination.check`.
         inference: How the network is applied.
-        options: What the SavedModel offers.
+        options: Options of the SavedModel.
         descriptor: The dataset that the network was trained on.
         next_version: Write a new folder in `path`, whose name is one more than the largest number
             there; nothing else there is changed.
-        server_config_dir: Folder for the configuration files of TensorFlow Serving. None: none.
-        card: Also write a model card; gives its text, see `model_card.text`.
+        server_config_dir: Folder for the configuration files of TensorFlow Serving. None: write
+            none.
+        card: Also write a model card; returns its text, see `model_card.text`.
         photos: Also compare labels on these.
 
     Returns:
         The path of the folder.
 
     Raises:
-        ValueError: Something else is at that path, or the written SavedModel computes something
-            else than the network. What was at the path is unchanged.
+        ValueError: Something else is at that path, or the results of the SavedModel differ from
+            those of the network. What was at the path is unchanged.
         OSError: The files cannot be written.
     """
     _check_path(path, next_version)

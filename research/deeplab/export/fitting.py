@@ -1,9 +1,8 @@
-"""Images of any size for a network that takes a single one.
+"""Fits images of any size to a network whose input has a fixed size.
 
-An image that fits is padded below and on the right with the mean pixel, as every export pads to the
-crop size; so it gets the labels that a SavedModel gives it. A larger one is first shrunk until it
-fits, with its aspect ratio, and its labels are enlarged again, as the demo of the official code
-does.
+An image that is small enough is padded below and on the right with the mean pixel, as every export
+pads to the crop size, so it gets the same labels as from a SavedModel. A larger one is first shrunk
+with its aspect ratio, and its labels are enlarged again, as in the demo of the official code.
 """
 
 import dataclasses
@@ -19,7 +18,7 @@ class Fitted:
 
     Attributes:
         pixels: float32 [height, width, 3], 0..255.
-        size: Height and width of the part at the top left that shows the image.
+        size: Height and width of the image within them, which is at the top left.
     """
 
     pixels: np.ndarray
@@ -50,8 +49,8 @@ def restore(labels: np.ndarray, fitted: Fitted, size: Sequence[int]) -> np.ndarr
 
     Args:
         labels: Integers [height, width], of the fitted image.
-        fitted: The image as the network saw it.
-        size: Height and width of the image before.
+        fitted: The fitted image.
+        size: Height and width of the original image.
 
     Returns:
         int32 [height, width].
@@ -61,7 +60,7 @@ def restore(labels: np.ndarray, fitted: Fitted, size: Sequence[int]) -> np.ndarr
 
 
 def resize(labels: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Resize labels [height, width] to the nearest pixel."""
+    """Resize labels [height, width] by the nearest pixel."""
     if labels.shape == tuple(size):
         return labels
     rows, columns = (

@@ -1,4 +1,4 @@
-"""Reads frozen graphs, and what they say of their networks."""
+"""Reads frozen graphs, and the facts about their networks in them."""
 
 import re
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from deeplab.weights import foreign_files
 # The node with the preprocessed images has this name, in official MobileNets and in every network
 # here.
 _BACKBONE_INPUT = re.compile(r"([^/]+)/\1/input")
-# TensorFlow leaves attributes alone whose names begin like this.
+# TensorFlow ignores attributes whose names begin with an underscore.
 _FACTS = f"_{network_facts.NAME}"
 
 
@@ -46,14 +46,14 @@ def read(path: str) -> tf.compat.v1.GraphDef:
 
 
 def facts(graph_def: tf.compat.v1.GraphDef, path: str) -> network_facts.NetworkFacts | None:
-    """Return what a graph says of its network; None if it says nothing, as official ones.
+    """Return the facts that a graph states about its network; None if it states none.
 
     Args:
         graph_def: The graph.
         path: Its file, for messages.
 
     Raises:
-        ValueError: What it says is damaged.
+        ValueError: The facts are damaged.
     """
     for node in graph_def.node:
         if node.name == inference_graph.INPUT and _FACTS in node.attr:
@@ -62,14 +62,14 @@ def facts(graph_def: tf.compat.v1.GraphDef, path: str) -> network_facts.NetworkF
 
 
 def state(graph_def: tf.compat.v1.GraphDef, facts: network_facts.NetworkFacts) -> None:
-    """Add what a client has to know of the network to a graph."""
+    """Add the facts about the network to a graph."""
     for node in graph_def.node:
         if node.name == inference_graph.INPUT:
             node.attr[_FACTS].s = facts.to_json().encode()
 
 
 def scores(graph: tf.Graph) -> list[int | None] | None:
-    """Return the shape of the probabilities, or of what the labels are the arg-max of."""
+    """Return the shape of the probabilities, or of the input of the arg-max; None if unknown."""
     names = {each.name: each for each in graph.get_operations()}
     tensors = [
         *(each.outputs[0] for each in [names.get(inference_graph.PROBABILITIES)] if each),
@@ -102,7 +102,7 @@ def backbone_input(graph_def: tf.compat.v1.GraphDef) -> str:
 
 
 def takes_images(graph_def: tf.compat.v1.GraphDef) -> bool:
-    """Return whether the graph begins with images, as those of `export_model.py` do."""
+    """Return whether the graph takes images, like those of `export_model.py`."""
     return any(node.name == inference_graph.INPUT for node in graph_def.node)
 
 
@@ -114,7 +114,7 @@ def is_quantized(graph_def: tf.compat.v1.GraphDef) -> bool:
 def pixel_values(
     graph_def: tf.compat.v1.GraphDef, tensor: str, size: Sequence[int]
 ) -> tuple[network_facts.Color, network_facts.Color] | None:
-    """Return what the preprocessing makes of pixels.
+    """Return the scale and offset by which the preprocessing changes pixels.
 
     Args:
         graph_def: The graph.
@@ -122,7 +122,7 @@ def pixel_values(
         size: Height and width of images that need no padding.
 
     Returns:
-        What each color, 0..255, is multiplied by, and what is added to it after that; None if the
+        The factor of each color, 0..255, and the offset that is then added to it; None if the
         tensor is not images.
     """
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:

@@ -1,4 +1,4 @@
-"""The graph of an export: from images as they are to the official outputs, under official names."""
+"""The graph of an export, from images to the official outputs with their official names."""
 
 import itertools
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from deeplab.export import traced_network, windowed
 INPUT = "ImageTensor"
 PREDICTIONS = "SemanticPredictions"
 PROBABILITIES = "SemanticProbabilities"
-# The same before they are cropped and resized to the image.
+# The labels and probabilities before they are cropped and resized to the image.
 RAW_PREDICTIONS = "RawSemanticPredictions"
 RAW_PROBABILITIES = "RawSemanticProbabilities"
 # The logits on their own grid.
@@ -23,7 +23,7 @@ OUTPUTS = (PREDICTIONS, PROBABILITIES, RAW_PREDICTIONS, RAW_PROBABILITIES)
 # The labels on the grid of the logits; the output of TFLite models.
 _ARG_MAX = "ArgMax"
 
-# What the names of oneDNN's own operations begin with.
+# The names of oneDNN's own operations begin with these.
 _ONEDNN = ("_Mkl", "_OneDnn")
 
 _DEFAULT = InferenceOptions()
@@ -48,15 +48,15 @@ def predict_outputs(
         net: The network.
         images: uint8 [B, H, W, 3], RGB.
         inference: How the network is applied.
-        by_cells: Find the labels by `upsampled_labels` where that is possible: the same labels in
-            less time, but no node `ArgMax`. The logits are returned, too. Not with windows.
+        by_cells: Find the labels with `upsampled_labels` where possible: the same labels in less
+            time, but without a node `ArgMax`. Also returns the logits. Has no effect with windows.
 
     Returns:
         SemanticPredictions: labels, int32 [B, H, W].
         SemanticProbabilities: float32 [B, H, W, num_classes].
         RawSemanticPredictions: labels of the resized and padded images, before the CRF, float32.
         RawSemanticProbabilities: their probabilities, before the CRF.
-        SemanticLogits: with `by_cells`, where labels are found so; see `logits_on_their_grid`.
+        SemanticLogits: if `by_cells` has an effect; see `logits_on_their_grid`.
 
     Reference: official `export_model.py`. Probabilities of several scales sum to one here.
     """
@@ -100,7 +100,7 @@ def predict_outputs(
 
 
 def labels_in_windows(net: Network, images: tf.Tensor, inference: InferenceOptions) -> tf.Tensor:
-    """Return the labels of `predict_outputs`, without the memory for probabilities.
+    """Return the labels of `predict_outputs`, without keeping probabilities in memory.
 
     Args:
         net: The network.
@@ -173,10 +173,10 @@ def check_portable(function: tf.types.experimental.ConcreteFunction) -> None:
     """Reject a graph that does not run on every machine.
 
     Not every CPU kernel of depthwise convolution supports atrous rates (oneDNN's does).
-    `tf.nn.depthwise_conv2d` moves pixels apart for a plain convolution, which runs everywhere.
+    `tf.nn.depthwise_conv2d` rearranges pixels for a plain convolution, which runs everywhere.
 
     Args:
-        function: The functions that it calls are looked at, too.
+        function: The function; those that it calls are checked as well.
 
     Raises:
         ValueError: An operation does not run everywhere.
@@ -196,7 +196,7 @@ def needing_onednn(graph_def: tf.compat.v1.GraphDef) -> Iterator[str]:
 
 
 def _official(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
-    """Keep what the official outputs need; give the arg-max its official type, int64."""
+    """Keep only what the official outputs need; give the arg-max its official type, int64."""
     nodes = {node.name: node for node in graph_def.node}
     needed, open_names = set(), list(OUTPUTS)
     while open_names:

@@ -14,14 +14,14 @@ from deeplab.datasets import descriptors
 from deeplab.export import fitting, network_facts
 from deeplab.utils import error_text, files
 
-# The file with the network's facts, and that with the names of the classes, which other programs
-# look for. As in TensorFlow Lite's own metadata, a zip archive of them is appended to the model.
+# The facts about the network, and the names of the classes, which other programs look for. Like
+# TensorFlow Lite's own metadata, a zip archive with these files is appended to the model.
 _FACTS_FILE = f"{network_facts.NAME}.json"
 _LABELS_FILE = "labels.txt"
 
 
 def with_facts(model: bytes, facts: network_facts.NetworkFacts) -> bytes:
-    """Return a model with what a client has to know of it."""
+    """Return a model with the facts about its network appended."""
     stream = io.BytesIO(model)
     with zipfile.ZipFile(stream, "a") as archive:
         names = facts.descriptor.labels() if facts.descriptor else range(facts.num_classes)
@@ -29,16 +29,16 @@ def with_facts(model: bytes, facts: network_facts.NetworkFacts) -> bytes:
             (_FACTS_FILE, facts.to_json()),
             (_LABELS_FILE, "".join(f"{label}\n" for label in names)),
         ):
-            # The same model gives the same bytes on every day.
+            # Without a date, the same model gives the same bytes every day.
             archive.writestr(zipfile.ZipInfo(name), text)
     return stream.getvalue()
 
 
 def facts_of(model: bytes, path: str) -> network_facts.NetworkFacts | None:
-    """Return what a model says of its network; None if it says nothing.
+    """Return the facts that a model states about its network; None if it states none.
 
     Raises:
-        ValueError: What it says is damaged.
+        ValueError: The facts are damaged.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(model)) as archive:
@@ -52,13 +52,13 @@ class LiteModel:
     """A TensorFlow Lite model with one input and one output, each a batch of one.
 
     Args:
-        title: What it is called in messages.
-        content: Of the file.
+        title: Its name in messages.
+        content: Content of the file.
 
     Attributes:
-        shape: Of the input, without the batch.
-        output_shape: Of the output, without the batch.
-        dtype: Of the input.
+        shape: Shape of the input, without the batch.
+        output_shape: Shape of the output, without the batch.
+        dtype: Type of the input.
 
     Raises:
         ValueError: It is not such a model.
@@ -87,13 +87,13 @@ class LiteModel:
 
     @property
     def takes_values(self) -> bool:
-        """Whether the input is fractions, or integers that stand for fractions."""
+        """Whether the input is floats, or integers that stand for floats."""
         return np.issubdtype(self.dtype, np.floating) or bool(self._input["quantization"][0])
 
     def run(self, values: np.ndarray) -> np.ndarray:
         """Return the output for an input, both without the batch.
 
-        An output of fractions that are stored as integers is fractions again.
+        Integers that stand for floats are converted to floats.
         """
         self._interpreter.set_tensor(self._input["index"], values[np.newaxis])
         self._interpreter.invoke()
@@ -104,12 +104,12 @@ class LiteModel:
     def encode(
         self, pixels: np.ndarray, scale: network_facts.Color, offset: network_facts.Color
     ) -> np.ndarray:
-        """Return the input that stands for pixels.
+        """Return the input for an image.
 
         Args:
             pixels: [height, width, 3], 0..255.
-            scale: What pixels are multiplied by, where the input is not pixels.
-            offset: What is added after that.
+            scale: Factor of each color, for an input that is not pixels.
+            offset: Offset of each color, which is added to the product.
         """
         slope, zero = np.ones(3, np.float32), np.zeros(3, np.float32)
         if self.takes_values:
@@ -126,7 +126,7 @@ class LiteModel:
         return np.clip(np.round(pixels * slope + zero), limits.min, limits.max).astype(self.dtype)
 
     def shapes(self) -> list[tuple[int, ...]]:
-        """Return the shapes of what the model computes, in its order."""
+        """Return the shapes of the tensors that the model computes, in its order."""
         return [
             _shape(each)
             for each in self._interpreter.get_tensor_details()
@@ -141,9 +141,9 @@ def _shape(details: dict[str, Any]) -> tuple[int, ...]:
 class LiteNetwork:
     """A TensorFlow Lite model of this project, of the official code, or of a similar one.
 
-    Its input is one image of a fixed size, and its output labels or scores of the classes. An image
-    of another size is fitted; see `fitting`. Its input may be pixels, or what the preprocessing
-    makes of them: as the model says, else -1 to 1.
+    Its input is one image of a fixed size, and its output is labels or scores of the classes. An
+    image of another size is fitted; see `fitting`. Its input is pixels or preprocessed pixels,
+    which are -1 to 1 unless the model states their range.
 
     Example:
         network = LiteNetwork("deeplab.tflite")
@@ -155,7 +155,7 @@ class LiteNetwork:
     Attributes:
         num_classes: The number of classes.
         descriptor: The dataset that the model names, or None.
-        facts: What the model says of its network, or what its shapes tell.
+        facts: The facts that the model states, or those that follow from its shapes.
 
     Raises:
         OSError: The file cannot be read.
@@ -198,7 +198,7 @@ class LiteNetwork:
         return fitting.restore(labels, fitted, image.shape[:2])
 
     def _scores(self) -> tuple[int, ...] | None:
-        """Return the shape of the scores: of the output, or of what the labels are made of."""
+        """Return the shape of the scores: the output, or the tensor before the arg-max."""
         grid = self._model.output_shape
         if len(grid) == 3:
             return grid
@@ -217,6 +217,6 @@ def _interpreter() -> Callable[..., Any]:
 
 def _interpreter_of_tensorflow(**arguments: Any) -> Any:
     with warnings.catch_warnings():
-        # Its replacement is a package of its own, which is not required here.
+        # Its replacement is a separate package, which is optional here.
         warnings.filterwarnings("ignore", message=".*tf.lite.Interpreter is deprecated")
         return tf.lite.Interpreter(**arguments)

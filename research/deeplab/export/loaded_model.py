@@ -17,7 +17,7 @@ class Signature:
 
     Args:
         inputs: Type and shape of each input, with the name of its tensor.
-        outputs: Likewise.
+        outputs: The same for each output.
         session: Runs the graph.
     """
 
@@ -30,7 +30,7 @@ class Signature:
 
         Args:
             inputs: A value for each input.
-            names: The outputs that are wanted. None given: all.
+            names: Names of the outputs to return. Empty: all.
         """
         wanted = {name: self.outputs[name].name for name in names or self.outputs}
         return self.session.run(
@@ -43,7 +43,7 @@ class LoadedModel:
     """A SavedModel in a session.
 
     Args:
-        signatures: By their names; those without inputs are left out.
+        signatures: The signatures by name; those without inputs are left out.
         meta_graph: The protocol buffer of the graph that was loaded.
     """
 
@@ -65,8 +65,8 @@ def opened(path: str, *, optimize_once: bool = False) -> Iterator[LoadedModel]:
 
     Args:
         path: Its folder.
-        optimize_once: Optimize graphs in one round, which takes most of the time of a small
-            network. The second one repeats the same passes on what the first one left.
+        optimize_once: Optimize graphs in one round and not in two. A round takes most of the time
+            of a small network, and the second one repeats the same passes.
     """
     graph = tf.Graph()
     config = tf.compat.v1.ConfigProto()
@@ -76,10 +76,10 @@ def opened(path: str, *, optimize_once: bool = False) -> Iterator[LoadedModel]:
     level = logger.level
     with (
         file_systems.without_wildcards(path) as plain,
-        # As a context manager a session would make its graph the default one.
+        # As a context manager, the session would make its graph the default one.
         contextlib.closing(tf.compat.v1.Session(graph=graph, config=config)) as session,
     ):
-        # It calls itself deprecated, but servers load like that.
+        # This function warns that it is deprecated, but it loads as servers do.
         logger.setLevel("ERROR")
         try:
             with graph.as_default():

@@ -1,4 +1,4 @@
-"""The model card of an export: what it was made from, how good it is, and its checksums."""
+"""The model card of an export: its checkpoint, its metrics, its command and its checksums."""
 
 import hashlib
 import json
@@ -32,18 +32,18 @@ def text(
     command: Sequence[str] = (),
     name: str | None = None,
 ) -> str:
-    """Return the card of an export in the form of Hugging Face: metadata in YAML, then Markdown.
+    """Return the card of an export in Hugging Face's format: metadata in YAML, then Markdown.
 
-    The metrics are those of an evaluation of the same step that lies beside the checkpoint or in
-    its folder `eval`, as `--eval_every` leaves it. Without one, the card has no metrics.
+    The metrics are those of an evaluation of the same step, which lies beside the checkpoint or in
+    its folder `eval`, where `--eval_every` writes it. Without one, the card has no metrics.
 
     Args:
-        export_path: The SavedModel's folder, or the file; they may still be at a temporary path.
-        checkpoint_path: The checkpoint that was exported, or the folder of the newest.
+        export_path: Folder of the SavedModel, or the file; it may be a temporary path.
+        checkpoint_path: The checkpoint that was exported, or a folder of which the newest was.
         options: Options of the network.
-        descriptor: The dataset; None: unknown.
+        descriptor: The dataset. None: unknown.
         command: The words of the command that made the export.
-        name: Name of an export that is a file. None: that of its path.
+        name: Name of an export that is a file. None: the last part of its path.
     """
     prefix = checkpoint_files.latest(checkpoint_path) or checkpoint_path
     step = checkpoint.global_step(checkpoint.read(prefix, options))
@@ -111,7 +111,7 @@ def _metrics(result: Mapping[str, Any]) -> dict[str, float]:
 def _metadata(
     library: str, options: common.ModelOptions, result: Mapping[str, Any] | None
 ) -> list[str]:
-    """Return the lines of the metadata; texts in the form of JSON are YAML, too."""
+    """Return the lines of the metadata. JSON strings are valid YAML."""
     lines = [
         "pipeline_tag: image-segmentation",
         f"library_name: {library}",

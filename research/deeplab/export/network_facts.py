@@ -1,8 +1,7 @@
-"""Facts of a network that a file of one graph states: its classes, their colors, its input.
+"""Facts about a network that an export which is a single file states: its classes, its input.
 
-A frozen graph, a TensorFlow Lite model and an ONNX model have no place of their own for this. It is
-JSON, where each format lets others put something: in an attribute of the input, a file that is
-appended, and a property.
+The formats have no field for these facts. They are JSON: in a frozen graph an attribute of the
+input, in a TensorFlow Lite model an appended file, and in an ONNX model a metadata property.
 """
 
 import dataclasses
@@ -15,7 +14,7 @@ from deeplab.core import json_text
 from deeplab.core.options.fields import NumClasses, validate
 from deeplab.datasets import descriptors
 
-# What the attribute, the file and the property are called.
+# Name of the attribute, the file and the property.
 NAME = "deeplab"
 
 Color = tuple[float, float, float]
@@ -23,15 +22,15 @@ Color = tuple[float, float, float]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkFacts:
-    """Facts that a client has to know of a network besides its graph.
+    """Facts that a client needs besides the graph of a network.
 
     Args:
         num_classes: The number of classes.
         mean_pixel: Color of the padding, 0..255.
         descriptor: The dataset that it was trained on, if it is known.
-        pixel_scale: What each color of a pixel, 0..255, is multiplied by for an input after the
-            preprocessing. None: the input is pixels.
-        pixel_offset: What is added to each color then.
+        pixel_scale: Factor of each color of a pixel, 0..255, for an input that is preprocessed
+            pixels. None: the input is pixels.
+        pixel_offset: Offset of each color, which is added to the product.
 
     Raises:
         ValueError: A value has another type or is out of range.
@@ -81,10 +80,10 @@ def parse(text: str | bytes, source: str) -> NetworkFacts:
 
     Args:
         text: The text.
-        source: Where it comes from, for messages.
+        source: Its file and place, for messages.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: The text is damaged.
     """
     values = json_text.parse(text, source)
     try:
@@ -96,10 +95,10 @@ def parse(text: str | bytes, source: str) -> NetworkFacts:
 
 
 def of_shapes(scores: Sequence[int | None] | None, path: str) -> NetworkFacts:
-    """Return the facts of a file that does not state them: all that its scores tell.
+    """Return the facts about a file that states none, from the shape of its scores.
 
     Args:
-        scores: Shape of the logits or probabilities, the classes last; None without any.
+        scores: Shape of the logits or probabilities, the classes last. None: unknown.
         path: The file, for messages.
 
     Raises:

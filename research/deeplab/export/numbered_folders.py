@@ -1,4 +1,4 @@
-"""Folders that are called 1, 2, 3, ... within another, as the versions of a served model."""
+"""Numbered folders 1, 2, 3, ... in a folder, such as the versions of a served model."""
 
 import contextlib
 import dataclasses
@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 from deeplab.utils import file_systems, files, temporary_files
 
-# What the name of a new folder begins with until it has its number.
+# Start of the name of a new folder until it gets its number.
 _NEW = "version"
-# Somebody else took the number.
+# The errors if another process has taken the number.
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 # Numbers are 64-bit integers.
 _LIMIT = 2**63
@@ -19,11 +19,11 @@ _LIMIT = 2**63
 
 @dataclasses.dataclass
 class NewFolder:
-    """A folder that gets its number when it is whole.
+    """A folder that gets its number when it is complete.
 
     Args:
         temporary: The path at which it is filled.
-        path: Where it is in the end; "" until then.
+        path: Its final path; "" until then.
     """
 
     temporary: str
@@ -31,7 +31,7 @@ class NewFolder:
 
 
 def numbers(base: str) -> list[int]:
-    """Return the numbers that are taken in a folder, which need not exist, sorted."""
+    """Return the numbers in a folder, sorted; none if the folder does not exist."""
     names = (name.rstrip("/") for name in file_systems.names_in(base))
     found = (int(name) for name in names if _is_number(name))
     return sorted(number for number in found if number < _LIMIT)
@@ -43,14 +43,14 @@ def _is_number(name: str) -> bool:
 
 @contextlib.contextmanager
 def adding(base: str, *, last: str = "") -> Iterator[NewFolder]:
-    """Yield an empty folder to fill, which is called by the next free number when the block ends.
+    """Yield an empty folder to fill. It is renamed to the next free number when the block ends.
 
-    That is one more than the largest number, or 1. Of two processes that do this at once each gets
-    a number of its own. After an error nothing is left. In a remote file system, which cannot
-    rename folders, the number is chosen first.
+    This number is one more than the largest, or 1. Two processes that do this at the same time get
+    different numbers. After an error nothing is left. In a remote file system, which cannot rename
+    folders, the number is chosen first.
 
     Args:
-        base: The folder around it; made if needed.
+        base: The folder of the numbered ones; it is made if needed.
         last: Name of the file that tells readers that the folder is whole; see
             `files.replacing_folder`.
 

@@ -8,7 +8,7 @@ from deeplab.utils import error_text, files
 
 
 class OnnxNetwork:
-    """An ONNX model from pixels to labels.
+    """An ONNX model that returns the labels of pixels.
 
     Example:
         network = OnnxNetwork("deeplab.onnx")
@@ -35,8 +35,8 @@ class OnnxNetwork:
                 " pip install 'deeplab[onnx]'"
             ) from None
         options = onnxruntime.SessionOptions()
-        # Between calls its threads would wait in loops, which takes the cores from those that read
-        # and draw the images.
+        # Between calls its threads would wait in loops, and take the cores from the threads that
+        # read and draw images.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(

@@ -12,13 +12,13 @@ from deeplab.core.options import InferenceOptions
 from deeplab.export import inference_graph, network_facts
 from deeplab.utils import error_text
 
-# The first one in which everything that networks need is defined is 13; of this one ONNX Runtime
-# and OpenVINO have had fast kernels for years.
+# The networks need at least opset 13. ONNX Runtime and OpenVINO have had fast kernels for this one
+# for years.
 _OPSET = 17
 
 
 def check(export_path: str) -> None:
-    """Find out whether networks can be converted, before long work is done for it.
+    """Check that networks can be converted, before anything slow is done.
 
     Raises:
         ValueError: A package is missing.
@@ -50,10 +50,10 @@ def write(
 
     Args:
         net: The network; not quantized.
-        path: Of the file.
+        path: Path of the file.
         inference: How the network is applied; without windows and CRF.
-        facts: What the model is to say of the network.
-        add_probabilities: Whether it returns probabilities, too.
+        facts: The facts about the network that the model states.
+        add_probabilities: Whether the model returns probabilities as well.
 
     Raises:
         ValueError: ONNX lacks an operation of the network.
@@ -76,9 +76,9 @@ def write(
 def _graph(
     net: model.DeepLab, inference: InferenceOptions, outputs: list[str]
 ) -> tf.compat.v1.GraphDef:
-    """Return the graph of a network, its weights constants."""
+    """Return the graph of a network, with its weights as constants."""
     spec = tf.TensorSpec((None, None, None, 3), tf.uint8, inference_graph.INPUT)
-    # The arithmetic of the network is exchanged while it is traced.
+    # The convolutions of the network are replaced by folded ones while it is traced.
     with folding.folded(net, hold=lambda value: value):
 
         @tf.function(input_signature=[spec], autograph=False)
@@ -92,10 +92,10 @@ def _graph(
 
 
 def _convert(graph_def: tf.compat.v1.GraphDef, outputs: list[str]) -> Any:
-    """Return the model of a graph, whose tensors are still called as in TensorFlow."""
+    """Return the model of a graph, whose tensors still have their names in TensorFlow."""
     import tf2onnx
 
-    # Each conversion warns of TensorFlow's own age, and tf2onnx says what it is going to do.
+    # Each conversion logs deprecation warnings of TensorFlow and the steps of tf2onnx.
     loggers = [tf.get_logger(), logging.getLogger("tf2onnx")]
     levels = [each.level for each in loggers]
     try:
@@ -107,7 +107,7 @@ def _convert(graph_def: tf.compat.v1.GraphDef, outputs: list[str]) -> Any:
             output_names=[f"{name}:0" for name in outputs],
             opset=_OPSET,
         )
-    except Exception as error:  # Of many classes.
+    except Exception as error:  # tf2onnx raises errors of many classes.
         raise ValueError(
             f"tf2onnx cannot convert the network: {error_text.one_line(error)}"
         ) from None
@@ -129,7 +129,7 @@ def _name_tensors(converted: Any) -> None:
     for node in graph.node:
         for names in (node.input, node.output):
             names[:] = [renamed.get(name, name) for name in names]
-    # Sizes of tensors within, which runtimes infer by themselves.
+    # The shapes of inner tensors, which runtimes infer themselves.
     del graph.value_info[:]
 
 
@@ -152,10 +152,10 @@ def _state_padding(node: Any) -> None:
 
 
 def _spell_out_softmax(graph: Any) -> None:
-    """Replace each softmax over channels that come first by its parts.
+    """Replace each softmax over the first channel axis by its elementary operations.
 
-    tf2onnx moves channels there, where ONNX Runtime takes longer for the softmax than for all the
-    rest of a small network, also for those who ask for labels alone.
+    tf2onnx moves the channels there. ONNX Runtime would take longer for such a softmax than for all
+    the rest of a small network, even if only the labels are asked for.
     """
     from onnx import helper, numpy_helper
 

@@ -1,4 +1,4 @@
-"""Images that an export is compared with its network on, and that ranges are measured on."""
+"""Images on which exports are compared with networks, and ranges of integers are measured."""
 
 import dataclasses
 import os
@@ -12,13 +12,13 @@ import tensorflow as tf
 from deeplab.datasets import examples, image_files, make_sample_data, shards
 from deeplab.utils import file_systems
 
-# How many are drawn where none are given.
+# Number of drawn images.
 _DRAWN = 2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Photograph:
-    """An image, with its label where that is known.
+    """An image, with its label if it is known.
 
     Attributes:
         image: uint8 [height, width, 3], RGB.
@@ -34,9 +34,9 @@ def read(flag: str, source: str, count: int) -> list[Photograph]:
 
     Args:
         flag: Name of the flag, for messages.
-        source: What `image_files.find` takes; or a split of TFRecords, as folder/split, whose
-            labels are read, too.
-        count: Read at most so many.
+        source: A path for `image_files.find`; or a split of TFRecords as folder/split, whose labels
+            are read as well.
+        count: The largest number of images to read.
 
     Raises:
         FileNotFoundError: There is no such image or split.
@@ -50,7 +50,7 @@ def read(flag: str, source: str, count: int) -> list[Photograph]:
     try:
         paths = image_files.find(source)
     except (FileNotFoundError, ValueError) as error:
-        # It is written for another flag.
+        # The message names another flag.
         message = re.sub(r"^--images\b", f"--{flag}", str(error))
         raise type(error)(f"{message}; a split of TFRecords is given as folder/split") from None
     return [Photograph(image_files.read(paths[number])) for number in _spread(len(paths), count)]

@@ -25,11 +25,11 @@ from deeplab.weights import foreign_files
 
 
 class Network(Protocol):
-    """A network that predicts labels, in whatever form it is.
+    """A network in any form that predicts labels.
 
     Attributes:
         num_classes: The number of classes.
-        descriptor: The dataset that it was trained on, or None if it does not say.
+        descriptor: The dataset that it was trained on; None if it is unknown.
     """
 
     num_classes: int
@@ -53,13 +53,13 @@ def open_network(
             taken; a frozen graph (`.pb`), a TensorFlow Lite model (`.tflite`) or an ONNX model
             (`.onnx`); or a checkpoint, its folder, or a DeepLab saved by Keras.
         device: Name of the device of TensorFlow that it runs on. None: TensorFlow chooses it.
-        window: Predict images that are larger in windows. None: whole. For a SavedModel or a
-            checkpoint.
+        window: Predict images that are larger than this in windows. None: predict them whole. Only
+            for a SavedModel or a checkpoint.
 
     Raises:
         FileNotFoundError: There is nothing at the path.
-        ValueError: It is something else, is damaged, lacks a package that runs it, or cannot use
-            the device or the window.
+        ValueError: It is not a network, is damaged, needs a package that is not installed, or
+            cannot use the device or the window.
     """
     found = newest_version(path)
     if tf.saved_model.contains_saved_model(found):
@@ -85,7 +85,7 @@ def open_network(
     raise FileNotFoundError(f"--export_path={path} is not there; {_WANTED}")
 
 
-# Files of one graph, by their extensions.
+# Exports that are a single file, by extension.
 _FILES = {
     ".pb": "a frozen graph",
     ".tflite": "a TensorFlow Lite model",
@@ -98,7 +98,7 @@ _WANTED = (
 
 
 def newest_version(path: str) -> str:
-    """Return the export with the largest number in a folder of versions, as a server takes it.
+    """Return the export with the largest number in a folder of versions, as a server does.
 
     Args:
         path: A folder of versions; anything else is returned as it is.
@@ -114,7 +114,7 @@ def newest_version(path: str) -> str:
 
 
 def _check_use(path: str, extension: str, device: str | None, window: WindowOptions | None) -> None:
-    """Reject what a file of one graph cannot do."""
+    """Reject uses that an export which is a single file does not support."""
     if window:
         raise ValueError(
             f"--window goes with a SavedModel or a checkpoint; --export_path={path} is"
@@ -184,25 +184,25 @@ class GraphNetwork:
 
 
 class CheckpointNetwork:
-    """The network of a checkpoint, which is built here, with the preprocessing of evaluation.
+    """The network of a checkpoint, with the preprocessing of evaluation.
 
     Example:
         network = CheckpointNetwork("train_log")
         labels = network.predict(image)
 
     Args:
-        path: Prefix of the checkpoint; or a folder, whose newest one is taken; or a DeepLab saved
-            by Keras.
+        path: Prefix of the checkpoint; or a folder, of which the newest checkpoint is taken; or a
+            DeepLab saved by Keras.
         device: Name of the device that it runs on. None: TensorFlow chooses it.
-        window: Predict images that are larger in windows. None: whole.
+        window: Predict images that are larger than this in windows. None: predict them whole.
 
     Attributes:
         num_classes: The number of classes.
-        descriptor: None: a checkpoint does not name its dataset.
+        descriptor: Always None, because a checkpoint does not name its dataset.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
-        ValueError: It cannot be read, or does not say what network it is of.
+        ValueError: It cannot be read, or the options of its network are not stored.
     """
 
     def __init__(self, path: str, device: str | None = None, window: WindowOptions | None = None):

@@ -1,4 +1,4 @@
-"""Runs a SavedModel of `export_model.py` with TensorFlow alone; no network is built."""
+"""Runs a SavedModel of `export_model.py` with TensorFlow alone, without building the network."""
 
 import contextlib
 import os
@@ -15,15 +15,15 @@ from deeplab.weights import foreign_files
 
 # The descriptor of the dataset, if it was known at export.
 DATASET_FILE = "dataset.json"
-# How the network is applied, and what else was asked for. Earlier exports lack it.
+# How the network is applied, and the options of the export. Earlier exports lack it.
 OPTIONS_FILE = os.path.join("assets", "options.json")
 
 _LABELS, _PROBABILITIES = "SemanticPredictions", "SemanticProbabilities"
-# The same before a CRF, with the padding.
+# The probabilities before a CRF, with the padding.
 _RAW_PROBABILITIES = "RawSemanticProbabilities"
-# The signature that is there whatever else was exported, and that of earlier exports.
+# The signature that every export has, and the one of earlier exports.
 _SIGNATURES = ("serving_labels", "serving_default")
-# That of pixels, whose outputs include probabilities.
+# The signatures that may return probabilities of pixels.
 _PIXELS = ("serving_pixels", "serving_default")
 
 
@@ -37,7 +37,7 @@ class ExportedNetwork:
     Args:
         path: Its folder.
         device: Name of the device that it runs on. None: TensorFlow chooses it.
-        window: Predict images that are larger in windows. None: whole.
+        window: Predict images that are larger than this in windows. None: predict them whole.
 
     Attributes:
         num_classes: The number of classes.
@@ -100,7 +100,7 @@ class ExportedNetwork:
         return contextlib.nullcontext() if self._device is None else tf.device(self._device)
 
     def _prepare_windows(self, path: str, options: Any) -> CrfOptions | None:
-        """Find what windows need; return the CRF that the export ends with, if any."""
+        """Find the signature for windows; return the CRF of the export, if it has one."""
         found = (self._loaded.signatures.get(name) for name in _PIXELS)
         self._pixels = next(
             (each for each in found if each and _RAW_PROBABILITIES in each.structured_outputs), None

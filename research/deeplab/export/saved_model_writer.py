@@ -1,4 +1,4 @@
-"""Writes a SavedModel and all that goes with it into a folder."""
+"""Writes a SavedModel and all files that belong to it into a folder."""
 
 import contextlib
 import dataclasses
@@ -28,7 +28,7 @@ from deeplab.export import (
 from deeplab.utils import files, stored_options
 from deeplab.visualization import colors
 
-# What clients may want to know, in the folder `assets` of a SavedModel.
+# Names and colors of the classes for clients, in the folder `assets` of a SavedModel.
 CLASSES_FILE = os.path.join("assets", "classes.json")
 
 _IGNORE_LABEL = 255
@@ -51,17 +51,17 @@ def write(
 
     Args:
         net: The network.
-        folder: An empty folder of this machine.
-        model_name: What a server calls the model.
+        folder: An empty folder on this machine.
+        model_name: Name of the model on a server.
         inference: How the network is applied.
-        options: What the SavedModel offers.
+        options: Options of the SavedModel.
         descriptor: The dataset that the network was trained on.
     """
     table = class_colors(net.options.num_classes, descriptor)
     ignore_label = descriptor.ignore_label if descriptor else _IGNORE_LABEL
     with _network(net, options) as (network, weights), _quiet():
         functions = signatures.signatures(network, inference, options, table, ignore_label)
-        # Traced here: within the saving, what has been traced would be traced again.
+        # Saving would trace every nested function again.
         traced = {name: each.get_concrete_function() for name, each in functions.items()}
         if options.target == "portable":
             inference_graph.check_portable(traced[signatures.LABELS])
@@ -156,7 +156,7 @@ def _write_assets(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide what TensorFlow logs while it saves: pages of generated names."""
+    """Hide the pages of generated names that TensorFlow logs while it saves."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:

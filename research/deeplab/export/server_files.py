@@ -1,4 +1,4 @@
-"""The files that TensorFlow Serving reads beside a SavedModel, in the text form of its protocol."""
+"""Configuration files of TensorFlow Serving, which are protocol buffers in text format."""
 
 import os
 import re
@@ -31,10 +31,10 @@ _MONITORING = """prometheus_config {
 
 
 def model_name(path: str, next_version: bool) -> str:
-    """Return what a server calls a model: the name of the folder around its versions.
+    """Return the name of a model on a server: that of the folder of its versions.
 
     Args:
-        path: Of the export.
+        path: Path of the export.
         next_version: Whether the path is that folder itself.
     """
     path = path.rstrip("/") if file_systems.is_remote(path) else os.path.abspath(path)
@@ -48,11 +48,11 @@ def check(folder: str, name: str) -> None:
     """Reject a folder whose `models.config` lists other models only.
 
     Args:
-        folder: Where the files go.
-        name: Of the model.
+        folder: Folder of the files.
+        name: Name of the model.
 
     Raises:
-        ValueError: There is such a file; the message has what to add to it.
+        ValueError: There is such a file; the message says what to add to it.
     """
     path = os.path.join(folder, MODELS_FILE)
     if file_systems.exists(path) and name not in _names(path):
@@ -64,11 +64,11 @@ def check(folder: str, name: str) -> None:
 
 
 def write(folder: str, name: str) -> None:
-    """Write `models.config` and `monitoring.config`; files that are there are kept.
+    """Write `models.config` and `monitoring.config`; keep those that exist.
 
     Args:
-        folder: Where they go; made if needed.
-        name: Of the model.
+        folder: Folder of the files; it is made if needed.
+        name: Name of the model.
     """
     check(folder, name)
     for file, text in (

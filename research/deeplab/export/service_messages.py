@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from deeplab.core import wire_format
 
-# Numbers of fields: of a model's specification,
+# Field numbers: of a model's specification,
 _MODEL_NAME, _MODEL_VERSION, _SIGNATURE_NAME = 1, 2, 3
 # of requests and responses,
 _MODEL_SPEC, _INPUTS, _OUTPUT_FILTER = 1, 2, 3
@@ -25,13 +25,13 @@ _WRAPPED = 1
 _ANY_VALUE = 2
 _SIGNATURE_MAP = 1
 
-# What the service calls the signatures among a model's metadata.
+# The service's name for the signatures in a model's metadata.
 _SIGNATURES = "signature_def"
-# They have no public names.
+# These classes have no public names.
 _TensorProto = type(tf.make_tensor_proto(0))
 _SignatureDef = type(tf.compat.v1.saved_model.build_signature_def({}, {}))
 
-# Sizes of the axes of a tensor, None where a size is not fixed; None where there is no telling.
+# Sizes of the axes of a tensor, None for a size that is not fixed. None: the rank is unknown.
 Shape = tuple[int | None, ...] | None
 
 
@@ -67,9 +67,9 @@ def encode_request(
     """Return a `PredictRequest`.
 
     Args:
-        request: What is asked.
-        model_name: Name of the model in the server.
-        version: Of the model. None: the server chooses it.
+        request: The request.
+        model_name: Name of the model on the server.
+        version: Version of the model. None: the server chooses it.
         outputs: Names of the outputs to return. Default: all.
     """
     field = wire_format.bytes_field
@@ -81,10 +81,10 @@ def encode_request(
 
 
 def decode_request(message: bytes) -> Request:
-    """Return what a `PredictRequest` asks.
+    """Return the request of a `PredictRequest`.
 
     Raises:
-        Exception: It is no such message. (The error of protocol buffers has no public name.)
+        Exception: It is not such a message. The error of protocol buffers has no public name.
     """
     (spec,) = wire_format.values(message, _MODEL_SPEC)
     (signature,) = wire_format.values(spec, _SIGNATURE_NAME)
@@ -95,7 +95,7 @@ def decode_response(message: bytes) -> dict[str, np.ndarray]:
     """Return the outputs in a `PredictResponse`; an array of objects holds strings.
 
     Raises:
-        Exception: It is no such message.
+        Exception: It is not such a message.
     """
     return _tensors(message, _OUTPUTS)
 
@@ -107,10 +107,10 @@ def encode_metadata_request(model_name: str, version: int | None = None) -> byte
 
 
 def decode_metadata(message: bytes) -> dict[str, Signature]:
-    """Return the signatures in a `GetModelMetadataResponse`, by their names.
+    """Return the signatures in a `GetModelMetadataResponse`, by name.
 
     Raises:
-        Exception: It is no such message.
+        Exception: It is not such a message.
     """
     found = {}
     for entry in wire_format.values(message, _METADATA):

@@ -11,14 +11,14 @@ from deeplab.core.options import ExportOptions, InferenceOptions
 from deeplab.export import decoding, inference_graph
 
 DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
-# That of pixels, where it is not the default one.
+# The signature of pixels, if it is not the default one.
 PIXELS = "serving_pixels"
 LABELS = "serving_labels"
 BYTES = "serving_bytes"
 PNG = "serving_png"
 COLOR_PNG = "serving_color_png"
-# Inputs and outputs of those that take files. The REST interface of TensorFlow Serving expects
-# base64 for a tensor whose name ends in _bytes.
+# Inputs and outputs of the signatures that take files. The REST interface of TensorFlow Serving
+# expects base64 for a tensor whose name ends in _bytes.
 IMAGE_BYTES = "image_bytes"
 IMAGE_SIZE = "ImageSize"
 STATUS = "Status"
@@ -30,7 +30,7 @@ _Function = Callable[..., Any]
 
 
 def label_type(num_classes: int) -> tf.DType:
-    """Return the smallest type that holds the labels of so many classes."""
+    """Return the smallest type that holds the labels of this many classes."""
     return tf.uint8 if num_classes <= 256 else tf.uint16
 
 
@@ -43,21 +43,21 @@ def signatures(
 ) -> dict[str, _Function]:
     """Return the signatures of a SavedModel.
 
-    Files go through the network one by one, so that the result of an image does not depend on the
+    The network processes files one by one, so that the result of an image does not depend on the
     others. A file that cannot be read has a `Status` other than 0 (`decoding.decode`), the size
     0x0, and an empty string in place of a PNG file.
 
     Args:
         net: The network.
         inference: How it is applied.
-        options: What the signatures offer.
-        colors: uint8 [at least num_classes, 3], RGB, of the classes.
+        options: Options of the SavedModel.
+        colors: Colors of the classes, uint8 [at least num_classes, 3], RGB.
         ignore_label: Label of the padding between images of different sizes.
 
     Returns:
         Functions of one tensor that return a dict of tensors:
-        serving_default: one of these, as the options say; `ImageTensor`, uint8 [B, H, W, 3] -> the
-            outputs of `predict_outputs` by default.
+        serving_default: The one that the options choose. By default `ImageTensor`, uint8
+            [B, H, W, 3] -> the outputs of `predict_outputs`.
         serving_labels: `ImageTensor` -> `SemanticPredictions`, of the smallest type.
         serving_bytes: `image_bytes`, string [B], the contents of image files of any sizes ->
             `Status`, int32 [B]; `ImageSize`, int32 [B, 2], their heights and widths; and
@@ -91,7 +91,7 @@ def signatures(
         if inference.window and not inference.crf:
             images, count = _rgb(images)
             return inference_graph.labels_in_windows(net, images, inference)[:count]
-        # What only the other outputs need is not computed.
+        # TensorFlow does not compute the outputs that are not used.
         return pixels(images)[inference_graph.PREDICTIONS]
 
     @_signature(images_spec)
@@ -104,7 +104,7 @@ def signatures(
         return decoding.decode(data, options.max_pixels, options.exif_orientation)
 
     def predict(image: tf.Tensor) -> _Outputs:
-        """Return labels, int32 [H, W], and probabilities if asked for, of a decoded image."""
+        """Return labels, int32 [H, W], and requested probabilities of a decoded image."""
         outputs = pixels(image[tf.newaxis])
         names = [inference_graph.PREDICTIONS]
         if options.add_probabilities:
@@ -119,7 +119,7 @@ def signatures(
 
     @_signature(tf.TensorSpec((None,), tf.string, IMAGE_BYTES))
     def files(image_bytes: tf.Tensor) -> _Outputs:
-        # No files get an empty one: nothing could be stacked.
+        # An empty batch gets an empty file, because results of no files could not be stacked.
         count = tf.size(image_bytes)
         missing = tf.cast(tf.equal(count, 0), tf.int32)
         status, sizes, images = _decode_all(
@@ -154,7 +154,7 @@ def signatures(
 
     @functools.cache
     def drawing(pixel_type: tf.DType) -> _Function:
-        """Return a function from files and pixels of each label, [labels, C], to PNG files."""
+        """Return a function that draws PNG files of image files with a table, [labels, C]."""
 
         @_signature(tf.TensorSpec((None,), tf.string), tf.TensorSpec((None, None), pixel_type))
         def draw(image_bytes: tf.Tensor, table: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -198,10 +198,10 @@ def _signature(*specs: tf.TensorSpec) -> Callable[[_Function], _Function]:
 
 
 def _rgb(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return images for the network, and how many of its results are wanted.
+    """Return images for the network, and the number of results to keep.
 
-    Images without three channels, which a server does not check, are an error: a single channel
-    would be broadcast. oneDNN's convolutions fail for an empty batch, which gets an image.
+    Images without three channels are an error. A server does not check this, and a single channel
+    would be broadcast. An empty batch gets an image, because oneDNN's convolutions fail without.
     """
     name = f"{inference_graph.INPUT}_must_have_3_channels"
     images = tf.ensure_shape(images, (None, None, None, 3), name=name)

@@ -1,4 +1,4 @@
-"""Converts frozen graphs to TensorFlow Lite, and compares both."""
+"""Converts frozen graphs to TensorFlow Lite, and compares the models with their graphs."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ from deeplab.export.photographs import Photograph
 from deeplab.utils import files, temporary_files
 
 _DEFAULT = LiteOptions()
-# Of the padding of a graph that does not say it: what most networks see as 0.
+# The color of the padding for a graph that does not state it. Most networks map it to 0.
 _GRAY = (127.5, 127.5, 127.5)
 
 
@@ -33,21 +33,21 @@ def convert_file(
     output_tensor: str = "ArgMax:0",
     options: LiteOptions = _DEFAULT,
 ) -> None:
-    """Convert the file of a frozen graph to that of a TensorFlow Lite model.
+    """Convert the file of a frozen graph to the file of a TensorFlow Lite model.
 
     The model is compared with the graph, on photographs or drawn images, before it is written.
 
     Args:
-        graph_path: Of the frozen graph.
-        model_path: Of the model. None: it is not kept.
-        input_tensor: see `convert`. None: that of `frozen_graphs.backbone_input`.
-        output_tensor: see `convert`.
+        graph_path: Path of the frozen graph.
+        model_path: Path of the model. None: it is only compared, and not written.
+        input_tensor: See `convert`. None: see `frozen_graphs.backbone_input`.
+        output_tensor: See `convert`.
         options: The kind of the model, and images.
 
     Raises:
         FileNotFoundError: A file does not exist.
-        ValueError: The graph cannot be converted, an image cannot be read, or a model of floats
-            gives other labels than the graph. Nothing is written then.
+        ValueError: The graph cannot be converted, an image cannot be read, or the labels of a float
+            model differ from those of the graph. Nothing is written then.
     """
     if model_path:
         files.check_file("output_tflite_path", model_path)
@@ -96,9 +96,9 @@ def convert(
 ) -> bytes:
     """Convert a part of a frozen graph, for images of the crop size.
 
-    A quantized graph becomes a model of 8-bit integers with the ranges of training, which takes
-    pixels, uint8. A float graph becomes a model of floats, which takes the values of the input
-    tensor; or one of 8-bit integers with ranges of photographs, which takes uint8.
+    A quantized graph becomes a model of 8-bit integers with the ranges from training, which takes
+    pixels, uint8. A float graph becomes a float model, which takes the values of the input tensor;
+    or a model of 8-bit integers with ranges measured on photographs, which takes uint8.
 
     Args:
         graph_def: The graph, ours or official.
@@ -106,7 +106,7 @@ def convert(
             input is possible, too.
         output_tensor: Name of the model's output.
         options: The kind of the model.
-        representative: Photographs for the ranges of 8-bit integers.
+        representative: Photographs on which the ranges of 8-bit integers are measured.
 
     Returns:
         The TensorFlow Lite model.
@@ -143,7 +143,7 @@ def convert(
                 converter.inference_output_type = tf.uint8
         try:
             return converter.convert()
-        except Exception as error:  # Among others the converter's own, which has no public name.
+        except Exception as error:  # The converter's own error has no public name.
             reason = next((line for line in str(error).splitlines() if line.strip()), error)
             raise ValueError(f"TensorFlow Lite cannot convert the graph: {reason}") from None
 
@@ -156,8 +156,8 @@ def _inputs(
 ) -> Iterator[list[np.ndarray]]:
     """Yield the input of the model for photographs.
 
-    The first image is black and white, so that the range of the input is that of all pixels, with
-    an integer for each gray level where the colors have one range.
+    The first image is black and white, so that the range of the input covers all pixels. If all
+    colors have the same range, each gray level then has its own integer.
     """
     extremes = np.zeros((*size, 3), np.uint8)
     extremes[: size[0] // 2] = 255
@@ -188,7 +188,7 @@ def _mean_pixel(graph_def: tf.compat.v1.GraphDef, path: str) -> network_facts.Co
 def _facts(
     graph_def: tf.compat.v1.GraphDef, path: str, input_tensor: str
 ) -> network_facts.NetworkFacts | None:
-    """Return what a model of the graph is to say of its network; None if it is unknown."""
+    """Return the facts that a model of the graph should state; None if they are unknown."""
     stated = facts = frozen_graphs.facts(graph_def, path)
     if facts is None:
         with tf.Graph().as_default() as graph:
@@ -205,7 +205,7 @@ def _facts(
         return facts
     scale, offset = values
     if not stated:
-        # Every network sees the mean pixel as 0.
+        # The preprocessing maps the mean pixel to 0.
         facts = facts.replace(
             mean_pixel=tuple(-low / step for step, low in zip(scale, offset, strict=True))
         )
@@ -216,8 +216,8 @@ def _input_spec(graph_def: tf.compat.v1.GraphDef, input_tensor: str) -> tuple[tf
     """Return type and shape of the tensor for images of the crop size."""
     whole = input_tensor.split(":")[0] == inference_graph.INPUT
     preprocessed = frozen_graphs.backbone_input(graph_def) if whole else input_tensor
-    # If the graph does not know the shape, an image of one pixel shows it: it is padded to the crop
-    # size.
+    # If the graph does not state the shape, find it with an image of one pixel, which is padded to
+    # the crop size.
     for size in (None, (1, 1)):
         with tf.Graph().as_default():
             (tensor,) = _import(graph_def, size, {}, [preprocessed])
@@ -236,9 +236,9 @@ def _input_statistics(
     values = frozen_graphs.pixel_values(graph_def, input_tensor, size)
     if values is None or max(np.ptp(values[0]) * 255, np.ptp(values[1])) > 1e-3:
         raise ValueError(
-            f"{input_tensor} has another scale for each color, because a mean pixel is"
-            " subtracted; a model of integers needs a single one: use a --model_variant whose input"
-            " is -1 to 1"
+            f"{input_tensor} has a different scale for each color, because a mean pixel is"
+            " subtracted; a model of integers needs a single scale: use a --model_variant whose"
+            " input is -1 to 1"
         )
     scale, offset = (float(np.mean(each)) for each in values)
     return round(-offset / scale, 3), round(1 / scale, 3)
@@ -252,7 +252,7 @@ def _import(
 ) -> list[tf.Tensor]:
     """Add a graph to the current one, and return some of its tensors.
 
-    With a size, the images are a constant, so that every size that depends on theirs is known.
+    With a size, the images are a constant, so that all shapes that depend on theirs are known.
     """
     names = {node.name for node in graph_def.node}
     for tensor in [*inputs, *outputs]:
@@ -272,9 +272,8 @@ class Comparison(NamedTuple):
     """How well a conversion agrees with its graph.
 
     Attributes:
-        labels: Of the labels that the output holds, or of the arg-max over the last axis of
-            probabilities and logits.
-        largest_difference: Of two values of an output with fractions; None for labels.
+        labels: Agreement of the labels, or of the arg-max of probabilities or logits.
+        largest_difference: Largest difference of two values of a float output; None for labels.
     """
 
     labels: agreement.Agreement
@@ -295,9 +294,9 @@ def compare(
         graph_def: The graph.
         tflite_model: The result of `convert`.
         photos: The photographs, which are fitted to the input; see `fitting`. None: drawn ones.
-        input_tensor: As for `convert`.
-        output_tensor: As for `convert`.
-        facts: What is known of the network.
+        input_tensor: See `convert`.
+        output_tensor: See `convert`.
+        facts: Facts about the network. None: unknown.
     """
     model = lite_network.LiteModel("the model", tflite_model)
     size = model.shape[:2]
@@ -326,7 +325,7 @@ def compare(
                 expected, found = expected[shown], found[shown]
                 label = label if label is None else fitting.resize(label, fitted.size)
             else:
-                # A grid of its own.
+                # The grid of the logits, which the label does not have.
                 label = None
             yield expected, found, label
 

@@ -1,4 +1,4 @@
-"""A network as signatures use it: traced once, for all of them."""
+"""A network that is traced once for all signatures."""
 
 import contextlib
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from deeplab.core import depthwise
 
 
 class TracedNetwork:
-    """A network whose operations lie in one function, which every signature calls.
+    """A network whose operations are in one function, which every signature calls.
 
-    It has what `model.predict_labels` and `inference_graph` need of a `DeepLab`.
+    It can replace a `DeepLab` in `model.predict_labels` and `inference_graph`.
 
     Args:
         net: The network.
-        native_dilation: Convolve depthwise with native dilation where that works on this machine.
+        native_dilation: Use native dilation in depthwise convolutions if this machine supports it.
     """
 
     def __init__(self, net: model.DeepLab, native_dilation: bool = False):

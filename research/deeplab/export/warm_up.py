@@ -1,4 +1,4 @@
-"""Warm-up requests: what TensorFlow Serving runs after it has loaded a SavedModel.
+"""Warm-up requests, which TensorFlow Serving runs after it has loaded a SavedModel.
 
 They are a TFRecord file of `PredictionLog` messages (TensorFlow Serving's `prediction_log.proto`).
 """
@@ -12,10 +12,10 @@ from deeplab.core import wire_format
 from deeplab.export import service_messages
 from deeplab.export.service_messages import Request
 
-# In the folder of a SavedModel.
+# Path in the folder of a SavedModel.
 FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 
-# Numbers of the fields of a message within the one before.
+# Field numbers of nested messages.
 _PREDICT_LOG, _REQUEST = 6, 1
 
 
@@ -23,9 +23,9 @@ def write(folder: str, model_name: str, requests: Sequence[Request]) -> None:
     """Write the requests to the folder of a SavedModel.
 
     Args:
-        folder: Of the SavedModel, on this machine.
-        model_name: Name of the model in the server.
-        requests: What to send, in this order.
+        folder: Folder of the SavedModel, on this machine.
+        model_name: Name of the model on the server.
+        requests: The requests, in the order in which they are sent.
     """
     path = os.path.join(folder, FILE)
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -35,7 +35,7 @@ def write(folder: str, model_name: str, requests: Sequence[Request]) -> None:
 
 
 def read(folder: str) -> list[Request]:
-    """Return the requests in the folder of a SavedModel; none where it has no such file.
+    """Return the requests in the folder of a SavedModel; none if it has no such file.
 
     Raises:
         ValueError: The file is damaged, or holds something other than requests to predict.

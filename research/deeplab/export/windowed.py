@@ -1,4 +1,4 @@
-"""Large images in an exported graph: in windows, as evaluation predicts them."""
+"""Predicts large images in windows in an exported graph, as evaluation does."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,18 +17,19 @@ def predict(
     inference: InferenceOptions,
     finish: Callable[[tf.Tensor, tf.Tensor], Sequence[tf.Tensor]],
 ) -> tuple[tf.Tensor, ...]:
-    """Return what is made of the labels and probabilities of images of any size.
+    """Predict images of any size, and return the result of a function of their predictions.
 
     Args:
         net: The network.
         padded: float32 [B, H, W, 3], padded to the crop size at least.
         size: int32 [2], height and width without the padding.
         inference: How the network is applied; it has a window.
-        finish: Takes labels, int32 [...], and probabilities, float32 [..., classes], of the images
-            or of a part of them; returns tensors that start with the same axes.
+        finish: The function. It takes labels, int32 [...], and probabilities, float32
+            [..., classes], of the images or of a part of them, and returns tensors that start with
+            the same axes.
 
     Returns:
-        These tensors, [B, h, w, ...]. There is no padding where images are larger than the window.
+        These tensors, [B, h, w, ...], without padding if images are larger than the window.
     """
     seen, sides = windows.layout(size, tf.shape(padded)[1:3], inference.window)
     images = padded[:, : seen[0], : seen[1]]

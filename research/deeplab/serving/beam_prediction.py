@@ -29,14 +29,13 @@ from deeplab.serving import chosen_network, outputs
 from deeplab.sharing import pipelines
 from deeplab.utils import error_text, file_systems, files
 
-# Names of the files that are made of all images: of their facts, of those that are bad, and of
-# their records.
+# Names of the files about all images: their facts, the bad images, and their records.
 _FACTS, _BAD, _RECORDS = "predictions", "bad_images", "records"
 _RECORD_FILE = re.compile(r".*(\.tfrecords?|-\d{5,}-of-\d{5,})")
 _WRITTEN = re.compile(rf"({_FACTS}-\d+-of-\d+|{_BAD})\.jsonl|{_RECORDS}-\d+-of-\d+\.tfrecord")
-# A file may have a name of 255 bytes, with what is added to it: more while it is written.
+# A file name may have 255 bytes, those that are added to it while the file is written included.
 _LONGEST_NAME = 150
-# How many images each list names that a worker reads at once.
+# Images per list. A worker reads a whole list.
 _LISTED = 1000
 
 
@@ -46,7 +45,7 @@ class _Item:
 
     Args:
         shard: Number of its list, and of the shard that its record is written to.
-        place: Its file, or its record and the file of that.
+        place: Path of its file, or number and file of its record, for messages.
         name: Start of the names of its results.
         record: The record; None if it is a file.
         fault: Why it cannot be read, if that is known.
@@ -60,7 +59,7 @@ class _Item:
 
 
 def predict(options: PredictOptions) -> None:
-    """Predict the classes of images on workers, and write what is asked for.
+    """Predict the classes of images on workers, and write the requested outputs.
 
     Facts about images are JSON lines, and those of bad images are in a file of their own.
 
@@ -69,8 +68,8 @@ def predict(options: PredictOptions) -> None:
 
     Raises:
         FileNotFoundError: There is no such image or network.
-        ValueError: Options are wrong; see `prediction.predict`; or, after all others are done,
-            images could not be read or predicted.
+        ValueError: Options are wrong (see `prediction.predict`), or some images could not be read
+            or predicted. The others are done then.
         ChildProcessError: The pipeline failed.
     """
     pipelines.check(options)
@@ -117,9 +116,9 @@ def _build(
 
     Args:
         lists: Paths of the lists of images.
-        options: What is predicted.
+        options: The options of the prediction.
         descriptor: Names and colors of the classes.
-        folder: Where the files of all images go.
+        folder: Folder of the files about all images.
         pipeline: The pipeline.
     """
     import apache_beam as beam
@@ -153,8 +152,8 @@ def read_list(numbered: tuple[int, str]) -> Iterator[_Item]:
     """Yield the images of a list, on a worker.
 
     Args:
-        numbered: Number and path of the list, which has image files with the names of their
-            results, or a TFRecord file.
+        numbered: Number and path of the list. It holds image files with the names of their
+            results, or one TFRecord file.
     """
     shard, path = numbered
     for source, name in pipelines.load(path):
@@ -178,7 +177,7 @@ def predict_image(
 
     Args:
         item: The image.
-        options: What is done.
+        options: The options of the prediction.
         descriptor: Names and colors of the classes.
 
     Yields:
@@ -250,7 +249,7 @@ def write_records(shard: tuple[int, Iterable[bytes]], folder: str, count: int) -
 
     Args:
         shard: Its number and records.
-        folder: Where it is written.
+        folder: Folder to write it to.
         count: Number of shards.
     """
     number, records = shard
@@ -265,7 +264,7 @@ def _feature(record: bytes, name: str) -> bytes:
 
 
 class _Network:
-    """The network of a worker process, which is opened once, and used by a thread at a time."""
+    """The network of a worker process: opened once, and used by one thread at a time."""
 
     def __init__(self):
         self._lock = threading.Lock()
@@ -289,20 +288,20 @@ _network = _Network()
 
 
 def _written_before(output_dir: str) -> list[str]:
-    """Return the files of all images that an earlier run has left, and that this one replaces."""
+    """Return the files about all images that an earlier run wrote and this one replaces."""
     names = file_systems.names_in(output_dir)
     return [os.path.join(output_dir, name) for name in names if _WRITTEN.fullmatch(name)]
 
 
 def _publish(folder: str, output_dir: str) -> list[dict[str, str]]:
-    """Move the files of all images to where they are wanted, in place of those of earlier runs.
+    """Move the files about all images to the output folder, in place of those of earlier runs.
 
     Returns:
         The bad images, with their errors.
     """
     gfile = file_systems.gfile()
     path = os.path.join(folder, f"{_BAD}.jsonl")
-    # An engine need not write a file of nothing.
+    # Some engines write no file where nothing is bad.
     lines = files.read_bytes(path).splitlines() if file_systems.exists(path) else ()
     bad = [json.loads(line) for line in lines]
     for earlier in _written_before(output_dir):

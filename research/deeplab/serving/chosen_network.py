@@ -7,7 +7,7 @@ from deeplab.serving import served_network
 
 
 def open_network(options: PredictOptions, device: str | None = None) -> runtimes.Network:
-    """Open the network that the options name, in whatever form, or on a server.
+    """Open the network that the options name: a checkpoint, any export, or a model on a server.
 
     Args:
         options: The network.
@@ -24,11 +24,11 @@ def open_network(options: PredictOptions, device: str | None = None) -> runtimes
 def choose_descriptor(
     options: PredictOptions, network: runtimes.Network
 ) -> descriptors.DatasetDescriptor:
-    """Return names and colors of the classes: of the dataset, the network, or made up.
+    """Return names and colors of the classes, from the dataset or the network, or generic ones.
 
     Raises:
-        ValueError: There is no such dataset, it has another number of classes, or a server does not
-            say their number.
+        ValueError: There is no such dataset, it has a different number of classes, or the server
+            does not state their number.
     """
     descriptor = descriptors.load(options.dataset) if options.dataset else None
     source = options.export_path or options.server

@@ -1,4 +1,4 @@
-"""The body of check_export.py: what an operator wants to know before a roll-out."""
+"""The body of check_export.py: checks an export before a roll-out."""
 
 import contextlib
 import os
@@ -26,11 +26,11 @@ def check(
     Args:
         export_path: Folder of a SavedModel, or of its versions.
         image: Image to send to every signature. None: a drawn one.
-        server_config_dir: Folder of the server's configuration files. None: those beside the export
-            are checked, if there are any.
+        server_config_dir: Folder of the server's configuration files. None: check those beside the
+            export, if there are any.
 
     Raises:
-        FileNotFoundError: Something that is named is not there.
+        FileNotFoundError: A path does not exist.
         ValueError: There is no SavedModel at the path, or the image cannot be read.
     """
     stored = stored_versions.find(export_path)
@@ -93,7 +93,7 @@ def _drawn(path: str) -> np.ndarray:
 
 
 def _max_pixels(file: str) -> int | None:
-    """Return the most pixels that an export takes, as its options say; None if it is not known."""
+    """Return the largest number of pixels that an export accepts; None if it is not known."""
     described = files.read_json(file) if file_systems.exists(file) else None
     export = described.get("export") if isinstance(described, dict) else None
     most = export.get("max_pixels") if isinstance(export, dict) else None

@@ -27,15 +27,15 @@ class Findings(list[Finding]):
     """Findings in the order in which they were made."""
 
     def fault(self, kind: str, message: str) -> None:
-        """Add what keeps a server from answering."""
+        """Add a finding that keeps a server from answering."""
         self.append(Finding(kind, FAULT, message))
 
     def warn(self, kind: str, message: str) -> None:
-        """Add what may be wrong."""
+        """Add a finding that may be a mistake."""
         self.append(Finding(kind, WARNING, message))
 
     def note(self, kind: str, message: str) -> None:
-        """Add what is often right."""
+        """Add a finding that is often intended."""
         self.append(Finding(kind, NOTE, message))
 
     def has(self, level: str) -> bool:

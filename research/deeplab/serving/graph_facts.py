@@ -1,4 +1,4 @@
-"""Facts that the graph of a SavedModel tells before it is loaded."""
+"""Facts about the graph of a SavedModel, read without loading it."""
 
 import dataclasses
 import itertools
@@ -38,14 +38,14 @@ class GraphFacts:
     """Facts about the graph that a server loads.
 
     Args:
-        tensorflow_version: Of the TensorFlow that wrote it.
-        signatures: By their names.
-        operations: Number of the operations.
+        tensorflow_version: Version of the TensorFlow that wrote it.
+        signatures: The signatures by name.
+        operations: Number of operations.
         unknown: Kinds of operations that this TensorFlow does not know.
         onednn: Operations that run with oneDNN only.
         xla: Functions and operations that XLA compiles.
-        variables: Number of the variables.
-        variable_bytes: Their size.
+        variables: Number of variables.
+        variable_bytes: Their size in bytes.
     """
 
     tensorflow_version: str
@@ -59,11 +59,11 @@ class GraphFacts:
 
 
 def read(path: str, findings: Findings) -> GraphFacts | None:
-    """Return the facts, or None where a server could not load the graph.
+    """Return the facts about a graph; None if a server could not load it.
 
     Args:
         path: Folder of a SavedModel.
-        findings: What is wrong is added to them.
+        findings: List to which new findings are added.
     """
     file = os.path.join(path, destination.SAVED_MODEL_FILE)
     try:

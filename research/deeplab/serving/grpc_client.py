@@ -14,7 +14,7 @@ from deeplab.utils import error_text
 _Answer = TypeVar("_Answer")
 
 _SERVICE = "/tensorflow.serving.PredictionService"
-# What a message may have at most; 4 MB are the default.
+# The largest message. The default of gRPC is 4 MB.
 _MOST_BYTES = 2**31 - 1
 _OPTIONS = (
     ("grpc.max_send_message_length", _MOST_BYTES),
@@ -23,7 +23,7 @@ _OPTIONS = (
 
 
 class GrpcClient:
-    """A model of a server that is asked by gRPC.
+    """A model on a server that is called by gRPC.
 
     Only the base packages are needed: `service_messages` writes the messages.
 
@@ -58,7 +58,7 @@ class GrpcClient:
 
         Raises:
             ServerError: The server or the model cannot be used.
-            Refused: The server has no answer to this request, or none in time.
+            Refused: The server rejects this request, or does not answer in time.
         """
         request = service_messages.encode_request(
             service_messages.Request(signature, inputs),
@@ -86,7 +86,7 @@ class GrpcClient:
             ) from None
 
     def _named(self, error: grpc.RpcError) -> Exception:
-        """Return the error with what it is about."""
+        """Return the exception for an error of gRPC, with the flag that it is about."""
         options, code = self._options, error.code()
         reason = error_text.shortened(error_text.one_line(error.details() or code.name.lower()))
         if code == grpc.StatusCode.UNAVAILABLE:

@@ -11,7 +11,7 @@ from deeplab.datasets import descriptors
 from deeplab.utils import reports, save_annotation
 from deeplab.visualization import panels
 
-# The output that is one file of facts, and its name.
+# The output that is one file with the facts about all images, and its name.
 JSON = "json"
 JSON_FILE = "predictions.json"
 # The output that is TFRecords.
@@ -25,15 +25,15 @@ _MIN_SHARE = 0.005
 
 @dataclasses.dataclass(frozen=True)
 class Outputs:
-    """Writes what is asked for of each image.
+    """Writes the requested outputs of each image.
 
     Example:
         outputs = Outputs("predictions", ("overlay", "json"), descriptor)
         outputs.save_pictures(image, labels, "photo")
 
     Args:
-        folder: Where the files go; made if needed.
-        kinds: What is written, see `PredictOptions.outputs`.
+        folder: Folder of the files; it is made if needed.
+        kinds: The outputs; see `PredictOptions.outputs`.
         descriptor: Names and colors of the classes.
     """
 
@@ -47,7 +47,7 @@ class Outputs:
         Args:
             image: uint8 [height, width, 3], RGB.
             labels: Integers [height, width].
-            name: Start of the files' names; may have folders.
+            name: Start of the file names; it may contain folders.
         """
         pictures = {_LABELS: save_annotation.as_pixels(labels)} if _LABELS in self.kinds else {}
         pictures |= panels.pictures(
@@ -70,18 +70,18 @@ class Outputs:
 
     @property
     def has_overlays(self) -> bool:
-        """Whether overlays are asked for."""
+        """Whether overlays are requested."""
         return _OVERLAY in self.kinds
 
     def facts(
         self, path: str, size: Sequence[int], shares: np.ndarray, **more: Any
     ) -> dict[str, Any]:
-        """Return what is known of an image, as JSON has it.
+        """Return the facts about an image as JSON values.
 
         Args:
-            path: The image.
+            path: Path of the image.
             size: Its height and width.
-            shares: Of `class_shares`.
+            shares: Result of `class_shares`.
             **more: More facts.
         """
         return {
@@ -93,10 +93,10 @@ class Outputs:
         }
 
     def classes(self, shares: np.ndarray) -> list[dict[str, Any]]:
-        """Return the classes that occur in an image, the largest share first, as JSON has them.
+        """Return the classes that occur in an image as JSON values, the largest share first.
 
         Args:
-            shares: Of `class_shares`.
+            shares: Result of `class_shares`.
         """
         names = self.descriptor.class_names
         return [
@@ -110,23 +110,23 @@ class Outputs:
         ]
 
     def write_json(self, network: str, images: Iterable[Mapping[str, Any]]) -> None:
-        """Write the facts about all images, one in a line.
+        """Write the facts about all images, one image per line.
 
         Args:
-            network: The network that predicted them.
-            images: What is known of each image.
+            network: Path or address of the network that predicted them.
+            images: Facts about each image; see `facts`.
         """
         facts = {"network": network, "dataset": self.descriptor.name, "images": list(images)}
         reports.write_json(os.path.join(self.folder, JSON_FILE), facts)
 
 
 def paths(folder: str, kinds: Sequence[str], names: Iterable[str]) -> list[str]:
-    """Return the files that are written of images.
+    """Return the files that are written for images.
 
     Args:
-        folder: Where they go.
+        folder: Folder of the files.
         kinds: See `Outputs`.
-        names: Start of the files' names, for each image.
+        names: Start of the file names, for each image.
     """
     titles = [kind for kind in kinds if kind not in (JSON, RECORDS)]
     found = [os.path.join(folder, f"{name}_{title}.png") for name in names for title in titles]
@@ -134,9 +134,9 @@ def paths(folder: str, kinds: Sequence[str], names: Iterable[str]) -> list[str]:
 
 
 def shown(text: str) -> str:
-    """Return a path, or a text with one, as JSON can hold it.
+    """Return a path, or text that contains one, as JSON can hold it.
 
-    Names of files may have bytes that are not UTF-8.
+    File names may have bytes that are not UTF-8.
     """
     return os.fsencode(text).decode(errors="backslashreplace")
 
@@ -145,7 +145,7 @@ def class_shares(labels: np.ndarray, num_classes: int) -> np.ndarray:
     """Return the share of each class in labels of any shape, float64 [classes].
 
     Raises:
-        ValueError: A label is that of no class.
+        ValueError: A label is not the label of a class.
     """
     if (smallest := labels.min(initial=0)) < 0:
         raise ValueError(f"the network predicts class {smallest}: it is damaged")
@@ -158,10 +158,10 @@ def class_shares(labels: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 def summary(shares: np.ndarray, descriptor: descriptors.DatasetDescriptor) -> str:
-    """Return the classes with their shares in words, the largest first.
+    """Return the classes with their shares as text, the largest first.
 
     Args:
-        shares: Of `class_shares`.
+        shares: Result of `class_shares`.
         descriptor: Names of the classes.
     """
     names = descriptor.class_names or range(len(shares))

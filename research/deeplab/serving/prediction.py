@@ -1,4 +1,4 @@
-"""The body of predict.py: what a network predicts for images and videos."""
+"""The body of predict.py: predictions for images and videos."""
 
 import collections
 import dataclasses
@@ -27,9 +27,9 @@ class _Predicted:
     """An image or a video whose results are saved, or that could not be predicted.
 
     Args:
-        number: Of the image among all.
-        facts: What is known of it, as JSON has it; see `outputs.Outputs.write_json`.
-        summary: The classes in its prediction, in words.
+        number: Number of the image.
+        facts: Facts about it as JSON values; see `outputs.Outputs.facts`.
+        summary: The classes in its prediction, as text.
         failed: The message of its error; empty if there is none.
     """
 
@@ -40,16 +40,16 @@ class _Predicted:
 
 
 def predict(options: PredictOptions) -> None:
-    """Predict the classes of images and videos, and write what is asked for.
+    """Predict the classes of images and videos, and write the requested outputs.
 
     Args:
         options: The network, the images and the results.
 
     Raises:
         FileNotFoundError: There is no such image or network.
-        ValueError: The dataset has other classes than the network; the network cannot be used with
-            windows; a result would replace an image; another host has ended with an error; or,
-            after all others are done, images could not be read or predicted.
+        ValueError: The number of classes differs between the dataset and the network; the network
+            cannot be used with windows; a result would replace an image; another host has ended
+            with an error; or some images could not be read or predicted, and the others are done.
         ConnectionError: The server or its model cannot be used.
         TimeoutError: Another host has given no sign of life.
     """
@@ -91,13 +91,13 @@ def predict(options: PredictOptions) -> None:
 
 
 def _check_results(options: PredictOptions, paths: Sequence[str], names: Sequence[str]) -> None:
-    """Reject results that would replace an image, or a video that none is asked for of."""
+    """Reject results that would replace an image, and videos for which no output is requested."""
     named = list(zip(paths, names, strict=True))
     videos = [(path, name) for path, name in named if video.is_video(path)]
     if videos and not {"overlay", outputs.JSON} & set(options.outputs):
         raise ValueError(
-            f"--outputs={','.join(options.outputs)} writes nothing of the video {videos[0][0]}: add"
-            " overlay or json"
+            f"--outputs={','.join(options.outputs)} writes nothing for the video {videos[0][0]}:"
+            " add overlay or json"
         )
     results = outputs.paths(
         options.output_dir,
@@ -112,7 +112,7 @@ def _check_results(options: PredictOptions, paths: Sequence[str], names: Sequenc
 def _finish(
     options: PredictOptions, written: outputs.Outputs, facts: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Write what is about all images together."""
+    """Write the results about all images together."""
     predicted = {each["label"] for image in facts for each in image.get("classes", ())}
     if remark := report.single_class_remark(predicted, written.descriptor.class_names):
         logging.warning(remark)
@@ -125,8 +125,8 @@ class _Work:
     """Predicts images and videos.
 
     Args:
-        options: What is done.
-        networks: The network, on each device.
+        options: The options of the prediction.
+        networks: The network, once per device.
         written: Writes the results.
         names: Start of the results' names, by the paths of images and videos.
 
@@ -148,7 +148,7 @@ class _Work:
         self._names = names
 
     def do(self, numbers: Sequence[int]) -> Iterator[_Predicted]:
-        """Yield what is predicted for the images and videos of these numbers.
+        """Yield the results of the images and videos with these numbers.
 
         Images go to the devices one by one; so do the frames of a video.
         """
@@ -218,7 +218,7 @@ class _Work:
         return total / count, next(iter(sizes)), count
 
     def _frame(self, network: runtimes.Network, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the shares of the classes in a frame, and the picture that is shown of it."""
+        """Return the shares of the classes in a frame, and the picture of it for the video."""
         labels = network.predict(frame)
         shares = outputs.class_shares(labels, self.outputs.descriptor.num_classes)
         return shares, self.outputs.overlay(frame, labels) if self.outputs.has_overlays else frame

@@ -18,15 +18,15 @@ from deeplab.export.service_messages import Shape, Signature
 from deeplab.serving import retrying
 from deeplab.utils import error_text
 
-# Of a server that starts or is overloaded, and of what stands before it.
+# Codes of a server that is starting or overloaded, and of a proxy in front of it.
 _UNAVAILABLE = (502, 503, 504)
 _NOT_FOUND = 404
 
 
 class RestClient:
-    """A model of a server that is asked by HTTP.
+    """A model on a server that is called by HTTP.
 
-    As text, the numbers of an image take many times its size; so only strings are sent and
+    As text, the numbers of an image would take many times its size. So only files are sent and
     returned, as base64.
 
     Example:
@@ -48,7 +48,7 @@ class RestClient:
         """Return the signatures of the model; for errors see `call`."""
         answer = self._ask("/metadata")
         try:
-            # The name of the metadata, and that of the field of their message.
+            # First the name of the metadata, then the field of its message with the same name.
             found = answer["metadata"]["signature_def"]["signature_def"]
             return {
                 name: Signature(_shapes(each.get("inputs", {})), _shapes(each.get("outputs", {})))
@@ -69,7 +69,7 @@ class RestClient:
 
         Raises:
             ServerError: The server or the model cannot be used.
-            Refused: The server has no answer to this request, or none in time.
+            Refused: The server rejects this request, or does not answer in time.
         """
         rows = zip(*inputs.values(), strict=True)
         instances = [
@@ -84,14 +84,14 @@ class RestClient:
         try:
             rows = answer["predictions"]
             if len(outputs) == 1:
-                # Then the server leaves out its name.
+                # The server leaves out the name of a single output.
                 rows = [{outputs[0]: row} for row in rows]
             return {name: np.array([_value(row[name]) for row in rows], object) for name in outputs}
         except (KeyError, TypeError, ValueError):
             raise self._wrong_answer() from None
 
     def _ask(self, path: str, body: bytes | None = None) -> Any:
-        """Return the answer to a GET or, with a body, to a POST, as it is in JSON."""
+        """Return the parsed JSON answer to a GET or, with a body, to a POST."""
         data = retrying.call(lambda: self._send(path, body))
         try:
             return json.loads(data)
@@ -125,7 +125,7 @@ class RestClient:
             raise self._not_available(reason) from None
 
     def _named(self, code: int, reason: str) -> Exception:
-        """Return the error of a status code with what it is about."""
+        """Return the exception for a status code, with the flag that it is about."""
         options = self._options
         if code in _UNAVAILABLE:
             return self._not_available(f"{code} {reason}")
@@ -150,7 +150,7 @@ class RestClient:
 
 
 def _reason(error: urllib.error.HTTPError) -> str:
-    """Return what a server says of its error."""
+    """Return the server's own message about its error."""
     try:
         text = error.read().decode(errors="replace")
     except (OSError, http.client.HTTPException):

@@ -23,7 +23,7 @@ class Unavailable(ServerError):
 
 
 class Refused(ValueError):
-    """The server has no answer to this request; it may have to others."""
+    """The server rejects this request; others may succeed."""
 
 
 def call(request: Callable[[], _Answer]) -> _Answer:

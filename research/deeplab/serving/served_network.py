@@ -17,14 +17,15 @@ _MEANINGS = {
     decoding.DAMAGED: "it is damaged",
     decoding.TOO_LARGE: "it has more pixels than the export's --max_pixels",
 }
-# Less would be sent with more, and later.
+# A higher level would send fewer bytes, but take longer.
 _PNG_COMPRESSION = 1
 
 
 class ServedNetwork:
     """A network that a TensorFlow Serving has loaded.
 
-    By gRPC it gets pixels and returns labels; by REST, where numbers are text, PNG files of them.
+    By gRPC, pixels are sent and labels returned. By REST, where numbers are text, both are PNG
+    files.
 
     Example:
         network = ServedNetwork(ServerOptions(server="localhost:8500"))
@@ -34,8 +35,8 @@ class ServedNetwork:
         options: The server and the model.
 
     Attributes:
-        num_classes: The number of classes, or None if the server does not say it.
-        descriptor: None: a server does not name the dataset.
+        num_classes: The number of classes; None if the server does not state it.
+        descriptor: Always None, because a server does not name the dataset.
 
     Raises:
         ServerError: The server or the model cannot be used.
@@ -80,7 +81,7 @@ class ServedNetwork:
             remedy = "use its gRPC interface, or export the network again"
         else:
             wanted, result = inference_graph.INPUT, inference_graph.PREDICTIONS
-            # The first one has the smallest answers.
+            # The smallest answer comes first.
             names = (signatures.LABELS, signatures.PIXELS, signatures.DEFAULT)
             remedy = "deeplab-export-model did not write it"
         for name in names:
@@ -134,7 +135,7 @@ class ServedNetwork:
 
 
 def _decode(found: Sequence[bytes | float]) -> np.ndarray | None:
-    """Return the pixels of the image file that a server has returned; None if it is none."""
+    """Return the pixels of the image file that a server has returned; None if it is not one."""
     if len(found) != 1 or not isinstance(found[0], bytes) or not found[0]:
         return None
     try:
@@ -144,7 +145,7 @@ def _decode(found: Sequence[bytes | float]) -> np.ndarray | None:
 
 
 def _num_classes(found: Mapping[str, Signature]) -> int | None:
-    """Return the number of classes, that of the probabilities that any signature returns."""
+    """Return the number of classes, from a signature that returns probabilities."""
     for signature in found.values():
         shape = signature.outputs.get(inference_graph.PROBABILITIES)
         if shape and shape[-1]:

@@ -1,4 +1,4 @@
-"""The configuration files of TensorFlow Serving beside an export: whether they fit to it."""
+"""Checks whether the configuration files of TensorFlow Serving fit the export beside them."""
 
 import os
 from typing import Any
@@ -11,19 +11,18 @@ from deeplab.utils import file_systems, files
 
 
 def judge(stored: Stored, folder: str | None, findings: Findings) -> list[str]:
-    """Add what is wrong with configuration files.
+    """Add the faults of configuration files to the findings.
 
     Args:
         stored: The export.
-        folder: Where the files of the server are. None: beside the folder of the versions, if they
-            are there.
-        findings: What is wrong is added to them.
+        folder: Folder of the server's files. None: look beside the folder of the versions.
+        findings: List to which new findings are added.
 
     Returns:
         The files that were read.
 
     Raises:
-        FileNotFoundError: There is no such file in the folder that is given.
+        FileNotFoundError: The given folder holds no such file.
     """
     paths = _in_folder(stored, folder)
     batching = os.path.join(stored.checked, server_files.BATCHING_FILE)
@@ -59,7 +58,7 @@ def _in_folder(stored: Stored, folder: str | None) -> list[str]:
 
 
 def _messages(content: Any, *names: str) -> list[Any]:
-    """Return what fields within fields hold, in the order of the file."""
+    """Return the values of nested fields, in the order of the file."""
     found = [content]
     for name in names:
         found = [value for each in found if isinstance(each, dict) for value in each.get(name, ())]

@@ -1,4 +1,4 @@
-"""The versions of an export on a disk: which would be served, and who can read them."""
+"""The versions of an export on disk: which one a server takes, and whether it can read it."""
 
 import dataclasses
 import os
@@ -42,8 +42,8 @@ class Stored:
     Args:
         checked: Folder of the SavedModel that is checked.
         base: Folder of the versions; None if the SavedModel has no number.
-        versions: By their numbers.
-        strays: What else is in the folder of the versions.
+        versions: The versions, sorted by number.
+        strays: Names of everything else in the folder of the versions.
         served: Number of the version that a server takes; None without versions.
     """
 
@@ -59,7 +59,7 @@ def find(path: str) -> Stored:
 
     Raises:
         FileNotFoundError: There is nothing at the path.
-        ValueError: It is something else.
+        ValueError: There is no SavedModel at the path.
     """
     path = path.rstrip("/") or path
     if _is_saved_model(path):
@@ -144,7 +144,7 @@ def total_bytes(path: str) -> int:
 
 
 def judge(stored: Stored, findings: Findings) -> None:
-    """Add what is wrong with versions and permissions."""
+    """Add the faults of versions and permissions to the findings."""
     if stored.base is None:
         findings.warn(
             "no_version",
@@ -180,8 +180,8 @@ def judge(stored: Stored, findings: Findings) -> None:
     if stored.strays:
         findings.warn(
             "stray_files",
-            f"{stored.base} holds {len(stored.strays)} others than versions, which a server passes"
-            f" over: {', '.join(stored.strays[:4])}",
+            f"{stored.base} holds {len(stored.strays)} entries that are not versions, which a"
+            f" server ignores: {', '.join(stored.strays[:4])}",
         )
     denied = _denied(stored)
     if denied:
@@ -194,7 +194,7 @@ def judge(stored: Stored, findings: Findings) -> None:
 
 
 def _denied(stored: Stored) -> list[str]:
-    """Return what another user cannot read: the SavedModel, its files, and the folder above."""
+    """Return the paths that another user cannot read: the SavedModel, its files, its parent."""
     if file_systems.is_remote(stored.checked):
         return []
     paths = [path for path in (stored.base, stored.checked) if path]

@@ -1,9 +1,9 @@
-"""Reads protocol buffers in their text form, whatever message they are."""
+"""Reads protocol buffers in text format, of any message type."""
 
 import re
 from typing import Any
 
-# A field holds a number, a text or a name, or a message; a field may be repeated.
+# A field holds numbers, strings, names or messages: one value for each time that it occurs.
 Message = dict[str, list[Any]]
 
 _TOKEN = re.compile(
@@ -11,7 +11,7 @@ _TOKEN = re.compile(
     (?P<token>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|[\w.+-]+|[{}<>\[\]:,;]|$)""",
     re.VERBOSE,
 )
-# A message within so many others is none.
+# Deeper nesting is an error.
 _MOST_DEPTH = 50
 _CLOSING = {"{": "}", "<": ">"}
 _SPECIAL = frozenset("{}<>[]:,;")
@@ -20,7 +20,7 @@ _SPECIAL = frozenset("{}<>[]:,;")
 def parse(text: str) -> Message:
     """Return the fields of a message.
 
-    Numbers are int or float; texts and names, such as those of enumerations, are str; `true` and
+    Numbers are int or float; strings and names, such as those of enumerations, are str; `true` and
     `false` are bool.
 
     Raises:
@@ -37,7 +37,7 @@ class _Parser:
         self._next()
 
     def _next(self) -> str:
-        """Return the token, and go on to the next one."""
+        """Return the token, and move on to the next one."""
         token = getattr(self, "_token", "")
         match = _TOKEN.match(self._text, self._place)
         if match is None:

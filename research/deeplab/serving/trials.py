@@ -1,4 +1,4 @@
-"""Requests to a loaded export: those of its warm-up, an image, and an image that is bad."""
+"""Requests to a loaded export: its warm-up requests, an image, and a bad image."""
 
 import dataclasses
 import time
@@ -13,16 +13,16 @@ from deeplab.export import decoding, inference_graph, loaded_model, signatures, 
 from deeplab.serving.findings import Findings
 from deeplab.utils import error_text
 
-# A server refuses more.
+# A server refuses an export with more warm-up records.
 _MOST_RECORDS = 1000
-# Probabilities of a pixel sum to one but for this much.
+# How far the probabilities of a pixel may sum to something else than one.
 _SUM_TOLERANCE = 1e-2
-# Where classes are equally likely, signatures may choose different ones.
+# Share of pixels that may differ: signatures may break ties between classes differently.
 _LABEL_TOLERANCE = 1e-2
 _PIXEL_TYPES = (tf.uint8, tf.int32, tf.float32)
-# A result with so many numbers is shown as they are.
+# Results with at most so many numbers are shown in full.
 _SHOWN_VALUES = 8
-# What is sent as a file that is no image.
+# A file that is not an image.
 _NO_IMAGE = b"no image"
 
 
@@ -34,9 +34,9 @@ class Trial:
         signature: The signature.
         rows: Number of images.
         seconds: Time of the first and of the second call; empty if it failed.
-        error: The message of its error; "" without one.
-        record: Number of its warm-up record, from 1 on; None for an image.
-        result: What came back, in words.
+        error: The error message; "" if there was no error.
+        record: Number of its warm-up record, counted from 1; None for an image.
+        result: Description of the outputs.
     """
 
     signature: str
@@ -59,7 +59,7 @@ def _call(
     return outputs, tuple(seconds)
 
 
-# What a request that does not fit raises, besides the errors of operations.
+# Errors of operations, and those of a request that does not fit the signature.
 _ERRORS = (tf.errors.OpError, ValueError, TypeError)
 
 
@@ -69,7 +69,7 @@ def replay(path: str, loaded: loaded_model.LoadedModel, findings: Findings) -> l
     Args:
         path: Folder of the export.
         loaded: The export.
-        findings: What is wrong is added to them.
+        findings: List to which new findings are added.
     """
     try:
         requests = warm_up.read(path)
@@ -115,14 +115,14 @@ def replay(path: str, loaded: loaded_model.LoadedModel, findings: Findings) -> l
 def with_image(
     loaded: loaded_model.LoadedModel, image: np.ndarray, is_own: bool, findings: Findings
 ) -> list[Trial]:
-    """Send an image to every signature, and one of files a bad image, too.
+    """Send an image to every signature, and a bad image as well to those that take files.
 
     Args:
         loaded: The export.
         image: uint8 [height, width, 3], RGB.
-        is_own: Whether `deeplab-export-model` wrote it. What another model takes is a guess, so
-            that an error is a warning.
-        findings: What is wrong is added to them.
+        is_own: Whether `deeplab-export-model` wrote it. For other models the input is a guess, so
+            an error is only a warning.
+        findings: List to which new findings are added.
     """
     add = findings.fault if is_own else findings.warn
     trials, labels = [], {}
@@ -157,7 +157,7 @@ def _takes_files(signature: loaded_model.Signature) -> bool:
 def _inputs(
     signature: loaded_model.Signature, images: Sequence[np.ndarray]
 ) -> dict[str, Any] | None:
-    """Return images as the input of a signature; None if it takes something else."""
+    """Return images as the input of a signature; None if it does not take images."""
     if len(signature.inputs) != 1:
         return None
     ((name, spec),) = signature.inputs.items()
@@ -187,7 +187,7 @@ def _labels(outputs: Mapping[str, np.ndarray], row: int = 0) -> np.ndarray | Non
 
 
 def _described(outputs: Mapping[str, np.ndarray]) -> str:
-    """Return the outputs in words."""
+    """Return a description of the outputs."""
     parts = []
     for name, value in outputs.items():
         if value.dtype == object:
@@ -200,7 +200,7 @@ def _described(outputs: Mapping[str, np.ndarray]) -> str:
 
 
 def _problems(outputs: Mapping[str, np.ndarray], image: np.ndarray) -> list[str]:
-    """Return what is wrong with the outputs of an image."""
+    """Return the faults in the outputs for an image."""
     problems = []
     for name, value in outputs.items():
         if value.dtype.kind == "f" and not np.isfinite(value).all():

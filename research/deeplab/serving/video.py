@@ -16,17 +16,16 @@ import numpy as np
 from deeplab.datasets import images
 from deeplab.utils import file_systems, files, temporary_files
 
-# What names of videos end in.
+# Extensions of the files that count as videos.
 EXTENSIONS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
-# Containers and codecs to write, the first that this build of OpenCV has. The last one needs
-# nothing but OpenCV.
+# Containers and codecs, the preferred one first. The last one needs nothing but OpenCV.
 _FORMATS = ((".mp4", "mp4v"), (".avi", "MJPG"))
-# Where a video does not say its speed.
+# For videos that do not state their speed.
 _FRAMES_PER_SECOND = 25.0
 _MOST_FRAMES_PER_SECOND = 1000.0
-# With fewer free bytes a disk is full: a video is written in blocks.
+# A disk with fewer free bytes counts as full, because videos are written in blocks.
 _FULL = 2**20
-# What the library that OpenCV reads with prints about damaged files, and the level without.
+# The variable that tells OpenCV's video library what to log, and the value for nothing.
 _LIBRARY_LOG, _QUIET = "OPENCV_FFMPEG_LOGLEVEL", "-8"
 
 
@@ -40,7 +39,7 @@ class Facts:
 
     Args:
         frames_per_second: Its speed.
-        count: Number of frames, as far as it is known; it may be wrong.
+        count: Number of frames that the file states, which may be wrong; None if it states none.
     """
 
     frames_per_second: float
@@ -60,7 +59,7 @@ def reading(path: str) -> Iterator[tuple[Facts, Iterator[np.ndarray]]]:
         path: The file.
 
     Raises:
-        Unreadable: It is no video that OpenCV can read, or not on this machine.
+        Unreadable: OpenCV cannot read the file, or it is not on this machine.
     """
     if file_systems.is_remote(path):
         raise Unreadable(f"video {path} is not on this machine: OpenCV cannot read it; copy it")
@@ -88,7 +87,7 @@ def reading(path: str) -> Iterator[tuple[Facts, Iterator[np.ndarray]]]:
 
 
 def _is_text(path: str) -> bool:
-    """Return whether a path is UTF-8; of another one OpenCV ends the process."""
+    """Return whether a path is UTF-8; OpenCV ends the process for any other."""
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -108,17 +107,17 @@ def _frames(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
 
 
 def paths(stem: str) -> list[str]:
-    """Return the paths, without extension `stem`, one of which `write` writes."""
+    """Return the paths of which `write` writes one, given its path without the extension."""
     return [stem + extension for extension, _ in _FORMATS]
 
 
 def write(stem: str, frames: Iterable[np.ndarray], frames_per_second: float) -> str:
-    """Write a video, aside and renamed.
+    """Write a video to a temporary file, then rename it.
 
     Args:
         stem: Its path without the extension, which follows from the codecs of this machine.
         frames: uint8 [height, width, 3], RGB, at least one. Those that differ in size from the
-            first one are resized to it. An odd size gets a row or a column more.
+            first one are resized to its size. Odd sizes are padded by a row or a column.
         frames_per_second: Its speed.
 
     Returns:
@@ -130,7 +129,7 @@ def write(stem: str, frames: Iterable[np.ndarray], frames_per_second: float) -> 
     frames = iter(frames)
     first = next(frames)
     height, width = first.shape[:2]
-    # Codecs want even sizes.
+    # Codecs need even sizes.
     even = (height + height % 2, width + width % 2)
     extension, codec = _format(even, frames_per_second)
     path = stem + extension
@@ -148,7 +147,7 @@ def write(stem: str, frames: Iterable[np.ndarray], frames_per_second: float) -> 
                 for frame in itertools.chain([first], frames):
                     writer.write(_fitted(frame, (height, width), even))
                     count += 1
-            # OpenCV passes over what it cannot write.
+            # OpenCV does not report frames that it failed to write.
             if not _holds(video, count):
                 if shutil.disk_usage(folder).free < _FULL:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -158,7 +157,7 @@ def write(stem: str, frames: Iterable[np.ndarray], frames_per_second: float) -> 
 
 
 def _holds(path: str, count: int) -> bool:
-    """Return whether a video was written to its end, with so many frames."""
+    """Return whether a video was written completely, with this many frames."""
     with _without_remarks():
         capture = cv2.VideoCapture(path)
         try:
@@ -203,7 +202,8 @@ def _open(
 
 @contextlib.contextmanager
 def _without_remarks() -> Iterator[None]:
-    """Keep OpenCV and its library from printing lines about a file; the library looks once."""
+    """Keep OpenCV and its video library from printing messages about a file."""
+    # The library reads the variable once.
     os.environ.setdefault(_LIBRARY_LOG, _QUIET)
     with images.without_remarks():
         yield

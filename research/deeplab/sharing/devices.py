@@ -8,13 +8,13 @@ from deeplab.core.options import DeviceOptions
 def choose(options: DeviceOptions) -> list[str]:
     """Return the names of the devices to use, and hide other GPUs from TensorFlow.
 
-    Call it before anything else in TensorFlow.
+    Call it before any other function of TensorFlow.
 
     Args:
-        options: How many, and of which kind.
+        options: Number and kind of the devices.
 
     Returns:
-        A name for each of several; none for a single one, which TensorFlow then chooses by itself.
+        The names of several devices; an empty list for one, which TensorFlow chooses itself.
 
     Raises:
         ValueError: There are fewer GPUs than clones.

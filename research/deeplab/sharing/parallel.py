@@ -9,8 +9,8 @@ from typing import TypeVar
 
 _Item, _Result = TypeVar("_Item"), TypeVar("_Result")
 
-# Threads that finish items, if there are as many processors: they write and count, mostly outside
-# of Python. Twice as many items are held in memory at a time.
+# The most threads that finish items. They write and count, mostly outside of Python. Twice as many
+# items are held in memory at a time.
 _MAX_FINISHERS = 4
 
 
@@ -23,8 +23,8 @@ def map_in_order(
     from the items.
 
     Args:
-        workers: Give the result of an item. Each is called for one item at a time; if there are
-            several, in threads.
+        workers: Functions that return the result of an item. Each is called for one item at a
+            time; several run in threads.
         items: Taken a few ahead of the results.
     """
     if len(workers) == 1:
@@ -71,14 +71,14 @@ def finish_in_order(
     Errors are those of `map_in_order`.
 
     Args:
-        function: Gives the result of an item; called by several threads at a time.
-        items: They are made in the calling thread.
+        function: Returns the result of an item; several threads call it at a time.
+        items: Items, which are made in the calling thread.
     """
     return map_in_order([function] * min(_MAX_FINISHERS, os.cpu_count() or 1), items)
 
 
 def read_ahead(items: Iterable[_Item]) -> Iterator[_Item]:
-    """Yield items; a thread makes the next one while one is used."""
+    """Yield items; a thread makes the next one while the caller uses the last."""
     items, end = iter(items), object()
     with futures.ThreadPoolExecutor(1) as pool:
         made = pool.submit(next, items, end)

@@ -13,18 +13,18 @@ from typing import Any
 from deeplab.core.options import RunnerOptions
 from deeplab.utils import error_text, file_systems, files, temporary_files
 
-# Runners that work on this machine alone. They have no options but those that Beam lists.
+# Runners that work on this machine alone. They have no options besides those that Beam lists.
 _ON_THIS_MACHINE = ("DirectRunner", "FnApiRunner", "BundleBasedDirectRunner", "PrismRunner")
-# Name of a folder for what machines tell each other.
+# Name of the folder through which machines exchange files.
 _STAGING = "beam-staging"
-# What Beam puts around the message of an error of a step.
+# What Beam adds to the error message of a step.
 _STEP = re.compile(r" \[while running [^]]*\]")
 _TRACEBACK = "Traceback (most recent call last)"
 _LAST_LINE = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception)\w*: (.*)$", re.MULTILINE)
 
 
 def check(options: RunnerOptions) -> None:
-    """Reject options that no pipeline can run with, before anything is read or written.
+    """Reject options with which no pipeline can run, before anything is read or written.
 
     Raises:
         ValueError: Apache Beam is not installed, or refuses the options.
@@ -35,12 +35,13 @@ def check(options: RunnerOptions) -> None:
 def run(build: Callable[[Any], Any], options: RunnerOptions) -> None:
     """Build a pipeline, and wait until all of it is done.
 
-    The functions in it must be those of modules, which workers import, and elements must be values
-    that can be pickled. An engine may call a function twice for an element, at the same time too.
+    Its functions must be functions of modules, which workers import, and its elements must be
+    values that can be pickled. An engine may call a function twice for an element, even at the same
+    time.
 
     Args:
         build: Takes an `apache_beam.Pipeline`, and applies transforms to it.
-        options: Those of the pipeline.
+        options: Options of the pipeline.
 
     Raises:
         ValueError: Apache Beam is not installed, or refuses the options.
@@ -53,13 +54,13 @@ def run(build: Callable[[Any], Any], options: RunnerOptions) -> None:
     try:
         pipeline = beam.Pipeline(options=beam_options)
         build(pipeline)
-        # Runners on this machine return when all is done, others at once.
+        # On this machine this returns when everything is done, on other runners at once.
         result = pipeline.run()
         state = result.wait_until_finish() or result.state
     except Exception as error:
         raise ChildProcessError(f"the pipeline failed: {_reason(error)}") from error
     except BaseException:
-        # Interrupted: nobody waits for its results.
+        # The user has interrupted it, so nobody waits for its results.
         with contextlib.suppress(Exception):
             result.cancel()
         raise
@@ -68,12 +69,12 @@ def run(build: Callable[[Any], Any], options: RunnerOptions) -> None:
 
 
 def for_each(function: Callable[[Any], None], items: Sequence[Any], options: RunnerOptions) -> None:
-    """Call a function for each of a few items, each of them on any worker; see `run`.
+    """Call a function for each of a few items, each on any worker; see `run`.
 
     Args:
         function: A function of a module.
-        items: What it is called with.
-        options: Those of the pipeline.
+        items: Its arguments, one for each call.
+        options: Options of the pipeline.
     """
 
     def build(pipeline: Any) -> None:
@@ -87,10 +88,10 @@ def for_each(function: Callable[[Any], None], items: Sequence[Any], options: Run
 
 @contextlib.contextmanager
 def staging(output_dir: str) -> Iterator[str]:
-    """Yield a folder for what this machine and the workers tell each other; it is gone afterwards.
+    """Yield a folder through which this machine and the workers exchange files; remove it later.
 
     Args:
-        output_dir: Folder in which it is made, of a file system that all of them share.
+        output_dir: Folder in which it is made, in a file system that all of them share.
     """
     temporary_files.remove_leftovers(output_dir, _STAGING)
     with temporary_files.temporary_name(os.path.join(output_dir, _STAGING)) as folder:
@@ -109,7 +110,7 @@ def store(path: str, value: Any) -> None:
 
 
 def load(path: str) -> Any:
-    """Return the value that another machine, or this one, has written in a staging folder.
+    """Return a value that this machine or another one has written to a staging folder.
 
     Raises:
         ValueError: It is not there.
@@ -123,7 +124,7 @@ def load(path: str) -> Any:
 
 
 def _options(texts: Sequence[str]) -> Any:
-    """Return the options of a pipeline that the values of --beam_options hold."""
+    """Return the options of a pipeline from the values of --beam_options."""
     try:
         from apache_beam import options as beam_options
     except ImportError as error:
@@ -141,7 +142,7 @@ def _options(texts: Sequence[str]) -> Any:
             known = options.get_all_options()
             given = options.get_all_options(retain_unknown_options=True)
     except SystemExit:
-        # The parser writes the error to standard error, after how it is used.
+        # The parser writes the usage and then the error to standard error.
         reason = error_text.one_line(written.getvalue().strip().rpartition("error: ")[2])
         raise ValueError(f"--beam_options={' '.join(words)}: {reason}") from None
     runner = known["runner"] or "DirectRunner"
@@ -166,7 +167,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """Return the message of the error of a step, which engines give with its traceback."""
+    """Return the error message of a step, without the traceback that engines add."""
     text = _STEP.sub("", str(error))
     if _TRACEBACK in text:
         text = (_LAST_LINE.findall(text) or text.splitlines())[-1]

@@ -1,10 +1,10 @@
 """Hosts that share work through the files of a folder that all of them reach.
 
-The first host is the chief. It gives the others their tasks one after another, and gets the result
-of each host. Every host has a file that it alone writes, `host-<index>.json`, and changes it every
-few seconds: so the others see that it lives, by their own clocks. Each process has a name of its
-own; the chief names the others, and they name the chief, so nobody takes what an earlier run left
-for that of this one, and a host may be started again.
+The first host is the chief. It gives the others one task after another, and gets the result of each
+host. Every host has a file that it alone writes, `host-<index>.json`. It changes the file every few
+seconds, so the others see by their own clocks that it is alive. Each process has a unique name. The
+chief names the others in its file, and they name the chief in theirs. So nobody mistakes the files
+of an earlier run for those of this one, and a host may be started again.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from deeplab.utils import error_text, file_systems, files
 _BEAT_SECS = 10.0
 _LOOK_SECS = 1.0
 _REMIND_SECS = 60.0
-# Shared disks may show a change minutes later.
+# Shared disks may show a change only minutes later.
 _LOST_SECS = 600.0
 _FAREWELL_SECS = 60.0
 
@@ -59,11 +59,11 @@ class Share:
 
 
 class Team:
-    """The hosts that share the work, as this one sees them.
+    """The hosts that share the work, from the point of view of this one.
 
     Args:
         cluster: The hosts. None: this one works alone, and no file is written.
-        folder: Where their files lie while they work.
+        folder: Folder of their files while they work.
 
     Attributes:
         share: The part of the work that this host does.
@@ -82,9 +82,9 @@ class Team:
         self._folder = folder
         self.share = Share(cluster.index if cluster else 0, len(self._hosts))
         self.is_chief = self.share.index == 0
-        # What the file of this host holds: its name; of the chief also its task, and the names of
-        # those that it is for; of others the name of the chief that they work for, and of the
-        # tasks that they took and finished.
+        # Content of the file of this host: its name. The chief adds its task and the names of the
+        # hosts that it is for; another host adds the name of its chief and the names of the tasks
+        # that it has taken and finished.
         self._state: dict[str, Any] = {"name": secrets.token_hex(8), "beat": 0}
         self._members: dict[int, str] = {}
         self._results: dict[int, Any] = {}
@@ -121,7 +121,7 @@ class Team:
         self._ended.set()
         self._heart.join()
         stopped = error is not None and not isinstance(error, Exception)
-        # Another host that was stopped may come back, as when it must leave a machine.
+        # A host that was stopped may come back, for example on another machine.
         if error is not None and (self.is_chief or not stopped):
             text = "it was stopped" if stopped else error_text.one_line(error)
             with contextlib.suppress(Exception):
@@ -140,7 +140,7 @@ class Team:
         """Yield the tasks of the chief; `gather` must be called after each.
 
         Args:
-            tasks: The tasks, as JSON holds them. Only the chief takes any.
+            tasks: The tasks as JSON values. Only those of the chief count.
 
         Raises:
             ValueError: Another host has ended with an error.
@@ -160,11 +160,11 @@ class Team:
         """Hand over the result of this host.
 
         Args:
-            result: What JSON can hold, if there are other hosts.
+            result: The result; if there are other hosts, a JSON value.
 
         Returns:
-            On the chief the results of all hosts, in their order, once all are there. On others
-            nothing.
+            On the chief, the results of all hosts in the order of the hosts, once all are there. On
+            other hosts, an empty list.
 
         Raises:
             ValueError: Another host has ended with an error.
@@ -234,7 +234,7 @@ class Team:
         return state.get("members", {}).get(str(self.share.index)) == self._state["name"]
 
     def _look(self) -> list[int]:
-        """Return which hosts are there; of the chief: let those join that do."""
+        """Return the hosts that are there; on the chief, also admit those that join."""
         states = {host: watch.look() for host, watch in self._watches.items()}
         there = {host: state for host, state in states.items() if state and "error" not in state}
         if self.is_chief:
@@ -294,7 +294,7 @@ class Team:
         while not self._ended.wait(_BEAT_SECS):
             try:
                 self._write()
-            except Exception as error:  # It may be passing.
+            except Exception as error:  # It may be temporary.
                 logging.warning("no sign of life could be given: %s", error_text.one_line(error))
 
     def _write(self, **changes: Any) -> None:

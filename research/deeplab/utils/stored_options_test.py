@@ -39,7 +39,7 @@ class TestOptions:
             ),
             ('{"depth_multiplier": NaN}', "--depth_multiplier is nan; it must be a finite number"),
             ('{"atrous_rates": {"a": 1}}', "--atrous_rates is .*; it must be a list of whole"),
-            ('{"model_variant": null}', "--model_variant is None; it must be a text"),
+            ('{"model_variant": null}', "--model_variant is None; it must be a string"),
             ('{"num_classes": 1e30}', "--num_classes is 1e.30; it must be a whole number"),
             ("[1]", "model options are a JSON object, not list"),
             pytest.param("[" * 5000, "nested too deeply", id="nested"),

@@ -352,7 +352,7 @@ def _wanted(hint: Any, value: Any, plural: str, article: str) -> str:
         return f"height,width: two {elements}" if pair else f"{article}list of {elements}"
     if typing.get_origin(hint) is Literal:
         return f"{'some' if plural else 'one'} of {', '.join(typing.get_args(hint))}"
-    names = {int: "whole number", float: "finite number", bool: "truth value", str: "text"}
+    names = {int: "whole number", float: "finite number", bool: "truth value", str: "string"}
     return f"{article}{names.get(hint, hint.__name__)}{plural}"
 
 

@@ -81,7 +81,7 @@ def test_a_value_is_kept_as_its_type(value, expected):
         ({"size": (1, 2, 3)}, "the size is .* height,width: two whole numbers, each at least 1"),
         ({"size": ()}, r"the size is \(\); it must be height,width"),
         ({"kind": "odd"}, "--my_kind is 'odd'; it must be one of plain, fancy"),
-        ({"name": 3}, "--my_name is 3; it must be a text"),
+        ({"name": 3}, "--my_name is 3; it must be a string"),
         ({"flag": "yes"}, "--my_flag is 'yes'; it must be a truth value"),
         ({"rates": list(range(100))}, r"--my_rates is \[0, 1, .*\.\.\.; it"),
         ({"rates": np.zeros((9, 9))}, "--my_rates is array"),
