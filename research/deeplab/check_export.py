@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from deeplab import common
-from deeplab.cli import script
+from deeplab.cli import script, writable
 
 # Exit codes where a fault was found, and where a warning was asked to fail.
 _FAULTY, _WARNED = 1, 2
@@ -55,10 +55,9 @@ def main(argv: Sequence[str]) -> int:
     values = flags.FLAGS
     # Imports TensorFlow, which takes seconds: not for --help.
     from deeplab.serving import check_report, export_check, findings
-    from deeplab.utils import files
 
     if values.json:
-        files.check_file("json", values.json)
+        writable.check_file("json", values.json)
     report = export_check.check(values.export_path, values.image, values.server_config_dir)
     print(check_report.text(report))
     if values.json:

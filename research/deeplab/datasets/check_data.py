@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from deeplab import common
-from deeplab.cli import script
+from deeplab.cli import script, writable
 from deeplab.datasets import descriptors
 
 # Exit code where every record is good, but a warning was asked to fail.
@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
     del argv
     # Imports TensorFlow, which takes seconds: not for --help.
     from deeplab.datasets import shards, split_findings, split_report, split_statistics
-    from deeplab.utils import files, reports, save_annotation
+    from deeplab.utils import reports, save_annotation
 
     values = flags.FLAGS
     descriptor = descriptors.load(values.dataset)
@@ -72,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
         )
     for flag in ("json", "contact_sheet"):
         if values[flag].value:
-            files.check_file(flag, values[flag].value)
+            writable.check_file(flag, values[flag].value)
     splits, findings = [], []
     for name in names:
         split = split_statistics.check(name, values.dataset_dir, descriptor)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from absl import logging
 
+from deeplab.cli import writable
 from deeplab.core.options import RunnerOptions
 from deeplab.datasets import (
     conversion,
@@ -20,7 +21,7 @@ from deeplab.datasets.custom_labels import Labels
 from deeplab.datasets.custom_options import CustomOptions
 from deeplab.datasets.custom_splits import Image
 from deeplab.datasets.source_files import Source
-from deeplab.utils import file_systems, files
+from deeplab.utils import file_systems
 
 
 def convert(options: CustomOptions, runner: RunnerOptions | None = None) -> None:
@@ -48,11 +49,11 @@ def convert(options: CustomOptions, runner: RunnerOptions | None = None) -> None
     descriptor = dataclasses.replace(labels.descriptor, splits_to_sizes=sizes)
     conversion.check_splits(splits)
     if options.descriptor or os.path.isdir(path):
-        files.check_file("descriptor", path)
+        writable.check_file("descriptor", path)
     if options.write_label_images:
         sources = itertools.chain.from_iterable(found.sources for found in splits.values())
         _check_label_images(options.write_label_images, list(sources))
-    files.make_folder("output_dir", options.output_dir)
+    writable.make_folder("output_dir", options.output_dir)
     conversion.convert(
         splits,
         options.output_dir,
@@ -104,7 +105,7 @@ def _check_label_images(folder: str, sources: Sequence[Source]) -> None:
     image_files.refuse_overwriting(
         flag, read, (samples.label_image(folder, source.name) for source in sources)
     )
-    files.make_folder(flag, folder)
+    writable.make_folder(flag, folder)
 
 
 def _splits(

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from absl import logging
 
+from deeplab.cli import writable
 from deeplab.core.options import EvaluationOptions, ReportOptions
 from deeplab.datasets import data_generator, descriptors, shards
 from deeplab.evaluation import checkpoints, image_table, parts, report_page
@@ -16,7 +17,6 @@ from deeplab.evaluation.worst_images import WorstImages
 from deeplab.sharing import cluster as clusters
 from deeplab.sharing.cluster import Cluster
 from deeplab.sharing.teams import Team
-from deeplab.utils import files
 
 
 def evaluate(
@@ -57,14 +57,14 @@ def evaluate(
     )
     if crf_grid:
         search = CrfSearch(predictor, records, crf_grid, crf_images)
-        files.make_folder("eval_logdir", options.logdir)
+        writable.make_folder("eval_logdir", options.logdir)
         for path, step in checkpoints.restore_each(predictor, options):
             search.report(search.run(), path, step, options.logdir)
         return
     evaluator = Evaluator(predictor, records, options.batch_size)
-    files.make_folder("eval_logdir", options.logdir)
+    writable.make_folder("eval_logdir", options.logdir)
     if page.report_dir:
-        files.make_folder("report_dir", page.report_dir)
+        writable.make_folder("report_dir", page.report_dir)
     with Team(cluster, os.path.join(options.logdir, ".eval-hosts")) as team:
         numbers = team.share.numbers(len(records), options.batch_size)
         for path, step in checkpoints.restore_each(predictor, options, team):

@@ -5,10 +5,11 @@ import os
 from absl import logging
 
 from deeplab import model
+from deeplab.cli import writable
 from deeplab.core.options import TrainingRun
 from deeplab.datasets import data_generator, descriptors
 from deeplab.evaluation.checkpoints import AskedOptions
-from deeplab.utils import checkpoint, files, save_annotation
+from deeplab.utils import checkpoint, save_annotation
 from deeplab.visualization import contact_sheet, tiles
 
 # How many samples a contact sheet has.
@@ -58,7 +59,7 @@ def save_contact_sheet(
         class_names=descriptor.class_names,
         ignore_label=ignored,
     )
-    files.make_folder("vis_logdir", logdir)
+    writable.make_folder("vis_logdir", logdir)
     path = os.path.join(logdir, "augmented.png")
     save_annotation.write_png(path, sheet)
     logging.info("the first %d samples of training are in %s", _SAMPLES, path)

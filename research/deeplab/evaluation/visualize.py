@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import tensorflow as tf
 from absl import logging
 
+from deeplab.cli import writable
 from deeplab.core.options import EvaluationOptions
 from deeplab.datasets import data_generator, descriptors, image_files, shards
 from deeplab.evaluation import checkpoints
@@ -15,7 +16,6 @@ from deeplab.evaluation.visualizer import Visualizer
 from deeplab.sharing import cluster as clusters
 from deeplab.sharing import parallel
 from deeplab.sharing.teams import Share, Team
-from deeplab.utils import files
 
 
 def visualize(
@@ -50,7 +50,7 @@ def visualize(
     descriptor = descriptors.load(options.dataset)
     # An error now is better than one after a long wait for a checkpoint.
     if sheet_path:
-        files.check_file("contact_sheet", sheet_path)
+        writable.check_file("contact_sheet", sheet_path)
     if images:
         paths = image_files.find(images)
         results = Visualizer.results(image_files.result_names(paths), options.logdir)
@@ -76,7 +76,7 @@ def visualize(
         also_save_raw_predictions=also_save_raw_predictions,
         name_by_image=bool(images),
     )
-    files.make_folder("vis_logdir", options.logdir)
+    writable.make_folder("vis_logdir", options.logdir)
     failures = image_files.Failures()
     with Team(cluster, os.path.join(options.logdir, ".vis-hosts")) as team:
         numbers = team.share.numbers(len(source), options.batch_size)

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from deeplab.cli import writable
 from deeplab.core.options import LiteOptions
 from deeplab.export import (
     agreement,
@@ -50,7 +51,7 @@ def convert_file(
             model differ from those of the graph. Nothing is written then.
     """
     if model_path:
-        files.check_file("output_tflite_path", model_path)
+        writable.check_file("output_tflite_path", model_path)
     tests = representative = None
     if source := options.test_image_path:
         tests = photographs.read("test_image_path", source, options.num_test_images)

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from deeplab.cli import writable
 from deeplab.core.options import PredictOptions
 from deeplab.datasets import (
     build_data,
@@ -86,7 +87,7 @@ def predict(options: PredictOptions) -> None:
             f"--outputs=records holds labels up to {descriptors.MAX_LABEL}; the network has"
             f" {descriptor.num_classes} classes"
         )
-    files.make_folder("output_dir", options.output_dir)
+    writable.make_folder("output_dir", options.output_dir)
     with pipelines.staging(options.output_dir) as folder:
         named = list(zip(image_paths, names, strict=True))
         lists = [named[start : start + _LISTED] for start in range(0, len(named), _LISTED)]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from deeplab.cli import writable
 from deeplab.core.options import PredictOptions
 from deeplab.datasets import image_files
 from deeplab.evaluation import report
@@ -18,7 +19,6 @@ from deeplab.serving import beam_prediction, chosen_network, outputs, retrying, 
 from deeplab.sharing import cluster as clusters
 from deeplab.sharing import devices, parallel
 from deeplab.sharing.teams import Team
-from deeplab.utils import files
 from deeplab.utils.progress import Progress
 
 
@@ -63,7 +63,7 @@ def predict(options: PredictOptions) -> None:
     _check_results(options, paths, names)
     networks = [chosen_network.open_network(options, each) for each in found or [None]]
     descriptor = chosen_network.choose_descriptor(options, networks[0])
-    files.make_folder("output_dir", options.output_dir)
+    writable.make_folder("output_dir", options.output_dir)
     work = _Work(
         options,
         networks,

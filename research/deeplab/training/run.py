@@ -8,6 +8,7 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab import common, model
+from deeplab.cli import writable
 from deeplab.core.options import RunOptions, TrainingRun, batch_memory
 from deeplab.datasets import data_generator, descriptors, first_records
 from deeplab.evaluation import evaluator, predictor
@@ -15,7 +16,7 @@ from deeplab.evaluation.worst_images import WorstImages
 from deeplab.training import distribution, layer_times, precision, run_record
 from deeplab.training.evaluation import TrainingEvaluation
 from deeplab.training.trainer import Trainer
-from deeplab.utils import checkpoint, checkpoint_files, files
+from deeplab.utils import checkpoint, checkpoint_files
 
 # With --save_summaries_images, TensorBoard shows so many images of an evaluation.
 _WORST_IMAGES = 4
@@ -41,10 +42,10 @@ def run(options: TrainingRun, asked: Callable[..., common.ModelOptions]) -> None
         )
         batches = distribution.batches(trainer.strategy, training)
         # Only now, after all checks: a run that is rejected leaves no folder.
-        files.make_folder("train_logdir", logdir)
+        writable.make_folder("train_logdir", logdir)
         if trainer.is_chief:
             if profile_logdir:
-                files.make_folder("profile_logdir", profile_logdir)
+                writable.make_folder("profile_logdir", profile_logdir)
             now = run_record.describe(options, trainer.net.options, records)
             run_record.keep(logdir, now, records, is_resumed=trainer.step > 0)
         if options.files.precision == "mixed_bfloat16":

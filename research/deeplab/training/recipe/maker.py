@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from deeplab.cli import writable
 from deeplab.core.options import RecipeOptions
 from deeplab.datasets import descriptors, shards, split_statistics
 from deeplab.datasets.split_statistics import SplitStatistics
@@ -34,7 +35,7 @@ def make(options: RecipeOptions, given: Mapping[str, Any]) -> None:
     facts = _with_measurements(options, _facts(options, given))
     plan = planning.plan(facts)
     # Only now, after all checks.
-    files.make_folder("output_dir", options.output_dir)
+    writable.make_folder("output_dir", options.output_dir)
     for name, text in flag_text.texts(options, facts, plan).items():
         files.write_text(os.path.join(options.output_dir, name), text)
     reports.write_json(

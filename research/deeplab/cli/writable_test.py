@@ -1,0 +1,57 @@
+"""What cannot be written is found before the work that it is for, with the flag that names it."""
+
+import os
+
+import pytest
+import tensorflow as tf
+
+from deeplab.cli import writable
+from deeplab.utils import files
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_found_first(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(ValueError, match=f"--train_logdir={tmp_path} cannot be written: .*denied"):
+        writable.make_folder("train_logdir", str(tmp_path))
+
+
+@pytest.mark.parametrize("path", ["file", "file/folder", "/proc/folder"])
+def test_a_folder_that_cannot_be_made_is_found_first(tmp_path, path):
+    (tmp_path / "file").touch()
+    folder = tmp_path / path
+    with pytest.raises(ValueError, match=f"^--train_logdir={folder} cannot be written: "):
+        writable.make_folder("train_logdir", str(folder))
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_folder_that_is_made_is_empty(tmp_path):
+    writable.make_folder("train_logdir", str(tmp_path / "a" / "b"))
+    assert os.listdir(tmp_path / "a" / "b") == []
+
+
+def test_a_file_that_cannot_be_written_is_found_first(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path, reason in (
+        (tmp_path, "it is a folder"),
+        (tmp_path / "file" / "new.json", f"{tmp_path}/file is not a folder"),
+        ("/proc/new.json", "/proc: "),
+    ):
+        with pytest.raises(ValueError, match=f"^--flag={path} cannot be written: {reason}"):
+            writable.check_file("flag", str(path))
+    writable.check_file("flag", str(tmp_path / "a" / "b" / "new.json"))
+    writable.check_file("flag", "ram://new.json")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_remote_file_that_cannot_be_written_is_found_first():
+    files.write_text("ram://files_test/check/file", "")
+    for path, reason in (
+        ("ram://files_test/check", "it is a folder"),
+        ("ram://files_test/check/file/new.json", ""),
+        ("xyz://folder/new.json", "File system scheme 'xyz' not implemented"),
+    ):
+        with pytest.raises(ValueError, match=f"^--flag={path} cannot be written: {reason}"):
+            writable.check_file("flag", path)
+    writable.check_file("flag", "ram://files_test/check/new.json")
+    assert tf.io.gfile.listdir("ram://files_test/check") == ["file"]
