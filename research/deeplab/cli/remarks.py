@@ -4,6 +4,7 @@ TensorFlow's level of messages, `TF_CPP_MIN_LOG_LEVEL`, does not apply yet to wh
 """
 
 import contextlib
+import ctypes
 import importlib.abc
 import importlib.util
 import os
@@ -27,10 +28,15 @@ _NOTES = (
     "WARNING: All log messages before absl::InitializeLog()",
     "To enable the following instructions:",
 )
-# Errors that are none: parts of TensorFlow that are linked twice.
+# Errors that are none: parts of TensorFlow that are linked twice, and types of values that are
+# computed without oneDNN.
 _NO_ERROR = re.compile(
     r"Unable to register cu\w+ (factory|plugin)|computation placer already registered"
+    r"|oneDNN supports \w+ only on platforms with"
 )
+# What TensorFlow calls, once in a process, to say that of a type, when it first meets one.
+_ONEDNN_LIBRARY = "libtensorflow_framework.so.2"
+_ONEDNN_REMARK = "_ZN10tensorflow26DataTypeUnsupportedWarningERKNS_8DataTypeE"
 # Without a driver there is no GPU to use.
 _NO_DRIVER = re.compile(r"failed call to cuInit: .*\(303\)")
 _DRIVER = "/dev/nvidiactl"
@@ -90,6 +96,16 @@ class _Loader(importlib.abc.Loader):
             # It looks for GPUs now, not at the first operation. That tells what is wrong with them.
             with contextlib.suppress(Exception):
                 module.config.list_physical_devices()
+            # Other releases may not have it.
+            with contextlib.suppress(Exception):
+                _say_what_onednn_lacks(module)
+
+
+def _say_what_onednn_lacks(tensorflow: types.ModuleType) -> None:
+    """Let TensorFlow make the remark about oneDNN now that it is hidden, and not later."""
+    library = ctypes.CDLL(os.path.join(tensorflow.sysconfig.get_lib(), _ONEDNN_LIBRARY))
+    data_type = ctypes.c_int(tensorflow.int32.as_datatype_enum)
+    library[_ONEDNN_REMARK](ctypes.byref(data_type))
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ I0000 00:00:1795914985.638636    5481 cudart_stub.cc:31] Could not find cuda dri
 E0000 00:00:1745 12 cuda_dnn.cc:8579] Unable to register cuDNN factory: Attempting to register
 W0000 00:00:1745 12 computation_placer.cc:177] computation placer already registered. Please check
 To enable the following instructions: AVX2 FMA, in other operations, rebuild TensorFlow
+E0000 00:00:1795914985.638034 5481 util.cc:153] oneDNN supports DT_INT32 only on platforms with AVX
 """
 _ERRORS = """\
 E0000 00:00:1795915054.075193 5481 cuda_platform.cc:52] failed call to cuInit: INTERNAL: (803)
@@ -94,3 +95,23 @@ def test_the_environment_asks_for_them(run, level):
 
 def test_the_last_words_of_a_crash_are_shown(run):
     assert run(CRASH="yes").stderr.splitlines()[-1].endswith("Check failed")
+
+
+@pytest.mark.slow
+def test_tensorflow_says_nothing_later_of_what_onednn_lacks():
+    """It says so once, here while it is imported."""
+    program = (
+        "import ctypes; from deeplab.cli import remarks; remarks.hide(); import tensorflow as tf\n"
+        "path = f'{tf.sysconfig.get_lib()}/{remarks._ONEDNN_LIBRARY}'\n"
+        "ctypes.CDLL(path)[remarks._ONEDNN_REMARK](ctypes.byref(ctypes.c_int(3)))\n"
+        "tf.config.set_visible_devices([], 'GPU')\n"
+    )
+    said = {}
+    for level in ("2", "1"):
+        environment = {**os.environ, remarks.LEVEL: level, "PYTHONPATH": os.pathsep.join(sys.path)}
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, env=environment
+        )
+        assert done.returncode == 0, done.stderr
+        said[level] = "oneDNN supports DT_INT32" in done.stderr
+    assert said == {"2": False, "1": True}
