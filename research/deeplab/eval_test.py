@@ -193,9 +193,13 @@ def test_what_cannot_be_is_one_error(records, dataset, net, tmp_path, change, me
     assert not (tmp_path / "log").exists()
 
 
-def test_bad_records_are_told_before_a_long_wait(dataset, tmp_path):
+def test_what_will_not_do_is_told_before_a_long_wait(records, dataset, tmp_path):
     with pytest.raises(FileNotFoundError, match="no file matches"):
         tiny.run(eval_script, *_flags("/nowhere", dataset, tmp_path / "later", tmp_path))
+    flags = _flags(records, dataset, tmp_path / "later", tmp_path)
+    for flag in ("eval_logdir", "report_dir"):
+        with pytest.raises(ValueError, match=f"--{flag}=/proc/x cannot be written: /proc: "):
+            tiny.run(eval_script, *flags, f"--{flag}=/proc/x")
 
 
 @pytest.mark.slow

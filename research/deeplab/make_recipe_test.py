@@ -101,6 +101,12 @@ def test_images_without_labels_are_refused_before_steps_are_measured(root, tmp_p
     assert not (tmp_path / "recipe").exists()
 
 
+def test_a_folder_that_cannot_be_written_is_named_before_anything_is_read(root, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="--output_dir=.*/file/recipe cannot be written: "):
+        tiny.run(make_recipe, *_flags(root, tmp_path / "file/recipe", "--dataset_dir=nowhere"))
+
+
 def test_a_missing_split_is_named_before_steps_are_measured(root, tmp_path):
     with pytest.raises(FileNotFoundError, match="no file matches .*nothing-"):
         tiny.run(make_recipe, *_flags(root, tmp_path / "recipe", "--eval_split=nothing"))

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from deeplab import vis
+from deeplab.datasets.conftest import with_orientation
+from deeplab.evaluation import visualize
 from deeplab.testing import golden, tiny
 
 _SIZES = {"first": (20, 30), "second": (33, 33), "third": (50, 41)}
@@ -66,9 +68,10 @@ def test_images_and_records_give_the_same_pictures(records, images, dataset, che
 
 def test_a_broken_image_is_named_and_the_others_are_done(images, dataset, checkpoint, tmp_path):
     folder = tmp_path / "images"
-    for parent in ("x", "y"):
+    for parent, orientation in (("x", 1), ("y", 6)):
         (folder / parent).mkdir(parents=True)
-        (folder / parent / "a.png").write_bytes((images / "first.png").read_bytes())
+        data = with_orientation((images / "first.png").read_bytes(), ".png", orientation)
+        (folder / parent / "a.png").write_bytes(data)
     (folder / "x" / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     flags = _flags(dataset, checkpoint, tmp_path / "vis", f"--images={folder}/*/*.png")
     message = r"1 of 3 images could not be read \(the others are done\): image .*x/b.png"
@@ -77,6 +80,17 @@ def test_a_broken_image_is_named_and_the_others_are_done(images, dataset, checkp
     for parent in ("x", "y"):
         assert len(tiny.files(tmp_path / "vis" / "segmentation_results" / parent)) == 4
         assert tiny.files(tmp_path / "vis" / "raw_segmentation_results" / parent) == ["a.png"]
+    # Photographs are shown upright.
+    shown = [tiny.read_png(tmp_path / f"vis/segmentation_results/{p}/a_image.png") for p in "xy"]
+    np.testing.assert_array_equal(shown[1], np.rot90(shown[0], -1))
+
+
+def test_pixels_may_be_shown_as_they_are_stored(dataset, checkpoint, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(visualize, "visualize", lambda *_, **more: asked.append(more))
+    for flag in ("--exif_orientation", "--noexif_orientation"):
+        tiny.run(vis, *_flags(dataset, checkpoint, tmp_path, "--images=x", flag))
+    assert [more["exif_orientation"] for more in asked] == [True, False]
 
 
 def test_images_are_never_replaced(images, dataset, checkpoint, tmp_path):
@@ -183,6 +197,12 @@ def test_augmented_shows_the_samples_of_training(dataset, tmp_path, caplog):
         (["--images={}", "--checkpoint_dir="], "--checkpoint_dir must be given, or --augmented"),
         (["--augmented", "--dataset_dir=x", "--contact_sheet=s.png"], "contact_sheet=s.png has no"),
         (["--images={}", "--contact_sheet={}"], "--contact_sheet=.* cannot be written"),
+        # Before it waits for a checkpoint.
+        (
+            ["--images={}", "--vis_logdir=/proc/vis", "--checkpoint_dir=/nowhere/model.ckpt-1"],
+            "--vis_logdir=/proc/vis cannot be written: /proc: ",
+        ),
+        (["--images={}", "--contact_sheet=s.jpg"], "--contact_sheet is s.jpg; .* end in .png"),
         (["--images={}", "--contact_sheet={}/first.png"], "first.png would replace the image"),
         ([], "give either --dataset_dir .* or --images "),
         (["--images=x", "--dataset_dir=y"], "give either --dataset_dir .* or --images "),

@@ -39,7 +39,7 @@ def _write_remote_check(folder: str) -> None:
         gfile.remove(temporary)
 
 
-def check_file(flag: str, path: str) -> None:
+def check_file(flag: str, path: str, extension: str = "") -> None:
     """Find out whether a file can be written that a flag names, before long work is done for it.
 
     On this machine nothing is made; a remote folder is.
@@ -47,32 +47,51 @@ def check_file(flag: str, path: str) -> None:
     Args:
         flag: Name of the flag.
         path: The file, whose folder need not exist.
+        extension: What its name must end in, such as ".png".
 
     Raises:
-        ValueError: There is a folder of that name, or files cannot be written where it will be.
+        ValueError: There is a folder of that name, files cannot be written where it will be, or the
+            name ends otherwise.
     """
-    if file_systems.is_remote(path):
+    folder = os.path.dirname(path)
+    try:
+        reason = "it is a folder" if file_systems.is_folder(path) else ""
+        # A file at the top of a file system has no folder that could be tried.
+        if not reason and file_systems.is_remote(folder) == file_systems.is_remote(path):
+            reason = why_no_files_in(folder)
+    except Exception as error:  # TensorFlow has many.
+        reason = error_text.one_line(error)
+    if reason:
+        raise ValueError(f"--{flag}={path} cannot be written: {reason}")
+    if not path.lower().endswith(extension):
+        raise ValueError(f"--{flag} is {path}; the file's name must end in {extension}")
+
+
+def check_folder(flag: str, path: str) -> None:
+    """Find out whether files can be written in the folder that a flag names; see `check_file`.
+
+    Raises:
+        ValueError: They cannot.
+    """
+    if reason := why_no_files_in(path):
+        raise ValueError(f"--{flag}={path} cannot be written: {reason}")
+
+
+def why_no_files_in(folder: str) -> str:
+    """Return why files cannot be written in a folder, which need not exist; "" if they can be."""
+    if file_systems.is_remote(folder):
         try:
-            reason = "it is a folder" if file_systems.gfile().isdir(path) else ""
-            # A file at the top of a file system has no folder that could be tried.
-            if not reason and file_systems.is_remote(folder := os.path.dirname(path)):
-                _write_remote_check(folder)
+            _write_remote_check(folder)
         except Exception as error:  # TensorFlow has many.
-            reason = error_text.one_line(error)
-        if reason:
-            raise ValueError(f"--{flag}={path} cannot be written: {reason}")
-        return
-    above = os.path.dirname(os.path.abspath(path))
+            return error_text.one_line(error)
+        return ""
+    above = os.path.abspath(folder)
     while not os.path.lexists(above):
         above = os.path.dirname(above)
-    if os.path.isdir(path):
-        reason = "it is a folder"
-    elif not os.path.isdir(above):
-        reason = f"{above} is not a folder"
-    else:
-        try:
-            with temporary_files.temporary_file(os.path.join(above, "check")):
-                return
-        except OSError as error:
-            reason = f"{above}: {error.strerror}"
-    raise ValueError(f"--{flag}={path} cannot be written: {reason}")
+    if not os.path.isdir(above):
+        return f"{above} is not a folder"
+    try:
+        with temporary_files.temporary_file(os.path.join(above, "check")):
+            return ""
+    except OSError as error:
+        return f"{above}: {error.strerror}"

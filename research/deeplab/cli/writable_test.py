@@ -39,8 +39,16 @@ def test_a_file_that_cannot_be_written_is_found_first(tmp_path):
     ):
         with pytest.raises(ValueError, match=f"^--flag={path} cannot be written: {reason}"):
             writable.check_file("flag", str(path))
+    with pytest.raises(ValueError, match=f"^--flag is {tmp_path}/a.jpg; .* must end in .png$"):
+        writable.check_file("flag", str(tmp_path / "a.jpg"), ".png")
     writable.check_file("flag", str(tmp_path / "a" / "b" / "new.json"))
+    writable.check_file("flag", str(tmp_path / "a" / "b" / "new.PNG"), ".png")
     writable.check_file("flag", "ram://new.json")
+    (tmp_path / "a" / "check").mkdir(parents=True)
+    writable.check_folder("flag", str(tmp_path / "a"))
+    writable.check_folder("flag", str(tmp_path / "a" / "b" / "c"))
+    (tmp_path / "a" / "check").rmdir()
+    (tmp_path / "a").rmdir()
     assert os.listdir(tmp_path) == ["file"]
 
 

@@ -70,12 +70,17 @@ def main(argv: Sequence[str]) -> int:
             f"there are no shards (<split>-00000-of-00004...) in {values.dataset_dir}"
             " (--dataset_dir); check files with other names with --split=<split>"
         )
-    for flag in ("json", "contact_sheet"):
+    for flag, extension in (("json", ""), ("contact_sheet", ".png")):
         if values[flag].value:
-            writable.check_file(flag, values[flag].value)
+            writable.check_file(flag, values[flag].value, extension)
     splits, findings = [], []
     for name in names:
-        split = split_statistics.check(name, values.dataset_dir, descriptor)
+        split = split_statistics.check(
+            name,
+            values.dataset_dir,
+            descriptor,
+            labels_required=split_statistics.is_training(name),
+        )
         found = split_findings.of_split(name, split.statistics, descriptor)
         print(split_report.text(split, found, descriptor))
         splits.append(split)

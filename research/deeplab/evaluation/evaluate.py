@@ -50,6 +50,9 @@ def evaluate(
     if crf_grid:
         _check_search(options, page, cluster)
     _comparison(page, descriptor)
+    writable.check_folder("eval_logdir", options.logdir)
+    if page.report_dir:
+        writable.check_folder("report_dir", page.report_dir)
     shards.find(options.dataset_dir, descriptor.split_names(options.split))
     predictor = checkpoints.wait_for_network(options, descriptor, asked)
     records = data_generator.Dataset(

@@ -49,8 +49,9 @@ def visualize(
     cluster = clusters.from_environment(evaluator=True)
     descriptor = descriptors.load(options.dataset)
     # An error now is better than one after a long wait for a checkpoint.
+    writable.check_folder("vis_logdir", options.logdir)
     if sheet_path:
-        writable.check_file("contact_sheet", sheet_path)
+        writable.check_file("contact_sheet", sheet_path, ".png")
     if images:
         paths = image_files.find(images)
         results = Visualizer.results(image_files.result_names(paths), options.logdir)

@@ -5,6 +5,7 @@ import os
 import tensorflow as tf
 
 from deeplab import common
+from deeplab.cli import writable
 from deeplab.export import model_card, saved_model, server_files
 from deeplab.utils import checkpoint, file_systems
 
@@ -53,7 +54,10 @@ def check(path: str) -> None:
                 " replaced in one step: choose another --export_path"
             )
         return
-    _check_above(path)
+    # What is written aside lies beside a folder, and so beside what a link leads to.
+    beside = os.path.realpath(path) if os.path.isdir(path) else os.path.abspath(path)
+    if reason := writable.why_no_files_in(os.path.dirname(beside)):
+        raise ValueError(f"--export_path={path} cannot be written: {reason}")
     if is_file(path):
         if os.path.isdir(path):
             raise ValueError(
@@ -103,18 +107,6 @@ def check_base(path: str) -> None:
         )
     if file_systems.is_remote(path):
         return
-    _check_above(path)
     if os.path.lexists(path) and not os.path.isdir(path):
         raise ValueError(f"--next_version: --export_path={path} is an existing file, not a folder")
-
-
-def _check_above(path: str) -> None:
-    above = os.path.dirname(os.path.abspath(path))
-    while not os.path.lexists(above):
-        above = os.path.dirname(above)
-    if not os.path.isdir(above):
-        raise ValueError(f"--export_path={path} cannot be written: {above} is not a folder")
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise ValueError(
-            f"--export_path={path} cannot be written: no permission to write to {above}"
-        )
+    writable.check_folder("export_path", path)

@@ -249,6 +249,17 @@ class TestDestination:
         message = f"--export_path={path} cannot be written: {tmp_path}/file is not a folder"
         with pytest.raises(ValueError, match=message):
             destination.check(path)
+        # Where even root cannot write.
+        with pytest.raises(
+            ValueError, match=f"--export_path=/proc/{name} cannot be written: /proc"
+        ):
+            destination.check(f"/proc/{name}")
+
+    def test_versions_that_cannot_be_written_name_the_flag(self, tmp_path):
+        with pytest.raises(ValueError, match="^--export_path=/proc/x cannot be written: /proc: "):
+            destination.check_base("/proc/x")
+        destination.check_base(str(tmp_path / "new"))
+        assert not os.listdir(tmp_path)
 
     @pytest.mark.slow
     @pytest.mark.parametrize("name", ["export", "export.pb"])

@@ -5,6 +5,7 @@ import re
 
 from absl import logging
 
+from deeplab.cli import writable
 from deeplab.utils import file_systems, files
 
 MODELS_FILE = "models.config"
@@ -45,15 +46,17 @@ def model_name(path: str, next_version: bool) -> str:
 
 
 def check(folder: str, name: str) -> None:
-    """Reject a folder whose `models.config` lists other models only.
+    """Reject a folder that cannot be written, or whose `models.config` lists other models only.
 
     Args:
         folder: Folder of the files.
         name: Name of the model.
 
     Raises:
-        ValueError: There is such a file; the message says what to add to it.
+        ValueError: The folder cannot be written; or there is such a file, and the message says what
+            to add to it.
     """
+    writable.check_folder("server_config_dir", folder)
     path = os.path.join(folder, MODELS_FILE)
     if file_systems.exists(path) and name not in _names(path):
         entry = " ".join(_model(name).split())

@@ -46,6 +46,16 @@ def test_a_list_without_the_model_is_an_error_with_the_entry(tmp_path):
         server_files.check(str(tmp_path), "b")
 
 
+@pytest.mark.parametrize("path", ["file", "file/folder", "/proc/folder"])
+def test_a_folder_that_cannot_be_written_is_found_by_the_check(tmp_path, path):
+    (tmp_path / "file").touch()
+    folder = tmp_path / path
+    with pytest.raises(ValueError, match=f"^--server_config_dir={folder} cannot be written: "):
+        server_files.check(str(folder), "pascal")
+    server_files.check(str(tmp_path / "new"), "pascal")
+    assert os.listdir(tmp_path) == ["file"]
+
+
 def test_batching_has_the_asked_size(tmp_path):
     server_files.write_batching(str(tmp_path), 8)
     text = (tmp_path / "batching_params.pbtxt").read_text()

@@ -32,6 +32,7 @@ def make(options: RecipeOptions, given: Mapping[str, Any]) -> None:
         ValueError: A record is bad, the checkpoint does not fit, or the memory is too small.
         OSError: A file cannot be found or written.
     """
+    writable.check_folder("output_dir", options.output_dir)
     facts = _with_measurements(options, _facts(options, given))
     plan = planning.plan(facts)
     # Only now, after all checks.
