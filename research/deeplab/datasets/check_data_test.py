@@ -128,6 +128,18 @@ def test_a_bad_record_is_named(check, tmp_path, bad, message):
         check()
 
 
+def test_an_image_without_a_label_is_refused_where_training_refuses_it(check, tmp_path, capsys):
+    bare = build_data.image_seg_to_tfexample(jpeg(2, 3), "bare", 2, 3, None).SerializeToString()
+    _write(tmp_path, test=[bare], val=[_record(_FIRST), bare])
+    check()
+    text = capsys.readouterr().out
+    assert "1 of 2 images of val have no label (bare)" in text
+    assert "test have no label" not in text
+    _write(tmp_path, trainval=[_record(_FIRST), bare])
+    with pytest.raises(ValueError, match=r"trainval-00001.*\(bare\) has no label \(feature"):
+        check()
+
+
 def test_a_label_that_decodes_to_colors_is_refused(check, tmp_path):
     label = png(np.array([[0, 1, 2]]), 8, 3, bytes(range(9)))
     record = build_data.image_seg_to_tfexample(jpeg(1, 3), "photo", 1, 3, label)
@@ -223,6 +235,13 @@ def test_the_contact_sheet_shows_every_split(check, tmp_path, capsys):
     both = tiny.read_png(tmp_path / "sheet.png")
     check(f"--contact_sheet={tmp_path}/sheet.png", "--split=val")
     assert both.shape[0] > tiny.read_png(tmp_path / "sheet.png").shape[0] > 0
+
+
+def test_a_contact_sheet_that_is_no_png_is_named_before_anything_is_read(check, tmp_path, capsys):
+    _write(tmp_path, val=[_record(_FIRST)])
+    with pytest.raises(ValueError, match=r"--contact_sheet is sheet.jpg; .* must end in .png"):
+        check("--contact_sheet=sheet.jpg")
+    assert not capsys.readouterr().out
 
 
 def test_memory_does_not_grow_with_what_records_hold():

@@ -147,7 +147,7 @@ def test_the_script_also_refuses_what_training_refuses(refused_by_training):
         statistics = split_statistics.SplitStatistics()
         try:
             statistics.add(record, _DESCRIPTOR)
-            found = statistics.num_labels == 0  # Reported as an image without a label.
+            found = statistics.num_labels == 0  # An error in a training split.
         except ValueError:
             found = True
         if refused and not found:

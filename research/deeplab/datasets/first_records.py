@@ -31,7 +31,7 @@ def check(records: Dataset) -> None:
         record = files[int(index)]
         try:
             name = statistics.add(record, descriptor, check_sizes=False)
-            if statistics.num_labels < statistics.num_images:
+            if statistics.unlabeled.count:
                 raise ValueError(f"({name}) has no label (is that the right split?)")
         except ValueError as error:
             raise ValueError(f"{files.describe(int(index))} {error}") from None

@@ -88,6 +88,14 @@ def of_split(split: str, found: SplitStatistics, descriptor: DatasetDescriptor) 
             "note",
             found.turned.count,
         )
+    if found.num_labels and found.unlabeled.count:
+        add(
+            "unlabeled",
+            f"{found.unlabeled.count} of {found.num_images} images of {split} have no label"
+            f" ({found.unlabeled.first}), so evaluation refuses the split: label them, or leave"
+            " them out",
+            count=found.unlabeled.count,
+        )
     if found.num_labels:
         _add_findings_of_classes(add, split, found, descriptor)
     return findings

@@ -87,6 +87,7 @@ class SplitStatistics:
         turned: The images that EXIF turns, where the size of the label does not tell whether it is
             that of the stored pixels.
         single: The images whose label has one value everywhere.
+        unlabeled: The images without a label.
         shares: Over images: the share of each label value among the pixels that count [256].
         looks: Over images: binary logarithms of pixels and of width / height; brightness 0..255.
         channels: Over pixels: red, green and blue.
@@ -107,6 +108,7 @@ class SplitStatistics:
     dark: Counted = dataclasses.field(default_factory=Counted)
     turned: Counted = dataclasses.field(default_factory=Counted)
     single: Counted = dataclasses.field(default_factory=Counted)
+    unlabeled: Counted = dataclasses.field(default_factory=Counted)
     shares: Moments = dataclasses.field(default_factory=Moments)
     looks: Moments = dataclasses.field(default_factory=Moments)
     channels: Moments = dataclasses.field(default_factory=Moments)
@@ -144,7 +146,7 @@ class SplitStatistics:
                 raise ValueError(f"({name}) has image/{axis} {told[0]}; the image's is {length}")
         self.num_images += 1
         self.sizes[size] += 1
-        if image.remark():
+        if image.narrow_range:
             self.dark.add(name)
         self._add_looks(image.pixels)
         self.digests.append(int.from_bytes(hashlib.sha1(encoded).digest()[:8]))
@@ -158,6 +160,8 @@ class SplitStatistics:
             except ValueError as error:
                 raise ValueError(f"({name}) has a label that {error}") from None
             self._add_label(counts, descriptor, name)
+        else:
+            self.unlabeled.add(name)
         return name
 
     def _add_looks(self, pixels: np.ndarray) -> None:
@@ -284,7 +288,12 @@ class CheckedSplit:
 
 
 def check(
-    split: str, folder: str, descriptor: DatasetDescriptor, most: int | None = None
+    split: str,
+    folder: str,
+    descriptor: DatasetDescriptor,
+    most: int | None = None,
+    *,
+    labels_required: bool = False,
 ) -> CheckedSplit:
     """Check and count the records of a split.
 
@@ -293,6 +302,7 @@ def check(
         folder: Where its files are.
         descriptor: The dataset.
         most: Number of records to check, spread over the split. None: all.
+        labels_required: Whether a record without a label is bad, as for training.
 
     Returns:
         The records and their counts.
@@ -310,7 +320,9 @@ def check(
     for index in indices:
         record = found[index]
         try:
-            statistics.add(record, descriptor)
+            name = statistics.add(record, descriptor)
+            if labels_required and statistics.unlabeled.count:
+                raise ValueError(f"({name}) has no label (feature {examples.LABEL})")
         except ValueError as error:
             raise ValueError(f"{found.describe(index)} {error}") from None
         progress.advance()
