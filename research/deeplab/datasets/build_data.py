@@ -67,6 +67,13 @@ def read_sample(source: Source, labels: LabelReader) -> Sample:
         raise FileNotFoundError(_missing_image(source))
     if isinstance(source.label, str) and not is_file(source.label):
         raise FileNotFoundError(_missing_label(source))
+    try:
+        source.name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"image {source.image} has a name that is not UTF-8, which a record cannot hold: rename"
+            " it"
+        ) from None
     data = files.read_bytes(source.image)
     try:
         image = images.decode(data)

@@ -1,5 +1,6 @@
 import ast
 import base64
+import dataclasses
 import importlib
 import json
 import os
@@ -15,7 +16,7 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from deeplab.datasets import build_data, descriptors, images, label_files
+from deeplab.datasets import build_data, descriptors, image_formats, images, label_files
 from deeplab.datasets.conftest import describe, jpeg, png, with_orientation
 from deeplab.datasets.image_formats import image_format
 from deeplab.datasets.source_files import Source
@@ -180,6 +181,18 @@ def test_a_fourth_band_of_tiff_is_left_out(tmp_path):
         np.testing.assert_array_equal(_as_trained(sample.image), bands[..., 2::-1])
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_tiff_in_which_0_is_white_is_no_negative(tmp_path, dtype):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30), np.uint8)
+    white = np.iinfo(dtype).max
+    data = bytearray(cv2.imencode(".tiff", white - pixels.astype(dtype) * (white // 255))[1])
+    place, meaning = image_formats._tiff_entry(bytes(data), 262)
+    assert meaning == 1
+    data[place : place + 2] = bytes(2)
+    sample = build_data.read_sample(_source(tmp_path, bytes(data), _label(20, 30)), _READER)
+    np.testing.assert_array_equal(_as_trained(sample.image), np.dstack([pixels] * 3))
+
+
 @pytest.mark.parametrize("extension", [".png", ".tiff"])
 def test_dark_16_bit_images_are_reported(tmp_path, extension):
     values = np.random.default_rng(0).integers(7, 4096, (20, 30, 3), np.uint16)
@@ -278,6 +291,12 @@ def test_a_jpeg_without_its_end_is_broken_even_if_a_thumbnail_has_one(tmp_path):
     thumbnail = b"\xff\xe1\x00\x0a" + b"\xff\xd8 .. \xff\xd9"
     source = _source(tmp_path, data[:2] + thumbnail + data[2:-2])
     with pytest.raises(ValueError, match="photo.jpg is a broken JPEG"):
+        build_data.read_sample(source, _READER)
+
+
+def test_a_name_that_no_record_can_hold_is_named_with_its_path(tmp_path):
+    source = dataclasses.replace(_source(tmp_path, jpeg(20, 30)), name="photo\udcff")
+    with pytest.raises(ValueError, match="image .*photo.jpg has a name that is not UTF-8"):
         build_data.read_sample(source, _READER)
 
 

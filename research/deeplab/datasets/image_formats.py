@@ -1,5 +1,7 @@
 """Formats of encoded images: what their bytes tell before they are decoded."""
 
+import contextlib
+import itertools
 import struct
 from collections.abc import Collection, Iterator
 
@@ -9,13 +11,21 @@ _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _EXIF = b"Exif\0\0"
 # Tags of TIFF, and of EXIF, which is TIFF without pixels.
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _ORIENTATION, _SAMPLES_PER_PIXEL = 258, 262, 274, 277
-_PLANAR_CONFIGURATION, _EXTRA_SAMPLES = 284, 338
+_PLANAR_CONFIGURATION, _EXTRA_SAMPLES, _SUBFILE_TYPE = 284, 338, 254
+# Bits of the type: a smaller copy of another picture, or its mask.
+_COPY_OR_MASK = 1 | 4
+_MOST_DIRECTORIES = 1000
+# Raised for a place that a file does not have; the second one for places that no file has.
+_BEYOND_THE_END = (struct.error, OverflowError)
+# Of the flags of a WebP file.
+_ANIMATION = 2
 _SHORT, _LONG = 3, 4
 _SEPARATE_PLANES = 2
 # Kinds of a fourth band. Decoders multiply colors by the first one.
 _UNASSOCIATED_ALPHA, _ASSOCIATED_ALPHA = 2, 1
-# What the values of a TIFF file mean: brightness, or entries of its palette.
-_BRIGHTNESS, _PALETTE_ENTRIES = 1, 3
+# What the values of a TIFF file mean: darkness, brightness, or entries of its palette.
+_DARKNESS, _BRIGHTNESS, _PALETTE_ENTRIES = 0, 1, 3
+BITMAP_SIGNATURE = b"BM"
 
 
 def image_format(data: bytes) -> str | None:
@@ -57,10 +67,12 @@ def png_bit_depth(data: bytes) -> int:
 
 
 def is_bilevel(data: bytes) -> bool:
-    """Return whether the pixels of a PNG or TIFF file have one bit."""
+    """Return whether the pixels of a PNG, TIFF or BMP file have one bit."""
     if is_tiff(data):
         entry = _tiff_entry(data, _BITS_PER_SAMPLE)
         return tiff_bands(data) == 1 and (entry is None or entry[1] == 1)
+    if data.startswith(BITMAP_SIGNATURE):
+        return data[28:30] == b"\1\0"
     return image_format(data) == "png" and png_bit_depth(data) == 1
 
 
@@ -85,6 +97,12 @@ def has_separate_planes(data: bytes) -> bool:
     return entry is not None and entry[1] == _SEPARATE_PLANES and tiff_bands(data) > 1
 
 
+def has_darkness(data: bytes) -> bool:
+    """Return whether 0 is white in a TIFF file."""
+    entry = _tiff_entry(data, _PHOTOMETRIC)
+    return entry is not None and entry[1] == _DARKNESS
+
+
 def as_stored(data: bytes) -> bytes:
     """Return a file whose pixels decoders do not turn, nor multiply by a fourth band.
 
@@ -96,6 +114,42 @@ def as_stored(data: bytes) -> bytes:
         (_ORIENTATION, range(2, 9), 1),
         (_EXTRA_SAMPLES, (_UNASSOCIATED_ALPHA,), _ASSOCIATED_ALPHA),
     )
+
+
+def has_more_pictures(data: bytes) -> bool:
+    """Return whether a file has pages or frames after the first: PNG, GIF, WebP or TIFF.
+
+    Smaller copies and masks of a picture, which TIFF files may have, are none.
+    """
+    if image_format(data) == "png":
+        frames = (content[:4] for kind, content in png_chunks(data) if kind == b"acTL")
+        return int.from_bytes(next(frames, b"")) > 1
+    if data.startswith(b"GIF8"):
+        return len(list(itertools.islice(_gif_frames(data), 2))) == 2
+    if data.startswith(b"RIFF") and data[8:16] == b"WEBPVP8X":
+        return data[20:21] != b"" and bool(data[20] & _ANIMATION)
+    kinds = [_tiff_entry(data, _SUBFILE_TYPE, start) for start in _tiff_directories(data)]
+    return any(kind is None or not kind[1] & _COPY_OR_MASK for kind in kinds[1:])
+
+
+def _gif_frames(data: bytes) -> Iterator[int]:
+    """Yield where each frame of a GIF file begins."""
+
+    def after_colors(position: int) -> int:
+        flags = data[position]
+        return 3 * 2 ** (flags % 8 + 1) if flags & 128 else 0
+
+    with contextlib.suppress(IndexError):  # The file ends before.
+        position = 13 + after_colors(10)
+        while data[position] in b"!,":
+            if data[position] == ord(","):
+                yield position
+                position += 11 + after_colors(position + 9)
+            else:
+                position += 2
+            while data[position]:  # Blocks, each after its size.
+                position += 1 + data[position]
+            position += 1
 
 
 def is_tiff(data: bytes) -> bool:
@@ -161,21 +215,42 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
         position += 2 + max(length, 2)
 
 
-def _tiff_entry(data: bytes, tag: int) -> tuple[int, int] | None:
+def _tiff_directories(data: bytes) -> Iterator[int]:
+    """Yield where each directory of tags of a TIFF file begins, one for each picture."""
+    if not data.startswith(_TIFF_SIGNATURES):
+        return
+    order = "<" if data.startswith(b"II") else ">"
+    is_big = b"+" in data[:4]
+    place = 8 if is_big else 4
+    with contextlib.suppress(*_BEYOND_THE_END):
+        for _ in range(_MOST_DIRECTORIES):
+            (start,) = struct.unpack_from(f"{order}{'Q' if is_big else 'I'}", data, place)
+            if not start:
+                return
+            yield start
+            (count,) = struct.unpack_from(f"{order}{'Q' if is_big else 'H'}", data, start)
+            place = start + (8 + 20 * count if is_big else 2 + 12 * count)
+
+
+def _tiff_entry(data: bytes, tag: int, start: int | None = None) -> tuple[int, int] | None:
     """Return the position and the value of a tag that holds small integers; None if missing.
 
     Of a tag with more values than fit beside it, they are meaningless.
+
+    Args:
+        data: Content of a file.
+        tag: The tag.
+        start: Where its directory begins. None: the first one.
     """
-    if not data.startswith(_TIFF_SIGNATURES):
+    start = next(_tiff_directories(data), None) if start is None else start
+    if start is None:
         return None
     order = "<" if data.startswith(b"II") else ">"
     try:
         if b"+" in data[:4]:  # BigTIFF.
-            (start,) = struct.unpack_from(f"{order}Q", data, 8)
             (count,) = struct.unpack_from(f"{order}Q", data, start)
             first, size, value = start + 8, 20, 12
         else:
-            (start,) = struct.unpack_from(f"{order}I", data, 4)
             (count,) = struct.unpack_from(f"{order}H", data, start)
             first, size, value = start + 2, 12, 8
         for index in range(min(count, 4096)):
@@ -185,6 +260,6 @@ def _tiff_entry(data: bytes, tag: int) -> tuple[int, int] | None:
                 # The lower half of a long integer comes last in big-endian files.
                 place = position + value + (2 if kind == _LONG and order == ">" else 0)
                 return place, struct.unpack_from(f"{order}H", data, place)[0]
-    except struct.error:  # The file ends before.
+    except _BEYOND_THE_END:
         pass
     return None

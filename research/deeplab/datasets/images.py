@@ -34,11 +34,13 @@ class StoredImage:
         orientation: EXIF orientation, 1 to 8; see `upright`.
         narrow_range: Smallest and largest value of a 16-bit image whose upper 8 bits are almost
             black, or almost the same everywhere; None for other images.
+        has_more: Whether it is the first of several pages or frames.
     """
 
     pixels: np.ndarray
     orientation: int = 1
     narrow_range: tuple[int, int] | None = None
+    has_more: bool = False
 
     def upright(self) -> np.ndarray:
         """Return the pixels as viewers show them."""
@@ -46,6 +48,8 @@ class StoredImage:
 
     def remark(self) -> str:
         """Return what is suspicious about the image; "" if nothing is."""
+        if self.has_more:
+            return "has several pages or frames, of which the first is used"
         if self.narrow_range is None:
             return ""
         low, high = self.narrow_range
@@ -78,7 +82,8 @@ def decode(data: bytes) -> StoredImage:
         values = pixels if pixels.dtype == np.uint16 else None
         if values is not None:
             pixels = (pixels >> 8).astype(np.uint8)
-    return StoredImage(pixels, image_formats.orientation(data), _narrow_range(values))
+    has_more = image_formats.has_more_pictures(data)
+    return StoredImage(pixels, image_formats.orientation(data), _narrow_range(values), has_more)
 
 
 def decode_values(data: bytes) -> np.ndarray:
@@ -167,6 +172,8 @@ def _decode_with_opencv(data: bytes) -> np.ndarray:
             " pixel by pixel (PlanarConfiguration 1)"
         )
     _check_values(*pixels.shape[:2])
+    if pixels.dtype == np.uint16 and image_formats.has_darkness(data):
+        pixels = ~pixels  # OpenCV does so with 8 bits only.
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 

@@ -111,3 +111,59 @@ def test_the_orientation_may_be_a_long_integer(order, kind):
     webp = b"EXIF" + struct.pack("<I", len(exif)) + exif
     data = b"RIFF" + struct.pack("<I", len(webp) + 4) + b"WEBP" + webp
     assert images.image_formats.orientation(data) == 6
+
+
+def _pages(kinds: Sequence[int | None]) -> bytes:
+    """Return a TIFF file with pictures of these kinds, of which one may not say its kind."""
+    data, places = b"", []
+    for kind in kinds:
+        page = _tiff(_bands(3, np.uint8), "<", False, ())
+        (start,) = struct.unpack_from("<I", page, 4)
+        (count,) = struct.unpack_from("<H", page, start)
+        entries = page[start + 2 : start + 2 + 12 * count]
+        if kind is not None:
+            entries, count = struct.pack("<HHII", 254, _LONG, 1, kind) + entries, count + 1
+        places.append(len(data) + len(page))
+        # Values that are stored elsewhere are those of the first page.
+        data += page + struct.pack("<H", count) + entries + bytes(4)
+    linked = bytearray(data)
+    for place, following in zip(places, [*places[1:], 0], strict=True):
+        (count,) = struct.unpack_from("<H", data, place)
+        struct.pack_into("<I", linked, place + 2 + 12 * count, following)
+    struct.pack_into("<I", linked, 4, places[0])
+    return bytes(linked)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "remarked"),
+    [([None], False), ([0, 1, 4, 5], False), ([None, None], True), ([0, 1, 2], True)],
+)
+def test_pages_of_a_tiff_are_remarked_on_but_copies_and_masks_are_not(kinds, remarked):
+    image = images.decode(_pages(kinds))
+    np.testing.assert_array_equal(image.pixels, _bands(3, np.uint8))
+    assert ("several pages or frames, of which the first" in image.remark()) == remarked
+
+
+def _frames(extension: str, count: int) -> bytes:
+    animation = cv2.Animation()
+    animation.frames = [np.full((9, 11, 3), 80 * n, np.uint8) for n in range(count)]
+    animation.durations = [100] * count
+    return cv2.imencodeanimation(extension, animation)[1].tobytes()
+
+
+@pytest.mark.parametrize("extension", [".gif", ".webp", ".png"])
+def test_frames_of_an_animation_are_remarked_on(extension):
+    still = np.full((9, 11, 3), 7, np.uint8)
+    assert not images.decode(cv2.imencode(extension, still)[1].tobytes()).remark()
+    data = _frames(extension, 3)
+    assert "several pages or frames, of which the first" in images.decode(data).remark()
+    for length in range(30, len(data), 7):
+        images.image_formats.has_more_pictures(data[:length])
+
+
+def test_directories_that_lead_nowhere_or_in_a_circle_are_no_traceback():
+    for mark, form in ((b"II*\0", "<I"), (b"II+\0" + struct.pack("<HH", 8, 0), "<Q")):
+        for start in (0, len(mark), 2**31, 2 ** (8 * struct.calcsize(form)) - 1):
+            data = mark + struct.pack(form, start) + bytes(40)
+            assert images.image_formats.orientation(data) == 1
+            images.image_formats.has_more_pictures(data)

@@ -13,6 +13,7 @@ import numpy as np
 from deeplab.datasets import images, source_files
 from deeplab.datasets.descriptors import MAX_LABEL, DatasetDescriptor
 from deeplab.datasets.image_formats import (
+    BITMAP_SIGNATURE,
     PNG_SIGNATURE,
     image_format,
     is_bilevel,
@@ -25,7 +26,6 @@ from deeplab.utils import files
 
 # Extensions of label files, the most likely first.
 EXTENSIONS = (".png", ".tif", ".tiff")
-_BITMAP = b"BM"
 
 _GRAY, _RGB, _PALETTE, _RGBA = 0, 2, 3, 6
 # How many wrong values an error message lists.
@@ -64,7 +64,7 @@ def read_indices(data: bytes) -> np.ndarray:
 
 
 def _read_indices(data: bytes) -> _Values:
-    if is_tiff(data) or data.startswith(_BITMAP):
+    if is_tiff(data) or data.startswith(BITMAP_SIGNATURE):
         return _Values(_with_opencv(data), None)
     if image_format(data) != "png":
         raise ValueError("is not a PNG file, nor TIFF or BMP")
@@ -114,8 +114,8 @@ def _with_opencv(data: bytes) -> np.ndarray:
     if pixels.ndim == 3:
         _refuse_colors(pixels)
         pixels = pixels[..., 0]
-    if is_bilevel(data):
-        # Decoders make it 0 and 255.
+    if is_bilevel(data) and not (pixels % MAX_LABEL).any():
+        # Decoders make it 0 and 255, unless a bitmap has other colors.
         pixels = pixels // MAX_LABEL
     if pixels.dtype.kind == "f" and np.array_equal(pixels, np.trunc(pixels)):
         pixels = pixels.astype(np.int64)
@@ -263,7 +263,8 @@ class LabelReader:
         indices = values.indices
         if self.threshold is not None:
             # One bit is black or white for every viewer: any threshold lies between.
-            threshold = 0 if is_bilevel(data) else self.threshold
+            is_one_bit = is_bilevel(data) and indices.max(initial=0) <= 1
+            threshold = 0 if is_one_bit else self.threshold
             indices = (indices > threshold).astype(np.uint8)
         indices = self._mapped(indices)
         self.check(indices)

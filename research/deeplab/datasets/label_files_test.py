@@ -95,6 +95,16 @@ def _tiff(values, palette=None, bits=8):
     return b"II*\0" + struct.pack("<I", start) + data + directory + colors
 
 
+def _bitmap(values, grays):
+    """A BMP file of one bit with two colors."""
+    height, width = values.shape
+    rows = np.packbits(np.pad(values[::-1], ((0, 0), (0, -width % 32))), axis=1).tobytes()
+    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 1, 0, len(rows), 0, 0, 2, 2)
+    colors = b"".join(bytes([gray] * 3 + [0]) for gray in grays)
+    start = 14 + len(header) + len(colors)
+    return b"BM" + struct.pack("<IHHI", start + len(rows), 0, 0, start) + header + colors + rows
+
+
 @pytest.mark.parametrize("palette", [None, _PALETTE])
 def test_tiff_files_are_read_as_values(palette):
     values = np.arange(300).reshape(15, 20) % 7
@@ -104,9 +114,17 @@ def test_tiff_files_are_read_as_values(palette):
 def test_one_bit_is_0_or_1_and_lies_on_both_sides_of_a_threshold():
     values = np.random.default_rng(1).integers(0, 2, (15, 20))
     reader = label_files.LabelReader(_DATASET, threshold=127)
-    for data in (_tiff(values, bits=1), png(values, 1)):
+    for data in (_tiff(values, bits=1), png(values, 1), _bitmap(values, (0, 255))):
         np.testing.assert_array_equal(label_files.read_indices(data), values)
         np.testing.assert_array_equal(_decode(reader.parse(data).data), values)
+
+
+def test_a_bitmap_of_one_bit_with_other_grays_has_these(tmp_path):
+    values = np.random.default_rng(1).integers(0, 2, (15, 20))
+    data = _bitmap(values, (10, 200))
+    np.testing.assert_array_equal(label_files.read_indices(data), np.array([10, 200])[values])
+    masks = label_files.LabelReader(_DATASET, threshold=127)
+    np.testing.assert_array_equal(_decode(masks.parse(data).data), values)
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
