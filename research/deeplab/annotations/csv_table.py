@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+from collections.abc import Iterator
 
 from deeplab.annotations import lists
 from deeplab.annotations.values import AnnotatedImage, Annotations, ReaderInput
@@ -13,8 +14,11 @@ _SPLIT = "split"
 
 
 def header(first_line: str) -> list[str]:
-    """Return the names of the columns."""
-    row = next(csv.reader([first_line.removeprefix("\ufeff")]), [])
+    """Return the names of the columns; none of a line that is not CSV."""
+    try:
+        row = next(csv.reader([first_line.removeprefix("\ufeff")]), [])
+    except csv.Error:
+        return []
     return [name.strip().lower() for name in row]
 
 
@@ -32,16 +36,13 @@ def read(request: ReaderInput) -> Annotations:
     # Refuses other encodings.
     lists.read(path)
     text = files.read_bytes(path).decode("utf-8-sig")
-    rows = csv.reader(io.StringIO(text, newline=""))
     columns = header(next(iter(text.splitlines()), ""))
-    next(rows, None)
     if not set(COLUMNS) <= set(columns):
         raise ValueError(f"{path}, line 1: the columns are {columns}; it needs image and label")
     label_folder = request.label_folder or os.path.dirname(path)
     by_path: dict[str, AnnotatedImage] = {}
     splits: dict[str, list[str]] = {}
-    for row in rows:
-        place = f"{path}, line {rows.line_num}"
+    for place, row in _rows(text, path):
         if not any(cell.strip() for cell in row):
             continue
         if len(row) != len(columns):
@@ -63,6 +64,20 @@ def read(request: ReaderInput) -> Annotations:
     if not by_path:
         raise ValueError(f"{path} has no images")
     return Annotations(tuple(by_path.values()), splits=splits or None, label_files=True)
+
+
+def _rows(text: str, path: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield the place and the cells of each row after the first."""
+    rows = csv.reader(io.StringIO(text, newline=""))
+    last = 0
+    try:
+        next(rows, None)
+        last = rows.line_num
+        for row in rows:
+            last = rows.line_num
+            yield f"{path}, line {last}", row
+    except csv.Error as error:  # Of a quotation mark that is never closed.
+        raise ValueError(f"{path}, line {last + 1} is not CSV: {error}") from None
 
 
 def _mask(folder: str, name: str) -> str:

@@ -46,6 +46,7 @@ def test_paths_may_be_those_of_windows(read, project):
         (",1.png,train", "line 2 names no image"),
         ("a.jpg,1.png,train\na.jpg,2.png,val", "line 3 names the image a.jpg of .*line 2 again"),
         ("", "has no images"),
+        ('a.jpg,1.png,"train\n' + "b.jpg,2.png,val\n" * 9000, "line 2 is not CSV: field larger"),
     ],
 )
 def test_a_malformed_row_is_named(read, rows, message):

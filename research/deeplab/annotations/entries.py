@@ -9,6 +9,8 @@ from deeplab.core.options import fields
 
 # Coordinates farther from the origin are a mistake, and would take long to draw.
 _FARTHEST = 2**17
+# Larger integers are a mistake; arrays do not hold all of them.
+_LARGEST = 2**31
 
 
 class Entry:
@@ -70,6 +72,8 @@ class Entry:
         value = self.get(field)
         if isinstance(value, float) and value.is_integer():
             value = int(value)
+        if type(value) is int and value > _LARGEST:
+            raise self.fault(field, f"an integer from {low} to {_LARGEST}")
         if type(value) is not int or value < low:
             raise self.fault(field, f"an integer of at least {low}")
         return value

@@ -42,6 +42,7 @@ def test_the_content_tells_the_format(project, name):
         ("a.yaml", "[1]", "a.yaml is not JSON|a.yaml is a list"),
         ("a", "hello", "a is neither JSON nor YAML, .* say what it is with --annotation_format"),
         ("a", b"\xff\xfe", "a is neither JSON nor YAML"),
+        ("a", "x" * 200_000, "a is neither JSON nor YAML"),
     ],
 )
 def test_an_unknown_file_is_named_with_what_it_holds(project, name, content, message):

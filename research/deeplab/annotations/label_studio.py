@@ -82,9 +82,12 @@ def _names(data: Entry, index: ImageIndex) -> list[str]:
     values = [data.get("image")] if isinstance(data.get("image"), str) else data.texts()
     names = []
     for value in values:
-        url = urllib.parse.urlsplit(value)
-        path = urllib.parse.unquote(url.path)
-        decoded = urllib.parse.parse_qs(url.query).get("d", [])
+        try:
+            url = urllib.parse.urlsplit(value)
+            path = urllib.parse.unquote(url.path)
+            decoded = urllib.parse.parse_qs(url.query).get("d", [])
+        except ValueError:  # It looks like an address, but is none.
+            path, decoded = value, []
         # The URL of a local file ends like its path, but with another folder before it.
         for name in (path, *decoded, value) if decoded else (value, path):
             if not name.lower().endswith(index.extensions):

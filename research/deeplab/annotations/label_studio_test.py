@@ -146,6 +146,10 @@ def test_of_several_annotations_the_last_counts_and_cancelled_ones_do_not(read, 
         (_result("polygonlabels", 7, _SQUARE), r".value.polygonlabels is \[7\]"),
         (_result("polygonlabels", "a", _SQUARE, original_width=None), " has no original_width"),
         (
+            _result("rectanglelabels", "a", {"x": 1}, original_width=10**400),
+            ".original_width is 1000.*; it must be an integer from 1 to 2147483648",
+        ),
+        (
             {**_POLYGON, "value": {**_SQUARE, "polygonlabels": ["a", "b"]}},
             ".value.polygonlabels has 2 labels; a pixel has one",
         ),
@@ -155,6 +159,13 @@ def test_a_malformed_region_is_named(read, result, message):
     place = r"export.json: \[0\].annotations\[0\].result\[1\]"
     with pytest.raises(ValueError, match=place + message):
         read(_task(_POLYGON, result))
+
+
+def test_a_text_that_looks_like_an_address_but_is_none_is_no_traceback(read):
+    with pytest.raises(
+        FileNotFoundError, match=r"export.json: .* names the image 'http://\[1/c.jpg"
+    ):
+        read(_task(_POLYGON, image="http://[1/c.jpg"))
 
 
 def test_tasks_must_agree_on_size_and_name_an_image_once(read):

@@ -16,6 +16,9 @@ from deeplab.utils import files
 _SPLITS = ("train", "val", "test")
 _MASKS = (".png", ".PNG", ".bmp", ".tif")
 _IMAGES, _LABELS = "images", "labels"
+# Of a file, whose aliases may stand for far more than it is long.
+_MOST_VALUES = 10**6
+_MOST_DIGITS = 9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,10 +44,29 @@ def parse(path: str) -> Entry:
     Raises:
         ValueError: It is not YAML, or not a mapping.
     """
+    data = files.read_bytes(path)
     try:
-        return Entry(yaml.safe_load(files.read_bytes(path)), path)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.safe_load(data)
+    except RecursionError:
+        raise ValueError(f"{path} is not usable: its YAML is nested too deeply") from None
+    except Exception as error:  # Of dates that are none, and others, besides its own.
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    _check_size(content, path)
+    return Entry(content, path)
+
+
+def _check_size(content: Any, path: str) -> None:
+    """Reject what no file of a dataset holds, such as a list that has itself as an item."""
+    waiting, count = [content], 0
+    while waiting:
+        value = waiting.pop()
+        count += 1
+        if count + len(waiting) > _MOST_VALUES:
+            raise ValueError(f"{path} is not usable: it has more than {_MOST_VALUES} values")
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
 
 
 def root(path: str) -> str:
@@ -108,7 +130,7 @@ def _names(entry: Entry) -> tuple[str, ...]:
     value = entry.get("names")
     if isinstance(value, dict):
         # Some tools write the numbers as strings.
-        value = {int(key) if str(key).isdecimal() else key: name for key, name in value.items()}
+        value = {_number(key): name for key, name in value.items()}
         if sorted(value, key=str) != sorted(range(len(value)), key=str):
             raise ValueError(f"{entry.place}: names must be numbered 0, 1, 2, ...")
         value = [value[number] for number in range(len(value))]
@@ -121,6 +143,12 @@ def _names(entry: Entry) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise ValueError(f"{entry.place}: names has a name twice: {fields.quoted(value)}")
     return names
+
+
+def _number(key: Any) -> Any:
+    """Return the number that a text is; anything else as it is."""
+    text = str(key)
+    return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else key
 
 
 def _images(dataset: _Dataset, split: str) -> Iterator[str]:

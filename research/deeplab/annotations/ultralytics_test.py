@@ -88,6 +88,12 @@ def test_paths_may_begin_beside_the_folder_of_the_file(project):
     assert [len(image.regions) for image in annotations.images] == [1, 1]
 
 
+# Each list is nine times the one before.
+_LAUGHS = (
+    "[&a0 [x], " + ", ".join(f"&a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)) + "]"
+)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -98,6 +104,12 @@ def test_paths_may_begin_beside_the_folder_of_the_file(project):
         ("  1: roof", "  1:", "names has None, which is not a name"),
         ("  1: roof", "  1: road", "names has a name twice"),
         ("names:", "names: [", "d.yaml is not YAML"),
+        ("  1: roof", "  1: 2024-13-45", "d.yaml is not YAML: month must be"),
+        ("  1: roof", "  1: " + "9" * 5000, "d.yaml is not YAML: Exceeds the limit"),
+        ("  1: roof", "  ? '" + "9" * 5000 + "'\n  : roof", "names must be numbered 0, 1, 2"),
+        ("  1: roof", "  1: " + "[" * 5000, "d.yaml is not usable: .* nested too deeply"),
+        ("  1: roof", "  1: &a [*a]", "d.yaml is not usable: it has more than 1000000 values"),
+        ("  1: roof", f"  1: {_LAUGHS}", "d.yaml is not usable: it has more than 1000000 values"),
         ("train: images/train\nval: images/val\n", "", "has no images: train, val and test"),
     ],
 )
