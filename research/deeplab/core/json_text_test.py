@@ -16,6 +16,12 @@ def test_what_is_no_json_names_its_source(text):
         json_text.parse(text, "a/b.json")
 
 
+@pytest.mark.parametrize("text", ['{"a": 1, "b": 2, "a": 1}', '[{"x": {"a": [], "a": []}}]'])
+def test_a_field_that_is_there_twice_is_named(text):
+    with pytest.raises(ValueError, match=r"^a/b\.json is not usable: .* the field 'a' twice$"):
+        json_text.parse(text, "a/b.json")
+
+
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
 def test_deep_nesting_names_its_source(opening):
     with pytest.raises(ValueError, match=r"^a/b\.json is not usable: .* nested too deeply"):

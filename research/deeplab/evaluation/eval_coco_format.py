@@ -195,7 +195,19 @@ def _read_json(path: str) -> dict[str, Any]:
             _check_fields(path, "segment", segment, _SEGMENT)
             if "iscrowd" in segment:
                 _check_fields(path, "segment", segment, {"iscrowd": int})
+        shown = f"segments of the image {quoted(annotation['image_id'])}"
+        _check_different(path, shown, annotation["segments_info"], "id")
+    _check_different(path, "annotations", content["annotations"], "image_id")
     return content
+
+
+def _check_different(path: str, kind: str, entries: Iterable[dict[str, Any]], name: str) -> None:
+    """Reject entries of which all but the last would be lost."""
+    seen = set()
+    for entry in entries:
+        if entry[name] in seen:
+            raise ValueError(f"{path}: two {kind} have the {name} {quoted(entry[name])}")
+        seen.add(entry[name])
 
 
 def _entries(path: str, content: Any, name: str) -> list[Any]:

@@ -246,6 +246,19 @@ class TestBadInput:
         self._change(example[0], change)
         self._fails(example, message)
 
+    def test_entries_that_would_replace_others_are_named(self, example):
+        def copy(content):
+            content["annotations"].append(content["annotations"][1])
+
+        self._change(example[1], copy)
+        self._fails(example, "pred.json: two annotations have the image_id 1")
+
+        def change(content):
+            content["annotations"][0]["segments_info"][1]["id"] = 70000
+
+        self._change(example[0], change)
+        self._fails(example, "gt.json: two segments of the image 0 have the id 70000")
+
     @pytest.mark.parametrize("value", [-1, 2**24, 10**30])
     @pytest.mark.parametrize("key", ["id", "category_id", "iscrowd"])
     def test_a_number_out_of_range_names_the_file(self, example, key, value):
