@@ -1,6 +1,7 @@
 """Shards of a split: their names, how they are found, and how they are written."""
 
 import contextlib
+import itertools
 import math
 import os
 import re
@@ -203,10 +204,12 @@ def _check_set(shards: Mapping[str, tuple[int, int]]) -> None:
                 " delete one"
             )
         by_index[index] = path
-    if missing := set(range(count)) - set(by_index):
+    if missing := count - len(by_index):
+        # Not a set of all: a name may state any number.
+        index = next(index for index in itertools.count() if index not in by_index)
         raise ValueError(
-            f"{len(missing)} of the {count} shards of {first} are missing, the first is"
-            f" {min(missing):05d}-of-{count:05d}: copy it, or convert the split again"
+            f"{missing} of the {count} shards of {first} are missing, the first is"
+            f" {index:05d}-of-{count:05d}: copy it, or convert the split again"
         )
 
 
