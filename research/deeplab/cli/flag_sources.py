@@ -6,6 +6,7 @@ replaced. This happens before the flags are parsed.
 
 import dataclasses
 import io
+import itertools
 import os
 import re
 import sys
@@ -84,11 +85,14 @@ def merge(words: Sequence[str], flag_values: flags.FlagValues) -> list[str]:
 
 
 def _joined(given: list[_Given], parts: list[_Given]) -> list[_Given]:
-    """Make one list of single numbers, in the place of the last one."""
-    values = [part.value for part in parts]
-    if len(parts) < 2 or not all(re.fullmatch(r"\s*[+-]?\d+\s*", value) for value in values):
+    """Make one list of single numbers after any whole list, in the place of the last one."""
+    from_last = itertools.takewhile(
+        lambda part: re.fullmatch(r"\s*[+-]?\d+\s*", part.value), reversed(parts)
+    )
+    parts = list(from_last)[::-1]
+    if len(parts) < 2:
         return given
-    last = parts[-1]
+    last, values = parts[-1], [part.value for part in parts]
     whole = dataclasses.replace(last, words=(f"--{last.name}={','.join(values)}",))
     return [whole if each is last else each for each in given if each is last or each not in parts]
 
@@ -151,6 +155,8 @@ def _lines(path: str) -> list[str]:
     try:
         # Editors may put a byte order mark before the first line.
         text = files.read_bytes(path).decode("utf-8-sig")
+        if "\0" in text:
+            raise ValueError("it is no text: it has a zero byte")
     except OSError as error:
         raise flags.CantOpenFlagFileError(f"--flagfile={path} cannot be opened: {error}") from None
     lines = io.StringIO(text, newline=None)

@@ -99,6 +99,7 @@ def test_single_numbers_are_one_list(module, name, write):
         (write("other.txt", f"--{name}=513", f"--{name}=1"), f"--{name}=65,97"),
         (write("new.txt", f"--{name}=513,513"), f"--{name}=65", f"--{name}=97"),
         (f"--{name}=33,33", f"--{name}=65,97"),
+        (f"--{name}=33,33", f"--{name}=65", f"--{name}=97"),
     ):
         assert _parse(module, *words)[name].value == ["65", "97"]
 
@@ -140,4 +141,7 @@ def test_flag_files_that_cannot_be_used(tmp_path, capsys):
     assert _parse(train, "--flagfile=").depth_multiplier == 1.0
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="utf-8"):
+        _parse(train, f"--flagfile={path}")
+    path.write_bytes(b"--dataset=a\0b\n")
+    with pytest.raises(ValueError, match="it is no text: it has a zero byte"):
         _parse(train, f"--flagfile={path}")

@@ -104,7 +104,9 @@ def _parts(images: str) -> Iterator[str]:
     start = 0
     while start < len(pieces):
         for end in range(min(start + _MAX_PARTS, len(pieces)), start, -1):
-            part = ",".join(pieces[start:end]).strip()
+            part = ",".join(pieces[start:end])
+            if not file_systems.exists(part):  # A name may begin or end with a space.
+                part = part.strip()
             if end == start + 1 or (part and (file_systems.exists(part) or patterns.expand(part))):
                 break
         if part:

@@ -87,7 +87,7 @@ def test_hidden_files_are_passed_over(tmp_path):
     assert image_files.find(f"{tmp_path}/*.*g") == [path]
 
 
-@pytest.mark.parametrize("folder", ["[1]", "a*", "b?", "c,d", "e, f"])
+@pytest.mark.parametrize("folder", ["[1]", "a*", "b?", "c,d", "e, f", "g ", "h\n"])
 def test_a_folder_with_odd_characters_is_a_folder(tmp_path, folder):
     paths = _write(tmp_path / folder, "a.jpg", "b.jpg")
     _write(tmp_path / "1", "no.jpg")

@@ -60,14 +60,16 @@ def read_lists(folder: str) -> dict[str, list[Line]]:
         Split to names, in the order of the lines. Repeated lines are kept and logged.
 
     Raises:
-        ValueError: There is no list, or one is not UTF-8 text.
+        ValueError: There is no list, a split has two, or one is not UTF-8 text.
     """
     lists = {}
     for entry in file_systems.names_in(folder):
         split, extension = os.path.splitext(entry)
         path = os.path.join(folder, entry)
-        if extension != ".txt" or entry.startswith(".") or not is_file(path):
+        if extension.lower() != ".txt" or entry.startswith(".") or not is_file(path):
             continue
+        if split in lists:
+            raise ValueError(f"{path} is one of two lists of the split {split}: remove one")
         lists[split] = parse_list(files.read_bytes(path), path)
         _log_repeated(path, lists[split])
     if not lists:

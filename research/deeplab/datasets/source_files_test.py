@@ -71,6 +71,14 @@ def test_repeated_lines_are_kept_and_logged(tmp_path, caplog):
     assert "4 records of 2 images" in caplog.text
 
 
+def test_the_extension_may_be_in_upper_case_but_a_split_has_one_list(tmp_path):
+    (tmp_path / "val.TXT").write_text("a\n")
+    assert _texts(tmp_path) == {"val": ["a"]}
+    (tmp_path / "val.txt").write_text("a\n")
+    with pytest.raises(ValueError, match="val.txt is one of two lists of the split val"):
+        source_files.read_lists(str(tmp_path))
+
+
 def test_a_folder_without_lists_is_an_error(tmp_path):
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(ValueError, match=r"no list \(\*.txt\) in .*--list_folder"):

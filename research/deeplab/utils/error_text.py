@@ -1,8 +1,11 @@
 """Error messages in one line."""
 
+import os
 import re
 import sys
 
+# The folder of this package.
+_PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 # Beginnings of the lines that TensorFlow puts before the message of an operation.
 _AROUND_AN_ERROR = (
     "Graph execution error",
@@ -13,6 +16,10 @@ _AROUND_AN_ERROR = (
 )
 # Characters at which a terminal or `splitlines` may break a line. Names of files may have them.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+_ANY_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# A message of this package has line breaks only where it quotes a name. One with more of them
+# quotes what another library says, of which the first line counts.
+_MOST_BREAKS = 3
 # A longer line is cut: it quotes a file that is not what its name says.
 _MAX_LENGTH = 4000
 
@@ -33,14 +40,27 @@ def is_of_tensorflow(error: Exception) -> bool:
     return tensorflow is not None and isinstance(error, tensorflow.errors.OpError)
 
 
+def _is_ours(error: Exception | str) -> bool:
+    """Return whether an error was raised by this package."""
+    trace = getattr(error, "__traceback__", None)
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_code.co_filename.startswith(_PACKAGE)
+
+
 def one_line(error: Exception | str) -> str:
     """Return the message of an error without the operations and source lines around it.
 
-    Control characters are written as Python does.
+    Control characters are written as Python does, and so are line breaks in a name that a message
+    of this package quotes.
     """
+    text = str(getattr(error, "message", error)).strip()
+    breaks = text.count("\n") + text.count("\r")
+    if 0 < breaks <= _MOST_BREAKS and _is_ours(error) and not is_of_tensorflow(error):
+        return _ANY_CONTROLS.sub(lambda match: repr(match[0])[1:-1], text)[:_MAX_LENGTH]
     found = (
         re.sub(r"\{\{.*?\}\}|\[Op:[^]]*\].*|\[\[.*?\]\]", "", line[:_MAX_LENGTH])
-        for line in re.split("\r\n|\r|\n", str(getattr(error, "message", error)))
+        for line in re.split("\r\n|\r|\n", text)
     )
     lines = [_CONTROLS.sub(lambda match: repr(match[0])[1:-1], line.strip()) for line in found]
     lines = [line for line in lines if line]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deeplab.utils import error_text
+from deeplab.utils import error_text, files
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,19 @@ def test_an_error_is_one_line(text, line):
 
 def test_an_error_without_a_message_has_its_name():
     assert error_text.one_line(KeyError()) == "KeyError"
+
+
+def test_line_breaks_in_a_name_are_written_out(tmp_path):
+    path = tmp_path / "a\nb\t.json"
+    path.write_text("{")
+    with pytest.raises(ValueError, match="is not JSON") as error:
+        files.read_json(path)
+    line = error_text.one_line(error.value)
+    assert line.startswith(rf"{tmp_path}/a\nb\t.json is not JSON: ")
+    assert "\n" not in line
+
+
+def test_of_what_another_library_says_the_first_line_counts():
+    with pytest.raises(ValueError, match="first") as error:
+        raise ValueError("the first line\n" + "of many\n" * 9)
+    assert error_text.one_line(error.value) == "the first line"
