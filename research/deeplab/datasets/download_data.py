@@ -32,7 +32,10 @@ def main(argv: Sequence[str]) -> None:
     del argv
     values = flags.FLAGS
     folder = os.path.abspath(values.output_dir)
-    name = os.path.basename(urllib.parse.urlparse(values.url).path)
+    try:
+        name = os.path.basename(urllib.parse.urlparse(values.url).path)
+    except ValueError as error:
+        raise ValueError(f"--url={values.url} is no address: {error}") from None
     if not name.endswith((".tar", ".tar.gz", ".zip")):
         raise ValueError(f"--url={values.url} is not the address of a .tar, .tar.gz or .zip file")
     archive = os.path.join(folder, name)

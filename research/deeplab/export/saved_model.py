@@ -110,9 +110,8 @@ class ExportedNetwork:
                 f"--window needs the probabilities of --export_path={path}, which has none: export"
                 " it without --noadd_probabilities, or with --window"
             )
-        file = os.path.join(path, OPTIONS_FILE)
-        inference = files.read_json(file).get("inference", {}) if file_systems.exists(file) else {}
-        if inference.get("window"):
+        has_windows, crf = _stored_inference(os.path.join(path, OPTIONS_FILE))
+        if has_windows:
             raise ValueError(
                 f"--export_path={path} was exported with windows of its own: leave --window out"
             )
@@ -128,7 +127,7 @@ class ExportedNetwork:
                 f"--window={size} is smaller than {padded}, to which --export_path={path} pads"
                 " images: choose a larger window, or give it to export_model instead"
             )
-        return CrfOptions(**inference["crf"]) if inference.get("crf") else None
+        return crf
 
     @tf.function(input_signature=[tf.TensorSpec((1, None, None, 3), tf.uint8)], autograph=False)
     def _in_windows(self, images: tf.Tensor) -> tf.Tensor:
@@ -152,3 +151,21 @@ class ExportedNetwork:
             lambda mean: [mean if self._crf else labels(mean)],
         )
         return labels(dense_crf.refine(images, found, self._crf)) if self._crf else found
+
+
+def _stored_inference(file: str) -> tuple[bool, CrfOptions | None]:
+    """Return whether an export predicts in windows, and the CRF that it ends with.
+
+    Args:
+        file: The export's file of options, which need not be there.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    content = files.read_json(file) if file_systems.exists(file) else {}
+    try:
+        inference = content.get("inference", {})
+        crf = inference.get("crf")
+        return bool(inference.get("window")), CrfOptions(**crf) if crf else None
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} is damaged: {error_text.one_line(error)}") from None

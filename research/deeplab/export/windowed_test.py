@@ -162,6 +162,17 @@ def test_an_export_that_changes_its_windows_is_refused(tmp_path, changes, messag
     assert "\n" not in str(error.value)
 
 
+def test_a_damaged_file_of_options_is_named(tmp_path):
+    path = _stand_in(tmp_path / "export", tiny.OPTIONS)
+    (tmp_path / "export" / "assets").mkdir(exist_ok=True)
+    file = tmp_path / "export" / saved_model.OPTIONS_FILE
+    for text in ("[]", "null", '{"inference": 3}', '{"inference": {"crf": {"x": 1}}}'):
+        file.write_text(text)
+        with pytest.raises(ValueError, match=f"{file} is damaged: ") as error:
+            saved_model.ExportedNetwork(path, window=_LARGER)
+        assert "\n" not in str(error.value)
+
+
 @pytest.mark.slow
 def test_an_export_without_probabilities_has_no_windows(net, tmp_path):
     options = ExportOptions(add_probabilities=False)

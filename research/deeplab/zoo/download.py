@@ -27,6 +27,8 @@ _ATTEMPTS = 4
 _PAUSE_SECS = 2.0
 _PROGRESS_SECS = 10.0
 _SCHEMES = ("http://", "https://")
+# No file has a size of more digits.
+_SIZE_DIGITS = 19
 # Checkpoints and photographs can hardly be compressed: an archive that unpacks to more than this
 # many bytes, plus so many times its size, is not one of them.
 _MIN_UNPACKED_BYTES = 64 * 2**20
@@ -83,7 +85,7 @@ def fetch(url: str, path: str, size_limits: tuple[int, int | None] = (0, None)) 
 
     Raises:
         OSError: The file cannot be downloaded; the message says why, and names the URL.
-        ValueError: The file has another size.
+        ValueError: The file has another size, or the URL is none.
     """
     if not url.lower().startswith(_SCHEMES):
         raise ValueError(f"{url} cannot be downloaded: it begins with neither http:// nor https://")
@@ -108,6 +110,10 @@ def fetch(url: str, path: str, size_limits: tuple[int, int | None] = (0, None)) 
             raise ValueError(
                 f"{url!a} cannot be downloaded: write its characters that are not ASCII as %XX"
             ) from None
+        except ValueError as error:  # It, or where it leads to, is no address.
+            if url in str(error):
+                raise
+            raise ValueError(f"{url} cannot be downloaded: {error}") from None
         except OSError as error:
             raise OSError(f"{url} cannot be saved to {path}: {error.strerror or error}") from None
     raise OSError(f"{url} cannot be downloaded: {problem}")
@@ -176,7 +182,8 @@ class _Transfer:
         # The whole file: it is the first answer, or the file has changed, or parts are not served.
         self.received = 0
         length = headers.get("Content-Length", "")
-        self.total = int(length) if length.isdecimal() else None
+        is_size = length.isdecimal() and len(length) <= _SIZE_DIGITS
+        self.total = int(length) if is_size else None
         tag = headers.get("ETag", "")
         self._version = tag if tag.startswith('"') else headers.get("Last-Modified")
         if self.total is not None:

@@ -267,6 +267,30 @@ def test_a_redirect_within_the_web_is_followed(server, tmp_path):
     _check_installed(tmp_path / "zoo")
 
 
+def test_a_redirect_to_no_address_names_the_first_one(server, tmp_path):
+    def redirect(handler: _Handler) -> None:
+        handler.send_response(302)
+        handler.send_header("Location", "http://[1/model.tar.gz")
+        handler.end_headers()
+
+    server.faults = [redirect]
+    with pytest.raises(ValueError, match=f"^{server.url} cannot be downloaded: .*IPv6"):
+        download.install(server.url, tmp_path / "zoo")
+    assert not os.listdir(tmp_path)
+
+
+def test_a_size_that_no_file_has_is_none(server, tmp_path):
+    def answer(handler: _Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "9" * 5000)
+        handler.end_headers()
+        handler.wfile.write(_GOOD)
+
+    server.faults = [answer]
+    download.install(server.url, tmp_path / "zoo")
+    _check_installed(tmp_path / "zoo")
+
+
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://host/a.tar.gz", "a.tar.gz"])
 def test_another_scheme_is_refused(tmp_path, url):
     with pytest.raises(ValueError, match=f"^{url} cannot be downloaded: it begins with neither"):
