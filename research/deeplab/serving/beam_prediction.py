@@ -26,7 +26,7 @@ from deeplab.datasets import (
 )
 from deeplab.datasets.image_formats import image_format
 from deeplab.export import runtimes
-from deeplab.serving import chosen_network, outputs
+from deeplab.serving import chosen_network, outputs, video
 from deeplab.sharing import pipelines
 from deeplab.utils import error_text, file_systems, files
 
@@ -74,7 +74,7 @@ def predict(options: PredictOptions) -> None:
         ChildProcessError: The pipeline failed.
     """
     pipelines.check(options)
-    paths = image_files.find(options.images, (".tfrecord",))
+    paths = _find(options.images)
     record_files = [path for path in paths if _RECORD_FILE.fullmatch(path)]
     image_paths = [path for path in paths if not _RECORD_FILE.fullmatch(path)]
     names = image_files.result_names(image_paths)
@@ -104,6 +104,19 @@ def predict(options: PredictOptions) -> None:
             f"{len(bad)} images could not be predicted (the others are done, and the reasons are in"
             f" {os.path.join(options.output_dir, f'{_BAD}.jsonl')}): {bad[0]['error']}"
         )
+
+
+def _find(images: str) -> list[str]:
+    """Return the image and TFRecord files that --images names; log videos, which are left out."""
+    found = image_files.find(images, (".tfrecord", *video.EXTENSIONS))
+    paths = [path for path in found if not video.is_video(path)]
+    if len(paths) < len(found):
+        first = next(path for path in found if video.is_video(path))
+        message = f"such as {first}: a pipeline predicts no videos (--runner=local does)"
+        if not paths:
+            raise ValueError(f"--images={images} names videos only, {message}")
+        logging.warning("%d videos are passed over, %s", len(found) - len(paths), message)
+    return paths
 
 
 def _build(

@@ -106,6 +106,16 @@ def test_a_name_that_no_record_can_hold_is_a_bad_image(tmp_path, monkeypatch):
         assert ("is not UTF-8, which a record cannot hold" in str(facts)) == (kinds == "records")
 
 
+def test_videos_are_named_and_left_out(tmp_path, caplog):
+    for name in ("a.png", "b.mp4", "c.avi", "d.tfrecord"):
+        (tmp_path / name).touch()
+    expected = [f"{tmp_path}/a.png", f"{tmp_path}/d.tfrecord"]
+    assert beam_prediction._find(str(tmp_path)) == expected
+    assert f"2 videos are passed over, such as {tmp_path}/b.mp4: a pipeline" in caplog.text
+    with pytest.raises(ValueError, match="--images=.* names videos only, such as .*/c.avi"):
+        beam_prediction._find(str(tmp_path / "c.avi"))
+
+
 @pytest.mark.parametrize("name", ["..", "a/" + "b" * 151, "a\0b"])
 def test_a_name_that_no_file_can_have_is_named(name):
     feature = {
