@@ -10,7 +10,7 @@ from deeplab.core.options import fields
 # Coordinates farther from the origin are a mistake, and would take long to draw.
 _FARTHEST = 2**17
 # Larger integers are a mistake; arrays do not hold all of them.
-_LARGEST = 2**31
+_LARGEST = 2**53
 
 
 class Entry:

@@ -147,7 +147,7 @@ def test_of_several_annotations_the_last_counts_and_cancelled_ones_do_not(read, 
         (_result("polygonlabels", "a", _SQUARE, original_width=None), " has no original_width"),
         (
             _result("rectanglelabels", "a", {"x": 1}, original_width=10**400),
-            ".original_width is 1000.*; it must be an integer from 1 to 2147483648",
+            ".original_width is 1000.*; it must be an integer from 1 to 9007199254740992",
         ),
         (
             {**_POLYGON, "value": {**_SQUARE, "polygonlabels": ["a", "b"]}},

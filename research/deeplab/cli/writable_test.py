@@ -1,4 +1,4 @@
-"""What cannot be written is found before the work that it is for, with the flag that names it."""
+"""Paths that cannot be written are named with their flag before the work that they are for."""
 
 import os
 
