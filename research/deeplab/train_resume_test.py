@@ -32,7 +32,7 @@ def flags(tmp_path_factory) -> list[str]:
     return [
         f"--dataset={folder / 'tiny.json'}",
         f"--dataset_dir={folder}",
-        "--model_variant=mobilenet_v3_small_seg",
+        "--model_variant=mobilenet_v2",
         "--depth_multiplier=0.1",
         "--aspp_convs_filters=8",
         "--train_crop_size=33,33",

@@ -1,8 +1,11 @@
 """The training script: from flags to checkpoints."""
 
+import contextlib
+import functools
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +20,8 @@ from deeplab.datasets import data_generator, first_records
 from deeplab.testing import golden, tiny
 from deeplab.utils import checkpoint, checkpoint_files
 
+# The case takes a second, for a network.
+_slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 _RESEARCH = pathlib.Path(__file__).resolve().parents[1]
 
 
@@ -35,8 +40,9 @@ def data(tmp_path_factory):
     return f"--dataset={descriptor}", f"--dataset_dir={records}"
 
 
-def _train(data, logdir, *more):
-    with tiny.shallow():
+def _train(data, logdir, *more, traced=False):
+    """Train, by default without tracing, which takes longer than a few steps."""
+    with tiny.minimal(), contextlib.nullcontext() if traced else tiny.eager():
         tiny.run(
             train,
             *data,
@@ -47,6 +53,20 @@ def _train(data, logdir, *more):
             "--train_batch_size=2",
             *more,
         )
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory) -> pathlib.Path:
+    """Return the folder of a run of one step. Tests leave it as it is."""
+    logdir = tmp_path_factory.mktemp("trained")
+    _train(data, logdir, "--training_number_of_steps=1", "--atrous_rates=2")
+    return logdir
+
+
+@pytest.fixture
+def logdir(trained, tmp_path) -> pathlib.Path:
+    """Return a copy of that folder."""
+    return shutil.copytree(trained, tmp_path / "train")
 
 
 def _tensors(logdir: pathlib.Path) -> dict[str, np.ndarray]:
@@ -72,7 +92,7 @@ def test_training_evaluates_as_eval_does(data, tmp_path):
     """The results equal those of eval.py at another crop size, and the best checkpoint is kept."""
     crop = "--eval_crop_size=49,65"
     more = ("--training_number_of_steps=3", "--eval_every=2", "--save_summaries_images")
-    _train(data, tmp_path, *more, crop)
+    _train(data, tmp_path, *more, crop, traced=True)
     tags = {
         value.tag
         for path in tmp_path.glob("eval/events*")
@@ -83,7 +103,7 @@ def test_training_evaluates_as_eval_does(data, tmp_path):
     for step in (2, 3):
         inside = json.loads((tmp_path / f"eval/eval-{step}.json").read_text())
         log = tmp_path / f"outside{step}"
-        with tiny.shallow():
+        with tiny.minimal():
             tiny.run(
                 deeplab_eval,
                 *data,
@@ -104,17 +124,15 @@ def test_training_evaluates_as_eval_does(data, tmp_path):
 
 
 @pytest.mark.slow
-def test_another_seed_is_another_run(data, tmp_path):
-    for seed in (0, 1):
-        _train(data, tmp_path / str(seed), "--training_number_of_steps=1", f"--seed={seed}")
-    first, second = _tensors(tmp_path / "0"), _tensors(tmp_path / "1")
+def test_another_seed_is_another_run(data, trained, tmp_path):
+    _train(data, tmp_path, "--training_number_of_steps=1", "--atrous_rates=2", "--seed=1")
+    first, second = _tensors(trained), _tensors(tmp_path)
     assert not np.array_equal(first["aspp0/weights"], second["aspp0/weights"])
 
 
 @pytest.mark.slow
-def test_the_options_lie_beside_the_checkpoint(data, tmp_path):
-    _train(data, tmp_path, "--training_number_of_steps=1", "--atrous_rates=2")
-    assert checkpoint.load_options(str(tmp_path)) == common.ModelOptions(
+def test_the_options_lie_beside_the_checkpoint(trained):
+    assert checkpoint.load_options(str(trained)) == common.ModelOptions(
         depth_multiplier=0.1,
         aspp_convs_filters=8,
         atrous_rates=(2,),
@@ -135,28 +153,25 @@ def test_a_run_in_bfloat16_stores_what_computes_in_float32(data, tmp_path, caplo
 
 
 @pytest.mark.slow
-def test_a_second_start_with_another_network_is_refused(data, tmp_path):
-    _train(data, tmp_path, "--training_number_of_steps=1")
+def test_a_second_start_with_another_network_is_refused(data, logdir):
     with pytest.raises(ValueError, match=r"--decoder_output_stride is \(4,\).*trained with None"):
-        _train(data, tmp_path, "--training_number_of_steps=2", "--decoder_output_stride=4")
+        _train(data, logdir, "--training_number_of_steps=2", "--decoder_output_stride=4")
 
 
 @pytest.mark.slow
-def test_a_second_start_on_another_dataset_is_refused(data, tmp_path):
-    _train(data, tmp_path, "--training_number_of_steps=1")
+def test_a_second_start_on_another_dataset_is_refused(data, logdir):
     with pytest.raises(ValueError, match="21 classes are asked for .* trained with 4"):
-        _train((*data, "--dataset=pascal_voc_seg"), tmp_path)
+        _train((*data, "--dataset=pascal_voc_seg"), logdir)
 
 
 @pytest.mark.slow
-def test_a_resumed_run_says_what_is_no_longer_the_same(data, tmp_path, caplog):
-    record = tmp_path / "run_record.json"
-    _train(data, tmp_path, "--training_number_of_steps=1")
+def test_a_resumed_run_says_what_is_no_longer_the_same(data, logdir, caplog):
+    record = logdir / "run_record.json"
     began = record.read_text()
-    _train(data, tmp_path, "--training_number_of_steps=1")
+    _train(data, logdir, "--training_number_of_steps=1")
     assert "the run began with" not in caplog.text
     changes = "--seed=3", "--train_batch_size=3", "--min_scale_factor=0.75"
-    _train(data, tmp_path, "--training_number_of_steps=1", *changes)
+    _train(data, logdir, "--training_number_of_steps=1", *changes)
     for text in (
         "--seed is 3, but the run began with 0:",
         "--train_batch_size is 3, but the run began with 2:",
@@ -168,7 +183,7 @@ def test_a_resumed_run_says_what_is_no_longer_the_same(data, tmp_path, caplog):
     # As if an earlier version had trained it.
     record.unlink()
     caplog.clear()
-    _train(data, tmp_path, "--training_number_of_steps=1", "--seed=3")
+    _train(data, logdir, "--training_number_of_steps=1", "--seed=3")
     assert "the run began with" not in caplog.text
     assert json.loads(record.read_text())["seed"] == 3
 
@@ -177,7 +192,7 @@ def test_a_resumed_run_says_what_is_no_longer_the_same(data, tmp_path, caplog):
 def test_a_checkpoint_of_another_dataset_starts_a_run(data, tmp_path, caplog):
     """Its logits do not match; the message names the flag that skips them, and the flag works."""
     source = tmp_path / "source"
-    with tiny.shallow():
+    with tiny.minimal():
         tiny.save(tiny.network(tiny.OPTIONS.replace(num_classes=7)), source, 9)
     flags = ("--training_number_of_steps=1", "--noadd_image_level_feature")
     flags += (f"--tf_initial_checkpoint={source}/model.ckpt-9",)
@@ -202,14 +217,14 @@ def test_a_checkpoint_of_another_dataset_starts_a_run(data, tmp_path, caplog):
         ("--num_replicas=2", "--num_replicas is 2, but TF_CONFIG lists 1 hosts"),
         ("--task=1", "--task is 1, but TF_CONFIG gives this host the index 0"),
         ("--eval_every=-1", "--eval_every is -1; it must be a whole number, at least 0"),
-        ("--boundaries=2", "belong to --learning_policy=multi_steps, but it is poly"),
-        ("--learning_policy=multi_steps", "needs increasing --boundaries and one more"),
+        _slow("--boundaries=2", "belong to --learning_policy=multi_steps, but it is poly"),
+        _slow("--learning_policy=multi_steps", "needs increasing --boundaries and one more"),
         ("--drop_path_keep_prob=0", "--drop_path_keep_prob is 0.0; it must be .* above 0"),
         ("--model_variant=resnet", "--model_variant is 'resnet'; known are"),
-        ("--train_split=test", r"no file matches .*/test-\*"),
+        _slow("--train_split=test", r"no file matches .*/test-\*"),
         ("--train_crop_size=33", "must be height,width: two whole numbers, each at least 1"),
         ("--train_crop_size=0,0", "two whole numbers, each at least 1"),
-        (
+        _slow(
             "--label_weights=1",
             "--label_weights is given 1 times; it must be given once for each of the 4",
         ),
@@ -235,7 +250,7 @@ def test_what_cannot_be_done_is_one_error(data, tmp_path, flag, message):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("logdir", ["file", "file/run"])
+@pytest.mark.parametrize("logdir", ["file", pytest.param("file/run", marks=pytest.mark.slow)])
 def test_a_folder_that_cannot_be_made_is_one_error(data, tmp_path, logdir):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(ValueError, match=f"--train_logdir=.*{logdir} cannot be written"):
@@ -244,7 +259,11 @@ def test_a_folder_that_cannot_be_made_is_one_error(data, tmp_path, logdir):
 
 
 @pytest.mark.parametrize(
-    ("place", "name"), [(first_records, "check"), (data_generator.Dataset, "training")]
+    ("place", "name"),
+    [
+        (first_records, "check"),
+        pytest.param(data_generator.Dataset, "training", marks=pytest.mark.slow),
+    ],
 )
 def test_sigterm_before_the_first_step_ends_the_run_at_once(
     data, tmp_path, monkeypatch, place, name
@@ -259,28 +278,27 @@ def test_sigterm_before_the_first_step_ends_the_run_at_once(
 
 
 @pytest.mark.slow
-def test_flags_of_old_clusters_say_what_does_their_work(data, tmp_path, caplog):
+def test_flags_of_old_clusters_say_what_does_their_work(data, logdir, caplog):
     with caplog.at_level("INFO", logger="absl"):
         flags = ("--startup_delay_steps=3", "--master=grpc://host", "--num_ps_tasks=2")
-        _train(data, tmp_path, "--training_number_of_steps=1", *flags)
+        _train(data, logdir, "--training_number_of_steps=1", *flags)
     assert "--startup_delay_steps has no effect: hosts start together" in caplog.text
     assert "--master has no effect: hosts find each other by TF_CONFIG" in caplog.text
     assert "--num_ps_tasks has no effect: every host keeps the variables" in caplog.text
 
 
 @pytest.mark.slow
-def test_checkpoints_without_their_state_file_are_not_written_over(data, tmp_path):
+def test_checkpoints_without_their_state_file_are_not_written_over(data, logdir):
     """A kill may have prevented the state file: the trainer resumes its own, and rejects others."""
-    _train(data, tmp_path, "--training_number_of_steps=1")
-    (tmp_path / "checkpoint").unlink()
-    before = {path.name: path.read_bytes() for path in tmp_path.glob("model.ckpt-1.*")}
-    _train(data, tmp_path, "--training_number_of_steps=1")
-    assert {path.name: path.read_bytes() for path in tmp_path.glob("model.ckpt-1.*")} == before
+    (logdir / "checkpoint").unlink()
+    before = {path.name: path.read_bytes() for path in logdir.glob("model.ckpt-1.*")}
+    _train(data, logdir, "--training_number_of_steps=1")
+    assert {path.name: path.read_bytes() for path in logdir.glob("model.ckpt-1.*")} == before
 
-    for path in tmp_path.glob("model.ckpt-1.*"):
+    for path in logdir.glob("model.ckpt-1.*"):
         path.rename(str(path).replace("model.ckpt-1", "mine"))
     with pytest.raises(ValueError, match="no checkpoint to resume from, but holds mine: name"):
-        _train(data, tmp_path, "--training_number_of_steps=1")
+        _train(data, logdir, "--training_number_of_steps=1")
 
 
 @pytest.mark.slow
@@ -301,6 +319,7 @@ def test_a_run_that_failed_before_its_first_checkpoint_leaves_no_options(data, t
     ],
     ids=["no class", "ignored", "no label", "another size"],
 )
+@pytest.mark.slow
 def test_a_bad_record_is_named(tmp_path, label, message):
     records = tiny.write_records(
         tmp_path / "records", {"bad": (tiny.picture(36, 40), label)}, split="train"

@@ -4,6 +4,7 @@ For training it is a pure function of records, seed and step: see `Dataset.train
 """
 
 import contextlib
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -149,9 +150,13 @@ class Dataset:
 
         samples = self._sample_numbers(start_step * batch_size)
         if num_shards > 1:
-            samples = samples.filter(
-                lambda sample, record: sample % batch_size * num_shards // batch_size == shard
-            )
+
+            @_as_written
+            def is_own(sample: tf.Tensor, record: tf.Tensor) -> tf.Tensor:
+                del record
+                return sample % batch_size * num_shards // batch_size == shard
+
+            samples = samples.filter(is_own)
         samples = samples.map(
             self._training_sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
@@ -178,7 +183,7 @@ class Dataset:
         """
         numbers = (share or Share()).numbers(len(self), batch_size)
         samples = tf.data.Dataset.from_tensor_slices(np.array(numbers, np.int64)).map(
-            lambda record: self._evaluation_sample(record, labels_required),
+            functools.partial(self._evaluation_sample, labels_required=labels_required),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
@@ -187,6 +192,7 @@ class Dataset:
         padding["label"] = self.descriptor.ignore_label
         batches = samples.padded_batch(batch_size, padding_values=padding)
 
+        @_as_written
         def fill(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             image, mean_pixel = batch["image"], self._preprocessing.mean_pixel
             return {**batch, "image": tf.where(image == _NO_PIXEL, mean_pixel, image)}
@@ -256,6 +262,7 @@ class Dataset:
         epochs = self._balanced_epochs() if balanced else None
         length = len(self) if epochs is None else len(epochs)
 
+        @_as_written
         def epoch_order(epoch: tf.Tensor) -> tf.data.Dataset:
             # Seeds of samples are not negative.
             seed = [self._seed, -1 - epoch]
@@ -337,7 +344,12 @@ def pairs(batches: tf.data.Dataset) -> tf.data.Dataset:
     Example:
         net.fit(pairs(records.training(8)), steps_per_epoch=100, epochs=3)
     """
-    return batches.map(lambda batch: (batch["image"], batch["label"]))
+
+    @_as_written
+    def pair(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        return batch["image"], batch["label"]
+
+    return batches.map(pair)
 
 
 def _facts(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

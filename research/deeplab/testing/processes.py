@@ -24,17 +24,19 @@ _CONTEXT.set_forkserver_preload(
 
 
 def train(
-    arguments: Sequence[str], log: pathlib.Path, *, shallow: bool = False, **environment: str
+    arguments: Sequence[str], log: pathlib.Path, **environment: str
 ) -> multiprocessing.Process:
-    """Start `deeplab-train` with flags; see `start`.
+    """Start `deeplab-train` with flags, for a minimal network; see `start` and `tiny.minimal`."""
+    return call(_run, ("train", list(arguments), True), log, **environment)
 
-    Args:
-        arguments: The flags.
-        log: File to which its output is appended.
-        shallow: Build networks with fewer repeated blocks, see `tiny.shallow`.
-        **environment: Environment variables besides those of this process.
+
+def result(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function of a module in a process of its own, and return its result.
+
+    TensorFlow has not started in the process, so that it can still be told which devices to make.
     """
-    return call(_run, ("train", list(arguments), shallow), log, **environment)
+    with _CONTEXT.Pool(1) as pool:
+        return pool.apply(function, arguments)
 
 
 def start(
@@ -92,10 +94,10 @@ def _call(
     function(*arguments)
 
 
-def _run(script: str, arguments: list[str], shallow: bool = False) -> None:
+def _run(script: str, arguments: list[str], minimal: bool = False) -> None:
     module = importlib.import_module(f"deeplab.{script}")
     from deeplab.testing import tiny
 
     sys.argv = [f"{script}.py", *arguments]
-    with tiny.shallow() if shallow else contextlib.nullcontext():
+    with tiny.minimal() if minimal else contextlib.nullcontext():
         module.run()

@@ -43,6 +43,8 @@ OPTIONS = common.ModelOptions(
     output_stride=8,
     crop_size=(33, 33),
 )
+# The blocks of the whole network.
+_MOBILENET_V2 = mobilenet_v2.BLOCKS
 # Flags for the same network, if no options are beside the checkpoint.
 NETWORK_FLAGS = (
     "--depth_multiplier=0.1",
@@ -87,6 +89,19 @@ def shallow() -> Iterator[None]:
             blocks = getattr(module, name)
             chosen = tuple(blocks[index] for index in indices)
             stack.enter_context(mock.patch.object(module, name, chosen))
+        yield
+
+
+@contextlib.contextmanager
+def minimal() -> Iterator[None]:
+    """Inside, build MobileNetV2 with 5 of its 17 blocks, for tests that only need a network.
+
+    They have the strides up to 16, one residual, and blocks with and without expansion. The
+    features of a decoder at stride 4 have their official name.
+    """
+    chosen = [_MOBILENET_V2[index] for index in (0, 1, 2, 3, 6)]
+    chosen[3:] = [dataclasses.replace(block, expansion=1) for block in chosen[3:]]
+    with mock.patch.object(mobilenet_v2, "BLOCKS", tuple(chosen)):
         yield
 
 

@@ -15,14 +15,14 @@ OPTIONS = common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8, num_cl
 
 
 def new(options: common.ModelOptions = OPTIONS, **changes) -> trainer.Trainer:
-    """Return the begun trainer of a shallow network; its random weights are always the same.
+    """Return the begun trainer of a minimal network; its random weights are always the same.
 
     Args:
         options: Options of the network.
         **changes: Fields of `TrainOptions`.
     """
     keras.utils.set_random_seed(1)
-    with tiny.shallow():
+    with tiny.minimal():
         net = model.DeepLab(options)
     values = {"training_number_of_steps": 6, "train_batch_size": 2, "base_learning_rate": 0.01}
     run = trainer.Trainer(net, trainer.TrainOptions(**{**values, **changes}), IGNORE_LABEL)

@@ -1,8 +1,6 @@
 """Several replicas and hosts make the steps of one device, and resume after a host is lost."""
 
-import functools
 import json
-import multiprocessing
 import os
 import pathlib
 import signal
@@ -61,7 +59,7 @@ def _batches(num_shards: int = 1, shard: int = 0, replicas_per_shard: int = 1) -
 def _train(strategy: tf.distribute.Strategy, steps: int, **options) -> dict[str, np.ndarray]:
     """Return losses and variables after some steps; after one, the momentum is the gradient."""
     keras.utils.set_random_seed(1)
-    with strategy.scope(), tiny.shallow():
+    with strategy.scope(), tiny.minimal():
         net = model.DeepLab(
             common.ModelOptions(
                 depth_multiplier=0.1,
@@ -171,8 +169,7 @@ def _one_and_two() -> dict:
 
 @pytest.fixture(scope="module")
 def trained():
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_one_and_two)
+    return processes.result(_one_and_two)
 
 
 @pytest.mark.slow
@@ -369,8 +366,7 @@ class _Hosts:
             "--deterministic_ops",
             *flags,
         )
-        train = functools.partial(processes.train, shallow=True)
-        return cls(logdir, train, (flags,), (flags,))
+        return cls(logdir, processes.train, (flags,), (flags,))
 
     def __enter__(self) -> "_Hosts":
         return self

@@ -1,7 +1,6 @@
 """`fit` makes the steps of the trainer, and resumes exactly from `.keras` files."""
 
 import dataclasses
-import multiprocessing
 import pathlib
 from collections.abc import Callable
 
@@ -14,7 +13,7 @@ from deeplab import common, model
 from deeplab.core import keras_internals, networks
 from deeplab.core.options import TrainOptions
 from deeplab.evaluation import keras_metrics
-from deeplab.testing import golden, tiny
+from deeplab.testing import golden, processes, tiny
 from deeplab.training import keras_fit, learning_rate, losses, optimizers, trainer
 from deeplab.utils import checkpoint
 
@@ -38,9 +37,9 @@ _TRAINING = TrainOptions(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _shallow():
-    """Use shallow networks, because most of the time is spent on graphs."""
-    with tiny.shallow():
+def _minimal():
+    """Use minimal networks, because most of the time is spent on graphs."""
+    with tiny.minimal():
         yield
 
 
@@ -116,7 +115,10 @@ class _Interrupt(keras.callbacks.Callback):
 
 @dataclasses.dataclass
 class _Run:
-    """Three steps of `fit`: the network's function, the curves, the last state and the files."""
+    """Three steps of `fit`: the network's function, the curves, the last state and the files.
+
+    They are not traced, which takes longer, nor are those that must have the same bits.
+    """
 
     make: Callable[[], keras.Model]
     curves: dict[str, list[float]]
@@ -132,14 +134,15 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         keras.callbacks.ModelCheckpoint(folder / "{epoch}.keras"),
         keras.callbacks.TensorBoard(folder / "logs"),
     ]
-    curves = _fit(net, _batches(), callbacks=callbacks)
+    with tiny.eager():
+        curves = _fit(net, _batches(), callbacks=callbacks)
     return _Run(request.param, curves, _state(net), folder)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("whole", [_trainable], ids=["trainable"], indirect=True)
 def test_fit_makes_the_trainers_steps(whole):
-    """Up to rounding: the metric changes the graph, and with it the order of operations."""
+    """Up to rounding: in a graph, operations have another order."""
     run = trainer.Trainer(_with_weights(model.DeepLab(_NETWORK)), _TRAINING, _IGNORE_LABEL)
     run.begin()
     before = {name: variable.numpy() for name, variable in run.variables().items()}
@@ -162,7 +165,8 @@ def test_a_file_of_the_second_step_resumes_to_the_same_bits(whole):
     """This includes weights, slots, learning rate, dropout and the curve of the metric."""
     net = keras.models.load_model(whole.folder / "1.keras")
     assert not net.fine_tune_batch_norm
-    curves = _fit(net, _batches().skip(1), initial_epoch=1)
+    with tiny.eager():
+        curves = _fit(net, _batches().skip(1), initial_epoch=1)
     _assert_equal(_state(net), whole.state)
     assert curves == {name: values[1:] for name, values in whole.curves.items()}
     assert set(curves) == {"loss", "mean_iou"}
@@ -173,10 +177,11 @@ def test_an_interrupted_fit_is_taken_up_again(whole, tmp_path):
     def backup():
         return keras.callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False)
 
-    with pytest.raises(KeyboardInterrupt):
+    with tiny.eager(), pytest.raises(KeyboardInterrupt):
         _fit(whole.make(), _batches(), callbacks=[backup(), _Interrupt()])
     net = whole.make()
-    _fit(net, _batches().skip(1), callbacks=[backup()])
+    with tiny.eager():
+        _fit(net, _batches().skip(1), callbacks=[backup()])
     _assert_equal(_state(net), whole.state)
 
 
@@ -246,7 +251,7 @@ def test_weights_of_samples_are_refused():
         net.fit(images, labels, sample_weight=np.ones(2), verbose=0)
 
 
-@tiny.shallow()
+@tiny.minimal()
 def _two_replicas() -> None:
     """Run in a process of its own, because devices must be created before TensorFlow starts."""
     cpu = tf.config.list_physical_devices("CPU")[0]
@@ -275,5 +280,4 @@ def _two_replicas() -> None:
 
 @pytest.mark.slow
 def test_two_replicas_fit_as_one():
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        pool.apply(_two_replicas)
+    processes.result(_two_replicas)

@@ -161,7 +161,8 @@ def _write_summaries(
     """Write histograms, images if requested, and the graph once; check the predictions."""
     net, ignore_label = train_step.state.net, train_step.ignore_label
     summaries.histograms(train_step.state.network, step)
-    if is_first:
+    # Functions that run eagerly, to be debugged, have no graph.
+    if is_first and not tf.config.functions_run_eagerly():
         summaries.graph(train_step.graph(batch["image"], batch["label"]))
     if is_first and not options.save_summaries_images:
         return

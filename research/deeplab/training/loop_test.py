@@ -25,7 +25,7 @@ _LAST = 6
 def compiled() -> tuple[trainer.Trainer, dict[str, np.ndarray]]:
     """Return a trainer that all tests share, and the initial values of its variables."""
     keras.utils.set_random_seed(1)
-    with tiny.shallow():
+    with tiny.minimal():
         net = model.DeepLab(
             common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8, num_classes=3)
         )
@@ -171,6 +171,7 @@ def test_a_label_that_is_no_class_names_the_image(run):
         run.train(batches())
 
 
+@pytest.mark.slow
 def test_steps_leave_the_folder_of_checkpoints_alone(run, monkeypatch):
     """The folder may be on a remote file system."""
     run.options = dataclasses.replace(run.options, save_interval_secs=600)
@@ -246,6 +247,7 @@ def test_evaluations_come_in_time_and_after_a_save(run):
     assert done == [(4, "model.ckpt-4"), (6, "model.ckpt-6")]
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_was_cut_off_is_made_up_for(run):
     run.options = dataclasses.replace(run.options, save_interval_secs=600)
     done = []
@@ -258,6 +260,7 @@ def test_an_evaluation_that_was_cut_off_is_made_up_for(run):
     assert len(done) == 3
 
 
+@pytest.mark.slow
 def test_what_was_not_saved_is_not_evaluated(run, disk_full_at):
     disk_full_at |= {2}
     done = []
@@ -275,6 +278,7 @@ def test_the_graph_of_a_step_is_written_once(run, tmp_path):
     assert {"Conv2D", "Conv2DBackpropFilter", "ResourceApplyMomentum"} <= operations
 
 
+@pytest.mark.slow
 def test_a_profile_of_a_few_steps_can_be_read(run, tmp_path):
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
@@ -331,6 +335,7 @@ def test_frozen_batch_norm_without_statistics_is_noticed(run, caplog):
         assert ("batch norm is frozen" in caplog.text) == (value == 0)
 
 
+@pytest.mark.slow
 def test_one_host_makes_the_profile(run, tmp_path):
     """Otherwise several hosts would write the same file."""
     run.options = dataclasses.replace(run.options, profile_logdir=str(tmp_path / "profile"))

@@ -1,4 +1,4 @@
-import multiprocessing
+import itertools
 
 import keras
 import numpy as np
@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from deeplab import model
 from deeplab.core.options import TrainOptions
-from deeplab.testing import golden
+from deeplab.testing import golden, processes
 from deeplab.training import learning_rate, losses, optimizers
 
 SHAPES = {"a/weights": (3, 2), "a/biases": (2,), "b/gamma": (5,)}
@@ -180,7 +180,10 @@ def test_an_optimizer_survives_its_config(kind):
         np.testing.assert_array_equal(copied[name], value)
 
 
-@pytest.mark.parametrize("kind", OURS)
+@pytest.mark.parametrize(
+    "kind",
+    ["Momentum", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("Adam", "AdamW"))],
+)
 def test_a_saved_model_has_its_optimizer_and_loss(kind, tmp_path):
     net = keras.Sequential([keras.Input([4, 4, 3]), keras.layers.Conv2D(5, 1)])
     net.compile(_make(kind), losses.SegmentationLoss(ignore_label=255))
@@ -213,8 +216,11 @@ def test_keras_accumulates_gradients_into_one_update(kind):
         np.testing.assert_allclose(state["beta1_power"], 0.81)
 
 
-def _two_replicas(kind):
-    """Run in a process of its own, because devices must be created before TensorFlow starts."""
+def _on_two_and_one() -> dict[str, list[list[np.ndarray]]]:
+    """Return weights and state after some steps of each optimizer, on two replicas and on one.
+
+    Run in a process of its own, because devices must be created before TensorFlow starts.
+    """
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
@@ -222,8 +228,8 @@ def _two_replicas(kind):
     images = np.random.default_rng(0).standard_normal([4, 9, 9, 3]).astype(np.float32)
     labels = np.random.default_rng(1).integers(0, 4, [4, 17, 17])
     labels[2:, :12] = 255  # the second replica has fewer labeled pixels
-    weights = {}
-    for strategy in (two, tf.distribute.get_strategy()):
+    values = {kind: [] for kind in OURS}
+    for kind, strategy in itertools.product(OURS, (two, tf.distribute.get_strategy())):
         keras.utils.set_random_seed(0)
         with strategy.scope():
             net = keras.Sequential([keras.Input([9, 9, 3]), keras.layers.Conv2D(4, 3)])
@@ -232,19 +238,25 @@ def _two_replicas(kind):
             net.compile(optimizer, losses.SegmentationLoss(ignore_label=255))
         net.fit(images, labels, batch_size=4, epochs=3, shuffle=False, verbose=0)
         state = optimizer.official_variables({"kernel": net.layers[0].kernel})
-        weights[strategy] = [
-            np.array(keras.ops.convert_to_numpy(v))
-            for v in (*net.weights, *state.values(), optimizer.iterations)
-        ]
-    for split, whole in zip(*weights.values(), strict=True):
-        np.testing.assert_allclose(split, whole, rtol=1e-5, atol=1e-6)
+        values[kind].append(
+            [
+                np.array(keras.ops.convert_to_numpy(v))
+                for v in (*net.weights, *state.values(), optimizer.iterations)
+            ]
+        )
+    return values
+
+
+@pytest.fixture(scope="module")
+def on_two_and_one():
+    return processes.result(_on_two_and_one)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", OURS)
-def test_two_replicas_take_the_step_of_one(kind):
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        pool.apply(_two_replicas, [kind])
+def test_two_replicas_take_the_step_of_one(on_two_and_one, kind):
+    for split, whole in zip(*on_two_and_one[kind], strict=True):
+        np.testing.assert_allclose(split, whole, rtol=1e-5, atol=1e-6)
 
 
 MULTIPLIERS = golden.misc("gradient_multipliers_and_weight_decay")[0]

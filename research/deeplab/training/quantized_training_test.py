@@ -17,6 +17,13 @@ def _trainer(quantize_delay_step: int, quantize: bool = True) -> trainer.Trainer
     )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _minimal():
+    """Use minimal networks, because most of the time is spent on graphs."""
+    with tiny.minimal():
+        yield
+
+
 @pytest.fixture(scope="module")
 def delayed() -> trainer.Trainer:
     """Return a run whose third update is the first that rounds."""
@@ -74,8 +81,9 @@ def test_a_resumed_run_ends_with_the_same_bits(delayed, tmp_path):
     """
 
     def train(first: int, last: int) -> dict[str, np.ndarray]:
-        for batch in training.batches(first, last):
-            delayed.train_step(batch["image"], batch["label"])
+        with tiny.eager():
+            for batch in training.batches(first, last):
+                delayed.train_step(batch["image"], batch["label"])
         return training.values(delayed)
 
     delayed.optimizer.iterations.assign(0)
@@ -108,7 +116,7 @@ def test_from_a_float_checkpoint_to_integers(tmp_path, caplog):
     tiny.DATASET.save(tmp_path / "tiny.json")
     data = (f"--dataset_dir={records}", f"--dataset={tmp_path / 'tiny.json'}")
     plain = tiny.save(tiny.network(), tmp_path / "plain", 9)
-    with caplog.at_level("INFO", logger="absl"):
+    with tiny.eager(), caplog.at_level("INFO", logger="absl"):
         tiny.run(
             train,
             *data,
@@ -130,7 +138,8 @@ def test_from_a_float_checkpoint_to_integers(tmp_path, caplog):
     folder = f"--checkpoint_dir={tmp_path / 'train'}"
     caplog.clear()
     flags = (*data, folder, "--eval_crop_size=33,33", "--max_number_of_evaluations=1")
-    tiny.run(eval_script, *flags, f"--eval_logdir={tmp_path / 'eval'}")
+    with tiny.eager():
+        tiny.run(eval_script, *flags, f"--eval_logdir={tmp_path / 'eval'}")
     assert (tmp_path / "eval" / "eval-2.json").exists()
     assert "does not have" not in caplog.text
 

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
+from deeplab.core import layers
 from deeplab.testing import golden, tiny
 from deeplab.utils import checkpoint, checkpoint_files, checkpoint_integrity, stored_options
 
@@ -14,8 +15,8 @@ _OPTIONS = common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8, num_c
 
 
 def _network(**changes) -> model.DeepLab:
-    """Return a network with fewer blocks than the official one."""
-    with tiny.shallow():
+    """Return a network with fewer blocks than the official one, and without random weights."""
+    with tiny.minimal(), layers.blank_weights():
         return model.DeepLab(_OPTIONS.replace(**changes))
 
 
@@ -39,7 +40,8 @@ def of_four_classes() -> model.DeepLab:
 @pytest.fixture(scope="module")
 def official() -> model.DeepLab:
     """All of the official network that the golden files are about."""
-    return model.DeepLab(common.ModelOptions(depth_multiplier=0.35))
+    with layers.blank_weights():
+        return model.DeepLab(common.ModelOptions(depth_multiplier=0.35))
 
 
 def _saved(net: model.DeepLab, folder: pathlib.Path, step: int = 7) -> str:

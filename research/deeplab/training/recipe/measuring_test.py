@@ -39,7 +39,7 @@ def test_steps_are_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(measuring, "_BATCH_SIZES", (2,))
     monkeypatch.setattr(measuring, "_SECONDS", 0.0)
     pipe = _Pipe()
-    with tiny.shallow():
+    with tiny.minimal():
         measuring._send_measurements(pipe, _request(tmp_path))
     kinds = [kind for kind, _ in pipe]
     assert kinds == ["memory_bytes", "idle_bytes", "first_step", "measurement"]

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from deeplab import model
-from deeplab.core import feature_extractor, scopes
+from deeplab.core import feature_extractor, layers, scopes
 from deeplab.core.options import ModelOptions
 from deeplab.training.recipe.facts import NewLayers
 from deeplab.utils import checkpoint
@@ -114,8 +114,9 @@ def _has(shapes: Iterable[str], prefix: str) -> bool:
 def _backbone_shapes(variant: str, **options: Any) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a backbone's variables by official name."""
     spec = feature_extractor.get_backbone(variant)
-    backbone = spec.build(ModelOptions(model_variant=variant, **options))
-    backbone(tf.zeros((1, 33, 33, 3)))
+    with layers.blank_weights():
+        backbone = spec.build(ModelOptions(model_variant=variant, **options))
+        backbone(tf.zeros((1, 33, 33, 3)))
     return {
         f"{spec.scope}/{scopes.official_name(weight.path, backbone.name)}": tuple(weight.shape)
         for weight in backbone.weights
@@ -191,7 +192,9 @@ def _check(start: StartingNetwork, reader: checkpoint.Reader, path: str) -> None
         "decoder": (model.LOGITS_SCOPE, "decoder"),
         "head": model.LAST_LAYER_SCOPES,
     }[start.new_layers]
-    variables = checkpoint.official_variables(model.DeepLab(start.options))
+    with layers.blank_weights():
+        net = model.DeepLab(start.options)
+    variables = checkpoint.official_variables(net)
     variant = start.options.model_variant
     sources = feature_extractor.get_backbone(variant).weight_sources
     values = initial_values.InitialValues(reader, variables, sources)

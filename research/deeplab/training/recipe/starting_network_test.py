@@ -1,12 +1,20 @@
 import pytest
 
 from deeplab import model
+from deeplab.core import layers
 from deeplab.core.options import ModelOptions
 from deeplab.testing import tiny
 from deeplab.training.recipe import starting_network
 from deeplab.utils import checkpoint, checkpoint_files, stored_options
 
 _SMALL = {"aspp_convs_filters": 8}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small():
+    """Build networks of few blocks without random weights."""
+    with tiny.shallow(), tiny.minimal(), layers.blank_weights():
+        yield
 
 
 @pytest.fixture(scope="module")
