@@ -93,6 +93,12 @@ def test_a_network_without_memory_is_refused(root, tmp_path, monkeypatch):
     assert not (tmp_path / "recipe").exists()
 
 
+def test_few_steps_are_told(root, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(measuring, "measure", _measured)
+    tiny.run(make_recipe, *_flags(root, tmp_path / "recipe", "--minutes=0.001"))
+    assert "0.001 minutes are enough for 83 steps; new classes take 250 or more" in caplog.text
+
+
 def test_images_without_labels_are_refused_before_steps_are_measured(root, tmp_path):
     for split in ("train", "val"):
         tiny.write_records(tmp_path, {"bare": (tiny.picture(20, 20), None)}, split=split)

@@ -20,8 +20,8 @@ from deeplab.utils import files
 def read(request: ReaderInput) -> Annotations:
     """Read a file in COCO's format.
 
-    Regions of crowds (`iscrowd`) are ignored. Regions without a segment are left out and logged,
-    unless no region has one.
+    Regions of crowds (`iscrowd`) are ignored; where most are, that is logged. Regions without a
+    segment are left out and logged, unless no region has one.
 
     Raises:
         ValueError: The file is malformed; the message names the entry.
@@ -44,8 +44,14 @@ def read(request: ReaderInput) -> Annotations:
         found[identity] = image, entry, (entry.integer("height", 1), entry.integer("width", 1))
     regions: dict[int | str, list[Region]] = {identity: [] for identity in found}
     empty: list[str] = []
+    crowds: list[str] = []
     annotations = document.entries("annotations")
     for entry in annotations:
+        if entry.get("segments_info") is not None:
+            raise ValueError(
+                f"{entry.place} has segments_info: this is COCO's panoptic form, whose segments are"
+                " colors in PNG files; give the file of instances, with polygons or run lengths"
+            )
         identity = entry.identity("image_id")
         if identity not in found:
             raise ValueError(f"{entry.place} has the image_id {identity!r}, which no image has")
@@ -58,7 +64,10 @@ def read(request: ReaderInput) -> Annotations:
         if shape is None:
             empty.append(entry.place)
             continue
-        name = IGNORE if _is_crowd(entry) else names[category]
+        name = names[category]
+        if _is_crowd(entry):
+            name = IGNORE
+            crowds.append(entry.place)
         regions[identity].append(Region(name, shape, entry.place))
     if empty and len(empty) == len(annotations):
         raise ValueError(f"{path} has no segmentation, only boxes, the first is {empty[0]}")
@@ -66,6 +75,12 @@ def read(request: ReaderInput) -> Annotations:
         logging.warning(
             "%d of %d annotations have no segmentation and are left out, the first is %s",
             *(len(empty), len(annotations), empty[0]),
+        )
+    if 2 * len(crowds) > len(annotations) - len(empty):
+        logging.warning(
+            "%d of %d regions are crowds, whose pixels are ignored, the first is %s: if a tool"
+            " wrote iscrowd for single objects, set it to 0",
+            *(len(crowds), len(annotations) - len(empty), crowds[0]),
         )
     images = tuple(
         AnnotatedImage(image, entry.place, tuple(regions[identity]), size)

@@ -66,6 +66,27 @@ def test_polygons_and_run_lengths_are_read_with_the_classes_in_the_order_of_the_
     assert (second.size, second.regions) == ((6, 8), ())
 
 
+def test_many_crowds_are_logged(read, caplog):
+    """Some tools write iscrowd for every mask."""
+    crowd = _polygon(2, 1, 7, 1, 7, 4, iscrowd=1)
+    read(crowd, _polygon(2, 1, 7, 1, 7, 4), _polygon(2, 1, 7, 1, 7, 4))
+    assert not caplog.text
+    read(crowd, crowd, _polygon(2, 1, 7, 1, 7, 4))
+    assert "2 of 3 regions are crowds, whose pixels are ignored, the first is" in caplog.text
+
+
+def test_numbers_may_have_a_decimal_point(read):
+    """As of a table with missing values."""
+    (first, _) = read(_polygon(2, 1, 7, 1, 7, 4, image_id=7.0, category_id=1.0)).images
+    assert [region.name for region in first.regions] == ["car"]
+
+
+def test_the_panoptic_form_is_named(read):
+    segment = {"id": 5, "category_id": 3, "iscrowd": 0, "bbox": [0, 0, 1, 1], "area": 1}
+    with pytest.raises(ValueError, match=r"annotations\[0\] has segments_info: .* panoptic form"):
+        read({"file_name": "a.png", "segments_info": [segment]})
+
+
 def test_an_annotation_without_segment_is_left_out_and_logged(read, caplog):
     (first, _) = read(_polygon(2, 1, 7, 1, 7, 4), {"category_id": 1, "segmentation": []}).images
     assert len(first.regions) == 1

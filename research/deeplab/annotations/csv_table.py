@@ -39,6 +39,9 @@ def read(request: ReaderInput) -> Annotations:
     columns = header(next(iter(text.splitlines()), ""))
     if not set(COLUMNS) <= set(columns):
         raise ValueError(f"{path}, line 1: the columns are {columns}; it needs image and label")
+    for name in (*COLUMNS, _SPLIT):
+        if columns.count(name) > 1:
+            raise ValueError(f"{path}, line 1: there are {columns.count(name)} columns {name}")
     label_folder = request.label_folder or os.path.dirname(path)
     by_path: dict[str, AnnotatedImage] = {}
     splits: dict[str, list[str]] = {}
@@ -88,5 +91,5 @@ def _mask(folder: str, name: str) -> str:
 
 def _image(request: ReaderInput, name: str, place: str) -> str:
     """Return the image of a row, which is a path in the folder of the images."""
-    path = os.path.join(request.index().folder, name)
+    path = os.path.normpath(os.path.join(request.index().folder, name))
     return path if os.path.isfile(path) else request.index().require(name, place)

@@ -37,6 +37,17 @@ def test_paths_may_be_those_of_windows(read, project):
     assert image.mask == str(project.folder / "masks/1.png")
 
 
+def test_the_form_of_a_table_may_be_that_of_any_program(read, project):
+    project.images('a "1", b.jpg')
+    rows = '1,"a ""1"", b.jpg",masks/1.png,"two\r\nlines"\r\n,,,\r\n2, x/b.jpg , 2.png ,\r\n'
+    annotations = read(f'\ufeff"Id","Image","Label","Notes"\r\n{rows}')
+    images = [image.image.removeprefix(f"{project.folder}/images/") for image in annotations.images]
+    assert images == ['a "1", b.jpg', "x/b.jpg"]
+    assert annotations.images[1].mask == str(project.folder / "2.png")
+    with pytest.raises(ValueError, match="line 1: there are 2 columns label"):
+        read("image,label,Label\na.jpg,1.png,2.png\n")
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
@@ -45,6 +56,8 @@ def test_paths_may_be_those_of_windows(read, project):
         ("a.jpg,1.png,../x", "line 2: the split's name must not"),
         (",1.png,train", "line 2 names no image"),
         ("a.jpg,1.png,train\na.jpg,2.png,val", "line 3 names the image a.jpg of .*line 2 again"),
+        ("a.jpg,1.png,train\n./a.jpg,1.png,val", "line 3 names the image ./a.jpg of .*line 2"),
+        ("a.jpg,1.png,train\nimg/../a.jpg,1.png,val", "line 3 names the image .* of .*line 2"),
         ("", "has no images"),
         ('a.jpg,1.png,"train\n' + "b.jpg,2.png,val\n" * 9000, "line 2 is not CSV: field larger"),
     ],

@@ -102,8 +102,13 @@ class Entry:
         return Entry(self.get(field), self.at(field), True)
 
     def identity(self, field: str) -> int | str:
-        """Return an identifier: an integer or a string."""
+        """Return an identifier: an integer or a string.
+
+        Tables with missing values write all integers with a decimal point.
+        """
         value = self.get(field)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
         if type(value) not in (int, str):
             raise self.fault(field, "an integer or a string")
         return value

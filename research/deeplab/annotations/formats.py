@@ -28,6 +28,8 @@ READERS: Mapping[str, Callable[[ReaderInput], Annotations]] = {
 }
 _FOLDERS = ("cvat", "yolo")
 _YAML = (".yaml", ".yml")
+# What Label Studio puts beside YOLO's text files.
+_NOTES = ("notes.json",)
 _REMEDY = "; give another file or folder, or say what it is with --annotation_format"
 
 
@@ -72,7 +74,8 @@ def _require(path: str) -> None:
 def _detect_folder(path: str) -> str:
     if any(os.path.exists(os.path.join(path, name)) for name in (cvat.LABEL_MAP, cvat.MASKS)):
         return "cvat"
-    jsons = folders.find(path, (".json",))
+    found = folders.find(path, (".json",))
+    jsons = [name for name in found if os.path.basename(name) not in _NOTES]
     if jsons:
         if (name := _detect_file(jsons[0])) == "labelme":
             return name

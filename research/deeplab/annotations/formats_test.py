@@ -11,7 +11,11 @@ _CONTENT = {
     "labelme": {"x/a.json": {"version": "5.5.0", "shapes": []}, "x/a.jpg": b""},
     "cvat": {"x/labelmap.txt": "roof:1,2,3::", "x/ImageSets/Segmentation/default.txt": "a"},
     "label_studio": {"x": [{"id": 1, "data": {}, "annotations": []}]},
-    "yolo": {"x/classes.txt": "roof", "x/a.txt": "0 0 0 1 0 0 1"},
+    "yolo": {
+        "x/notes.json": {"categories": []},
+        "x/classes.txt": "roof",
+        "x/a.txt": "0 0 0 1 0 0 1",
+    },
     "ultralytics": {"x.yaml": "train: a\nnames: [roof]\n"},
     "csv": {"x": "split, Image ,label\n"},
 }
@@ -30,6 +34,18 @@ def test_the_content_tells_the_format(project, name):
         project.folder / part for part in ("x", "x.yaml") if (project.folder / part).exists()
     )
     assert formats.detect(str(path)) == name
+
+
+def test_hidden_folders_do_not_count_and_links_do(project):
+    """As those of notebooks, and of datasets whose parts lie on several disks."""
+    project.images("a.jpg", "b.jpg")
+    shapes = [{"label": "roof", "points": [[0, 0], [9, 0], [9, 9]]}]
+    for name, image in (("x/a", "a"), ("x/.ipynb_checkpoints/a-checkpoint", "a"), ("y/b", "b")):
+        project.write(f"{name}.json", {"shapes": shapes, "imagePath": f"{image}.jpg"})
+    (project.folder / "x/more").symlink_to(project.folder / "y")
+    (project.folder / "y/back").symlink_to(project.folder / "x")
+    names = [image.image.rpartition("/")[2] for image in project.read("x").images]
+    assert names == ["a.jpg", "b.jpg"]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ import os
 import unicodedata
 from collections.abc import Sequence
 
+from deeplab.annotations import folders
+
 
 def _parts(name: str) -> tuple[str, ...]:
     """Return the parts of a path with either separator, in one form of Unicode."""
@@ -39,7 +41,7 @@ class ImageIndex:
     def __init__(self, folder: str, extensions: Sequence[str]):
         self.folder = folder
         self.extensions = tuple(extensions)
-        self.paths = sorted(self._walk())
+        self.paths = folders.find(folder, extensions) if os.path.isdir(folder) else []
         self._by_last: dict[str, list[tuple[tuple[str, ...], str]]] = {}
         for path in self.paths:
             parts = _parts(os.path.relpath(path, folder))
@@ -47,22 +49,6 @@ class ImageIndex:
             for last in {parts[-1], stem}:
                 key = (*parts[:-1], last)
                 self._by_last.setdefault(last, []).append((key, path))
-
-    def _walk(self) -> list[str]:
-        found, seen = [], set()
-        for folder, folders, names in os.walk(self.folder, followlinks=True):
-            # A link may lead back to a folder above.
-            if (real := os.path.realpath(folder)) in seen:
-                folders.clear()
-                continue
-            seen.add(real)
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            found += [
-                os.path.join(folder, name)
-                for name in names
-                if name.lower().endswith(self.extensions) and not name.startswith(".")
-            ]
-        return found
 
     def find(self, name: str) -> str | None:
         """Return the image that a name means; None if there is none.

@@ -16,13 +16,15 @@ from deeplab.utils import files
 # The prefix that an upload adds to the name of a file.
 _UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")
 _PERCENT = 100
+# Fields that regions have; each kind has one of these.
+_AREAS = ("rle", "points", "radiusX", "width")
 
 
 def read(request: ReaderInput) -> Annotations:
     """Read a JSON export.
 
     Of the annotations of a task that were not canceled, the last one counts. A task without any is
-    left out.
+    left out. Regions without a label are left out and logged.
 
     Raises:
         ValueError: The file is malformed; the message names task and region.
@@ -34,6 +36,7 @@ def read(request: ReaderInput) -> Annotations:
     by_path: dict[str, AnnotatedImage] = {}
     several: list[str] = []
     canceled: list[str] = []
+    unnamed: list[str] = []
     for index, value in enumerate(tasks):
         task = Entry(value, f"{request.path}: [{index}]", nested=True)
         field = "completions" if task.get("annotations") is None else "annotations"
@@ -47,12 +50,14 @@ def read(request: ReaderInput) -> Annotations:
             continue
         found = _image(task, request.index())
         results = kept[-1].entries("result")
+        unnamed += _unnamed(results)
         size, regions = _regions(results)
         image = AnnotatedImage(found, task.place, regions, size)
         if (other := by_path.setdefault(found, image)) is not image:
             raise ValueError(f"{task.place} and {other.place} are both about the image {found}")
     _log(canceled, "tasks have canceled annotations, which are left out")
     _log(several, "tasks have several annotations, of which the last counts")
+    _log(unnamed, "regions have no label and are left out")
     return Annotations(tuple(by_path.values()))
 
 
@@ -100,6 +105,20 @@ def _names(data: Entry, index: ImageIndex) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def _unnamed(results: list[Entry]) -> list[str]:
+    """Return the places of regions that no result gives a label."""
+    named, places = set(), {}
+    for entry in results:
+        if not isinstance(entry.get("value"), dict):
+            continue
+        value, identity = entry.entry("value"), str(entry.get("id"))
+        if _label(value) is not None:
+            named.add(identity)
+        elif any(value.get(field) is not None for field in _AREAS):
+            places.setdefault(identity, entry.place)
+    return [place for identity, place in places.items() if identity not in named]
+
+
 def _regions(results: list[Entry]) -> tuple[tuple[int, int] | None, tuple[Region, ...]]:
     """Return the size of an image and its regions."""
     size, regions = None, []
@@ -110,6 +129,11 @@ def _regions(results: list[Entry]) -> tuple[tuple[int, int] | None, tuple[Region
         name = _label(value)
         if name is None:
             continue
+        if turn := entry.get("image_rotation"):
+            raise ValueError(
+                f"{entry.at('image_rotation')} is {fields.quoted(turn)}, but the file of the image"
+                " is not turned: turn the image back in Label Studio"
+            )
         own = entry.integer("original_height", 1), entry.integer("original_width", 1)
         if size not in (None, own):
             raise ValueError(

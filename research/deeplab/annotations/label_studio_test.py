@@ -92,9 +92,27 @@ def test_rectangles_and_ellipses_are_in_percent_and_may_be_turned(read):
 def test_answers_that_are_no_regions_are_left_out(read):
     choice = {"type": "choices", "value": {"choices": ["good"]}, "from_name": "q", "to_name": "i"}
     relation = {"type": "relation", "from_id": "x1", "to_id": "x2"}
-    # A brush of which the label stands in a result of its own.
-    (image,) = read(_task(choice, relation, _POLYGON))
+    text = {"type": "textarea", "value": {"text": ["near the road"], **_SQUARE}, "id": "x1"}
+    (image,) = read(_task(choice, relation, _POLYGON, text))
     assert len(image.regions) == 1
+
+
+def test_a_label_may_stand_in_a_result_of_its_own_and_regions_without_one_are_logged(read, caplog):
+    size = {"original_width": 20, "original_height": 10}
+    shape = {"id": "x2", "type": "polygon", "value": _SQUARE, **size}
+    label = {"id": "x2", "type": "labels", "value": {**_SQUARE, "labels": ["car"]}, **size}
+    (image,) = read(_task(shape, label))
+    assert [region.name for region in image.regions] == ["car"]
+    assert not caplog.text
+    read(_task({**shape, "id": [2]}, _POLYGON))
+    assert "1 regions have no label and are left out, the first is" in caplog.text
+    assert "annotations[0].result[0]" in caplog.text
+
+
+def test_drafts_and_predictions_do_not_count(read):
+    task = _task(_POLYGON)
+    task["drafts"] = task["predictions"] = [{"result": [_POLYGON] * 3}]
+    assert len(read(task)[0].regions) == 1
 
 
 @pytest.mark.parametrize(
@@ -143,6 +161,7 @@ def test_of_several_annotations_the_last_counts_and_cancelled_ones_do_not(read, 
         (_result("polygonlabels", "a", {"points": [[1, 2]]}), ".value.points has 1 points"),
         (_result("brushlabels", "a", {"rle": [300]}), ".value.rle must be a list of bytes"),
         (_result("keypointlabels", "a", {"x": 1}), " has the type 'keypointlabels', which has no"),
+        (_result("polygonlabels", "a", _SQUARE, image_rotation=90), ".image_rotation is 90, but"),
         (_result("polygonlabels", 7, _SQUARE), r".value.polygonlabels is \[7\]"),
         (_result("polygonlabels", "a", _SQUARE, original_width=None), " has no original_width"),
         (

@@ -71,14 +71,18 @@ def _shape(entry: Entry) -> shapes.Shape:
 
     if kind == "polygon":
         return shapes.Polygons((points(3),))
+    if kind in ("oriented_rectangle", "rotation"):
+        return shapes.Polygons((points(4),))
     if kind in ("line", "linestrip"):
         return shapes.Strip(points(2), _LINE_WIDTH)
     if kind not in ("rectangle", "circle", "mask"):
         raise ValueError(
-            f"{entry.at('shape_type')} is {kind!r}; known are polygon, rectangle, circle, line,"
-            " linestrip and mask, other shapes have no area"
+            f"{entry.at('shape_type')} is {kind!r}; known are polygon, rectangle,"
+            " oriented_rectangle, circle, line, linestrip and mask, other shapes have no area"
         )
     corners = points(2)
+    if kind == "rectangle" and len(corners) == 4:  # As X-AnyLabeling writes it.
+        return shapes.Polygons((corners,))
     if len(corners) != 2:
         raise ValueError(f"{entry.at('points')} has {len(corners)} points; a {kind} has two")
     if kind == "circle":
@@ -88,5 +92,7 @@ def _shape(entry: Entry) -> shapes.Shape:
     (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
     if kind == "rectangle":
         return shapes.box(left, top, right, bottom)
-    left, top, right, bottom = (round(float(value)) for value in (left, top, right, bottom))
-    return shapes.PlacedMask(entry.text("mask"), left, top, bottom - top + 1, right - left + 1)
+    # A mask that was moved may lie between pixels; its size is whole.
+    height, width = (round(float(value)) + 1 for value in (bottom - top, right - left))
+    left, top = round(float(left)), round(float(top))
+    return shapes.PlacedMask(entry.text("mask"), left, top, height, width)

@@ -65,7 +65,16 @@ _CIRCLE = [[(x + 0.5 - 12) ** 2 + (y + 0.5 - 9) ** 2 <= 25 for x in range(24)] f
         (_shape("polygon", [[2, 3], [9, 3], [9, 8], [2, 8]]), _mask(np.s_[3:8, 2:9])),
         (_shape("rectangle", [[9.0, 8.0], [2.0, 3.0]]), _mask(np.s_[3:8, 2:9])),
         (_shape("rectangle", [[-5, -5], [3, 40]]), _mask(np.s_[:, :3])),
+        (
+            _shape("oriented_rectangle", [[2, 3], [9, 3], [9, 8], [2, 8]]),
+            _mask(np.s_[3:8, 2:9]),
+        ),
+        # X-AnyLabeling writes all corners.
+        (_shape("rectangle", [[2, 3], [9, 3], [9, 8], [2, 8]]), _mask(np.s_[3:8, 2:9])),
+        (_shape("rotation", [[2, 3], [9, 3], [9, 8], [2, 8]]), _mask(np.s_[3:8, 2:9])),
         (_shape("circle", [[12, 9], [15, 13]]), np.array(_CIRCLE)),
+        # A click without a motion.
+        (_shape("circle", [[12, 9], [12, 9]]), _mask()),
         (_shape("line", [[4, 10], [20, 10]]), _mask(np.s_[5:15, 4:20])),
         (
             _shape("linestrip", [[6, 5], [18, 5], [18, 20]]),
@@ -75,6 +84,11 @@ _CIRCLE = [[(x + 0.5 - 12) ** 2 + (y + 0.5 - 9) ** 2 <= 25 for x in range(24)] f
             # Points are the first and the last pixel; any value but 0 counts.
             _shape("mask", [[4.0, 5.0], [6.0, 6.0]], mask=_encoded([[1, 0, 255], [0, 7, 0]])),
             _mask(np.s_[5, 4], np.s_[5, 6], np.s_[6, 5]),
+        ),
+        (
+            # Moved, so that its edges, rounded one by one, are not as far apart as before.
+            _shape("mask", [[0.5, 1.5], [1.5, 2.5]], mask=_encoded([[1, 1], [0, 1]])),
+            _mask(np.s_[2, :2], np.s_[3, 1]),
         ),
         (
             _shape("mask", [[-1, 18], [1, 20]], mask=_encoded(np.ones((3, 3), int))),

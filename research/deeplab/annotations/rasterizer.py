@@ -83,7 +83,7 @@ def ellipse(
     width: int,
     degrees: float = 0.0,
 ) -> np.ndarray:
-    """Return the pixels whose middle is in an ellipse.
+    """Return the pixels whose middle is in an ellipse; none if a radius is 0.
 
     Args:
         center: X and y in pixels.
@@ -95,11 +95,12 @@ def ellipse(
     Returns:
         bool [height, width].
     """
+    if not all(radii):
+        return np.zeros((height, width), bool)
     x = np.arange(width) + 0.5 - center[0]
     y = (np.arange(height) + 0.5 - center[1])[:, np.newaxis]
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     across, down = x * cosine + y * sine, y * cosine - x * sine
-    # Multiplied out, so that a radius may be 0.
     return (across * radii[1]) ** 2 + (down * radii[0]) ** 2 <= (radii[0] * radii[1]) ** 2
 
 

@@ -78,6 +78,11 @@ def test_an_ellipse_covers_the_middles_of_pixels_inside():
     np.testing.assert_array_equal(turned, mask)
 
 
+@pytest.mark.parametrize("radii", [(0.0, 0.0), (3.0, 0.0), (0.0, 3.0)])
+def test_an_ellipse_without_area_covers_nothing(radii):
+    assert not rasterizer.ellipse((4.5, 4.5), radii, 8, 10).any()
+
+
 def test_a_strip_has_its_width_and_ends_where_its_line_ends():
     expected = np.zeros((12, 12), bool)
     expected[3:7, 2:9] = True

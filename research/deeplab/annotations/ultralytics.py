@@ -2,23 +2,35 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import yaml
+from absl import logging
 
 from deeplab.annotations import folders, lists, yolo
 from deeplab.annotations.entries import Entry
-from deeplab.annotations.values import AnnotatedImage, Annotations, ReaderInput, Region
+from deeplab.annotations.values import (
+    BACKGROUND,
+    IGNORE,
+    AnnotatedImage,
+    Annotations,
+    ReaderInput,
+    Region,
+    is_background,
+)
 from deeplab.core.options import fields
 from deeplab.utils import files
 
-_SPLITS = ("train", "val", "test")
+# Fields of each split, of which the first counts that is there.
+_SPLITS = {"train": ("train",), "val": ("val", "validation"), "test": ("test",)}
 _MASKS = (".png", ".PNG", ".bmp", ".tif")
 _IMAGES, _LABELS = "images", "labels"
 # Of a file, whose aliases may stand for far more than it is long.
 _MOST_VALUES = 10**6
 _MOST_DIGITS = 9
+# What `label_mapping` says of values that are ignored.
+_IGNORED = (None, "ignore_label", 255)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,20 +103,24 @@ def root(path: str) -> str:
 def read(request: ReaderInput) -> Annotations:
     """Read a dataset: masks if it has `masks_dir`, else polygons in `labels`.
 
-    Masks are taken as they are: a value is the number of a name.
+    Masks are taken as they are: a value is the number of a name, or what `label_mapping` says of
+    it. If there is one name alone, 1 is that class, and 0 what is around it.
 
     Raises:
         ValueError: A file is malformed.
-        FileNotFoundError: A folder, a list or a mask is missing.
+        FileNotFoundError: A folder, a list, a mask or every label file is missing.
     """
     entry = parse(request.path)
     dataset = _Dataset(entry, root(request.path), _names(entry), request.extensions)
-    splits = {split: list(_images(dataset, split)) for split in _SPLITS if entry.get(split)}
+    splits = _splits(dataset)
     if not splits:
         raise ValueError(f"{request.path} has no images: train, val and test are missing")
     masks = entry.get("masks_dir")
     if masks is not None:
         masks = entry.text("masks_dir")
+    class_names, values = dataset.names, None
+    if masks is not None:
+        class_names, values = _mask_values(entry, dataset.names)
     classes = yolo.class_numbers(dataset.names)
     images = []
     for path in dict.fromkeys(path for paths in splits.values() for path in paths):
@@ -114,15 +130,61 @@ def read(request: ReaderInput) -> Annotations:
         else:
             place, regions = _regions(dataset, path, classes)
             images.append(AnnotatedImage(path, place, regions))
+    if masks is None and not any(os.path.isfile(image.place) for image in images):
+        raise FileNotFoundError(
+            f"none of the {len(images)} images of {request.path} has a label file, such as"
+            f" {images[0].place}"
+        )
     return Annotations(
         tuple(images),
-        dataset.names,
+        class_names,
         smaller_on_top=True,
         others_are_background=masks is None,
         splits=splits,
         label_files=masks is not None,
-        mask_values=dict(enumerate(dataset.names)) if masks is not None else None,
+        mask_values=values,
     )
+
+
+def _splits(dataset: _Dataset) -> dict[str, list[str]]:
+    """Return the images of each split."""
+    splits: dict[str, list[str]] = {}
+    for split, names in _SPLITS.items():
+        field = next(filter(dataset.entry.get, names), None)
+        if field is None:
+            continue
+        value = dataset.entry.get(field)
+        is_missing = isinstance(value, str) and not os.path.exists(_place(dataset, value))
+        # Tools name test images also where there are none.
+        if is_missing and split == "test":
+            logging.warning("%s: test is left out, there is no %s", dataset.entry.place, value)
+            continue
+        splits[split] = list(_images(dataset, field))
+    return splits
+
+
+def _mask_values(entry: Entry, names: Sequence[str]) -> tuple[tuple[str, ...], dict[int, str]]:
+    """Return the names of the classes, and that of each value in masks."""
+    if len(names) == 1 and not is_background(names[0]):
+        names = (BACKGROUND, *names)
+    values = dict(enumerate(names))
+    mapping: Any = {} if entry.get("label_mapping") is None else entry.get("label_mapping")
+    if not isinstance(mapping, dict):
+        raise entry.fault("label_mapping", "an object of values and numbers of names")
+    for value, number in mapping.items():
+        name = IGNORE
+        if number not in _IGNORED:
+            is_known = type(number) is int and 0 <= number < len(names)
+            name = names[number] if is_known else None
+        if name is None or type(value) is not int:
+            raise ValueError(
+                f"{entry.at('label_mapping')} has {fields.quoted({value: number})}; it maps values"
+                f" to numbers of names, 0 to {len(names) - 1}, or to ignore_label"
+            )
+        # Masks hold no other values.
+        if 0 <= value < 2**16:
+            values[value] = name
+    return tuple(names), values
 
 
 def _names(entry: Entry) -> tuple[str, ...]:
@@ -151,65 +213,81 @@ def _number(key: Any) -> Any:
     return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else key
 
 
-def _images(dataset: _Dataset, split: str) -> Iterator[str]:
+def _place(dataset: _Dataset, item: str) -> str:
+    """Return the path of a folder or list that the YAML file names."""
+    path = os.path.join(dataset.root, item)
+    if not os.path.exists(path):
+        # Some tools write paths from a folder beside that of the file, or those of Windows.
+        path = os.path.join(dataset.root, item.replace("\\", "/").removeprefix("../"))
+    return path
+
+
+def _images(dataset: _Dataset, field: str) -> Iterator[str]:
     """Yield the images of a split, from folders and from text files with a path per line."""
-    value: Any = dataset.entry.get(split)
+    value: Any = dataset.entry.get(field)
     for item in value if isinstance(value, list) else [value]:
         if not isinstance(item, str):
-            raise dataset.entry.fault(split, "a folder, a text file, or a list of these")
-        path = os.path.join(dataset.root, item)
-        if not os.path.exists(path):
-            # Some tools write paths from a folder beside that of the file.
-            path = os.path.join(dataset.root, item.removeprefix("../"))
+            raise dataset.entry.fault(field, "a folder, a text file, or a list of these")
+        path = _place(dataset, item)
         if os.path.isdir(path):
             found = folders.find(path, dataset.extensions)
             if not found:
-                raise FileNotFoundError(f"{dataset.entry.at(split)}: no image in {path}")
+                raise FileNotFoundError(f"{dataset.entry.at(field)}: no image in {path}")
             yield from found
         elif os.path.isfile(path):
             beside = os.path.dirname(path)
             for line in lists.read(path):
                 # Ultralytics takes paths that begin with "./" from the folder of the list.
-                places = [os.path.join(folder, line.text) for folder in (dataset.root, beside)]
+                places = [
+                    os.path.join(folder, name)
+                    for name in (line.text, line.text.replace("\\", "/"))
+                    for folder in (dataset.root, beside)
+                ]
                 image = os.path.normpath(next(filter(os.path.isfile, places), places[0]))
                 if not os.path.isfile(image):
                     raise FileNotFoundError(f"{line.place}: there is no image {image}")
                 yield image
         else:
             raise FileNotFoundError(
-                f"{dataset.entry.at(split)} is {item!r}, and there is no {path}; paths are relative"
+                f"{dataset.entry.at(field)} is {item!r}, and there is no {path}; paths are relative"
                 " to `path` in the file, or to its folder"
             )
 
 
-def _counterpart(dataset: _Dataset, image: str, folder: str) -> str:
-    """Return the path, without extension, of the file that belongs to an image.
+def _counterparts(dataset: _Dataset, image: str, folder: str) -> list[str]:
+    """Return the paths, without extension, of files that may belong to an image.
 
-    The last part `images` of the image's path is replaced by the folder.
+    The last part `images` of the image's path is replaced by the folder. Where there is no such
+    part, the folder comes first.
     """
-    parts = os.path.splitext(os.path.relpath(image, dataset.root))[0].split(os.sep)
-    places = [index for index, part in enumerate(parts[:-1]) if part == _IMAGES]
-    if places:
-        parts[places[-1]] = folder
-    else:
-        parts.insert(0, folder)
-    return os.path.normpath(os.path.join(dataset.root, *parts))
+    stem = os.path.splitext(image)[0]
+    before, part, after = os.path.abspath(stem).rpartition(f"/{_IMAGES}/")
+    found = [os.path.join(before or "/", folder, after)] if part else []
+    relative = os.path.relpath(stem, dataset.root)
+    if _IMAGES not in relative.split("/")[:-1]:
+        found.append(os.path.join(dataset.root, folder, relative))
+    shown = os.path.normpath if os.path.isabs(image) else os.path.relpath
+    return [shown(path) for path in found]
 
 
 def _mask(dataset: _Dataset, image: str, folder: str) -> str:
-    stem = _counterpart(dataset, image, folder)
-    for extension in _MASKS:
-        if os.path.isfile(stem + extension):
-            return stem + extension
+    stems = _counterparts(dataset, image, folder)
+    for path in (stem + extension for stem in stems for extension in _MASKS):
+        if os.path.isfile(path):
+            return path
     raise FileNotFoundError(
-        f"label {stem}.png not found, the mask of {image} (masks_dir in {dataset.entry.place})"
+        f"label {stems[0]}.png not found, the mask of {image} (masks_dir in {dataset.entry.place})"
     )
 
 
 def _regions(
     dataset: _Dataset, image: str, classes: dict[int, str]
 ) -> tuple[str, tuple[Region, ...]]:
-    path = _counterpart(dataset, image, _LABELS) + ".txt"
-    if not os.path.isfile(path):
-        return path, ()
+    stems = _counterparts(dataset, image, _LABELS)
+    if _IMAGES not in os.path.dirname(image).split("/"):
+        stems.append(os.path.splitext(image)[0])
+    paths = [f"{stem}.txt" for stem in stems]
+    path = next(filter(os.path.isfile, paths), None)
+    if path is None:
+        return paths[0], ()
     return path, yolo.read_regions(path, classes)

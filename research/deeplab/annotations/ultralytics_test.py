@@ -62,6 +62,15 @@ def test_a_list_may_name_images_from_its_own_folder(data):
     assert _names(data.read("d.yaml").splits["val"]) == ["c.jpg", "a.jpg"]
 
 
+def test_paths_may_be_those_of_windows(data):
+    data.write("data/val.txt", "images\\val\\c.jpg\r\n.\\images\\train\\a.jpg\r\n")
+    text = _YAML.replace("images/val", "val.txt").replace("images/train", "images\\train")
+    data.write("d.yaml", text)
+    splits = data.read("d.yaml").splits
+    assert _names(splits["val"]) == ["c.jpg", "a.jpg"]
+    assert _names(splits["train"]) == ["a.jpg", "b.jpg"]
+
+
 def test_numbers_of_names_may_be_texts(data):
     data.write("d.yaml", _YAML.replace("0: road", "'0': road").replace("1: roof", "'1': roof"))
     assert data.read("d.yaml").class_names == ("road", "roof")
@@ -86,6 +95,56 @@ def test_paths_may_begin_beside_the_folder_of_the_file(project):
     splits = {split: _names(paths) for split, paths in annotations.splits.items()}
     assert splits == {"train": ["a.jpg"], "val": ["b.jpg"]}
     assert [len(image.regions) for image in annotations.images] == [1, 1]
+
+
+def test_label_files_may_lie_beside_the_images(project):
+    for split, name in (("train", "a"), ("val", "b")):
+        project.write(f"data/{split}/{name}.jpg", b"")
+        project.write(f"data/{split}/{name}.txt", "0 0 0 1 0 0 1\n")
+    project.write("data/data.yaml", "train: train\nval: val\nnames: [road, roof]\n")
+    annotations = project.read("data/data.yaml")
+    assert [len(image.regions) for image in annotations.images] == [1, 1]
+
+
+def test_a_dataset_without_any_label_file_is_refused(data):
+    """All of it would be background."""
+    (data.folder / "data/labels/train/a.txt").unlink()
+    data.write("d.yaml", _YAML)
+    with pytest.raises(FileNotFoundError, match="none of the 3 images .* such as .*/train/a.txt"):
+        data.read("d.yaml")
+
+
+@pytest.mark.parametrize("folder", ["masks/", "./masks", "{}/data/masks"])
+def test_masks_may_lie_anywhere(data, folder):
+    data.write("d.yaml", f"{_YAML}masks_dir: {folder.format(data.folder)}\n")
+    masks = [image.mask for image in data.read("d.yaml").images]
+    names = ("train/a", "train/b", "val/c")
+    assert masks == [str(data.folder / f"data/masks/{name}.png") for name in names]
+
+
+def test_one_name_is_that_of_the_value_1(data):
+    data.write("d.yaml", _YAML.partition("names")[0] + "names: [crack]\nmasks_dir: masks\n")
+    annotations = data.read("d.yaml")
+    assert annotations.class_names == ("background", "crack")
+    assert annotations.mask_values == {0: "background", 1: "crack"}
+
+
+def test_values_of_masks_may_be_mapped(data):
+    data.write(
+        "d.yaml",
+        f"{_YAML}masks_dir: masks\nlabel_mapping: {{-1: ignore_label, 0: 255, 7: 0, 70000: 1}}\n",
+    )
+    assert data.read("d.yaml").mask_values == {0: "ignore", 1: "roof", 7: "road"}
+    for mapping in ("{7: 2}", "{x: 0}", "{7: [0]}", "{7: -1}"):
+        data.write("d.yaml", f"{_YAML}masks_dir: masks\nlabel_mapping: {mapping}\n")
+        with pytest.raises(ValueError, match="label_mapping has .*; it maps values to numbers"):
+            data.read("d.yaml")
+
+
+def test_the_split_val_has_another_name_and_that_of_test_may_be_missing(data, caplog):
+    data.write("d.yaml", _YAML.replace("val:", "test: images/test\nvalidation:"))
+    assert list(data.read("d.yaml").splits) == ["train", "val"]
+    assert "d.yaml: test is left out, there is no images/test" in caplog.text
 
 
 # Each list is nine times the one before.

@@ -14,28 +14,30 @@ from deeplab.annotations.values import (
 )
 from deeplab.core.options import fields
 
-# Lists that tools put beside the label files.
+# Texts that tools put beside the label files.
 _NAMES_FILE = "classes.txt"
 _OTHER_LISTS = frozenset({_NAMES_FILE, "train.txt", "val.txt", "valid.txt", "test.txt"})
+_README = "readme."
 # Larger coordinates are pixels; those a little outside of the image are cut off.
 _LARGEST = 10
 
 
 def is_label_file(path: str) -> bool:
     """Return whether a text file in a folder holds regions and is not a list."""
-    return os.path.basename(path).lower() not in _OTHER_LISTS
+    name = os.path.basename(path).lower()
+    return name not in _OTHER_LISTS and not name.startswith(_README)
 
 
 def read(request: ReaderInput) -> Annotations:
     """Read a folder of text files. Images without a file are all background.
 
-    Names come from --class_names, else from `classes.txt` in the folder or beside it.
+    Names of the numbers are in `classes.txt`, in the folder or beside it, else in --class_names.
 
     Raises:
         ValueError: A file is malformed, the message names file and line; or names are unknown.
         FileNotFoundError: There is no image for a file.
     """
-    names = request.class_names or _read_names(request.path)
+    names = _read_names(request.path) or request.class_names
     if not names:
         raise ValueError(
             f"{request.path} has numbers of classes, and no classes.txt with their names: set"
@@ -76,7 +78,10 @@ def _read_names(folder: str) -> tuple[str, ...]:
     for place in (folder, os.path.join(folder, os.pardir)):
         path = os.path.join(place, _NAMES_FILE)
         if os.path.isfile(path):
-            return tuple(line.text for line in lists.read(path))
+            names = tuple(line.text for line in lists.read(path))
+            if len(set(names)) < len(names):
+                raise ValueError(f"{path} has a name twice: {fields.quoted(list(names))}")
+            return names
     return ()
 
 

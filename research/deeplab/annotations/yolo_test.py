@@ -46,6 +46,28 @@ def test_names_may_lie_beside_the_files(read, project):
         read("0 0 0 1 0 0 1", None)
 
 
+def test_names_beside_the_files_number_the_classes_and_others_only_order_them(read, project):
+    path = project.write("labels/classes.txt", "roof\ncar\n")
+    annotations = read("1 0 0 1 0 0 1", ("background", "car", "roof"))
+    assert annotations.images[0].regions[0].name == "car"
+    assert annotations.class_names == _NAMES
+    project.write("labels/classes.txt", "roof\nroof\n")
+    with pytest.raises(ValueError, match=rf"{path} has a name twice: \['roof', 'roof'\]"):
+        read("1 0 0 1 0 0 1")
+
+
+def test_other_texts_in_the_folder_are_no_labels(read, project):
+    for name in ("README.roboflow.txt", "ReadMe.txt", "train.txt", "classes.txt"):
+        project.write(f"labels/{name}", "roof\ncar")
+    assert len(read("0 0 0 1 0 0 1").images) == 1
+
+
+def test_white_space_and_blank_lines_do_not_count(read):
+    (image,) = read("\ufeff0 0 0 1 0 0 1  \r\n\r\n \t1\t0 0 1 0 0 1 \r\n").images
+    assert [region.name for region in image.regions] == ["roof", "car"]
+    assert read(" \n").images[0].regions == ()
+
+
 def test_a_polygon_may_reach_a_little_beyond_the_image(read):
     (image,) = read("0 -0.1 -0.1 1.2 -0.1 1.2 1.2 -0.1 1.2").images
     assert drawn(image.regions[0], 6, 8).all()

@@ -117,6 +117,16 @@ def test_coco_with_holes_overlaps_and_a_crowd(data):
     np.testing.assert_array_equal(seen[3, 3], [224, 224, 192])
 
 
+def test_splits_may_have_files_of_their_own(data):
+    for split, name, right in (("train", "a", 9), ("val", "b", 4)):
+        document = _coco((5, [_box(0, 0, right, 9)], {}))
+        document["images"] = [{**document["images"][0], "file_name": f"{name}.jpg"}]
+        data.write(f"{split}.json", document)
+        data.convert(f"--annotations={data.folder}/{split}.json", f"--split={split}={name}*")
+    sizes = [np.count_nonzero(*data.labels(split).values()) for split in ("train", "val")]
+    assert sizes == [81, 36]
+
+
 def test_pictures_of_labels_replace_no_file_that_is_read(data):
     label = png(np.zeros((_HEIGHT, _WIDTH), int))
     for name in ("labels/a.png", "labels/b.png", "other/a.png"):
@@ -298,6 +308,20 @@ def test_ultralytics_masks_are_taken_as_they_are(data):
     np.testing.assert_array_equal(data.labels("val")["images/val/b"], expected)
 
 
+def test_polygons_of_ultralytics_are_divided_anew_if_flags_say_so(data):
+    for name in ("a", "b"):
+        data.write(f"labels/{name}.txt", b"0 0 0 0.5 0 0.5 1 0 1\n")
+    data.write("data.yaml", b"train: images\nval: images\nnames: [roof]\n")
+    descriptor = data.convert(
+        f"--annotations={data.folder}/data.yaml",
+        "--split_fractions=one:0.5,two:0.5",
+        images=False,
+    )
+    assert descriptor.splits_to_sizes == {"one": 1, "two": 1}
+    (label,) = data.labels("one").values()
+    assert label[:, :15].all() and not label[:, 15:].any()
+
+
 def test_a_table_names_images_labels_and_splits(data):
     values = np.arange(_HEIGHT * _WIDTH).reshape(_HEIGHT, _WIDTH) % 3
     data.write("masks/1.png", png(values))
@@ -308,8 +332,9 @@ def test_a_table_names_images_labels_and_splits(data):
     assert descriptor.splits_to_sizes == {"train": 1, "val": 1}
     np.testing.assert_array_equal(data.labels("train")["a"], values)
     np.testing.assert_array_equal(data.labels("val")["b"], values)
-    with pytest.raises(ValueError, match="has a column of splits, which stands in place of"):
-        data.convert(*arguments, "--split=val=*")
+    for flag in ("--split=val=*", "--split_fractions=train:0.5,val:0.5"):
+        with pytest.raises(ValueError, match="has a column of splits, which stands in place of"):
+            data.convert(*arguments, flag)
 
 
 def test_gray_masks_have_a_threshold(data):
@@ -356,6 +381,16 @@ def test_images_are_divided_by_the_classes_in_them(data, annotated):
     for split in ("train", "val"):
         found = [int(label[4, 4]) for label in data.labels(split).values()]
         assert sorted(found) == [1, 2, 3, 4]
+
+
+def test_what_is_not_annotated_yet_is_left_out_of_a_division(data, caplog):
+    data.write("images/c.jpg", jpeg(_HEIGHT, _WIDTH))
+    document = _coco((5, [_box(0, 0, 9, 9)], {}))
+    data.write("c.json", document)
+    arguments = ("--split_fractions=train:0.5,val:0.5",)
+    descriptor = data.convert(f"--annotations={data.folder}/c.json", *arguments)
+    assert descriptor.splits_to_sizes == {"train": 1, "val": 1}
+    assert "1 of the 3 images in" in caplog.text and "/images/c.jpg" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,7 @@ def test_images_and_labels_may_share_a_folder(convert, folder, run_script):
         (("--num_classes=3", "--split=val=*"), "--list_folder or from --split"),
         (("--class_names=roof",), "--class_names has 1 classes; there must be 2 to 256"),
         (("--class_names=a,,b",), "--class_names=a,,b has an empty name"),
+        (("--class_names=a, b,b",), "--class_names=a,b,b has 'b' twice"),
         (("--num_classes=3", "--label_map=1:2,1:0"), "value 1 two labels: '1:0' is another"),
     ],
 )

@@ -213,6 +213,27 @@ def test_the_json_report_has_its_documented_keys(check, tmp_path, capsys):
     assert {"copies", "never_seen", "missing_class"} <= kinds
 
 
+def test_the_colors_are_those_of_all_pixels_and_the_brightness_is_of_images(
+    check, tmp_path, capsys
+):
+    random = np.random.default_rng(0)
+    pictures = [random.integers(0, top, (1, 8, 3), np.uint8) for top in (256, 60)]
+    records = [
+        _record(_FIRST, cv2.imencode(".png", each[..., ::-1])[1].tobytes()) for each in pictures
+    ]
+    _write(tmp_path, val=records)
+    check(f"--json={tmp_path}/report.json")
+    pixels = np.concatenate(pictures, axis=1)[0]
+    (found,) = json.loads((tmp_path / "report.json").read_text())["splits"]
+    np.testing.assert_allclose(found["channel_mean"], pixels.mean(axis=0))
+    np.testing.assert_allclose(found["channel_std"], pixels.std(axis=0))
+    gray = [picture.mean(axis=(0, 1)) @ [0.299, 0.587, 0.114] for picture in pictures]
+    np.testing.assert_allclose(found["brightness_mean"], np.mean(gray))
+    np.testing.assert_allclose(found["brightness_std"], np.std(gray))
+    red, deviation = pixels[:, 0].mean(), pixels[:, 0].std()
+    assert f"mean (standard deviation): red {red:.1f} ({deviation:.1f})" in capsys.readouterr().out
+
+
 def test_every_kind_of_finding_is_documented():
     folder = pathlib.Path(check_data.__file__).parent
     code = (folder / "split_findings.py").read_text()

@@ -44,8 +44,18 @@ class ConverterOptions:
 
     @property
     def names(self) -> tuple[str, ...] | None:
-        """The names of --class_names; None without them."""
-        return tuple(name.strip() for name in self.class_names) if self.class_names else None
+        """The names of --class_names; None without them.
+
+        Raises:
+            ValueError: A name is there twice.
+        """
+        if not self.class_names:
+            return None
+        names = tuple(name.strip() for name in self.class_names)
+        for place, name in enumerate(names):
+            if name and name in names[:place]:
+                raise ValueError(f"--class_names={','.join(self.class_names)} has {name!r} twice")
+        return names
 
     @property
     def replacements(self) -> dict[int, int]:

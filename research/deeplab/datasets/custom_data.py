@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from absl import logging
 
+from deeplab.annotations import folders
 from deeplab.cli import writable
 from deeplab.core.options import RunnerOptions
 from deeplab.datasets import (
@@ -116,12 +117,13 @@ def _splits(
 ) -> dict[str, list[Image]]:
     """Return the images of each split, by the way that the flags choose."""
     own = labels.own_splits()
+    given = by_flags is not None or division is not None
+    if given and own is not None and labels.table is None:
+        raise ValueError(
+            f"{options.annotations} has a column of splits, which stands in place of --split,"
+            " --list_folder and --split_fractions: leave these out, or the column"
+        )
     if by_flags is not None:
-        if own is not None and labels.table is None:
-            raise ValueError(
-                f"{options.annotations} has a column of splits, which stands in place of --split"
-                " and --list_folder: leave these out, or the column"
-            )
         return by_flags
     if division is not None:
         return _divide(labels, division, options)
@@ -140,8 +142,23 @@ def _divide(
         images = custom_splits.all_images(options)
     else:
         images = labels.annotated_images()
+        # Formats with label files, or splits of their own, say which images they are about.
+        if not (annotations.label_files or annotations.splits):
+            _log_others(images, options)
     # The name of a test split, in which labels may be missing: their classes are unknown then.
     sources = labels.sources("test", images)
     classes = [custom_labels.classes_in(source, labels) for source in sources]
     divided = split_fractions.divide([image.name for image in images], classes, division)
     return {split: [images[index] for index in found] for split, found in divided.items()}
+
+
+def _log_others(images: Sequence[Image], options: CustomOptions) -> None:
+    """Log the images that are not annotated: people annotate a part of a folder first."""
+    annotated = {os.path.realpath(image.path) for image in images}
+    paths = folders.find(options.image_folder, options.extensions)
+    others = [path for path in paths if os.path.realpath(path) not in annotated]
+    if others:
+        logging.warning(
+            "%d of the %d images in %s are not annotated and are left out, the first is %s",
+            *(len(others), len(paths), options.image_folder, others[0]),
+        )

@@ -40,6 +40,11 @@ def advise(values: np.ndarray, descriptor: DatasetDescriptor) -> str:
             f" --label_map={_changes(range(1, classes + 1), lambda value: value - 1)}, or count the"
             " background as a class"
         )
+    if wrong == [classes]:
+        return (
+            f"label {classes}: looks like one class more; the background is a class, too: set the"
+            f" num_classes of --dataset to {classes + 1} (build_custom_data --class_names)"
+        )
     if set(found) <= _grays_of_colors(descriptor):
         return (
             f"label {wrong[0]}: looks like a color-mapped PNG read as gray; run remove_gt_colormap"

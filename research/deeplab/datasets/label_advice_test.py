@@ -21,6 +21,7 @@ _TWO = DatasetDescriptor("mask", 2, 254)
         ([0, 254, 255], _TWO, "--label_map=255:1$"),
         ([0, 1, 2, 255], DatasetDescriptor("roofs", 4, 254), "ignored pixels.*--ignore_label"),
         ([1, 2, 4], _FEW, "count from 1; .*--label_map=1:0,2:1,3:2,4:3, or count the background"),
+        ([0, 1, 4, 255], _FEW, "label 4: looks like one class more; .*num_classes .* to 5 .build"),
         ([0, 60, 120], _FEW, "class numbers times 60; .*--label_map=60:1,120:2$"),
         (range(0, 250, 7), _FEW, "36 values: looks like .* JPEG or resized with interpolation"),
         (

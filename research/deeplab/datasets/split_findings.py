@@ -162,14 +162,23 @@ def between(splits: Sequence[CheckedSplit], descriptor: DatasetDescriptor) -> li
         findings += _shared_images(own, other)
         findings += _missing_classes(own, other, descriptor)
         findings += _drift(own, other, descriptor)
+    for first, second in itertools.combinations(splits, 2):
+        if not (is_training(first.name) or is_training(second.name)):
+            findings += _shared_images(first, second)
     return findings
 
 
-def _shared_images(train: CheckedSplit, other: CheckedSplit) -> list[Finding]:
-    """Return the images of another split that are in a training split, too."""
+def _shared_images(first: CheckedSplit, other: CheckedSplit) -> list[Finding]:
+    """Return the images of another split that are in a first one, too.
+
+    Of two splits that are not for training, one may be a part of the other.
+    """
     findings = []
+    level, result = "warning", "results will be too good"
+    if not is_training(first.name):
+        level, result = "note", "what is chosen with one looks too good with the other"
     digests = np.array(other.statistics.digests, np.uint64)
-    copied = np.isin(digests, np.array(train.statistics.digests, np.uint64))
+    copied = np.isin(digests, np.array(first.statistics.digests, np.uint64))
     if copied.any():
         # The first in the order of names.
         name = min(other.image_name(index) for index in np.flatnonzero(copied)[:_DRIFT_IMAGES])
@@ -177,12 +186,13 @@ def _shared_images(train: CheckedSplit, other: CheckedSplit) -> list[Finding]:
             Finding(
                 "copies",
                 other.name,
-                f"{copied.sum()} images of {other.name} are also in {train.name} ({name})",
-                other=train.name,
-                count=int(copied.sum()),
+                f"{copied.sum()} images of {other.name} are also in {first.name} ({name})",
+                level,
+                first.name,
+                int(copied.sum()),
             )
         )
-    places, distances = perceptual_hash.nearest(other.statistics.hashes, train.statistics.hashes)
+    places, distances = perceptual_hash.nearest(other.statistics.hashes, first.statistics.hashes)
     near = np.flatnonzero((places >= 0) & ~copied)
     if len(near):
         index = near[np.argmin(distances[near])]
@@ -190,13 +200,13 @@ def _shared_images(train: CheckedSplit, other: CheckedSplit) -> list[Finding]:
             Finding(
                 "near_duplicates",
                 other.name,
-                f"{len(near)} images of {other.name} look like images of {train.name}"
-                f" ({other.image_name(index)} like {train.image_name(places[index])},"
-                f" {distances[index]} of 64 bits differ), so results will be too good: keep copies"
-                " and frames of a video in one split (build_custom_data --split_fractions"
-                " --group_by)",
-                other=train.name,
-                count=len(near),
+                f"{len(near)} images of {other.name} look like images of {first.name}"
+                f" ({other.image_name(index)} like {first.image_name(places[index])},"
+                f" {distances[index]} of 64 bits differ), so {result}: keep copies and frames of a"
+                " video in one split (build_custom_data --split_fractions --group_by)",
+                level,
+                first.name,
+                len(near),
             )
         )
     return findings

@@ -86,6 +86,13 @@ def test_copies_and_near_duplicates_are_counted_once_each():
     assert set(_between(train, val, ("Train", "Validation"))) == set(found)
     assert not _between(train, val, ("trainval", "val"))
     assert not _between(train, val, ("train", "train_more"))
+    # What is chosen by val is tested with test; of folds none may have a name of training.
+    found = _between(train, val, ("val", "test"))
+    assert {kind: each.level for kind, each in found.items()} == {
+        "copies": "note",
+        "near_duplicates": "note",
+    }
+    assert "looks too good with the other" in found["near_duplicates"].message
 
 
 def test_a_class_that_training_lacks_is_named():

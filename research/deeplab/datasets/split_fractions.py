@@ -109,6 +109,7 @@ def divide(
             split = max(range(len(fractions)), key=lambda index: wanted[index])
             chosen[group] = split
             lacking[split] -= counts[group]
+    _fill_empty(chosen, sizes, len(fractions))
     splits = {}
     for number, split in enumerate(division.fractions):
         members = [image for g in np.flatnonzero(chosen == number) for image in groups[order[g]]]
@@ -119,6 +120,21 @@ def divide(
             )
         splits[split] = sorted(members, key=lambda image: names[image])
     return splits
+
+
+def _fill_empty(chosen: np.ndarray, sizes: np.ndarray, splits: int) -> None:
+    """Give each split without a group the smallest group of those that have several.
+
+    Args:
+        chosen: Split of each group, which is changed.
+        sizes: Number of images of each group.
+        splits: Number of splits.
+    """
+    for split in range(splits):
+        numbers = np.bincount(chosen, minlength=splits)
+        movable = np.flatnonzero(numbers[chosen] > 1)
+        if not numbers[split] and len(movable):
+            chosen[movable[np.argmin(sizes[movable])]] = split
 
 
 def _groups(names: Sequence[str], pattern: str | None) -> dict[tuple[str, ...], list[int]]:

@@ -63,6 +63,21 @@ def test_a_large_group_does_not_fill_a_small_split():
     assert [len(images) for images in splits.values()] == [20, 80]
 
 
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("sizes", [(9, 9), (20, 1), (5, 6, 7), (1, 1, 30, 2)])
+def test_no_split_is_empty_if_there_are_groups_enough(sizes, seed):
+    names = [f"video_{v}/{i}" for v, size in enumerate(sizes) for i in range(size)]
+    fractions = {"train": 0.85, "val": 0.15}
+    if len(sizes) > 2:
+        fractions = {"train": 0.8, "val": 0.1, "test": 0.1}
+    division = Division(fractions, seed, "^([^/]+)/")
+    splits = split_fractions.divide(names, [frozenset([0])] * len(names), division)
+    videos = [{names[image].split("/")[0] for image in images} for images in splits.values()]
+    assert all(videos) and sum(map(len, videos)) == len(sizes)
+    # The largest ones are for training.
+    assert len(splits["train"]) >= max(sizes[1:])
+
+
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
@@ -92,9 +107,14 @@ def test_fractions_are_read():
     [
         (Division(_FRACTIONS, 0, "("), r"--group_by=\( is not a regular expression"),
         (Division(_FRACTIONS, 0, "q"), "--group_by=q does not match the image 'a'"),
-        (Division({"train": 0.9, "val": 0.1}), "leaves no image for val: there are 2 images in 2"),
+        (
+            Division({"train": 0.8, "val": 0.1, "test": 0.1}),
+            "leaves no image for test: there are 2 images in 2 groups",
+        ),
+        (Division(_FRACTIONS, 0, "."), "leaves no image for val: there are 2 images in 1 groups"),
     ],
 )
 def test_impossible_divisions_are_named(division, message):
+    names = ["a", "a2"] if division.group_by == "." else ["a", "b"]
     with pytest.raises(ValueError, match=message):
-        split_fractions.divide(["a", "b"], [frozenset()] * 2, division)
+        split_fractions.divide(names, [frozenset()] * 2, division)

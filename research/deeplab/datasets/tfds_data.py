@@ -244,18 +244,28 @@ def _pixels(value: bytes | np.ndarray) -> np.ndarray:
             return images.decode(value).pixels
         except ValueError as error:
             raise ValueError(f"the image {error}") from None
+    if not isinstance(value, np.ndarray):
+        raise ValueError(f"the image is {_described(value)}")
     if value.dtype != np.uint8 or value.ndim != 3 or value.shape[2] not in (1, 3, 4):
         raise ValueError(f"the image is {value.dtype} of the shape {value.shape}")
     return np.repeat(value, 3, axis=2) if value.shape[2] == 1 else value[..., :3]
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"a group of features, {sorted(value)}; it must be an image"
+    return f"of the type {type(value).__name__}; it must be an image"
 
 
 def _label_file(value: bytes | np.ndarray) -> bytes:
     """Return the content of a label file."""
     if isinstance(value, bytes):
         return value
+    if not isinstance(value, np.ndarray):
+        raise ValueError(f"is {_described(value)}")
     if value.ndim == 3 and value.shape[2] == 1:
         value = value[..., 0]
-    if value.ndim != 2 or value.dtype.kind not in "ui":
+    if value.ndim != 2 or value.dtype.kind not in "uib":
         raise ValueError(f"is {value.dtype} of the shape {value.shape}")
     if value.size and not 0 <= value.min() <= value.max() <= np.iinfo(np.uint16).max:
         raise ValueError(f"has values from {value.min()} to {value.max()}")

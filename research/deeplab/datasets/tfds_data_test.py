@@ -27,6 +27,9 @@ def data_dir(tmp_path_factory):
                     labels=["sky", "tree", "road", "void"], shape=(None, None, 1)
                 ),
                 "file_name": tfds.features.Text(),
+                "found": tfds.features.Tensor(shape=(2, 4), dtype=np.bool_),
+                "group": {"mask": tfds.features.Image(shape=(None, None, 1))},
+                "number": tfds.features.Scalar(np.int32),
             }
             return tfds.core.DatasetInfo(
                 builder=self, features=tfds.features.FeaturesDict(features)
@@ -45,6 +48,9 @@ def data_dir(tmp_path_factory):
                         "segmentation_mask": io.BytesIO(png(_LABEL)),
                         "named": io.BytesIO(png(_LABEL)),
                         "file_name": f"image {index}.jpg",
+                        "found": _LABEL > 0,
+                        "group": {"mask": io.BytesIO(png(_LABEL))},
+                        "number": index,
                     },
                 )
 
@@ -113,6 +119,11 @@ def test_a_pipeline_writes_the_same_records(convert, tmp_path):
     assert len(names) == 3
 
 
+def test_masks_of_two_classes_may_be_bools(convert, tmp_path):
+    convert("--label_feature=found", "--num_classes=2")
+    np.testing.assert_array_equal(_labels(_records(tmp_path, "train")[0]), _LABEL > 0)
+
+
 def test_labels_are_replaced(convert, tmp_path):
     arguments = ("--label_map=0:1,1:0,3:7", "--ignore_label=7")
     with pytest.raises(ValueError, match="or --label_map changes them: set --class_names or"):
@@ -133,6 +144,12 @@ def test_labels_are_replaced(convert, tmp_path):
         (("--num_classes=4", "--split=="), "--split is '='; it takes <split> or <name>=<split>"),
         (("--num_classes=4", "--split=a=train", "--split=a=test"), "there is another split a"),
         ((), "does not name the classes of segmentation_mask"),
+        (
+            ("--num_classes=2", "--label_feature=group"),
+            r"the label is a group of features, \['mask'\]; it must be an image",
+        ),
+        (("--num_classes=2", "--label_feature=number"), "the label is of the type int"),
+        (("--num_classes=2", "--image_feature=group"), "the image is a group of features"),
         (("--num_classes=2",), r"split train, example 0 \(image \d\): the label has values that"),
     ],
 )

@@ -37,6 +37,9 @@ def texts(options: RecipeOptions, facts: Facts, plan: Plan) -> dict[str, str]:
         f"Holds every image: the largest sides are {facts.largest_size[1]}x"
         f"{facts.largest_size[0]} pixels (width x height)"
     )
+    unseen = "Images that are not trained on"
+    if options.eval_split == options.train_split:
+        unseen = "The images that are trained on, so results will be too good"
     once = "Once, with the newest checkpoint"
     return {
         "train.txt": _text("deeplab-train", "train_logdir", train_settings(options, facts, plan)),
@@ -45,7 +48,7 @@ def texts(options: RecipeOptions, facts: Facts, plan: Plan) -> dict[str, str]:
             "checkpoint_dir and --eval_logdir",
             [
                 evaluated,
-                Setting("Images that are not trained on", (f"--eval_split={options.eval_split}",)),
+                Setting(unseen, (f"--eval_split={options.eval_split}",)),
                 Setting(holds, (f"--eval_crop_size={size}",)),
                 Setting(once, ("--max_number_of_evaluations=1",)),
             ],
@@ -55,7 +58,7 @@ def texts(options: RecipeOptions, facts: Facts, plan: Plan) -> dict[str, str]:
             "checkpoint_dir and --vis_logdir",
             [
                 evaluated,
-                Setting("Images that are not trained on", (f"--vis_split={options.eval_split}",)),
+                Setting(unseen, (f"--vis_split={options.eval_split}",)),
                 Setting(holds, (f"--vis_crop_size={size}",)),
                 Setting(once, ("--max_number_of_iterations=1",)),
             ],
@@ -100,8 +103,7 @@ def train_settings(options: RecipeOptions, facts: Facts, plan: Plan) -> list[Set
             _of(TrainOptions, train_batch_size=batch),
         ),
         Setting(
-            f"{facts.minutes:g} minutes less {facts.start_seconds:.0f} s for the start; the steps"
-            f" take {progress.clock_text(plan.seconds)} and see each image {plan.epochs:.3g} times",
+            _reason_of_steps(facts, plan),
             _of(TrainOptions, training_number_of_steps=plan.steps),
         ),
         Setting(
@@ -178,6 +180,15 @@ def _rates(facts: Facts, plan: Plan) -> list[Setting]:
         Setting(reason, _of(TrainOptions, base_learning_rate=plan.learning_rate)),
         Setting(last, _of(TrainOptions, last_layer_gradient_multiplier=plan.multiplier)),
     ]
+
+
+def _reason_of_steps(facts: Facts, plan: Plan) -> str:
+    limit = f"{facts.minutes:g} minutes less {facts.start_seconds:.0f} s for the start"
+    if plan.most_steps:
+        limit = f"More would gain little, although {facts.minutes:g} minutes allow it"
+    times = f"{plan.epochs:.0f}" if plan.epochs >= 100 else f"{plan.epochs:.3g}"
+    seconds = progress.clock_text(plan.seconds)
+    return f"{limit}; the steps take {seconds} and see each image {times} times"
 
 
 def _reason_of_scales(scales: RandomScale) -> str:

@@ -119,3 +119,19 @@ def test_reasons_have_the_measured_numbers():
     assert f"a step of {plan.batch_size} takes 0.43 s" in texts["train.txt"]
     assert "480x360 pixels" in texts["train.txt"]
     assert f"{facts.num_images} images" in texts["train.txt"]
+
+
+def test_the_reason_of_the_steps_is_the_limit_that_holds():
+    by_time, facts, _ = _texts("decoder", minutes=20)
+    assert f"20 minutes less {facts.start_seconds:.0f} s for the start" in by_time["train.txt"]
+    by_epochs, _, plan = _texts("decoder", minutes=10**6)
+    assert "More would gain little, although 1e+06 minutes" in by_epochs["train.txt"]
+    assert round(plan.epochs) == 500
+    assert "see each image 500 times" in " ".join(by_epochs["train.txt"].replace("#", "").split())
+
+
+def test_evaluation_of_the_training_images_is_told():
+    facts = dataclasses.replace(CAMVID, network=_NETWORKS["none"], new_layers="none")
+    options = dataclasses.replace(_OPTIONS, eval_split="train")
+    text = flag_text.texts(options, facts, planning.plan(facts))["eval.txt"]
+    assert "# The images that are trained on, so results will be too good\n--eval_split=tr" in text

@@ -35,6 +35,12 @@ def make(options: RecipeOptions, given: Mapping[str, Any]) -> None:
     writable.check_folder("output_dir", options.output_dir)
     facts = _with_measurements(options, _facts(options, given))
     plan = planning.plan(facts)
+    if plan.steps < planning.FEW_STEPS:
+        logging.warning(
+            "%g minutes are enough for %d steps; new classes take %d or more: give more --minutes,"
+            " or a checkpoint of a smaller network",
+            *(facts.minutes, plan.steps, planning.FEW_STEPS),
+        )
     # Only now, after all checks.
     writable.make_folder("output_dir", options.output_dir)
     for name, text in flag_text.texts(options, facts, plan).items():

@@ -14,7 +14,7 @@ from deeplab.training.recipe.facts import Facts
 LARGEST_CROP = 513
 # A training of fewer steps leaves new layers half trained: it gets smaller crops, then batches.
 _ENOUGH_STEPS = 1000
-_FEW_STEPS = 250
+FEW_STEPS = 250
 # Batch norm learns from batches of at least 12 images, says the official help. Its averages have a
 # decay of 0.9997, so that it takes many steps to replace what the checkpoint has.
 _BATCH, _LARGE_BATCH, _LONG = 8, 16, 10000
@@ -40,6 +40,7 @@ class Plan:
         eval_crop_size: (height, width) that hold every image, of the same form.
         batch_size: Crops of a step.
         steps: Number of steps.
+        most_steps: Whether they are fewer than the time allows, because more would gain little.
         seconds: Time that they take.
         epochs: How often each image is seen.
         fine_tune_batch_norm: Whether batch norm is trained.
@@ -55,6 +56,7 @@ class Plan:
     eval_crop_size: tuple[int, int]
     batch_size: int
     steps: int
+    most_steps: bool
     seconds: float
     epochs: float
     fine_tune_batch_norm: bool
@@ -94,7 +96,8 @@ def plan(facts: Facts) -> Plan:
     crop_size, batch_size = _crop_and_batch(facts)
     epochs_per_step = batch_size / facts.num_images
     most = max(_ENOUGH_STEPS, math.ceil(_MOST_EPOCHS / epochs_per_step))
-    steps = max(1, min(_steps(facts, crop_size, batch_size), most))
+    allowed = _steps(facts, crop_size, batch_size)
+    steps = max(1, min(allowed, most))
     epochs = steps * epochs_per_step
     tuned = batch_size >= _LARGE_BATCH and steps >= _LONG
     rate = 0.007 * batch_size / 16 if tuned else 0.001 * batch_size / 8
@@ -104,6 +107,7 @@ def plan(facts: Facts) -> Plan:
         eval_crop_size=padded_size(facts.largest_size, facts.network.output_stride),
         batch_size=batch_size,
         steps=steps,
+        most_steps=allowed > most,
         seconds=steps * facts.seconds(crop_size, batch_size),
         epochs=epochs,
         fine_tune_batch_norm=tuned,
@@ -145,7 +149,7 @@ def _crop_and_batch(facts: Facts) -> tuple[int, int]:
             f" {facts.memory_bytes / 1e9:.1f} GB may be used (--memory_gb): give more, or a"
             " checkpoint of a smaller network"
         )
-    for least in (_ENOUGH_STEPS, _FEW_STEPS):
+    for least in (_ENOUGH_STEPS, FEW_STEPS):
         for size, batch in fitting:
             if _steps(facts, size, batch) >= least:
                 return size, batch
