@@ -1,4 +1,4 @@
-r"""Checks an export before a roll-out: what it offers, and whether a server could run it.
+r"""Checks an export before a roll-out: its signatures, and whether a server can run it.
 
 It prints signatures, sizes, variables and versions; loads the SavedModel as TensorFlow Serving
 does; replays the warm-up requests; and sends an image to every signature, also in a batch with one

@@ -42,7 +42,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Convert a frozen graph as the flags say."""
+    """Convert a frozen graph according to the flags."""
     del argv
     values = flags.FLAGS
     if not values.quantized_graph_def_path:

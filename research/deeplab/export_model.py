@@ -49,7 +49,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Export a checkpoint as the flags say."""
+    """Export a checkpoint according to the flags."""
     del argv
     values = flags.FLAGS
     common.log_unused_flags(values, network_flags.UNUSED_FLAGS)

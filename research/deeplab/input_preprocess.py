@@ -17,7 +17,7 @@ _TRIED_CROPS = 10
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """How images and labels are prepared for a network.
+    """Options of the preparation of images and labels for a network.
 
     Example:
         preprocessing = Preprocessing(crop_size=(513, 513), mean_pixel=(127.5, 127.5, 127.5))
@@ -98,7 +98,7 @@ def preprocess_for_training(
     Args:
         image: [height, width, 3], 0..255.
         label: [height, width, 1].
-        seed: integers [2]; they alone decide what is done.
+        seed: integers [2]; they alone determine the result.
         preprocessing: How to prepare them; a resize comes before everything else.
         scales: The random scales. None: the image is not scaled.
         augmentation: What is done besides. None: nothing. It does not change which scale, first

@@ -72,7 +72,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def asked_options(flag_values: flags.FlagValues) -> Callable[..., common.ModelOptions]:
-    """Return what gives the network's options for those that it was trained with (`stored`).
+    """Return a function that returns the network's options, given those of its training (`stored`).
 
     Raises:
         ValueError: The numbers of classes of two flags differ.

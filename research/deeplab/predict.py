@@ -31,7 +31,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Predict images and videos as the flags say."""
+    """Predict images and videos according to the flags."""
     del argv
     values = flags.FLAGS
     window = network_flags.window_options(values)

@@ -2,7 +2,7 @@ r"""Train a DeepLab network on TFRecords.
 
 Example:
     python deeplab/train.py \
-        --dataset=pascal_voc_seg --dataset_dir=tfrecord --train_split=trainaug \
+        --dataset=pascal_voc_seg --dataset_dir=tfrecord --train_split=train_aug \
         --model_variant=xception_65 --atrous_rates=6 --atrous_rates=12 --atrous_rates=18 \
         --output_stride=16 --decoder_output_stride=4 --train_crop_size=513,513 \
         --tf_initial_checkpoint=xception/model.ckpt --train_logdir=train_log
@@ -34,7 +34,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Train as the flags say."""
+    """Train a network according to the flags."""
     del argv
     values = flags.FLAGS
     common.log_unused_flags(values, _UNUSED_FLAGS)

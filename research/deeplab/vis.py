@@ -73,7 +73,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "bool",
         "exif_orientation",
         True,
-        "Turn the images of --images as their EXIF data say, as viewers show them."
+        "Turn the images of --images as their EXIF data says, as viewers show them."
         " --noexif_orientation: take the pixels as they are stored, as training does.",
     )
     define(

@@ -1,1 +1,1 @@
-"""How scripts run: flags, help and errors."""
+"""The frame of scripts: flags, help and errors."""

@@ -13,7 +13,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 
 def from_flags(flag_values: flags.FlagValues) -> AugmentationOptions:
-    """Return what the flags ask for.
+    """Return the options that the flags ask for.
 
     Raises:
         ValueError: A value is out of range.

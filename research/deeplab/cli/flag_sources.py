@@ -1,4 +1,4 @@
-"""Where flags come from: the command line and the flag files that it names.
+"""Sources of flags: the command line and the flag files that it names.
 
 A flag that may be repeated keeps the values of one source only, so that those of a flag file can be
 replaced. This happens before the flags are parsed.

@@ -1,6 +1,6 @@
-"""Hides what TensorFlow says about itself while it is imported.
+"""Hides messages that TensorFlow logs while it is imported.
 
-TensorFlow's level of messages, `TF_CPP_MIN_LOG_LEVEL`, does not apply yet to what is logged then.
+TensorFlow's level of messages, `TF_CPP_MIN_LOG_LEVEL`, does not apply to them.
 """
 
 import contextlib

@@ -36,7 +36,7 @@ def define_flags(define: Callable[..., None]) -> None:
 
 
 def training_run(flag_values: flags.FlagValues) -> TrainingRun:
-    """Return what the flags ask for.
+    """Return the options that the flags ask for.
 
     Raises:
         ValueError: A value is out of range.

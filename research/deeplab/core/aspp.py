@@ -64,8 +64,8 @@ class ImagePooling(WindowPooling):
         output_stride: Ratio of image size to feature size.
         gate: Activation where the feature gates the others (squeeze-and-excitation); None: batch
             norm and ReLU, the feature is a branch of its own.
-        whole_at_full_scale: Pool the whole image at scale 1 all the same. The official code does
-            where it does not know the size of the images.
+        whole_at_full_scale: Pool the whole image at scale 1 despite `crop_size`, as the official
+            code does if it does not know the size of the images.
     """
 
     def __init__(

@@ -61,7 +61,7 @@ def distort(image: tf.Tensor, uniform: tf.Tensor, options: AugmentationOptions) 
 
 
 def blur(image: tf.Tensor, uniform: tf.Tensor, max_sigma: float) -> tf.Tensor:
-    """Blur an image with probability 0.5; beyond its borders their pixels go on.
+    """Blur an image with probability 0.5; the pixels at its borders are repeated beyond them.
 
     Args:
         image: float32 [height, width, channels].

@@ -34,7 +34,7 @@ class Layer(keras.layers.Layer):
 
 @contextlib.contextmanager
 def observed(layer: Layer, observer: Callable[[Any], None]) -> Iterator[None]:
-    """Let a function see what a layer returns in each call inside the context.
+    """Call a function with each output of a layer inside the context.
 
     Args:
         layer: The layer.
@@ -54,7 +54,7 @@ class Container(Layer):
     """
 
     def build(self, *shapes: tuple[int | None, ...], **named_shapes: tuple[int | None, ...]):
-        """Make nothing: the sublayers make their variables."""
+        """Create no variables; the sublayers create theirs."""
 
 
 class Scope(Container):

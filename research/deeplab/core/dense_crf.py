@@ -57,7 +57,7 @@ def mean_field(
         Probabilities, float32 [B, H, W, classes].
 
     Raises:
-        ValueError: A parameter or a shape that cannot be.
+        ValueError: A parameter is out of range, or shapes do not match.
         InvalidArgumentError: When it runs: the sizes differ, or the standard deviations are too
             small for the image.
     """
@@ -164,7 +164,7 @@ def _graph(
     """Return a graph for images of all sizes, whose operations run in parallel in eager calls too.
 
     Args:
-        names: Of what it takes, in order; see `_marginals`.
+        names: Names of its inputs, in order; see `_marginals`.
         classes: Their number.
         normalization: As in `CrfOptions`.
     """

@@ -173,7 +173,7 @@ class PyramidPooling(aspp.WindowPooling):
         filters: Channels of the output.
         grid_size: (rows, columns) of windows that would cover the image side by side.
         output_stride: Ratio of image size to feature size.
-        crop_size: (height, width) in image pixels of what the grid divides; None: the image.
+        crop_size: (height, width) in image pixels of the area under the grid; None: the image.
         **kwargs: Of `layers.Conv2D`.
     """
 

@@ -1,4 +1,4 @@
-"""Folded weights give the network's numbers, and are gone afterwards."""
+"""Folded weights give the network's numbers, and are gone afterward."""
 
 import numpy as np
 import pytest

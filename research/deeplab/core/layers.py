@@ -24,10 +24,10 @@ _draws_weights = contextvars.ContextVar("draws_weights", default=True)
 
 @contextlib.contextmanager
 def blank_weights() -> Iterator[None]:
-    """Inside, make the weights of convolutions zeros, for a network that gets all its values later.
+    """Start the weights of convolutions at zero inside this context; a checkpoint replaces them.
 
-    Drawing the tens of millions of random numbers that a checkpoint then replaces takes about as
-    long as the rest of building a large network. Random numbers drawn afterwards stay the same.
+    Drawing tens of millions of random numbers takes about as long as the rest of building a large
+    network. Random numbers that are drawn later stay the same.
 
     Example:
         with layers.blank_weights():
@@ -42,13 +42,13 @@ def blank_weights() -> Iterator[None]:
 
 
 def pair(value: int | Sequence[int]) -> tuple[int, int]:
-    """Return (height, width) of what is given as both or as one number for both."""
+    """Return (height, width) of a pair, or of one number for both."""
     height, width = (value, value) if isinstance(value, int) else value
     return height, width
 
 
 def truncated_normal(stddev: float) -> keras.initializers.Initializer:
-    """Return the official initializer of most convolutions: a normal cut at two deviations."""
+    """Return the official initializer of most convolutions: normal, truncated at two deviations."""
     return keras.initializers.TruncatedNormal(stddev=stddev)
 
 

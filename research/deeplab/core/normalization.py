@@ -22,20 +22,20 @@ class BatchNormOptions:
 class BatchNorm(keras.layers.Layer):
     """Batch normalization whose moving averages move like the official ones.
 
-    It normalizes with the biased variance of the batch and moves the moving variance towards the
+    It normalizes with the biased variance of the batch and moves the moving variance toward the
     unbiased one (Bessel's correction), as TensorFlow's fused operation does; Keras'
     `BatchNormalization` does not. Statistics and parameters are float32 in any precision.
 
-    With `fine_tune` off it uses and keeps the moving averages in training too, while gamma and
-    beta go on learning: the official `fine_tune_batch_norm=False`.
+    With `fine_tune` off, it uses the moving averages in training too and does not change them;
+    gamma and beta still learn: the official `fine_tune_batch_norm=False`.
 
-    With `sync` on, the replicas of a distribution strategy share their statistics: they normalize
-    as one device would the whole batch. With it off, each replica normalizes by itself and moves
+    With `sync` on, the replicas of a distribution strategy share their statistics, as if one device
+    normalized the whole batch. With it off, each replica normalizes by itself and moves
     its own copy of the averages, which have to be averaged (`moving_averages`).
     """
 
     def __init__(self, options: BatchNormOptions, name: str = "BatchNorm"):
-        # In the type of its input, which may be float32 in a network that computes in bfloat16.
+        # It computes in the type of its input, which may be float32 in a network of bfloat16.
         super().__init__(name=name, autocast=False)
         self.options = options
         self.fine_tune = True
@@ -83,16 +83,16 @@ class BatchNorm(keras.layers.Layer):
         return y
 
     def _move(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
-        """Move the averages towards a batch's mean and unbiased variance."""
+        """Move the averages toward a batch's mean and unbiased variance."""
         step = 1.0 - self.options.decay
         self.moving_mean.assign_sub((self.moving_mean.value - mean) * step)
         self.moving_variance.assign_sub((self.moving_variance.value - variance) * step)
 
     def batch_correction(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return factor and offset, float32 [channels], that make `affine`'s scale the batch's.
+        """Return the factor and offset that replace the moving averages by the batch's statistics.
 
-        They normalize features that were scaled for the moving averages with the mean and variance
-        of `x` [B, H, W, C], the features without that scale. The averages are moved.
+        Features that are scaled by `affine`'s scale, times the factor, plus the offset, are
+        normalized with the mean and variance of `x`. The averages are moved.
         """
         if self._shares_statistics():
             centered_mean, variance, count = self._moments_over_replicas(self._centered(x))

@@ -6,8 +6,8 @@ number of points, not with its square. Here these are products with sparse matri
 a set of points.
 
 Reference: Adams, Baek and Davis, "Fast high-dimensional filtering using the permutohedral lattice"
-(2010). Rounding and ties are those of the code of Krähenbühl and Koltun (arXiv 1210.5644), so that
-its numbers come out.
+(2010). Rounding and ties are those of the code of Krähenbühl and Koltun (arXiv 1210.5644), so the
+numbers are the same.
 """
 
 import itertools

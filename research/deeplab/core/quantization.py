@@ -201,7 +201,7 @@ class Quantizer(keras.layers.Layer):
         return self._learn(x)
 
     def _learn(self, x: tf.Tensor) -> tf.Tensor:
-        """Round the values of a training step and move the range towards theirs."""
+        """Round the values of a training step and move the range toward theirs."""
         values = tf.cast(tf.stop_gradient(x), tf.float32)
         ends = self.range.update(
             *_of_all_replicas(
@@ -212,7 +212,7 @@ class Quantizer(keras.layers.Layer):
         return rounded if self.is_active is None else tf.where(self.is_active(), rounded, x)
 
     def _round(self, x: tf.Tensor, least: tf.Tensor, greatest: tf.Tensor) -> tf.Tensor:
-        """Round values; weights take 255 numbers, as many on either side of the middle."""
+        """Round values; those of weights to 255 numbers, symmetric about the middle."""
         rounded = tf.quantization.fake_quant_with_min_max_vars(
             tf.cast(x, tf.float32), least, greatest, _BITS, narrow_range=self.of_weights
         )
@@ -221,9 +221,9 @@ class Quantizer(keras.layers.Layer):
     def begin_training(
         self, schedule: training_hooks.TrainingSchedule, name: str
     ) -> dict[str, keras.Variable]:
-        """Learn the range from now on; see `training_hooks`.
+        """Start to learn the range; see `training_hooks`.
 
-        Ranges are learned whether or not values are rounded yet.
+        Ranges are learned even while values are not rounded yet.
         """
         variables, ends = {}, self.ends
         if self.only_in_training:
@@ -244,7 +244,7 @@ class WeightQuantizer(Quantizer):
         """Convolve the padded input, and normalize or add the bias.
 
         In training the kernel is scaled by the moving average before it is rounded, and by the
-        batch's own deviation afterwards, so that it is rounded as in inference and does not jump
+        batch's own deviation afterward, so that it is rounded as in inference and does not jump
         from batch to batch (TensorFlow 1's `fold_batch_norms`, arXiv 1806.08342, section 3.2).
         """
         norm = convolution.batch_norm

@@ -37,10 +37,10 @@ MOBILENET_V3: Sites = (
 
 
 def resnet_v1(depth: int) -> Sites:
-    """Return the places in a ResNet of some layers: a sum is rounded after its ReLU.
+    """Return the places in a ResNet: a sum is rounded after its ReLU.
 
-    Of what is added, the official names tell the first convolution from the second: that is the
-    shortcut, if there is one, and else the last convolution of the unit.
+    Among the inputs of a sum, the official names treat the first convolution differently: that is
+    the shortcut, if there is one, and else the last convolution of the unit.
     """
     last_convolution = "lite_bottleneck_v1/conv2" if depth == 18 else "bottleneck_v1/conv3"
     return (

@@ -22,7 +22,7 @@ class KerasWeights:
     Attributes:
         name: What Keras calls the network.
         convert: Takes the arrays of each layer by the layer's name, and returns them by official
-            name. It raises a ValueError that says what is missing.
+            name. It raises a ValueError that names the missing part.
     """
 
     name: str

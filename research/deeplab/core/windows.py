@@ -1,12 +1,12 @@
-"""Large images in windows: one place after another, averaged where windows overlap.
+"""Predicts large images in windows, and averages the probabilities where windows overlap.
 
 The windows lie on a grid that covers the image; the last ones of its rows and columns are moved
 inward, so that none leaves the image. The probabilities of a pixel are the mean over the windows
-that see it. The weight of a window falls towards its edges, where it sees least of what is around
+that see it. The weight of a window falls toward its edges, where it sees least of what is around
 a pixel.
 
-Memory does not grow with the image, but for the image itself and the result: only sums that later
-windows add to are kept, and a high image is worked on in bands.
+Besides the image and the result, memory does not grow with the image: a tall image is processed in
+bands, and only the sums to which later windows add are kept.
 """
 
 import dataclasses
@@ -26,10 +26,10 @@ _Kind = tuple[tf.DType, tuple[int, ...]]
 def layout(
     sizes: tf.Tensor, padded: tf.Tensor, window: WindowOptions
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return what is seen of padded images, and the sides of the windows there.
+    """Return the size of the part of padded images that windows cover, and the size of windows.
 
-    In a direction in which an image is larger than the window, windows lie inside the image. In any
-    other, one window sees it as it is seen without windows: with its padding.
+    In a direction in which an image is larger than the window, windows lie inside the image. In the
+    other direction, one window covers the image with its padding, as without windows.
 
     Args:
         sizes: integers [..., 2], height and width of images.
@@ -52,7 +52,7 @@ def average(
     classes: int,
     finish: Callable[[tf.Tensor], Sequence[tf.Tensor]],
 ) -> tuple[tf.Tensor, ...]:
-    """Return what is made of the mean probabilities of windows.
+    """Return the results of `finish` for the mean probabilities of windows.
 
     The images of a batch are predicted together, a window of each at a time. Works eagerly, in a
     `tf.function` with unknown sizes and in an exported graph.
@@ -80,7 +80,7 @@ def average(
         kinds = [(each.dtype, tuple(each.shape[1:])) for each in finish(tf.zeros([1, classes]))]
 
         def part(row: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
-            """Return what a window adds to the mean, [h, w, B, classes]."""
+            """Return the weighted probabilities of a window, [h, w, B, classes]."""
             y, x = rows.starts[row], columns.starts[column]
             crops = images[:, y : y + sides[0], x : x + sides[1]]
             with tf.device(None):
@@ -95,7 +95,7 @@ def average(
             height = rows.starts[end] - rows.starts[begin]
 
             def column(index: tf.Tensor) -> tf.Tensor:
-                """Return what a column of windows adds, [w, height, B, classes]."""
+                """Return the sums of a column of windows, [w, height, B, classes]."""
                 (sums,) = rows.add(
                     lambda row: part(row, index),
                     (first, end),
@@ -151,7 +151,7 @@ class _Axis:
         )
 
     def bands(self, windows: int) -> tf.Tensor:
-        """Return groups of so many windows.
+        """Return groups of this many windows.
 
         Returns:
             int32 [bands, 3]: the first window that reaches into a band, the one that starts with
@@ -170,14 +170,14 @@ class _Axis:
         finish: Callable[[tf.Tensor], Sequence[tf.Tensor]],
         kinds: Sequence[_Kind],
     ) -> list[tf.Tensor]:
-        """Add windows where they overlap, and return what is made of the sums, [pixels, ...].
+        """Add windows where they overlap, and return what `finish` returns for [pixels, ...] sums.
 
         Args:
             part: Takes the number of a window; returns its values, [side, *shape].
             between: The first window, and the one after the last.
             shape: Of the values of a pixel of this axis.
             finish: Takes sums that are complete.
-            kinds: Of what it returns.
+            kinds: Kinds of the tensors that `finish` returns.
         """
 
         def step(index: tf.Tensor, sums: tf.Tensor) -> tuple[Sequence[tf.Tensor], tuple]:

@@ -18,7 +18,7 @@ def bytes_field(field: int, value: bytes | str) -> bytes:
 
 
 def values(message: bytes, field: int) -> list[bytes]:
-    """Return what the fields of a number hold.
+    """Return the values of the fields with a number.
 
     Args:
         message: A message whose fields all hold bytes.

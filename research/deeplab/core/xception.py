@@ -25,7 +25,7 @@ _NORMALIZED = {
 
 @dataclasses.dataclass(frozen=True)
 class Depth:
-    """How many modules an Xception has.
+    """The numbers of modules of an Xception.
 
     Attributes:
         entry_flow: (channels, stride) of each module of the entry flow.

@@ -74,7 +74,7 @@ def convert(
 
 
 def write_shard(path: str) -> None:
-    """Write a shard and what is found in its samples, on a worker.
+    """Write a shard and the findings about its samples, on a worker.
 
     Args:
         path: The shard; its work item lies beside it.

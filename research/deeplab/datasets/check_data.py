@@ -1,7 +1,7 @@
 """Check TFRecords before training: every image, every label and every label value.
 
 For each split, print the number of images and their sizes, statistics of the colors, the share of
-pixels of each class and of the ignore label, and what is suspicious, with the name of the remedy;
+pixels of each class and of the ignore label, and suspicious findings, with the name of the remedy;
 for training splits, weights that balance the classes. Then compare the splits: copies and
 near-duplicates, classes that training lacks, and drift.
 

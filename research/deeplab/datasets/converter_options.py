@@ -13,7 +13,7 @@ StoredValue = Annotated[int, fields.Range(at_least=0, at_most=_MAX_STORED)]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConverterOptions:
-    """Where records are written, and the labels in them.
+    """The folder of the records, and the labels in them.
 
     Raises:
         ValueError: A value is out of range; the message names the flag.

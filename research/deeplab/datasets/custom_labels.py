@@ -1,4 +1,4 @@
-"""The labels of a custom dataset: label files beside images, or what annotations say."""
+"""The labels of a custom dataset: label files beside images, or annotations."""
 
 import dataclasses
 import functools
@@ -202,7 +202,7 @@ def _from_annotations(options: CustomOptions, annotations: Annotations, folder: 
 
 
 def _labels_of(names: Mapping | None, table: ClassTable) -> dict | None:
-    """Return the labels of colors or values whose names are known; what is left out is filled."""
+    """Return the labels of colors or values whose names are known, with omitted ones filled in."""
     if names is None:
         return None
     labels = {key: table.labels[name] for key, name in names.items()}

@@ -123,13 +123,13 @@ class CustomOptions(ConverterOptions):
 
     @property
     def rules(self) -> class_table.ClassRules:
-        """How names become classes."""
+        """The rules by which names become classes."""
         class_map = class_table.parse_class_map(self.class_map or ())
         return class_table.ClassRules(self.names, class_map, self.background, self.ignore_label)
 
     @property
     def division(self) -> Division | None:
-        """How images are divided at random; None: they are not."""
+        """The random division of the images; None: they are not divided."""
         if not self.split_fractions:
             if self.group_by:
                 raise ValueError("--group_by needs --split_fractions")

@@ -1,4 +1,4 @@
-"""Which images belong to which split: by lists, by patterns, or as annotations say."""
+"""Assigns images to splits: by lists, by patterns, or by annotations."""
 
 import os
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Records as `tf.train.Example`: what they hold, how training decodes it, and what it refuses."""
+"""Records as `tf.train.Example`: their fields, how training decodes them, and which it rejects."""
 
 from collections.abc import Mapping
 

@@ -154,7 +154,7 @@ def read(path: str, exif_orientation: bool = True) -> np.ndarray:
 
     Args:
         path: A JPEG, PNG, BMP, GIF, TIFF or WebP file.
-        exif_orientation: Turn the image as its EXIF data say. False: read it as it is stored.
+        exif_orientation: Turn the image as its EXIF data says. False: read it as it is stored.
 
     Returns:
         uint8 [height, width, 3], RGB. Remarks about the image are logged.

@@ -36,7 +36,7 @@ def image_format(data: bytes) -> str | None:
 
 
 def orientation(data: bytes) -> int:
-    """Return how a viewer turns an image: its EXIF orientation, 1 (not at all) to 8.
+    """Return the EXIF orientation of an image, 1 (not turned) to 8.
 
     Args:
         data: Content of an image file. JPEG, PNG, TIFF and WebP can have an orientation.

@@ -47,7 +47,7 @@ class StoredImage:
         return upright(self.pixels, self.orientation)
 
     def remark(self) -> str:
-        """Return what is suspicious about the image; "" if nothing is."""
+        """Return a suspicious property of the image; "" if there is none."""
         if self.has_more:
             return "has several pages or frames, of which the first is used"
         if self.narrow_range is None:
@@ -102,7 +102,7 @@ def decode_values(data: bytes) -> np.ndarray:
 
 
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn an image as its EXIF orientation says.
+    """Turn an image upright, according to its EXIF orientation.
 
     Args:
         pixels: [height, width, ...].

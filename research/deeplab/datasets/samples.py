@@ -1,4 +1,4 @@
-"""The samples that the records of a split are made of, and what is found in them."""
+"""The samples from which the records of a split are made, and findings about them."""
 
 import dataclasses
 import os
@@ -105,7 +105,7 @@ class Findings:
 
     @classmethod
     def merge(cls, parts: Iterable[Self]) -> Self:
-        """Return what is found in parts of a split, which are given in order."""
+        """Return the findings of a split, given those of its parts in order."""
         merged = cls()
         for part in parts:
             merged.errors += part.errors[: _MAX_ERRORS - len(merged.errors)]
@@ -116,7 +116,7 @@ class Findings:
 
     @property
     def is_full(self) -> bool:
-        """Whether there are so many errors that no more are looked for."""
+        """Whether there are enough errors to stop."""
         return len(self.errors) == _MAX_ERRORS
 
     def raise_errors(self, split: str, size: int) -> None:
@@ -139,7 +139,7 @@ class Findings:
         )
 
     def log_rest(self, split: str) -> None:
-        """Log what is left to say about a split, besides the first remarks."""
+        """Log how many remarks about a split were not logged, and the remark about all labels."""
         if self.num_remarks > _MAX_REMARKS:
             logging.warning("%s: %d more such remarks", split, self.num_remarks - _MAX_REMARKS)
         if self.only_alpha:

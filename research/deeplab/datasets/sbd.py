@@ -64,7 +64,7 @@ def augmented(
 
     Raises:
         FileNotFoundError: A list is missing.
-        ValueError: A list is not a text.
+        ValueError: A list is not a text file.
     """
     places: dict[str, str] = {}
     for name in _LISTS:

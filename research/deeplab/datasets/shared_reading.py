@@ -67,7 +67,7 @@ def _share(
 ) -> Iterator[Sample | Exception]:
     """Yield the samples in order, of which a pool and this process each read a part.
 
-    Other processes may need seconds to start. This one reads meanwhile what it has not handed out.
+    Other processes may need seconds to start. Meanwhile, this one reads samples that it keeps.
 
     Args:
         pool: The other processes.

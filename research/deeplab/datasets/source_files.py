@@ -20,7 +20,7 @@ IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", "
 class DrawnLabel(Protocol):
     """A label that is drawn, such as `annotations.drawn_labels.Drawing` or one of SBD.
 
-    As a text it is the place where it is described.
+    `str` of it names the place where it is described, for messages.
     """
 
     def draw(self, size: tuple[int, int]) -> np.ndarray:

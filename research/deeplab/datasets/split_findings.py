@@ -47,7 +47,7 @@ class Finding:
         kind: A stable name of its kind; g3doc/check_data.md lists them.
         split: The split.
         message: One line: what was found and what mends it.
-        level: "warning", or "note" for what is often right.
+        level: "warning", or "note" if it is often right.
         other: The other split, if two are compared.
         count: Number of images or classes that it is about.
     """
@@ -64,7 +64,7 @@ class Finding:
 
 
 def of_split(split: str, found: SplitStatistics, descriptor: DatasetDescriptor) -> list[Finding]:
-    """Return what is suspicious about one split."""
+    """Return the findings about one split."""
     findings = []
 
     def add(kind: str, message: str, level: str = "warning", count: int | None = None) -> None:
@@ -153,7 +153,7 @@ def _listed(names: dict[int, str], labels: Sequence[int]) -> str:
 
 
 def between(splits: Sequence[CheckedSplit], descriptor: DatasetDescriptor) -> list[Finding]:
-    """Return what is suspicious about splits that networks are trained and evaluated on."""
+    """Return the findings about pairs of splits, on which networks are trained and evaluated."""
     findings = []
     for own, other in itertools.permutations(splits, 2):
         is_trained = is_training(own.name) and "trainval" not in own.name.lower()

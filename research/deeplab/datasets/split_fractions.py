@@ -13,7 +13,7 @@ from deeplab.annotations import lists
 
 @dataclasses.dataclass(frozen=True)
 class Division:
-    """How images are divided.
+    """A random division of images into splits.
 
     Args:
         fractions: Part of the images that each split gets; their sum is 1.

@@ -1,4 +1,4 @@
-"""Check the records of a split, and count what they hold."""
+"""Check the records of a split, and count their pixels and objects."""
 
 import array
 import collections
@@ -56,7 +56,7 @@ class Moments:
     squares: np.ndarray | float = 0.0
 
     def add(self, mean: np.ndarray, count: int = 1, variance: np.ndarray | float = 0.0) -> None:
-        """Count so many values of each quantity that have this mean and variance."""
+        """Add `count` values of each quantity, given their mean and variance."""
         self.count += count
         self.sums = self.sums + count * mean
         self.squares = self.squares + count * (mean**2 + variance)

@@ -15,7 +15,7 @@ _LOOK_EVERY_SECS = 5
 def wait(path: str, last: str | None = None, pause_secs: float = 0.0) -> str:
     """Return the newest checkpoint of a folder as soon as there is one that is not `last`.
 
-    Logs once, before waiting, what it waits for.
+    Before it waits, it logs the path once.
 
     Args:
         path: A folder, which may be made later, or the prefix of an existing checkpoint, or an

@@ -15,20 +15,20 @@ from deeplab.sharing import devices
 from deeplab.sharing.teams import Team
 from deeplab.utils import checkpoint, checkpoint_integrity
 
-# Gives the options of a network for those that it was trained with (`stored`, None where they are
-# not known), `num_classes` and `crop_size`: `ModelOptions.from_flags` but for the flags.
+# Returns the options of a network, given those of its training (`stored`; None if they are not
+# known), `num_classes` and `crop_size`. It is `ModelOptions.from_flags` with its flags bound.
 AskedOptions = Callable[..., common.ModelOptions]
 
 
 def wait_for_network(
     options: EvaluationOptions, descriptor: DatasetDescriptor, asked: AskedOptions
 ) -> NetworkPredictor:
-    """Wait for the first checkpoint, and build its network; its weights are zeros so far.
+    """Wait for the first checkpoint, and build its network; the weights are still zeros.
 
     Args:
         options: Which checkpoints, and how the network is applied.
         descriptor: The dataset that `options.dataset` names.
-        asked: Gives the network's options.
+        asked: Returns the network's options.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
@@ -87,13 +87,13 @@ def trained_options(
 ) -> common.ModelOptions:
     """Return the options of the network in a checkpoint, adjusted as asked.
 
-    There are none beside an official checkpoint; then what is asked for defines the network.
+    There are none beside an official checkpoint; then the flags alone define the network.
 
     Args:
         path: Prefix of the checkpoint.
         options: What is evaluated.
         descriptor: The dataset that `options.dataset` names.
-        asked: Gives the network's options.
+        asked: Returns the network's options.
 
     Raises:
         ValueError: A flag contradicts what the network was trained with.

@@ -1,4 +1,4 @@
-"""Chooses what a report shows of an evaluation: images, confusions and labels that may be wrong."""
+"""Chooses images, confusions and labels that may be wrong for the report of an evaluation."""
 
 import dataclasses
 import itertools
@@ -117,7 +117,7 @@ class ChosenImages:
             self._add_suspect(image, number)
 
     def as_lists(self) -> dict[str, Any]:
-        """Return what was chosen, as JSON holds it; see `merge`."""
+        """Return what was chosen, as JSON values; see `merge`."""
         keys = [[key for key, _ in each.items()] for each in self._lists()]
         chosen = {example.number: example for each in self._lists() for example in each}
         return {
@@ -133,7 +133,7 @@ class ChosenImages:
         }
 
     def merge(self, lists: Mapping[str, Any]) -> None:
-        """Add what another one has chosen among other images, as its `as_lists` tells it."""
+        """Add the choice of another object among other images, from its `as_lists`."""
         examples = {}
         for each in lists["examples"]:
             layers = thumbnails.Layers(tuple(each["uris"]), each["width"], each["height"])

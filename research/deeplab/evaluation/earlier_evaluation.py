@@ -16,7 +16,7 @@ _EQUAL = 5e-4
 
 @dataclasses.dataclass(frozen=True)
 class ImageChange:
-    """How the mIoU of an image changed.
+    """The change of the mIoU of an image.
 
     Args:
         name: The image.
@@ -66,7 +66,7 @@ class EarlierEvaluation:
             self._before.setdefault(row.name, deque()).append(row.miou)
 
     def add(self, image: image_table.ImageRow) -> None:
-        """Compare an image with what it was."""
+        """Compare an image with its earlier result."""
         if not self.has_images:
             return
         before = self._before.get(image.name)

@@ -31,10 +31,10 @@ def evaluate(
 
     Args:
         options: Which checkpoints, on which images.
-        asked: Gives the network's options.
-        crf_grid: Parameters of the CRF to try in place of evaluating; see `CrfSearch`.
+        asked: Returns the network's options.
+        crf_grid: Parameters of the CRF to try instead of evaluating; see `CrfSearch`.
         crf_images: Number of images to try them on.
-        page: What to show of the evaluation, on a page and in TensorBoard. None: its numbers.
+        page: Images to show of the evaluation, on a page and in TensorBoard. None: only numbers.
         arguments: Flags that repeat the evaluation, without the checkpoint; the page shows them.
 
     Raises:

@@ -51,7 +51,7 @@ def parse(row: Sequence[str]) -> ImageRow:
 def write(
     path: str | os.PathLike[str], class_names: Sequence[str], rows: Iterable[Sequence[str]]
 ) -> None:
-    """Write a table, aside and renamed.
+    """Write a table atomically.
 
     The columns are `image`, `miou`, `accuracy`, `pixels` and `iou_<name>` for each class. A cell
     is empty where a metric is not defined.

@@ -6,7 +6,7 @@ from deeplab.evaluation import base_metric
 
 
 class ParsingCovering(base_metric.PanopticMetric):
-    """How well predicted segments cover the true segments of their category.
+    """Parsing covering: how well predicted segments cover the true segments of their category.
 
     Each true segment has the highest IoU of all predicted segments of its category. The mean over
     the true segments is weighted by their areas, so large segments matter most. Pixels that the

@@ -1,4 +1,4 @@
-"""The parts of an evaluation that several hosts make, as JSON holds them, and the whole of them."""
+"""The parts of an evaluation that several hosts make, as JSON values, and the whole of them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -61,16 +61,16 @@ class PredictionSheet:
             )
 
     def as_json(self) -> list[dict[str, Any]]:
-        """Return what was added, as JSON holds it; see `merge`."""
+        """Return what was added, as JSON values; see `merge`."""
         return [{"number": number, **tile.as_json()} for number, tile in self._tiles.items()]
 
     def merge(self, other: Iterable[Mapping[str, Any]]) -> None:
-        """Add what another one has seen, as its `as_json` tells it."""
+        """Add the images of another sheet, from its `as_json`."""
         for each in other:
             self._tiles[each["number"]] = tiles.Tile.of_json(each)
 
     def write(self, path: str, title: str) -> None:
-        """Write the picture, aside and renamed.
+        """Write the picture atomically.
 
         Args:
             path: The PNG file.

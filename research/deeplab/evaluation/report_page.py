@@ -62,7 +62,7 @@ class PageContent:
 
 
 def write(folder: str, content: PageContent) -> str:
-    """Write the page, aside and renamed, and return its path; the folder is made if needed."""
+    """Write the page atomically, and return its path; the folder is made if needed."""
     path = os.path.join(folder, FILE)
     files.write_text(path, render(content))
     return path
@@ -155,7 +155,7 @@ def _classes(
 
 def _borders(facts: Mapping[str, Any]) -> list[Markup]:
     trimaps = page.table(
-        "Trimap mIoU: the mIoU within so many pixels of a border in the labels.",
+        "Trimap mIoU: the mIoU within this many pixels of a border in the labels.",
         ["pixels", "mIoU"],
         [
             [Cell(str(each["width"]), each["width"]), page.share(each["miou"])]
@@ -168,7 +168,7 @@ def _borders(facts: Mapping[str, Any]) -> list[Markup]:
         mean = page.percent(facts["category_miou"])
         tables.append(
             page.table(
-                f"Categories: classes of one category are not told apart. Mean IoU {mean}.",
+                f"Categories: classes of one category count as one class. Mean IoU {mean}.",
                 ["category", "IoU"],
                 [[Cell(each["name"]), page.share(each["iou"])] for each in facts["categories"]],
             )
@@ -183,7 +183,7 @@ def _confusions(
     occurs = np.flatnonzero(result.label_pixels + result.predicted_pixels)
     if not occurs.size:
         return []
-    caption = "Rows are labels, columns predictions: what the pixels of a class are taken for."
+    caption = "Rows are labels, columns are predictions: how the pixels of a class are predicted."
     shown = report.shown_classes(result, report.MAX_MATRIX)
     if len(shown) < len(occurs):
         caption += f" The {len(shown)} of {len(occurs)} classes with most wrong pixels."
@@ -217,7 +217,7 @@ def _confusions(
         content += [
             tag("h3", "The largest"),
             page.table(
-                "What is labeled → what is predicted.",
+                "Label → prediction.",
                 ["confusion", "pixels", "of the label", "of all errors"],
                 rows,
             ),

@@ -33,7 +33,7 @@ class SegmentationResult:
         return SegmentationResult(self.confusion_matrix + other.confusion_matrix, borders)
 
     def as_lists(self) -> dict[str, Any]:
-        """Return all counts as JSON holds them; see `of_lists`."""
+        """Return all counts as JSON values; see `of_lists`."""
         borders = None
         if self.borders is not None:
             parts = (self.borders.boundary, *self.borders.trimaps)

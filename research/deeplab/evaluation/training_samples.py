@@ -24,8 +24,8 @@ def save_contact_sheet(
     Args:
         logdir: Folder of the picture.
         options: The training. Its batch size, optimizer and devices make no difference.
-        asked: Gives the network's options, which decide how images are resized and padded.
-        checkpoint_dir: Where options that are not given are stored; None: nowhere.
+        asked: Returns the network's options, which decide how images are resized and padded.
+        checkpoint_dir: Folder of the checkpoint with the options of flags that are not given.
 
     Raises:
         FileNotFoundError: There are no such records.

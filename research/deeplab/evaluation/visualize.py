@@ -32,12 +32,12 @@ def visualize(
 
     Args:
         options: Which checkpoints, on which images.
-        asked: Gives the network's options.
-        images: Plain images to use in place of TFRecords; see `image_files.find`.
-        exif_orientation: Whether plain images are turned as their EXIF data say.
-        colormap: see `Visualizer`.
-        also_save_raw_predictions: see `Visualizer`.
-        sheet_path: Where one picture of many images is saved, a PNG file. None: nowhere.
+        asked: Returns the network's options.
+        images: Plain images to use instead of TFRecords; see `image_files.find`.
+        exif_orientation: Whether plain images are turned as their EXIF data says.
+        colormap: See `Visualizer`.
+        also_save_raw_predictions: See `Visualizer`.
+        sheet_path: Path of a PNG file of many images in one picture. None: do not write it.
 
     Raises:
         FileNotFoundError: There are no images, or no such checkpoint.

@@ -52,11 +52,11 @@ class WorstImages:
         self._lowest.add(key, tile)
 
     def as_json(self) -> list[dict[str, Any]]:
-        """Return what is kept, as JSON holds it; see `merge`."""
+        """Return the kept images as JSON values; see `merge`."""
         return [{"key": list(key), **tile.as_json()} for key, tile in self._lowest.items()]
 
     def merge(self, other: Iterable[Mapping[str, Any]]) -> None:
-        """Add what another one has kept of other images, as its `as_json` tells it."""
+        """Add images that another object has kept, from its `as_json`."""
         for each in other:
             if self._lowest.admits(key := tuple(each["key"])):
                 self._lowest.add(key, tiles.Tile.of_json(each))

@@ -1,4 +1,4 @@
-"""Evaluated images without a network, for tests of what is made of them."""
+"""Evaluated images without a network, for tests of reports and tables."""
 
 from collections.abc import Iterator
 

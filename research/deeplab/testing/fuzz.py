@@ -42,7 +42,7 @@ class Subject:
             what training, say, would accept.
         is_text: Words of it are exchanged, too.
         called: What a message calls the file, a path, such as "" for the folder. Default: its path.
-        weight: Share of the cases; what is slow to read gets fewer.
+        weight: Share of the cases; small for subjects that are slow to read.
     """
 
     name: str

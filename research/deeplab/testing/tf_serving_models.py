@@ -40,7 +40,7 @@ class ServingError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Batching:
-    """How requests of several clients share a batch, as `batching_params.pbtxt` says.
+    """Parameters of batches of requests from several clients, from `batching_params.pbtxt`.
 
     Args:
         max_batch_size: Most rows of a batch.
@@ -55,7 +55,7 @@ class Batching:
 
 @dataclasses.dataclass(frozen=True)
 class Polling:
-    """How a server looks for versions.
+    """Parameters of a server's search for versions.
 
     Args:
         interval_secs: Time between two looks.

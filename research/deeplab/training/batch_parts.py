@@ -1,4 +1,4 @@
-"""How the images of a step are divided over devices and over time."""
+"""The division of the images of a step over devices and over time."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Messages of the hosts of a run to TensorFlow's coordination service, when they end.
+"""Messages of the hosts of a run to TensorFlow's coordination service when they end.
 
 The service runs on the first host. Every host sends it a sign of life every few seconds; if they
 stop, the host is reported as crashed, and the others end with an error. TensorFlow has no function

@@ -28,8 +28,8 @@ class TrainingEvaluation:
     Args:
         evaluator: Evaluates the network that is trained.
         every: Number of steps between two evaluations.
-        make_worst: Returns what collects the worst images of an evaluation for TensorBoard. None:
-            it shows none.
+        make_worst: Returns a collector of the worst images of an evaluation for TensorBoard. None:
+            show none.
 
     Example:
         evaluation = TrainingEvaluation(Evaluator(predictor, records), every=1000)

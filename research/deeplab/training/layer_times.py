@@ -1,4 +1,4 @@
-"""How long the convolutions of a network take in float32 and in bfloat16 on this machine."""
+"""Measures the convolutions of a network in float32 and in bfloat16 on this machine."""
 
 import collections
 import contextlib
@@ -13,7 +13,8 @@ import tensorflow as tf
 from deeplab import model
 from deeplab.core import containers, depthwise, layers, networks, normalization
 
-# The first call of a form is not timed. A form is timed so often, or for this long if that is less.
+# The first call of a form is not timed. Rounds of timed calls, and the seconds after which a form
+# gets no further round once it has had the fewest rounds.
 _ROUNDS, _FEWEST_ROUNDS, _SECONDS = 8, 3, 0.4
 # Shapes of each kind that are measured: those with the most work.
 _SHAPES = 2
@@ -40,7 +41,7 @@ class Times:
 
 @dataclasses.dataclass(frozen=True)
 class _Shape:
-    """Everything that decides how long a convolution takes; sizes are those of the output."""
+    """The properties on which the time of a convolution depends; sizes are those of the output."""
 
     kind: str
     kernel_size: tuple[int, int]
@@ -54,7 +55,7 @@ class _Shape:
 
     @property
     def work(self) -> int:
-        """About how many multiply-adds it has for each image."""
+        """Approximate number of multiply-adds for each image."""
         rows, columns = self.kernel_size
         inputs = 1 if self.kind == layers.DEPTHWISE else self.channels
         return self.size[0] * self.size[1] * self.filters * (rows * columns * inputs + _REST)
@@ -135,7 +136,7 @@ def _seconds(shape: _Shape, images: int, jit_compile: bool) -> list[float]:
     ]
     for form in forms:
         form()
-    # In turns: what else the machine does slows all of them. The shortest time has least of it.
+    # In turns, so that other work on the machine slows all forms. It slows the shortest call least.
     best = [float("inf")] * len(forms)
     begin = time.perf_counter()
     for number in range(_ROUNDS):
@@ -156,7 +157,7 @@ def _form(
     *,
     in_float32: bool,
 ) -> Callable[[], None]:
-    """Return what computes the gradients of one convolution once."""
+    """Return a function that computes the gradients of one convolution once."""
     layer = _convolution(shape)
     networks.set_precision(layer, policy)
     networks.compute_in_float32(layer, layers.KINDS if in_float32 else ())

@@ -18,9 +18,9 @@ def learning_rate_schedule(
     """Return the schedule that the options describe.
 
     If s is the step after the slow start, the policy
-    `poly` is end + (base - end) (1 - s / decay_steps)^power, and end afterwards;
+    `poly` is end + (base - end) (1 - s / decay_steps)^power, and end afterward;
     `step` is base times factor^floor(s / decay_step);
-    `cosine` is base (1 + cos(pi s / steps)) / 2, and 0 afterwards;
+    `cosine` is base (1 + cos(pi s / steps)) / 2, and 0 afterward;
     `multi_steps` is the i-th rate up to and including the i-th boundary.
 
     Args:

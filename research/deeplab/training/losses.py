@@ -21,7 +21,7 @@ _LEAST_DOUBT = 1e-12
 
 
 class Counts(NamedTuple):
-    """How much counts in the loss of a batch, float32 scalars.
+    """Counts by which the sums in the loss of a batch are divided, float32 scalars.
 
     Attributes:
         pixels: Number of pixels that are not ignored.

@@ -1,8 +1,8 @@
-"""Where a network of `--precision=mixed_bfloat16` computes in float32 all the same.
+"""Chooses the layers that compute in float32 despite `--precision=mixed_bfloat16`.
 
-Not every processor is faster in bfloat16, and one that is may be slower for some kinds of
-convolutions. These stay in float32. The choice changes the bits of a run, so it is made once, when
-the run begins, by the chief, and stored beside the checkpoints.
+Not every processor is faster in bfloat16, and on one that is, some kinds of convolutions may be
+slower. These stay in float32. The choice changes the bits of a run. So the chief makes it once,
+when the run begins, and stores it beside the checkpoints.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ class Choice:
     """The part of a network of `mixed_bfloat16` that computes in float32.
 
     Attributes:
-        float32: Kinds of convolutions, of `layers.KINDS`. With all of them, the whole network does.
+        float32: Kinds of convolutions, of `layers.KINDS`. All kinds: the whole network.
     """
 
     float32: tuple[str, ...] = ()
@@ -44,7 +44,7 @@ class Choice:
         return set(self.float32) == set(layers.KINDS)
 
     def apply(self, net: model.DeepLab) -> None:
-        """Let a network compute so; call it before a step is traced.
+        """Set the precision of a network's layers; call it before a step is traced.
 
         Args:
             net: A network of the policy `mixed_bfloat16`.
@@ -55,7 +55,7 @@ class Choice:
             networks.compute_in_float32(net, self.float32)
 
     def __str__(self) -> str:
-        """Say it in the words of the log."""
+        """Return the sentence for the log."""
         if self.is_whole:
             return "the whole network computes in float32"
         kinds = " and ".join(self.float32)
@@ -63,7 +63,7 @@ class Choice:
         return f"the network computes in bfloat16{but}"
 
 
-# With `--deterministic_ops`, where a measurement, which noise may change, is none.
+# With `--deterministic_ops`, nothing is measured, because times vary from run to run.
 FIXED = Choice((layers.DEPTHWISE,))
 
 
@@ -83,16 +83,16 @@ def choose(times: Mapping[str, Times]) -> Choice:
 def settle(
     strategy: tf.distribute.Strategy, folder: str, measure: Callable[[], Mapping[str, Times]] | None
 ) -> Choice:
-    """Return the choice of a run; the chief makes and stores it if there is none. All must call it.
+    """Return the choice of a run; all hosts must call it. If there is none, the chief makes it.
 
     Args:
-        strategy: That of the run.
+        strategy: The strategy of the run.
         folder: Folder of the run's checkpoints.
         measure: Returns the times from which the chief chooses. None: the choice is `FIXED`.
 
     Raises:
         ValueError: The file is damaged or cannot be found.
-        OSError: It cannot be written.
+        OSError: The file cannot be written.
     """
     path = os.path.join(folder, FILE)
     if distribution.is_chief(strategy) and not tf.io.gfile.exists(path):
@@ -107,7 +107,7 @@ def settle(
     # The other hosts wait until the chief has written it.
     distribution.mean_over_hosts(strategy, 0.0)
     choice = _read(path)
-    logging.info("--precision=mixed_bfloat16: %s, says %s", choice, path)
+    logging.info("--precision=mixed_bfloat16: %s, according to %s", choice, path)
     return choice
 
 

@@ -1,4 +1,4 @@
-"""The body of train.py: trains as the options say."""
+"""The body of train.py: trains a network according to the options."""
 
 import functools
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from deeplab.training.evaluation import TrainingEvaluation
 from deeplab.training.trainer import Trainer
 from deeplab.utils import checkpoint, checkpoint_files
 
-# With --save_summaries_images, TensorBoard shows so many images of an evaluation.
+# Number of images of an evaluation that TensorBoard shows with --save_summaries_images.
 _WORST_IMAGES = 4
 
 
@@ -26,9 +26,9 @@ def run(options: TrainingRun, asked: Callable[..., common.ModelOptions]) -> None
     """Train a network.
 
     Args:
-        options: All options but those of the network.
-        asked: Gives the network's options for those that it was trained with (`stored`, None for a
-            new run), `num_classes` and `crop_size`.
+        options: All options except those of the network.
+        asked: Returns the network's options, given those of its training (`stored`; None for a new
+            run), `num_classes` and `crop_size`.
 
     Raises:
         ValueError: A flag, a record or a checkpoint is wrong; see also `Trainer`.
@@ -60,9 +60,9 @@ def prepare(
     """Check the options, build the network, and open the run.
 
     Args:
-        options: All options but those of the network.
-        asked: Gives the network's options for those that it was trained with (`stored`, None for a
-            new run), `num_classes` and `crop_size`.
+        options: All options except those of the network.
+        asked: Returns the network's options, given those of its training (`stored`; None for a new
+            run), `num_classes` and `crop_size`.
 
     Returns:
         The open trainer, the records to train on, and the evaluation for `--eval_every`, if any.
@@ -125,7 +125,7 @@ def prepare(
 
 
 def _choose_precision(trainer: Trainer, options: RunOptions) -> None:
-    """Keep in float32 what is slower in bfloat16."""
+    """Let layers that are slower in bfloat16 compute in float32."""
     measure = functools.partial(
         layer_times.measure,
         trainer.net,

@@ -1,7 +1,7 @@
-"""The record of a run's beginning: the data, and how sample number n is made of it.
+"""The record of the data and options with which a run began, stored beside its checkpoints.
 
-With other data, another seed or another batch size, a resumed run is another run; see
-`training.state`. So this is stored beside the checkpoints.
+They determine sample number n; see `training.state`. If data, seed or batch size have changed, a
+resumed run does not give the same result, and a warning says so.
 """
 
 import dataclasses
@@ -24,16 +24,16 @@ FILE = "run_record.json"
 _NUM_RECORDS = "number_of_records"
 _BYTES = "bytes_of_records"
 _DESCRIPTOR = "descriptor"
-# What decides training in a descriptor; names and colors do not.
+# Fields of a descriptor that affect training; names and colors do not.
 _DECISIVE = ("num_classes", "ignore_label")
 _RESIZING = ("min_resize_value", "max_resize_value", "resize_factor")
 
 
 def describe(options: TrainingRun, model_options: ModelOptions, records: Dataset) -> dict[str, Any]:
-    """Return what decides the samples of a run, by the names of the flags, as JSON holds it.
+    """Return everything that determines the samples of a run as JSON values, by name of the flag.
 
     Args:
-        options: All options but those of the network.
+        options: All options except those of the network.
         model_options: Options of the network.
         records: The records to train on.
     """
@@ -54,7 +54,7 @@ def describe(options: TrainingRun, model_options: ModelOptions, records: Dataset
 
 
 def keep(folder: str, now: Mapping[str, Any], records: Dataset, *, is_resumed: bool) -> None:
-    """Compare a resumed run with what it began with, and warn of each difference; else store it.
+    """Warn of each difference between a resumed run and its record; store the record of a new run.
 
     A run without a record, of an earlier version, gets one.
 
@@ -79,21 +79,22 @@ def keep(folder: str, now: Mapping[str, Any], records: Dataset, *, is_resumed: b
         if name == _NUM_RECORDS:
             logging.warning(
                 "there are %s records, but the run began with %s: from now on the order of all"
-                " samples is another one (see --dataset_dir and --train_split)",
+                " samples is different (see --dataset_dir and --train_split)",
                 *(value, before[name]),
             )
         elif name == _BYTES:
             if before.get(_NUM_RECORDS) == now[_NUM_RECORDS]:
                 logging.warning(
                     "the records have %s bytes, but those that the run began with had %s: images or"
-                    " labels are others, so from now on it is another run (see --dataset_dir)",
+                    " labels have changed, so from now on it is a different run (see"
+                    " --dataset_dir)",
                     *(value, before[name]),
                 )
         elif name == _DESCRIPTOR:
             _compare_descriptors(value, before[name])
         else:
             logging.warning(
-                "--%s is %s, but the run began with %s: from now on it is another run",
+                "--%s is %s, but the run began with %s: from now on it is a different run",
                 *(name, _text(value), _text(before[name])),
             )
 
@@ -102,14 +103,14 @@ def _compare_descriptors(now: Mapping[str, Any], before: Any) -> None:
     for name in _DECISIVE if isinstance(before, dict) else ():
         if name in before and before[name] != now[name]:
             logging.warning(
-                "the dataset's %s is %s, but the run began with %s: from now on it is another run"
-                " (see --dataset)",
+                "the dataset's %s is %s, but the run began with %s: from now on it is a different"
+                " run (see --dataset)",
                 *(name, _text(now[name]), _text(before[name])),
             )
 
 
 def _read(path: str) -> dict[str, Any] | None:
-    """Return what is stored; None without a file, or with a damaged one, which is logged."""
+    """Return the stored record; None if there is none, or if it is damaged, which is logged."""
     if not tf.io.gfile.exists(path):
         return None
     try:
@@ -117,13 +118,16 @@ def _read(path: str) -> dict[str, Any] | None:
         if not isinstance(before, dict):
             raise ValueError(f"{path} is not a JSON object")
     except (ValueError, OSError) as error:
-        logging.warning("what the run began with is unknown: %s", error_text.one_line(error))
+        logging.warning(
+            "the data and options with which the run began are unknown: %s",
+            error_text.one_line(error),
+        )
         return None
     return before
 
 
 def _text(value: Any) -> str:
-    """Return a value as its flag has it."""
+    """Return a value as text, in the form that its flag takes."""
     if isinstance(value, list):
         return ",".join(map(str, value))
     return "not set" if value is None else str(value)

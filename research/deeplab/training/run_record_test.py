@@ -146,7 +146,9 @@ def test_a_damaged_record_is_one_line_and_is_replaced(folder, content, caplog):
     with tf.io.gfile.GFile(f"{folder}/{run_record.FILE}", "w") as file:
         file.write(content)
     (line,) = _resume(folder, _describe(), caplog)
-    assert line.startswith(f"what the run began with is unknown: {folder}/{run_record.FILE} is ")
+    assert line.startswith(
+        f"the data and options with which the run began are unknown: {folder}/{run_record.FILE} is "
+    )
     assert _resume(folder, _describe(), caplog) == []
 
 

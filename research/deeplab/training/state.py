@@ -1,4 +1,4 @@
-"""The state of a training run: what a checkpoint holds, and how a run resumes.
+"""The state of a training run: the content of a checkpoint, and how a run resumes.
 
 A run is its variables and its step. Everything else follows from them:
 

@@ -1,7 +1,7 @@
-"""Files and folders that are either whole or not there: written aside and renamed.
+"""Atomic writes of files and folders: under a temporary name first, then renamed.
 
-Paths may be of any file system that TensorFlow knows (`gs://...`). Where these cannot rename,
-files are written on this machine and copied when they are whole.
+Paths may be of any file system that TensorFlow knows (`gs://...`). If it cannot rename, files are
+written on this machine and copied when they are complete.
 """
 
 import contextlib
@@ -105,7 +105,7 @@ def _of_writing(path: str, error: Exception) -> OSError:
 
 
 def _copy_to_remote(source: str, path: str) -> None:
-    """Copy a file of this machine, aside and renamed there too: a copy may break off."""
+    """Copy a file of this machine; rename it after the copy, which may fail halfway."""
     gfile = file_systems.gfile()
     gfile.makedirs(os.path.dirname(path))
     with temporary_files.temporary_name(path) as temporary:
@@ -129,13 +129,13 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write `data` to `path`, aside and renamed."""
+    """Write `data` to `path` atomically."""
     with replacing(path) as temporary, open(temporary, "wb") as file:
         file.write(data)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write `text` to `path` in UTF-8, aside and renamed."""
+    """Write `text` to `path` in UTF-8 atomically."""
     write_bytes(path, text.encode())
 
 

@@ -42,7 +42,7 @@ def percent(value: float, digits: int = 2) -> str:
 
 
 def write_json(path: str | os.PathLike[str], facts: Mapping[str, Any]) -> None:
-    """Write a JSON file, aside and renamed, with a line for each field and each list entry.
+    """Write a JSON file atomically, with a line for each field and each list entry.
 
     Args:
         path: Path of the file; its folder is made if needed.

@@ -77,7 +77,7 @@ def as_pixels(values: np.ndarray) -> np.ndarray:
 
 
 def write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
-    """Write a PNG file, aside and renamed; see `write_pngs`."""
+    """Write a PNG file atomically; see `write_pngs`."""
     write_pngs({path: image})
 
 

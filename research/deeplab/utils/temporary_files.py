@@ -159,7 +159,7 @@ def remove_leftovers_of(path: str) -> list[str]:
 
 
 def _left_over_name(path: str) -> str | None:
-    """Return what a temporary file of a process that is gone would have become; else None."""
+    """Return the final name of a temporary file if its process is gone; None for other files."""
     name = os.path.basename(path)
     if match := _TEMPORARY.fullmatch(name):
         if match["host"] != _host():

@@ -40,7 +40,7 @@ _HATCH_LINE, _HATCH_PAPER = 160, 255
 def distinct_colors(num_classes: int, *, background: bool = False) -> np.ndarray:
     """Return colors that are easy to tell apart, with any kind of color vision.
 
-    Each color is the one of a grid that is farthest from white, black and all colors before it. So
+    Each color is the color of a grid that is farthest from white, black and all earlier colors. So
     a class keeps its color when classes are added after it. The distance of two colors is the
     smallest that anyone sees in CIELAB, with common color vision or without one kind of cones.
 

@@ -1,4 +1,4 @@
-"""Matrices as pictures: what the pixels of each class are taken for."""
+"""Confusion matrices as pictures."""
 
 import math
 from collections.abc import Sequence

@@ -34,7 +34,7 @@ class Tile:
     name: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the tile as JSON holds it; see `of_json`."""
+        """Return the tile as JSON values; see `of_json`."""
         _, data = cv2.imencode(".png", cv2.cvtColor(self.picture, cv2.COLOR_RGB2BGR))
         picture = base64.b64encode(data.tobytes()).decode()
         return {**dataclasses.asdict(self), "picture": picture}

@@ -33,7 +33,7 @@ _WANTED = (
 
 
 def describe(path: str) -> str | None:
-    """Return what the file or folder is; None if it is not known, or not there."""
+    """Return the kind of a file or folder; None if it is not known, or does not exist."""
     if tf.io.gfile.isdir(path):
         if tf.io.gfile.exists(os.path.join(path, "saved_model.pb")):
             return "a SavedModel, which is an export"
@@ -63,7 +63,7 @@ def describe(path: str) -> str | None:
 
 
 def refuse(path: str) -> None:
-    """Raise an error that says what a file is, if it is known and no checkpoint.
+    """Raise an error that names the kind of a file, if it is known and not a checkpoint.
 
     Raises:
         ValueError: It is known.

@@ -16,7 +16,7 @@ def options(
     """Return the options of the network to report on.
 
     Args:
-        asked: Gives the network's options for those that it was trained with (`stored`).
+        asked: Returns the network's options, given those of its training (`stored`).
         checkpoint_dir: A folder of checkpoints, or the prefix of one. None: there is none.
         crop_size: (height, width) of the image where the options know none.
 

@@ -159,7 +159,7 @@ def _without_numbers(convolution: layers.Convolution) -> Iterator[None]:
 
 
 def _note_shapes(shapes: list[Shape], output: Any) -> None:
-    """Add the shape for one image of what a layer returned; a backbone returns more than that."""
+    """Add the shape, for one image, of a layer's output; a backbone has other outputs as well."""
     output = output[0] if isinstance(output, tuple) else output
     shapes.append((1, *output.shape[1:]))
 

@@ -110,7 +110,7 @@ PUBLISHED: tuple[Published, ...] = (
 
 
 def find(options: common.ModelOptions) -> Published | None:
-    """Return what is published for a network; None if nothing is.
+    """Return the published number for a network; None if there is none.
 
     Args:
         options: Options of the network. Those that do not change its size may differ.

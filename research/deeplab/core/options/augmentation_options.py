@@ -8,7 +8,7 @@ from deeplab.core.options.fields import NonNegativeFloat, PositiveFloat, Range, 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AugmentationOptions:
-    """How training images are chosen and changed besides the official scale, crop and flip.
+    """Choice and changes of training images, besides the official scale, crop and flip.
 
     By default, nothing is. See `input_preprocess.preprocess_for_training` for the order.
 

@@ -10,7 +10,7 @@ from deeplab.core.options.inference_options import InferenceOptions
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluationOptions(DeviceOptions):
-    """Which checkpoints are evaluated or drawn, on which images and devices, and where to.
+    """The checkpoints to evaluate or to draw, the images, the devices and the folder of results.
 
     Args:
         checkpoint_dir: Folder whose newest checkpoint is used, then each newer one; or the prefix

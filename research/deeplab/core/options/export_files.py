@@ -8,7 +8,7 @@ from deeplab.core.options.fields import PositiveInt, validate
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExportFiles:
-    """The checkpoint that is exported, what is known of it, and the files that are written.
+    """The checkpoint to export, facts about it, and the files to write.
 
     Raises:
         ValueError: A value has another type; the message names the flag.

@@ -36,7 +36,7 @@ class ExportOptions:
         " TensorFlow can decode.",
     ] = None
     exif_orientation: Annotated[
-        bool, "Turn JPEG files as their EXIF data say, in the signatures that take files."
+        bool, "Turn JPEG files as their EXIF data says, in the signatures that take files."
     ] = False
     max_batch_size: Annotated[
         PositiveInt | None,

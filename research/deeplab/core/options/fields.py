@@ -171,7 +171,7 @@ def validate(options: Any, prefix: str = "", flags: Mapping[str, str] | None = N
 def check_belongs(
     options: Any, name: str, choice: str, owners: Sequence[str], remedy: str = "remove one of them"
 ) -> None:
-    """Reject a field with another value than its default, if what it belongs to is not chosen.
+    """Reject a field that is set although the choice it belongs to is not made.
 
     Args:
         options: A dataclass.
@@ -265,7 +265,7 @@ def _is_optional(hint: Any) -> bool:
 
 
 def _is_in_one_flag(hint: Any) -> bool:
-    """Return whether a sequence, or what it is made of, is marked so."""
+    """Return whether a sequence, or the type of its entries, has the mark `InOneFlag`."""
     if any(isinstance(each, InOneFlag) for each in _metadata(hint)):
         return True
     inner = typing.get_args(hint)[:1] if _metadata(hint) else ()
@@ -336,7 +336,7 @@ def _converted_sequence(hints: tuple[Any, ...], values: Any) -> tuple[Any, ...]:
 
 
 def _wanted(hint: Any, value: Any, plural: str, article: str) -> str:
-    """Return in words what a value must be."""
+    """Return a description of the values that are allowed."""
     if _metadata(hint):
         words = _wanted(typing.get_args(hint)[0], value, plural, article)
         ranges = _range_texts(_ranges(hint), value)

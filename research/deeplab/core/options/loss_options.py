@@ -38,7 +38,7 @@ class LossOptions:
     ] = "cross_entropy"
     focal_gamma: Annotated[
         NonNegativeFloat,
-        "Exponent of the focal loss: how little easy pixels count. 0: cross entropy.",
+        "Exponent of the focal loss; the higher, the less easy pixels count. 0: cross entropy.",
     ] = 2.0
     dice_loss_weight: Annotated[
         NonNegativeFloat, "Weight of the dice loss that is added to the cross entropy."

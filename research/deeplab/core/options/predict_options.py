@@ -14,7 +14,7 @@ Output = Literal["labels", "prediction", "overlay", "panel", "json", "records"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PredictOptions(ServerOptions, DeviceOptions, RunnerOptions):
-    """Which network predicts which images, and what is written of them.
+    """The network and the images of predictions, and the files to write.
 
     Example:
         options = PredictOptions(
@@ -40,7 +40,7 @@ class PredictOptions(ServerOptions, DeviceOptions, RunnerOptions):
     outputs: Annotated[
         tuple[Output, ...],
         InOneFlag(),
-        "What is written, separated by commas: labels (a PNG file of the labels), prediction (of"
+        "Results to write, separated by commas: labels (a PNG file of the labels), prediction (of"
         " their colors), overlay (the colors over the image; of a video, a video), panel (all of"
         " them with a legend), json (predictions.json, the classes of each image and their"
         " shares; of a pipeline, JSON lines), records (of a pipeline: TFRecords of the images with"
@@ -53,7 +53,7 @@ class PredictOptions(ServerOptions, DeviceOptions, RunnerOptions):
     ] = None
     exif_orientation: Annotated[
         bool,
-        "Turn images as their EXIF data say, as viewers show them. --noexif_orientation: take the"
+        "Turn images as their EXIF data says, as viewers show them. --noexif_orientation: take the"
         " pixels as they are stored, as training does.",
     ] = True
     window: Annotated[WindowOptions | None, "Windows of larger images. Default: whole images."] = (
@@ -81,7 +81,7 @@ class PredictOptions(ServerOptions, DeviceOptions, RunnerOptions):
             )
 
     def _check_runner(self) -> None:
-        """Reject what only a pipeline does without one, and what a pipeline cannot do."""
+        """Reject options of a pipeline without one, and options that a pipeline cannot follow."""
         RunnerOptions.__post_init__(self)
         if self.runner != "beam":
             if "records" in self.outputs:

@@ -28,7 +28,7 @@ def test_an_address_tells_the_interface(address, is_rest):
     ],
 )
 def test_other_addresses_are_refused(address):
-    with pytest.raises(ValueError, match="is no address: give HOST:PORT of the gRPC interface"):
+    with pytest.raises(ValueError, match="is not an address: give HOST:PORT of the gRPC interface"):
         ServerOptions(server=address)
 
 

@@ -8,7 +8,7 @@ from deeplab.core.options import fields
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunnerOptions:
-    """Whether this machine does the work, or a pipeline of Apache Beam.
+    """The choice between this machine and a pipeline of Apache Beam.
 
     Raises:
         ValueError: A value is not allowed; the message names the flag.

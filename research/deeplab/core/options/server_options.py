@@ -1,4 +1,4 @@
-"""A running server, and how it is asked."""
+"""The address of a running server, its model, and the time to wait for answers."""
 
 import dataclasses
 import re
@@ -13,7 +13,7 @@ _REST = re.compile(r"https?://[^/?#\s]+(/[^?#\s]*)?")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ServerOptions:
-    """A model of a TensorFlow Serving that runs.
+    """A model of a running TensorFlow Serving.
 
     Example:
         server = ServerOptions(server="localhost:8500", model_name="pascal")
@@ -43,8 +43,8 @@ class ServerOptions:
                     raise ValueError(f"--{name}={value} has no effect without --server")
         elif not _is_address(self.server):
             raise ValueError(
-                f"--server={self.server} is no address: give HOST:PORT of the gRPC interface, such"
-                " as localhost:8500, or http://HOST:PORT of the REST interface, such as"
+                f"--server={self.server} is not an address: give HOST:PORT of the gRPC interface,"
+                " such as localhost:8500, or http://HOST:PORT of the REST interface, such as"
                 " http://localhost:8501"
             )
 
@@ -55,7 +55,7 @@ class ServerOptions:
 
 
 def _is_address(server: str) -> bool:
-    """Return whether a text is an address of one of the interfaces."""
+    """Return whether a string is an address of one of the interfaces."""
     if not (_GRPC.fullmatch(server) or _REST.fullmatch(server)):
         return False
     try:

@@ -1,4 +1,4 @@
-"""How a network is trained."""
+"""The options of training a network."""
 
 import dataclasses
 from typing import Annotated, Literal
@@ -18,7 +18,7 @@ from deeplab.core.options.loss_options import LossOptions
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainOptions(LossOptions):
-    """How a network is trained; names and defaults are those of the official train flags.
+    """Options of a training; names and defaults are those of the official train flags.
 
     The options of the loss are those of the base class.
 

@@ -1,4 +1,4 @@
-"""How large images are seen in windows."""
+"""The windows in which large images are predicted."""
 
 import dataclasses
 from typing import Annotated

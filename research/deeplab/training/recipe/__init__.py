@@ -1,1 +1,1 @@
-"""Recipes from data: what is measured, the plan that follows from it, and its flag files."""
+"""Recipes from data: measurements, the plan that follows from them, and its flag files."""

@@ -37,9 +37,9 @@ def texts(options: RecipeOptions, facts: Facts, plan: Plan) -> dict[str, str]:
         f"Holds every image: the largest sides are {facts.largest_size[1]}x"
         f"{facts.largest_size[0]} pixels (width x height)"
     )
-    unseen = "Images that are not trained on"
+    unseen = "Images not used in training"
     if options.eval_split == options.train_split:
-        unseen = "The images that are trained on, so results will be too good"
+        unseen = "The images of the training, so results will be too good"
     once = "Once, with the newest checkpoint"
     return {
         "train.txt": _text("deeplab-train", "train_logdir", train_settings(options, facts, plan)),
@@ -98,7 +98,7 @@ def train_settings(options: RecipeOptions, facts: Facts, plan: Plan) -> list[Set
             _of(RunOptions, train_crop_size=(side, side)),
         ),
         Setting(
-            f"Measured: a step of {batch} takes {facts.seconds(side, batch):.3g} s, and"
+            f"Measured: a step of {batch} images takes {facts.seconds(side, batch):.3g} s, and"
             f" {memory / 1e9:.2f} of the {facts.memory_bytes / 1e9:.2f} GB that may be used",
             _of(TrainOptions, train_batch_size=batch),
         ),
@@ -109,7 +109,7 @@ def train_settings(options: RecipeOptions, facts: Facts, plan: Plan) -> list[Set
         Setting(
             "Enough images per step, and enough steps, to train batch norm"
             if plan.fine_tune_batch_norm
-            else "Batch norm keeps the statistics of the checkpoint: to train it takes at least 12"
+            else "Batch norm keeps the statistics of the checkpoint: training it takes at least 12"
             " images per step, and 10,000 steps or more",
             _of(TrainOptions, fine_tune_batch_norm=plan.fine_tune_batch_norm),
         ),
@@ -173,8 +173,8 @@ def _rates(facts: Facts, plan: Plan) -> list[Setting]:
     last = "No layer is new"
     if facts.new_layers != "none":
         last = (
-            "New layers learn ten times faster than those of the checkpoint, which one rate for all"
-            " would either damage or leave behind"
+            "New layers learn ten times faster than those of the checkpoint; one rate for all would"
+            " damage the old ones or be too low for the new ones"
         )
     return [
         Setting(reason, _of(TrainOptions, base_learning_rate=plan.learning_rate)),
@@ -193,10 +193,10 @@ def _reason_of_steps(facts: Facts, plan: Plan) -> str:
 
 def _reason_of_scales(scales: RandomScale) -> str:
     if scales.max_scale_factor == RandomScale().max_scale_factor:
-        return "The official range, because each image is seen often"
+        return "The official range, because each image is used often"
     if scales.min_scale_factor == RandomScale().min_scale_factor:
         return "Mostly smaller: the images are much larger than the crops"
-    return "Narrower than the official range 0.5 to 2, because each image is seen a few times only"
+    return "Narrower than the official range 0.5 to 2, because each image is used only a few times"
 
 
 def _weights(facts: Facts, plan: Plan) -> list[Setting]:

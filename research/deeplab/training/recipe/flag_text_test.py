@@ -116,7 +116,7 @@ def test_every_line_has_a_reason_before_it(new_layers, minutes):
 
 def test_reasons_have_the_measured_numbers():
     texts, facts, plan = _texts("decoder")
-    assert f"a step of {plan.batch_size} takes 0.43 s" in texts["train.txt"]
+    assert f"a step of {plan.batch_size} images takes 0.43 s" in texts["train.txt"]
     assert "480x360 pixels" in texts["train.txt"]
     assert f"{facts.num_images} images" in texts["train.txt"]
 
@@ -134,4 +134,4 @@ def test_evaluation_of_the_training_images_is_told():
     facts = dataclasses.replace(CAMVID, network=_NETWORKS["none"], new_layers="none")
     options = dataclasses.replace(_OPTIONS, eval_split="train")
     text = flag_text.texts(options, facts, planning.plan(facts))["eval.txt"]
-    assert "# The images that are trained on, so results will be too good\n--eval_split=tr" in text
+    assert "# The images of the training, so results will be too good\n--eval_split=tr" in text

@@ -1,7 +1,7 @@
-"""Measures training steps in a process of their own, which may run out of memory.
+"""Measures training steps in a separate process, which may run out of memory.
 
 TensorFlow is imported in functions: the new process imports this module first, and hides
-TensorFlow's remarks before it imports TensorFlow.
+TensorFlow's messages before it imports TensorFlow.
 """
 
 import dataclasses
@@ -21,18 +21,18 @@ from deeplab.core.options import ModelOptions, RandomScale, TrainOptions
 from deeplab.training.recipe.facts import Measurement
 
 _BATCH_SIZES = (1, 4, 8)
-# Steps are timed for so long, but at least and at most so many. The first of each batch size is
-# left out: it includes the compilation.
+# Seconds for which steps are timed, and the least and the largest number of steps. The first step
+# of each batch size is left out: it includes the compilation.
 _SECONDS, _LEAST, _MOST = 5.0, 2, 20
 # A larger batch is not tried if its step would take longer.
 _LONGEST_STEP = 60.0
-# Other programs may need the rest meanwhile.
+# Share of the free memory that may be used; other programs may need the rest meanwhile.
 _SHARE_OF_FREE = 0.8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StepRequest:
-    """Which steps are made.
+    """The steps to make.
 
     Attributes:
         network: The network.
@@ -111,7 +111,7 @@ def measure(request: StepRequest) -> Measured:
 
 
 def _measure(pipe: connection.Connection, request: StepRequest) -> None:
-    """Make the steps, in the new process, and send what is found."""
+    """Make the steps, in the new process, and send the results."""
     processes.begin()
     try:
         _send_measurements(pipe, request)

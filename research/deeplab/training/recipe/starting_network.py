@@ -45,7 +45,7 @@ class StartingNetwork:
 def find(path: str, given: Mapping[str, Any], num_classes: int) -> StartingNetwork:
     """Return the network of a checkpoint, changed for a number of classes.
 
-    It is that of the options stored beside the checkpoint; without these, that of its variables.
+    The options stored beside the checkpoint determine it or, without these, its variables.
 
     Args:
         path: Prefix of the checkpoint, or a folder, whose newest checkpoint is taken.
@@ -54,7 +54,7 @@ def find(path: str, given: Mapping[str, Any], num_classes: int) -> StartingNetwo
 
     Raises:
         FileNotFoundError: There is no checkpoint.
-        ValueError: The checkpoint's network cannot be told, or is not the one of the flags.
+        ValueError: The checkpoint's network is unknown, or is not the one of the flags.
     """
     reader = checkpoint.read(path)
     shapes = reader.get_variable_to_shape_map()
@@ -79,7 +79,7 @@ def infer(shapes: Shapes, given: Mapping[str, Any]) -> ModelOptions:
         given: Fields of `ModelOptions` that are known.
 
     Raises:
-        ValueError: The variables do not tell.
+        ValueError: The variables fit no known backbone, or several.
     """
     variant = given.get("model_variant") or _variant(shapes)
     found: dict[str, Any] = {"model_variant": variant}
@@ -133,7 +133,7 @@ def _variant(shapes: Shapes) -> str:
         fitting = [name for name in fitting if _backbone_shapes(name).keys() <= shapes.keys()]
     if len(fitting) != 1:
         raise ValueError(
-            f"the checkpoint's variables ({', '.join(sorted(roots))}) do not tell its backbone:"
+            f"the backbone of the checkpoint's variables ({', '.join(sorted(roots))}) is unknown:"
             f" {_GIVE_FLAGS}"
         )
     return fitting[0]
@@ -185,7 +185,7 @@ def _for_classes(
 
 
 def _check(start: StartingNetwork, reader: checkpoint.Reader, path: str) -> None:
-    """Reject a network that the checkpoint does not give what it should."""
+    """Reject a network for which the checkpoint lacks variables."""
     new = {
         "none": (),
         "logits": (model.LOGITS_SCOPE,),
@@ -205,7 +205,7 @@ def _check(start: StartingNetwork, reader: checkpoint.Reader, path: str) -> None
         if name not in shapes or tuple(shapes[name]) != tuple(variable.shape):
             there = tuple(shapes[name]) if name in shapes else "missing"
             raise ValueError(
-                f"--tf_initial_checkpoint={path} is not of the network that a recipe would be made"
-                f" for: {name} is {there} there, {tuple(variable.shape)} in {variant}:"
+                f"--tf_initial_checkpoint={path} does not fit the network of the recipe: {name} is"
+                f" {there} there, {tuple(variable.shape)} in {variant}:"
                 f" {_GIVE_FLAGS}"
             )

@@ -102,5 +102,5 @@ def test_variables_tell_the_network(options):
 
 
 def test_variables_that_tell_nothing_ask_for_flags():
-    with pytest.raises(ValueError, match="do not tell its backbone: give the flags"):
+    with pytest.raises(ValueError, match="is unknown: give the flags"):
         starting_network.infer({"resnet/conv/weights": (3, 3, 3, 64)}, {})
