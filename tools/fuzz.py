@@ -17,7 +17,7 @@ import time
 
 from absl import logging
 
-from deeplab.testing import fuzz, fuzz_subjects
+from deeplab.testing import fuzz, fuzz_networks, fuzz_subjects
 
 
 def main() -> int:
@@ -32,7 +32,7 @@ def main() -> int:
     # Warnings about damaged files.
     logging.set_verbosity(logging.FATAL)
     faults = 0
-    for subject in [*fuzz_subjects.all_subjects(), *fuzz_subjects.exports()]:
+    for subject in [*fuzz_subjects.all_subjects(), *fuzz_networks.exports()]:
         if arguments.only not in subject.name:
             continue
         begin, ends = time.monotonic(), collections.Counter()
