@@ -1,10 +1,10 @@
 """Depthwise convolution at atrous rates, in the fastest form that is correct on this machine.
 
-`tf.nn.depthwise_conv2d` moves a dilated convolution's space into the batch and back, which every
-build of TensorFlow can do. The operation below it has a dilation of its own, which saves both
-moves. But it works on CPUs with oneDNN only, and its registered gradients silently ignore the
-dilation. It is used only where a trial has shown that it works, with gradients made of the
-convolution itself, and in an exported graph only if it says that it needs such a machine.
+`tf.nn.depthwise_conv2d` moves the space of a dilated convolution into the batch and back, which
+every build of TensorFlow can do. The operation that it calls can also dilate natively, which saves
+both moves. But this works only on CPUs with oneDNN, and the registered gradients silently ignore
+the dilation. So native dilation is used only if a trial shows that it works, with gradients made of
+the convolution itself. An export has it only if the export states that it needs such a machine.
 """
 
 import contextlib
@@ -21,12 +21,21 @@ import tensorflow as tf
 # beyond that its general one is up to thirty times slower.
 _WIDEST_PADDING = 4
 
-_graphs_may_be_native = contextvars.ContextVar("graphs_may_be_native", default=False)
-_graphs_are_for_others = contextvars.ContextVar("graphs_are_for_others", default=False)
+# Where graphs that are traced now run.
+_ANYWHERE, _HERE, _OTHER_RUNTIME = "anywhere", "here", "other runtime"
+_graphs_run = contextvars.ContextVar("graphs_run", default=_ANYWHERE)
 
 
 @contextlib.contextmanager
-def native_dilation() -> Iterator[None]:
+def _traced_for(place: str) -> Iterator[None]:
+    token = _graphs_run.set(place)
+    try:
+        yield
+    finally:
+        _graphs_run.reset(token)
+
+
+def native_dilation() -> contextlib.AbstractContextManager[None]:
     """Let graphs that are traced in this context use the native dilation where it works.
 
     Such graphs may fail on another machine. Enter it inside the function that is traced, so
@@ -38,25 +47,16 @@ def native_dilation() -> Iterator[None]:
             with depthwise.native_dilation():
                 ...
     """
-    token = _graphs_may_be_native.set(True)
-    try:
-        yield
-    finally:
-        _graphs_may_be_native.reset(token)
+    return _traced_for(_HERE)
 
 
-@contextlib.contextmanager
-def dilation_of_other_runtimes() -> Iterator[None]:
+def dilation_of_other_runtimes() -> contextlib.AbstractContextManager[None]:
     """Let graphs that are traced in this context use the native dilation wherever it is defined.
 
-    TensorFlow need not be able to run them: they are converted for a runtime that has dilation, and
-    no good form of space-to-batch.
+    TensorFlow may be unable to run them. They are converted for a runtime that has dilation, but no
+    good form of space-to-batch.
     """
-    token = _graphs_are_for_others.set(True)
-    try:
-        yield
-    finally:
-        _graphs_are_for_others.reset(token)
+    return _traced_for(_OTHER_RUNTIME)
 
 
 def depthwise_conv2d(
@@ -75,12 +75,12 @@ def depthwise_conv2d(
         [B, H', W', C * multiplier], the same to the last bit in either form.
     """
     dilated = max(rate) > 1 and stride == 1 and padding == "SAME"
-    if dilated and _graphs_are_for_others.get() and not tf.executing_eagerly():
+    if dilated and _graphs_run.get() == _OTHER_RUNTIME and not tf.executing_eagerly():
         return _native_operation(x, kernel, rate)
     native = (
         dilated
         and _is_symmetric(kernel, rate)
-        and (tf.executing_eagerly() or _graphs_may_be_native.get())
+        and (tf.executing_eagerly() or _graphs_run.get() == _HERE)
         and native_dilation_works(x.dtype.name)
     )
     if native:
