@@ -247,7 +247,7 @@ def test_a_video_becomes_a_video(export, clip, tmp_path, devices, monkeypatch, c
     assert tiny.files(tmp_path / "out") == ["clip_overlay.mp4", "predictions.json"]
     with video.reading(str(tmp_path / "out" / "clip_overlay.mp4")) as (facts, frames):
         shown = list(frames)
-    assert facts == video.Facts(10, 8)
+    assert facts == video.VideoFacts(10, 8)
     assert [frame.shape for frame in shown] == [(48, 64, 3)] * 8
     (found,) = json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]
     assert (found["frames"], found["frames_per_second"]) == (8, 10)

@@ -16,7 +16,7 @@ from deeplab.evaluation.earlier_evaluation import EarlierEvaluation
 from deeplab.evaluation.segmentation import SegmentationResult
 from deeplab.utils import files
 from deeplab.visualization import page
-from deeplab.visualization.page import Cell, Markup, tag
+from deeplab.visualization.page import Markup, TableCell, tag
 
 # Name of the file.
 FILE = "report.html"
@@ -143,7 +143,7 @@ def _classes(
     rows = []
     for index, name in enumerate(descriptor.labels()):
         iou = float(counts.class_iou[index])
-        row = [Cell(page.join([page.swatch(colors[index]), name])), page.share(iou)]
+        row = [TableCell(page.join([page.swatch(colors[index]), name])), page.share(iou)]
         row += [page.change(iou - before[index])] if comparison else []
         rows.append([*row, *(page.share(float(values[index])) for values in metrics)])
     caption = (
@@ -158,7 +158,7 @@ def _borders(facts: Mapping[str, Any]) -> list[Markup]:
         "Trimap mIoU: the mIoU within this many pixels of a border in the labels.",
         ["pixels", "mIoU"],
         [
-            [Cell(str(each["width"]), each["width"]), page.share(each["miou"])]
+            [TableCell(str(each["width"]), each["width"]), page.share(each["miou"])]
             for each in facts["trimaps"]
         ],
         sortable=False,
@@ -170,7 +170,10 @@ def _borders(facts: Mapping[str, Any]) -> list[Markup]:
             page.table(
                 f"Categories: classes of one category count as one class. Mean IoU {mean}.",
                 ["category", "IoU"],
-                [[Cell(each["name"]), page.share(each["iou"])] for each in facts["categories"]],
+                [
+                    [TableCell(each["name"]), page.share(each["iou"])]
+                    for each in facts["categories"]
+                ],
             )
         )
     return [tag("div", *tables, class_="columns")]
@@ -206,8 +209,8 @@ def _confusions(
             pair = f"{names[label]} → {names[prediction]}"
             rows.append(
                 [
-                    Cell(pair),
-                    Cell(f"{count:,}", count),
+                    TableCell(pair),
+                    TableCell(f"{count:,}", count),
                     page.share(count / int(result.label_pixels[label])),
                     page.share(count / wrong),
                 ]
@@ -353,7 +356,7 @@ def _changes(comparison: EarlierEvaluation) -> list[Markup]:
     if changes:
         rows = [
             [
-                Cell(each.name),
+                TableCell(each.name),
                 page.share(each.before),
                 page.share(each.after),
                 page.change(each.after - each.before),
@@ -370,7 +373,10 @@ def _settings(facts: Mapping[str, Any], arguments: Sequence[str]) -> list[Markup
     command = " \\\n    ".join(map(shlex.quote, words))
     settings = {key: value for key, value in facts.items() if key not in _RESULTS}
     settings["deeplab"] = deeplab.__version__
-    rows = [[Cell(key.replace("_", " ")), Cell(_text(value))] for key, value in settings.items()]
+    rows = [
+        [TableCell(key.replace("_", " ")), TableCell(_text(value))]
+        for key, value in settings.items()
+    ]
     return [
         page.table("How it was evaluated.", ["setting", "value"], rows, sortable=False),
         tag("h3", "The command"),

@@ -175,7 +175,7 @@ def open_saved_model(path: str) -> Iterator[dict[str, Signature]]:
     """Yield the signatures of a SavedModel as a server runs them: in a session, by their names."""
     with loaded_model.opened(path, optimize_once=True) as loaded:
 
-        def signature(found: loaded_model.Signature) -> Signature:
+        def signature(found: loaded_model.LoadedSignature) -> Signature:
             ((name, given),) = found.inputs.items()
             return Signature(given.dtype == tf.string, lambda value: found.run({name: value}))
 

@@ -12,7 +12,7 @@ from deeplab.utils import file_systems
 
 
 @dataclasses.dataclass(frozen=True)
-class Signature:
+class LoadedSignature:
     """A signature of a loaded SavedModel.
 
     Args:
@@ -47,7 +47,7 @@ class LoadedModel:
         meta_graph: The protocol buffer of the graph that was loaded.
     """
 
-    signatures: Mapping[str, Signature]
+    signatures: Mapping[str, LoadedSignature]
     meta_graph: tf.compat.v1.MetaGraphDef
 
 
@@ -87,7 +87,7 @@ def opened(path: str, *, optimize_once: bool = False) -> Iterator[LoadedModel]:
         finally:
             logger.setLevel(level)
         signatures = {
-            name: Signature(specs(definition.inputs), specs(definition.outputs), session)
+            name: LoadedSignature(specs(definition.inputs), specs(definition.outputs), session)
             for name, definition in loaded.signature_def.items()
             if definition.inputs
         }

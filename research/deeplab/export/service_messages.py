@@ -49,7 +49,7 @@ class Request:
 
 
 @dataclasses.dataclass(frozen=True)
-class Signature:
+class SignatureShapes:
     """The tensors of a signature: names and shapes.
 
     Args:
@@ -106,7 +106,7 @@ def encode_metadata_request(model_name: str, version: int | None = None) -> byte
     return spec + wire_format.bytes_field(_METADATA_FIELD, _SIGNATURES)
 
 
-def decode_metadata(message: bytes) -> dict[str, Signature]:
+def decode_metadata(message: bytes) -> dict[str, SignatureShapes]:
     """Return the signatures in a `GetModelMetadataResponse`, by name.
 
     Raises:
@@ -120,7 +120,9 @@ def decode_metadata(message: bytes) -> dict[str, Signature]:
             (name,) = wire_format.values(each, _KEY)
             (data,) = wire_format.values(each, _VALUE)
             signature = _SignatureDef.FromString(data)
-            found[name.decode()] = Signature(_shapes(signature.inputs), _shapes(signature.outputs))
+            found[name.decode()] = SignatureShapes(
+                _shapes(signature.inputs), _shapes(signature.outputs)
+            )
     return found
 
 

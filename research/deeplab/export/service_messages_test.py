@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab.export import service_messages
-from deeplab.export.service_messages import Request, Signature
+from deeplab.export.service_messages import Request, SignatureShapes
 
 _PIXELS = np.arange(600, dtype=np.uint8).reshape(1, 10, 20, 3)
 
@@ -56,7 +56,7 @@ def test_answers_of_the_package_of_tensorflow_serving_are_read():
     answer.model_spec.name = "m"
     answer.metadata["signature_def"].Pack(signatures)
     assert service_messages.decode_metadata(answer.SerializeToString()) == {
-        "s": Signature({"x": (None, 3)}, {"y": None})
+        "s": SignatureShapes({"x": (None, 3)}, {"y": None})
     }
 
 

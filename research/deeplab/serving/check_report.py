@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from deeplab.serving.findings import FAULT, WARNING, Findings
+from deeplab.serving.findings import FAULT, WARNING, ExportFindings
 from deeplab.serving.graph_facts import GraphFacts
 from deeplab.serving.stored_versions import Stored
 from deeplab.serving.trials import Trial
@@ -35,7 +35,7 @@ class Report:
     stored: Stored
     sizes: Mapping[str, int]
     server_files: list[str]
-    findings: Findings
+    findings: ExportFindings
     graph: GraphFacts | None = None
     is_own: bool = False
     load_seconds: float | None = None

@@ -11,7 +11,7 @@ from deeplab.datasets import image_files
 from deeplab.export import inference_graph, loaded_model, photographs, saved_model
 from deeplab.serving import graph_facts, server_settings, stored_versions, trials
 from deeplab.serving.check_report import Report
-from deeplab.serving.findings import Findings
+from deeplab.serving.findings import ExportFindings
 from deeplab.utils import checkpoint, error_text, file_systems, files
 
 # Size of the drawn image for a network without a crop size.
@@ -34,7 +34,7 @@ def check(
         ValueError: There is no SavedModel at the path, or the image cannot be read.
     """
     stored = stored_versions.find(export_path)
-    findings = Findings()
+    findings = ExportFindings()
     stored_versions.judge(stored, findings)
     server_paths = server_settings.judge(stored, server_config_dir, findings)
     report = Report(

@@ -15,7 +15,7 @@ from absl import flags
 from deeplab import check_export
 from deeplab.export import server_files, warm_up
 from deeplab.serving import check_report, export_check, server_settings, stored_versions
-from deeplab.serving.findings import Findings
+from deeplab.serving.findings import ExportFindings
 from deeplab.testing import tiny
 
 
@@ -176,7 +176,7 @@ def test_the_page_has_every_kind_of_finding_and_every_key():
 
     assert named(findings) == kinds
     stored = stored_versions.Stored("model")
-    report = check_report.Report("model", stored, {}, [], Findings())
+    report = check_report.Report("model", stored, {}, [], ExportFindings())
     assert set(check_report.facts(report)) <= named(keys)
 
 
@@ -192,7 +192,7 @@ def test_the_largest_number_is_served(tmp_path):
     stored = stored_versions.find(str(base))
     assert stored.checked == str(base / "10")
     assert [version.number for version in stored.versions] == [2, 9, 10]
-    findings = Findings()
+    findings = ExportFindings()
     stored_versions.judge(stored, findings)
     assert not findings
     stored_versions.judge(stored_versions.find(str(base / "9")), findings)
@@ -217,7 +217,7 @@ def test_what_is_odd_about_versions_is_named(tmp_path):
     (base / ".version.host.1.tmp").mkdir()
     os.chmod(base / "1" / "saved_model.pb", 0o600)
     stored = stored_versions.find(str(base))
-    findings = Findings()
+    findings = ExportFindings()
     stored_versions.judge(stored, findings)
     assert _kinds(findings) == ["leading_zeros", "incomplete_version", "stray_files"]
     assert findings[1].level == "fault"
@@ -271,7 +271,7 @@ def test_files_of_the_server_are_checked(tmp_path, text, kinds):
     server_files.write_batching(str(base / "1"), 4)
     if text:
         (tmp_path / "models.config").write_text(text)
-    findings = Findings()
+    findings = ExportFindings()
     stored = stored_versions.find(str(base))
     paths = server_settings.judge(stored, None, findings)
     assert [os.path.basename(path) for path in paths] == [
@@ -286,7 +286,7 @@ def test_batching_must_end_with_its_largest_size(tmp_path):
     base = _versions(tmp_path / "model", "1")
     text = "max_batch_size { value: 8 } allowed_batch_sizes: [1, 4] num_batch_threads { value: 2 }"
     (base / "1" / "batching_params.pbtxt").write_text(text)
-    findings = Findings()
+    findings = ExportFindings()
     server_settings.judge(stored_versions.find(str(base)), None, findings)
     assert [each.level for each in findings] == ["fault", "warning"]
     with pytest.raises(FileNotFoundError, match="--server_config_dir=.* has neither"):

@@ -6,7 +6,7 @@ FAULT, WARNING, NOTE = "fault", "warning", "note"
 
 
 @dataclasses.dataclass(frozen=True)
-class Finding:
+class ExportFinding:
     """Something that an operator should know before a roll-out.
 
     Args:
@@ -23,20 +23,20 @@ class Finding:
         return f"{self.level}: {self.message}"
 
 
-class Findings(list[Finding]):
+class ExportFindings(list[ExportFinding]):
     """Findings in the order in which they were made."""
 
     def fault(self, kind: str, message: str) -> None:
         """Add a finding that keeps a server from answering."""
-        self.append(Finding(kind, FAULT, message))
+        self.append(ExportFinding(kind, FAULT, message))
 
     def warn(self, kind: str, message: str) -> None:
         """Add a finding that may be a mistake."""
-        self.append(Finding(kind, WARNING, message))
+        self.append(ExportFinding(kind, WARNING, message))
 
     def note(self, kind: str, message: str) -> None:
         """Add a finding that is often intended."""
-        self.append(Finding(kind, NOTE, message))
+        self.append(ExportFinding(kind, NOTE, message))
 
     def has(self, level: str) -> bool:
         """Return whether there is a finding of a level."""

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from deeplab.core import keras_internals
 from deeplab.export import destination, inference_graph, loaded_model
-from deeplab.serving.findings import Findings
+from deeplab.serving.findings import ExportFindings
 from deeplab.utils import error_text, file_systems, files
 
 _OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -21,7 +21,7 @@ _LISTED = 4
 
 
 @dataclasses.dataclass(frozen=True)
-class Signature:
+class StoredSignature:
     """A signature as it is stored.
 
     Args:
@@ -49,7 +49,7 @@ class GraphFacts:
     """
 
     tensorflow_version: str
-    signatures: Mapping[str, Signature]
+    signatures: Mapping[str, StoredSignature]
     operations: int
     unknown: tuple[str, ...]
     onednn: tuple[str, ...]
@@ -58,7 +58,7 @@ class GraphFacts:
     variable_bytes: int
 
 
-def read(path: str, findings: Findings) -> GraphFacts | None:
+def read(path: str, findings: ExportFindings) -> GraphFacts | None:
     """Return the facts about a graph; None if a server could not load it.
 
     Args:
@@ -80,7 +80,7 @@ def read(path: str, findings: Findings) -> GraphFacts | None:
     graph = graphs[tags.index([tf.saved_model.SERVING])]
     try:
         signatures = {
-            name: Signature(
+            name: StoredSignature(
                 loaded_model.specs(definition.inputs), loaded_model.specs(definition.outputs)
             )
             for name, definition in sorted(graph.signature_def.items())
@@ -120,7 +120,7 @@ def _compiled(nodes: Iterable[Any], functions: Iterable[Any]) -> tuple[str, ...]
     return tuple(compiled)
 
 
-def _variables(path: str, findings: Findings) -> tuple[int, int]:
+def _variables(path: str, findings: ExportFindings) -> tuple[int, int]:
     """Return the number of the variables, and their size in bytes."""
     prefix = os.path.join(path, "variables", "variables")
     if not tf.io.gfile.exists(f"{prefix}.index"):
@@ -137,7 +137,7 @@ def _variables(path: str, findings: Findings) -> tuple[int, int]:
     return len(names), sum(math.prod(shapes[name]) * types[name].size for name in names)
 
 
-def _judge(found: GraphFacts, findings: Findings) -> None:
+def _judge(found: GraphFacts, findings: ExportFindings) -> None:
     if not found.signatures:
         findings.fault("no_signature", "there is no signature that a client could call")
     elif tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY not in found.signatures:

@@ -39,7 +39,7 @@ class GrpcClient:
         self._options = options
         self._channel = grpc.insecure_channel(options.server, _OPTIONS)
 
-    def signatures(self) -> dict[str, service_messages.Signature]:
+    def signatures(self) -> dict[str, service_messages.SignatureShapes]:
         """Return the signatures of the model; for errors see `call`."""
         request = service_messages.encode_metadata_request(
             self._options.model_name, self._options.model_version

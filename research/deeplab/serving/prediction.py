@@ -187,7 +187,7 @@ class _Work:
         return self._done(number, size, shares, **more)
 
     def _frames(
-        self, path: str, facts: video.Facts, frames: Iterator[np.ndarray]
+        self, path: str, facts: video.VideoFacts, frames: Iterator[np.ndarray]
     ) -> tuple[np.ndarray, tuple[int, int], int]:
         """Predict the frames of a video; return the shares of the classes, its size and length."""
         total = np.zeros(self.outputs.descriptor.num_classes)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from deeplab.core.options import ServerOptions
-from deeplab.export.service_messages import Shape, Signature
+from deeplab.export.service_messages import Shape, SignatureShapes
 from deeplab.serving import retrying
 from deeplab.utils import error_text
 
@@ -44,14 +44,16 @@ class RestClient:
         if options.model_version is not None:
             self._url += f"/versions/{options.model_version}"
 
-    def signatures(self) -> dict[str, Signature]:
+    def signatures(self) -> dict[str, SignatureShapes]:
         """Return the signatures of the model; for errors see `call`."""
         answer = self._ask("/metadata")
         try:
             # First the name of the metadata, then the field of its message with the same name.
             found = answer["metadata"]["signature_def"]["signature_def"]
             return {
-                name: Signature(_shapes(each.get("inputs", {})), _shapes(each.get("outputs", {})))
+                name: SignatureShapes(
+                    _shapes(each.get("inputs", {})), _shapes(each.get("outputs", {}))
+                )
                 for name, each in found.items()
             }
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError):

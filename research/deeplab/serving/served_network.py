@@ -8,7 +8,7 @@ import numpy as np
 from deeplab.core.options import ServerOptions
 from deeplab.datasets import descriptors
 from deeplab.export import decoding, inference_graph, signatures
-from deeplab.export.service_messages import Signature
+from deeplab.export.service_messages import SignatureShapes
 from deeplab.serving import grpc_client, rest_client, retrying
 
 _MEANINGS = {
@@ -73,7 +73,7 @@ class ServedNetwork:
             )
         return labels.astype(np.int32)
 
-    def _choose(self, found: Mapping[str, Signature]) -> str:
+    def _choose(self, found: Mapping[str, SignatureShapes]) -> str:
         """Return the name of the signature to call."""
         if self._takes_files:
             wanted, result = signatures.IMAGE_BYTES, signatures.LABEL_PNG
@@ -144,7 +144,7 @@ def _decode(found: Sequence[bytes | float]) -> np.ndarray | None:
         return None
 
 
-def _num_classes(found: Mapping[str, Signature]) -> int | None:
+def _num_classes(found: Mapping[str, SignatureShapes]) -> int | None:
     """Return the number of classes, from a signature that returns probabilities."""
     for signature in found.values():
         shape = signature.outputs.get(inference_graph.PROBABILITIES)

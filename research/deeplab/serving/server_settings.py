@@ -5,12 +5,12 @@ from typing import Any
 
 from deeplab.export import server_files
 from deeplab.serving import text_messages
-from deeplab.serving.findings import Findings
+from deeplab.serving.findings import ExportFindings
 from deeplab.serving.stored_versions import Stored
 from deeplab.utils import file_systems, files
 
 
-def judge(stored: Stored, folder: str | None, findings: Findings) -> list[str]:
+def judge(stored: Stored, folder: str | None, findings: ExportFindings) -> list[str]:
     """Add the faults of configuration files to the findings.
 
     Args:
@@ -72,7 +72,7 @@ def _last(message: text_messages.Message, name: str) -> str:
 
 
 def _judge_models(
-    path: str, content: text_messages.Message, stored: Stored, findings: Findings
+    path: str, content: text_messages.Message, stored: Stored, findings: ExportFindings
 ) -> None:
     if stored.base is None:
         return
@@ -121,7 +121,7 @@ def _folder(base_path: str) -> str:
     return os.path.basename(base_path.rstrip("/"))
 
 
-def _judge_batching(path: str, content: text_messages.Message, findings: Findings) -> None:
+def _judge_batching(path: str, content: text_messages.Message, findings: ExportFindings) -> None:
     (most,) = _messages(content, "max_batch_size", "value")[-1:] or [None]
     allowed = content.get("allowed_batch_sizes", [])
     if allowed and allowed[-1] != most:

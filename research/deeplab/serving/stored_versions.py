@@ -8,7 +8,7 @@ import stat
 import tensorflow as tf
 
 from deeplab.export import destination, runtimes
-from deeplab.serving.findings import Findings
+from deeplab.serving.findings import ExportFindings
 from deeplab.utils import checkpoint_files, file_systems
 from deeplab.weights import foreign_files
 
@@ -143,7 +143,7 @@ def total_bytes(path: str) -> int:
     return sum(sizes(path).values())
 
 
-def judge(stored: Stored, findings: Findings) -> None:
+def judge(stored: Stored, findings: ExportFindings) -> None:
     """Add the faults of versions and permissions to the findings."""
     if stored.base is None:
         findings.warn(

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from deeplab.export import decoding, inference_graph, loaded_model, signatures, warm_up
-from deeplab.serving.findings import Findings
+from deeplab.serving.findings import ExportFindings
 from deeplab.utils import error_text
 
 # A server refuses an export with more warm-up records.
@@ -48,7 +48,7 @@ class Trial:
 
 
 def _call(
-    signature: loaded_model.Signature, inputs: Mapping[str, Any]
+    signature: loaded_model.LoadedSignature, inputs: Mapping[str, Any]
 ) -> tuple[dict[str, np.ndarray], tuple[float, float]]:
     """Return the outputs, and the seconds of two calls."""
     seconds = []
@@ -63,7 +63,7 @@ def _call(
 _ERRORS = (tf.errors.OpError, ValueError, TypeError)
 
 
-def replay(path: str, loaded: loaded_model.LoadedModel, findings: Findings) -> list[Trial]:
+def replay(path: str, loaded: loaded_model.LoadedModel, findings: ExportFindings) -> list[Trial]:
     """Send the warm-up requests of an export, as a server does after loading.
 
     Args:
@@ -113,7 +113,7 @@ def replay(path: str, loaded: loaded_model.LoadedModel, findings: Findings) -> l
 
 
 def with_image(
-    loaded: loaded_model.LoadedModel, image: np.ndarray, is_own: bool, findings: Findings
+    loaded: loaded_model.LoadedModel, image: np.ndarray, is_own: bool, findings: ExportFindings
 ) -> list[Trial]:
     """Send an image to every signature, and a bad image as well to those that take files.
 
@@ -149,13 +149,13 @@ def with_image(
     return trials
 
 
-def _takes_files(signature: loaded_model.Signature) -> bool:
+def _takes_files(signature: loaded_model.LoadedSignature) -> bool:
     (spec,) = signature.inputs.values()
     return spec.dtype == tf.string
 
 
 def _inputs(
-    signature: loaded_model.Signature, images: Sequence[np.ndarray]
+    signature: loaded_model.LoadedSignature, images: Sequence[np.ndarray]
 ) -> dict[str, Any] | None:
     """Return images as the input of a signature; None if it does not take images."""
     if len(signature.inputs) != 1:
@@ -225,10 +225,10 @@ def _problems(outputs: Mapping[str, np.ndarray], image: np.ndarray) -> list[str]
 
 def _with_bad_image(
     name: str,
-    signature: loaded_model.Signature,
+    signature: loaded_model.LoadedSignature,
     image: np.ndarray,
     alone: Mapping[str, np.ndarray],
-    findings: Findings,
+    findings: ExportFindings,
 ) -> Trial:
     """Send a batch of the image, a bad one, and a smaller one."""
     ((given, _),) = signature.inputs.items()
@@ -276,7 +276,7 @@ def _same_first(
     return True
 
 
-def _compare(labels: Mapping[str, np.ndarray], findings: Findings) -> None:
+def _compare(labels: Mapping[str, np.ndarray], findings: ExportFindings) -> None:
     """Compare the labels of all signatures with those of the first."""
     names = list(labels)
     for name in names[1:]:

@@ -34,7 +34,7 @@ class Unreadable(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Facts:
+class VideoFacts:
     """Speed and length of a video, as it says itself.
 
     Args:
@@ -52,7 +52,7 @@ def is_video(path: str) -> bool:
 
 
 @contextlib.contextmanager
-def reading(path: str) -> Iterator[tuple[Facts, Iterator[np.ndarray]]]:
+def reading(path: str) -> Iterator[tuple[VideoFacts, Iterator[np.ndarray]]]:
     """Yield the facts of a video, and its frames, uint8 [height, width, 3], RGB.
 
     Args:
@@ -77,7 +77,7 @@ def reading(path: str) -> Iterator[tuple[Facts, Iterator[np.ndarray]]]:
                 )
             speed = capture.get(cv2.CAP_PROP_FPS)
             count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-            facts = Facts(
+            facts = VideoFacts(
                 speed if 0 < speed <= _MOST_FRAMES_PER_SECOND else _FRAMES_PER_SECOND,
                 round(count) if math.isfinite(count) and count >= 1 else None,
             )

@@ -15,7 +15,7 @@ from deeplab.testing import tiny
 _FRAMES = [tiny.picture(48, 64, seed) for seed in range(8)]
 
 
-def _read(path) -> tuple[video.Facts, list[np.ndarray]]:
+def _read(path) -> tuple[video.VideoFacts, list[np.ndarray]]:
     with video.reading(str(path)) as (facts, frames):
         return facts, list(frames)
 
@@ -23,7 +23,7 @@ def _read(path) -> tuple[video.Facts, list[np.ndarray]]:
 def test_frames_come_back_nearly_as_they_were(tmp_path):
     path = video.write(str(tmp_path / "new" / "clip"), _FRAMES, 12.5)
     facts, frames = _read(path)
-    assert facts == video.Facts(12.5, 8)
+    assert facts == video.VideoFacts(12.5, 8)
     assert len(frames) == 8
     for frame, expected in zip(frames, _FRAMES, strict=True):
         assert frame.shape == expected.shape

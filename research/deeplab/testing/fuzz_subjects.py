@@ -20,7 +20,7 @@ from deeplab.evaluation import eval_coco_format
 from deeplab.evaluation.earlier_evaluation import EarlierEvaluation
 from deeplab.export import server_files
 from deeplab.serving import server_settings, stored_versions, video
-from deeplab.serving.findings import Findings
+from deeplab.serving.findings import ExportFindings
 from deeplab.testing import fuzz, fuzz_datasets, fuzz_networks, tiny
 from deeplab.testing.fuzz import Subject
 from deeplab.training import precision, run_record
@@ -85,7 +85,7 @@ def _read_run_record(folder: str) -> None:
 
 def _read_server_file(folder: str) -> None:
     stored = stored_versions.find(os.path.join(folder, "pascal"))
-    server_settings.judge(stored, None, Findings())
+    server_settings.judge(stored, None, ExportFindings())
 
 
 def _read_precision(folder: str) -> None:

@@ -107,7 +107,7 @@ class Version:
             signature = self.signature(request.model_spec.signature_name)
             _run(signature, inputs, request.output_filter)
 
-    def signature(self, name: str) -> loaded_model.Signature:
+    def signature(self, name: str) -> loaded_model.LoadedSignature:
         """Return a signature, the default one for an empty name."""
         name = name or DEFAULT_SIGNATURE
         if name not in self.signatures:
@@ -145,7 +145,7 @@ class Version:
 
 
 def _run(
-    signature: loaded_model.Signature, inputs: Tensors, outputs: Collection[str] = ()
+    signature: loaded_model.LoadedSignature, inputs: Tensors, outputs: Collection[str] = ()
 ) -> dict[str, np.ndarray]:
     try:
         return signature.run(inputs, outputs)
@@ -168,7 +168,7 @@ class _Batch:
 class _Batcher:
     """Runs requests that arrive at about the same time as one, joined along dimension 0."""
 
-    def __init__(self, signature: loaded_model.Signature, options: Batching):
+    def __init__(self, signature: loaded_model.LoadedSignature, options: Batching):
         self._signature = signature
         self._options = options
         self._lock = threading.Lock()

@@ -111,7 +111,7 @@ def points(difference: float) -> str:
     return "0.0" if float(text) == 0 else text.replace("-", "−")
 
 
-class Cell(NamedTuple):
+class TableCell(NamedTuple):
     """A cell of a table.
 
     Args:
@@ -127,23 +127,23 @@ class Cell(NamedTuple):
     kind: str | None = None
 
 
-def share(value: float, kind: str | None = None) -> Cell:
+def share(value: float, kind: str | None = None) -> TableCell:
     """Return a cell with a share in percent and its bar."""
-    return Cell(percent(value), value, value, kind)
+    return TableCell(percent(value), value, value, kind)
 
 
-def change(difference: float) -> Cell:
+def change(difference: float) -> TableCell:
     """Return a cell with a difference of shares, in the color of better or worse."""
     kind = None
     if points(difference) not in ("–", "0.0"):
         kind = "better" if difference > 0 else "worse"
-    return Cell(points(difference), difference, kind=kind)
+    return TableCell(points(difference), difference, kind=kind)
 
 
 def table(
     caption: str,
     columns: Sequence[str],
-    rows: Iterable[Sequence[Cell]],
+    rows: Iterable[Sequence[TableCell]],
     *,
     sortable: bool = True,
 ) -> Markup:
@@ -178,7 +178,7 @@ def table(
     return tag("div", filled, class_="scroll", tabindex=0, role="region", aria_label=caption)
 
 
-def _cell(name: str, cell: Cell) -> Markup:
+def _cell(name: str, cell: TableCell) -> Markup:
     number = cell.value is not None
     bar = cell.bar is not None and not math.isnan(cell.bar)
     kinds = [cell.kind or "", "number" if number else "", "bar" if bar else ""]

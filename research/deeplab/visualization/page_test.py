@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deeplab.visualization import page
-from deeplab.visualization.page import Cell, tag
+from deeplab.visualization.page import TableCell, tag
 
 _EVIL = "<script>alert('&\"')</script>"
 
@@ -74,7 +74,7 @@ class TestNumbers:
 
 class TestTables:
     def test_rows_have_headings_and_what_sorts_them(self):
-        rows = [[Cell(_EVIL), page.share(0.25)], [Cell("b"), page.share(np.nan)]]
+        rows = [[TableCell(_EVIL), page.share(0.25)], [TableCell("b"), page.share(np.nan)]]
         reader = _Reader(page.table("About", ["name", "IoU"], rows))
         headings = reader.all("th")
         assert [each["scope"] for each in headings] == ["col", "col", "row", "row"]
