@@ -27,6 +27,7 @@ def _export(model: pathlib.Path) -> None:
     # Imported late: many tests do without a network.
     from deeplab.core.options import ExportOptions
     from deeplab.export import exporter, signatures
+    from deeplab.export.export_details import ExportDetails
     from deeplab.testing import tiny
 
     with tiny.shallow(), tiny.few_signatures(signatures.BYTES, signatures.PNG):
@@ -34,6 +35,6 @@ def _export(model: pathlib.Path) -> None:
             tiny.network(),
             str(model),
             options=ExportOptions(max_pixels=10_000, max_batch_size=4),
-            descriptor=tiny.DATASET,
+            details=ExportDetails(descriptor=tiny.DATASET),
             next_version=True,
         )

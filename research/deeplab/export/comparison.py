@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import cv2
@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from deeplab import model
 from deeplab.core.options import InferenceOptions, WindowOptions
-from deeplab.datasets import descriptors
 from deeplab.export import (
     agreement,
     inference_graph,
@@ -21,6 +20,7 @@ from deeplab.export import (
     signatures,
     warm_up,
 )
+from deeplab.export.export_details import ExportDetails
 from deeplab.utils import error_text
 
 # Sums in another order change results a little: probabilities by at most this much, and labels of
@@ -124,9 +124,9 @@ def compare_labels(
     title: str,
     net: model.DeepLab,
     inference: InferenceOptions,
-    photos: Sequence[photographs.Photograph],
+    details: ExportDetails,
     network: runtimes.Network,
-    descriptor: descriptors.DatasetDescriptor | None,
+    *,
     required: bool = True,
 ) -> None:
     """Compare an export's labels on photographs with those of its network; print how many agree.
@@ -135,9 +135,8 @@ def compare_labels(
         title: Name of the export, for messages.
         net: The network.
         inference: How it is applied.
-        photos: The photographs.
+        details: The photographs, and the dataset for its ignore label.
         network: The export.
-        descriptor: The dataset, for its ignore label.
         required: Whether too many different labels are an error.
 
     Raises:
@@ -145,12 +144,12 @@ def compare_labels(
     """
 
     def predictions() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
-        for photo in photos:
+        for photo in details.photos or ():
             outputs = expected(net, photo.image[np.newaxis], inference)
             labels = outputs[inference_graph.PREDICTIONS][0]
             yield labels, network.predict(photo.image), photo.label
 
-    ignore_label = descriptor.ignore_label if descriptor else None
+    ignore_label = details.descriptor.ignore_label if details.descriptor else None
     found = agreement.measure(predictions(), net.options.num_classes, ignore_label)
     print(f"{title}: {found}")
     if required:

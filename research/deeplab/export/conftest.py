@@ -9,6 +9,7 @@ from deeplab import model
 from deeplab.core.options import ExportOptions
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.export import exporter
+from deeplab.export.export_details import ExportDetails
 from deeplab.testing import tiny
 
 
@@ -37,6 +38,10 @@ def export(
     )
     return pathlib.Path(
         exporter.export_saved_model(
-            net, str(base), options=options, descriptor=dataset, next_version=True
+            net,
+            str(base),
+            options=options,
+            details=ExportDetails(descriptor=dataset),
+            next_version=True,
         )
     )

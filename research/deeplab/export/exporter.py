@@ -1,6 +1,7 @@
 """Writes exports. Each is compared with the network before it takes its place."""
 
 import contextlib
+import dataclasses
 import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,7 @@ from deeplab.export import (
     saved_model_writer,
     server_files,
 )
+from deeplab.export.export_details import ExportDetails
 from deeplab.utils import checkpoint, files, temporary_files
 
 # The graph without its weights, beside a frozen graph (official name).
@@ -34,6 +36,7 @@ GRAPH_TEXT_FILE = "inference_graph.pbtxt"
 
 _DEFAULT = InferenceOptions()
 _DEFAULT_OPTIONS = ExportOptions()
+_NO_DETAILS = ExportDetails()
 
 
 def export_checkpoint(
@@ -95,32 +98,28 @@ def export_checkpoint(
     with layers.blank_weights():
         net = model.DeepLab(network_options)
     checkpoint.restore(net, checkpoint_path, averages=use_ema)
-    card = functools.partial(
-        model_card.text,
-        checkpoint_path=checkpoint_path,
-        options=network_options,
+    details = ExportDetails(
         descriptor=descriptor,
-        command=command,
+        photos=photos,
+        card=functools.partial(
+            model_card.text,
+            checkpoint_path=checkpoint_path,
+            options=network_options,
+            descriptor=descriptor,
+            command=command,
+        ),
     )
     if destination.is_onnx(export_path):
         export_onnx(
             net,
             export_path,
             inference,
-            descriptor,
+            details,
             add_probabilities=options.add_probabilities,
-            photos=photos,
-            card=card,
         )
     elif destination.is_frozen_graph(export_path):
         export_frozen_graph(
-            net,
-            export_path,
-            inference,
-            graph_text=paths.save_inference_graph,
-            card=card,
-            descriptor=descriptor,
-            photos=photos,
+            net, export_path, inference, details, graph_text=paths.save_inference_graph
         )
     else:
         export_path = export_saved_model(
@@ -128,11 +127,9 @@ def export_checkpoint(
             export_path,
             inference,
             options,
-            descriptor=descriptor,
+            details,
             next_version=paths.next_version,
             server_config_dir=paths.server_config_dir,
-            card=card,
-            photos=photos,
         )
     logging.info("exported %s to %s", checkpoint_path, export_path)
 
@@ -169,10 +166,9 @@ def export_frozen_graph(
     net: model.DeepLab,
     path: str,
     inference: InferenceOptions = _DEFAULT,
+    details: ExportDetails = _NO_DETAILS,
+    *,
     graph_text: bool = False,
-    card: Callable[..., str] | None = None,
-    descriptor: descriptors.DatasetDescriptor | None = None,
-    photos: Sequence[photographs.Photograph] | None = None,
 ) -> None:
     """Write the official frozen graph; see `inference_graph.frozen`.
 
@@ -182,11 +178,9 @@ def export_frozen_graph(
         net: The network.
         path: Path of the file; an existing one is replaced.
         inference: How the network is applied.
+        details: Dataset, photographs and model card.
         graph_text: Also write the graph without its weights, as text, to `inference_graph.pbtxt`
             in the same folder.
-        card: Also write a model card; returns its text, see `model_card.text`.
-        descriptor: The dataset that the network was trained on.
-        photos: Also compare labels on these.
 
     Raises:
         ValueError: The path is a folder, or the results of the graph differ from those of the
@@ -197,12 +191,12 @@ def export_frozen_graph(
     images = comparison.test_images(net)
     expected = comparison.expected(net, images, inference)
     graph_def, without_weights = inference_graph.frozen(net, inference)
-    frozen_graphs.state(graph_def, network_facts.of_network(net, descriptor))
+    frozen_graphs.state(graph_def, network_facts.of_network(net, details.descriptor))
     texts: dict[str, Callable[[str], str]] = {}
     if graph_text:
         text_path = os.path.join(os.path.dirname(path), GRAPH_TEXT_FILE)
         texts[text_path] = lambda _: str(without_weights)
-    if card:
+    if card := details.card:
         texts[model_card.path_of(path)] = lambda graph: card(graph, name=os.path.basename(path))
     for each in (path, *texts):
         temporary_files.remove_leftovers_of(each)
@@ -211,9 +205,9 @@ def export_frozen_graph(
             file.write(graph_def.SerializeToString())
         with comparison.open_frozen_graph(temporary) as run:
             comparison.compare(path, run(images), expected)
-        if photos:
+        if details.photos:
             graph = runtimes.GraphNetwork(temporary)
-            comparison.compare_labels(path, net, inference, photos, graph, descriptor)
+            comparison.compare_labels(path, net, inference, details, graph)
         for other, text in zip(others, texts.values(), strict=True):
             with open(other, "w", encoding="utf-8") as file:
                 file.write(text(temporary))
@@ -223,11 +217,9 @@ def export_onnx(
     net: model.DeepLab,
     path: str,
     inference: InferenceOptions = _DEFAULT,
-    descriptor: descriptors.DatasetDescriptor | None = None,
+    details: ExportDetails = _NO_DETAILS,
     *,
     add_probabilities: bool = True,
-    photos: Sequence[photographs.Photograph] | None = None,
-    card: Callable[..., str] | None = None,
 ) -> None:
     """Write an ONNX model; see `onnx_writer.write`. All files take their places together.
 
@@ -235,10 +227,8 @@ def export_onnx(
         net: The network.
         path: Path of the file; an existing one is replaced.
         inference: How the network is applied; without windows and CRF.
-        descriptor: The dataset that the network was trained on.
+        details: Dataset, photographs and model card.
         add_probabilities: Whether the model returns probabilities as well.
-        photos: Compare labels on these. None: on drawn images.
-        card: Also write a model card; returns its text, see `model_card.text`.
 
     Raises:
         ValueError: The path is a folder, a package is missing, the network cannot be converted, or
@@ -249,8 +239,10 @@ def export_onnx(
     onnx_writer.check(path)
     images = comparison.test_images(net)
     expected = comparison.expected(net, images, inference)
-    photos = photos or photographs.drawn(comparison.crop_size(net))
-    written = [path, model_card.path_of(path)] if card else [path]
+    if not details.photos:
+        drawn = photographs.drawn(comparison.crop_size(net))
+        details = dataclasses.replace(details, photos=drawn)
+    written = [path, model_card.path_of(path)] if details.card else [path]
     for each in written:
         temporary_files.remove_leftovers_of(each)
     with files.replacing_all(written) as (temporary, *others):
@@ -258,15 +250,15 @@ def export_onnx(
             net,
             temporary,
             inference,
-            network_facts.of_network(net, descriptor),
+            network_facts.of_network(net, details.descriptor),
             add_probabilities=add_probabilities,
         )
         network = onnx_network.OnnxNetwork(temporary)
         comparison.compare(path, network.outputs(images), expected)
-        comparison.compare_labels(path, net, inference, photos, network, descriptor)
+        comparison.compare_labels(path, net, inference, details, network)
         for other in others:
             with open(other, "w", encoding="utf-8") as file:
-                file.write(card(temporary, name=os.path.basename(path)))
+                file.write(details.card(temporary, name=os.path.basename(path)))
 
 
 def export_saved_model(
@@ -274,12 +266,10 @@ def export_saved_model(
     path: str,
     inference: InferenceOptions = _DEFAULT,
     options: ExportOptions = _DEFAULT_OPTIONS,
-    descriptor: descriptors.DatasetDescriptor | None = None,
+    details: ExportDetails = _NO_DETAILS,
     *,
     next_version: bool = False,
     server_config_dir: str | None = None,
-    card: Callable[..., str] | None = None,
-    photos: Sequence[photographs.Photograph] | None = None,
 ) -> str:
     """Write a SavedModel with the signatures of `signatures.signatures`.
 
@@ -291,13 +281,11 @@ def export_saved_model(
         path: Path of the folder; an earlier export there is replaced, see `destination.check`.
         inference: How the network is applied.
         options: Options of the SavedModel.
-        descriptor: The dataset that the network was trained on.
+        details: Dataset, photographs and model card.
         next_version: Write a new folder in `path`, whose name is one more than the largest number
             there; nothing else there is changed.
         server_config_dir: Folder for the configuration files of TensorFlow Serving. None: write
             none.
-        card: Also write a model card; returns its text, see `model_card.text`.
-        photos: Also compare labels on these.
 
     Returns:
         The path of the folder.
@@ -315,22 +303,23 @@ def export_saved_model(
         logits = inference_graph.logits_on_their_grid(net, images)
         expected = {**expected, inference_graph.LOGITS: logits.numpy()}
     with _writing(path, next_version) as folder:
-        saved_model_writer.write(net, folder.temporary, model_name, inference, options, descriptor)
+        saved_model_writer.write(
+            net, folder.temporary, model_name, inference, options, details.descriptor
+        )
         comparison.check_saved_model(
             path,
             folder.temporary,
             images,
             expected,
-            saved_model_writer.class_colors(net.options.num_classes, descriptor),
+            saved_model_writer.class_colors(net.options.num_classes, details.descriptor),
             options.precision,
         )
-        if photos:
+        if details.photos:
             network = saved_model.ExportedNetwork(folder.temporary)
-            comparison.compare_labels(
-                path, net, inference, photos, network, descriptor, options.precision == "float32"
-            )
-        if card:
-            files.write_text(model_card.path_of(folder.temporary), card(folder.temporary))
+            required = options.precision == "float32"
+            comparison.compare_labels(path, net, inference, details, network, required=required)
+        if details.card:
+            files.write_text(model_card.path_of(folder.temporary), details.card(folder.temporary))
     if server_config_dir:
         server_files.write(server_config_dir, model_name)
     return folder.path

@@ -14,6 +14,7 @@ from deeplab import common, model
 from deeplab.core.options import InferenceOptions
 from deeplab.datasets import descriptors
 from deeplab.export import comparison, destination, exporter, inference_graph
+from deeplab.export.export_details import ExportDetails
 from deeplab.testing import golden, tiny
 from deeplab.utils import checkpoint, stored_options
 
@@ -60,7 +61,7 @@ def net() -> model.DeepLab:
 @pytest.fixture(scope="module")
 def export(net, tmp_path_factory) -> pathlib.Path:
     path = tmp_path_factory.mktemp("exports") / "new" / "1"
-    exporter.export_saved_model(net, str(path), descriptor=VOC)
+    exporter.export_saved_model(net, str(path), details=ExportDetails(descriptor=VOC))
     return path
 
 

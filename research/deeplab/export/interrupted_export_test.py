@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab.export import comparison, exporter, inference_graph, network_facts, saved_model_writer
+from deeplab.export.export_details import ExportDetails
 from deeplab.testing import tiny
 
 _NET = types.SimpleNamespace(options=tiny.OPTIONS)
@@ -72,12 +73,14 @@ def fake_network(replace, on_write=None) -> None:
 
 def export(base: str, kind: str, card) -> None:
     """Export to `base`, as `export_checkpoint` does it."""
+    details = ExportDetails(card=card)
     if kind == "frozen":
-        exporter.export_frozen_graph(_NET, f"{base}/graph.pb", graph_text=True, card=card)
+        path = f"{base}/graph.pb"
+        exporter.export_frozen_graph(_NET, path, details=details, graph_text=True)
     elif kind == "version":
-        exporter.export_saved_model(_NET, base, next_version=True, card=card)
+        exporter.export_saved_model(_NET, base, details=details, next_version=True)
     else:
-        exporter.export_saved_model(_NET, f"{base}/1", card=card)
+        exporter.export_saved_model(_NET, f"{base}/1", details=details)
 
 
 @pytest.fixture

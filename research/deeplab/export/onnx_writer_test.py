@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab.export import exporter, inference_graph, onnx_writer, runtimes
+from deeplab.export.export_details import ExportDetails
 from deeplab.testing import tiny
 
 onnx = pytest.importorskip("onnx")
@@ -30,8 +31,10 @@ def test_any_number_of_images_of_any_size(atrous_net, dataset, tmp_path, capsys)
     exporter.export_onnx(
         atrous_net,
         str(path),
-        descriptor=dataset,
-        card=lambda written, name: f"{name} {os.path.getsize(written)}",
+        details=ExportDetails(
+            descriptor=dataset,
+            card=lambda written, name: f"{name} {os.path.getsize(written)}",
+        ),
     )
     assert "% of the pixels of 2 images have the same label" in capsys.readouterr().out
     card = (path.parent / "net.MODEL_CARD.md").read_text()

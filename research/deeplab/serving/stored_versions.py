@@ -73,10 +73,10 @@ def find(path: str) -> Stored:
     if versions:
         checked = os.path.join(path, versions[-1].name)
         return Stored(checked, path, versions, strays, versions[-1].number)
-    raise _of_others(path)
+    raise _no_saved_model(path)
 
 
-def _of_others(path: str) -> Exception:
+def _no_saved_model(path: str) -> Exception:
     """Return the error about a path that holds no SavedModel."""
     wanted = "give the folder of a SavedModel, or of its versions"
     if checkpoint_files.latest(path):
