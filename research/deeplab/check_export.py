@@ -44,7 +44,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "enum",
         "fail_on",
         "fault",
-        "What the exit code tells: faults (1), or warnings as well (2).",
+        "Findings that change the exit code: faults (1), or warnings as well (2).",
         enum_values=["fault", "warning"],
     )
 

@@ -102,7 +102,7 @@ def define_option(
         define: Of `definer`.
         options_class: A dataclass of `core.options`.
         name: The field.
-        prefix: What the flag's name has before the field's.
+        prefix: Prefix of the flag's name before the field's name.
         flag: Name of the flag. Default: `prefix` and the field's.
         **changes: A `kind`, `default` or `help_text` that differs from the field's.
     """

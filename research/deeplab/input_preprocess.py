@@ -55,7 +55,7 @@ def preprocess_for_evaluation(
     Args:
         image: [height, width, 3], 0..255, or a batch of such images.
         label: [height, width, 1], or a batch; or None.
-        preprocessing: How to prepare them.
+        preprocessing: Options of the preparation.
 
     Returns:
         original_image: the image before padding; float32 if it was resized, else as given.
@@ -99,9 +99,9 @@ def preprocess_for_training(
         image: [height, width, 3], 0..255.
         label: [height, width, 1].
         seed: integers [2]; they alone determine the result.
-        preprocessing: How to prepare them; a resize comes before everything else.
+        preprocessing: Options of the preparation; a resize comes before everything else.
         scales: The random scales. None: the image is not scaled.
-        augmentation: What is done besides. None: nothing. It does not change which scale, first
+        augmentation: Other changes. None: nothing. It does not change which scale, first
             crop and flip left to right a seed gives.
 
     Returns:

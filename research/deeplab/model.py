@@ -115,12 +115,12 @@ class DeepLab(keras.Model):
     official checkpoints by it. Networks of any size take images of any size.
 
     Args:
-        options: What to build.
+        options: Options of the network.
         name: Of the Keras model.
         **kwargs: `trainable` and `dtype` (a precision policy) of `keras.Model`.
 
     Raises:
-        ValueError: Options that contradict each other or that the backbone cannot serve.
+        ValueError: Options contradict each other, or the backbone does not support them.
     """
 
     def __init__(self, options: common.ModelOptions, name: str = "deeplab", **kwargs):
@@ -174,7 +174,7 @@ class DeepLab(keras.Model):
             )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make nothing: the parts make their variables when they are first called in `__init__`."""
+        """Create no variables: the parts create theirs in their first call, in `__init__`."""
 
     @property
     def logits_stride(self) -> int:
@@ -211,7 +211,7 @@ class DeepLab(keras.Model):
             images: [B, H, W, 3], RGB 0..255.
             training: Whether batch statistics and dropout are used.
             scale: The images' scale in a pyramid.
-            head: Which one, where each scale of the pyramid has its own.
+            head: Index of the head, if each scale of the pyramid has its own.
 
         Returns:
             The backbone's end points by their names; `preprocessed`, the backbone's input, which

@@ -37,7 +37,7 @@ def read(request: ReaderInput, name: str) -> Annotations:
     """Read annotations.
 
     Args:
-        request: What to read.
+        request: The files to read, and the split.
         name: Name of the format, one of `READERS`.
 
     Raises:

@@ -99,7 +99,7 @@ def define_batches(define: Callable[..., None], script: str) -> None:
 
     Args:
         define: A script's, of `common.definer`.
-        script: What the flags begin with, "eval" or "vis".
+        script: Prefix of the flags, "eval" or "vis".
     """
     for name in ("batch_size", "crop_size"):
         common.define_option(define, EvaluationOptions, name, prefix=f"{script}_")
@@ -108,11 +108,11 @@ def define_batches(define: Callable[..., None], script: str) -> None:
 def evaluation_options(
     flag_values: flags.FlagValues, script: str, max_number_flag: str
 ) -> EvaluationOptions:
-    """Return which checkpoints and images the flags of eval or vis ask for.
+    """Return the options that the flags of eval or vis ask for.
 
     Args:
         flag_values: Parsed flags.
-        script: What some flags begin with, "eval" or "vis".
+        script: Prefix of some flags, "eval" or "vis".
         max_number_flag: Name of the flag with the number of checkpoints.
 
     Raises:

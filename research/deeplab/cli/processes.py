@@ -40,8 +40,8 @@ def pool(
 
     Args:
         processes: Number of processes.
-        work: What they do, such as "reads images", for messages.
-        remedy: What to do if memory runs out, such as "set --num_processes below 4".
+        work: Their work, such as "reads images", for messages.
+        remedy: Advice if memory runs out, such as "set --num_processes below 4".
         modules: Names of the modules that they need, to import only once.
 
     Raises:

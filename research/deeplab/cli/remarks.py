@@ -110,7 +110,7 @@ def _say_what_onednn_lacks(tensorflow: types.ModuleType) -> None:
 
 @contextlib.contextmanager
 def _without_remarks() -> Iterator[None]:
-    """Pass what is written to standard error through another process, without the remarks.
+    """Filter the remarks out of standard error, in another process.
 
     Nothing is lost if this process crashes.
     """

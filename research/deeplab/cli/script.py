@@ -127,7 +127,7 @@ def parse(argv: Sequence[str], flag_values: flags.FlagValues) -> Sequence[str]:
         The name of the program.
 
     Raises:
-        ValueError: A flag is unknown, or its value is wrong; there is something else than flags; or
+        ValueError: A flag is unknown, or its value is wrong; an argument is not a flag; or
             a flag file cannot be read.
     """
     files_given = " ".join(word for word in argv if word.lstrip("-").startswith("flagfile"))

@@ -57,7 +57,7 @@ class PoolingBranch:
 
     Attributes:
         input: Number of the branch that it takes; None: the backbone's features.
-        grid_size: How many (rows, columns) of windows, side by side, would cover the image.
+        grid_size: Numbers of (rows, columns) of windows that cover the image side by side.
     """
 
     input: int | None

@@ -62,7 +62,7 @@ class Backbone:
             named end points.
         decoder_end_points: Output stride to the name of the end point the decoder takes there.
         preprocess: Images 0..255 -> what the backbone expects.
-        mean_pixel: What images are padded with, 0..255.
+        mean_pixel: Color with which images are padded, 0..255.
         has_multi_grid: Whether `multi_grid` means anything to it.
         own_options: Those of `ModelOptions` that mean something to it and not to every backbone.
         widths: Options that are a number of channels, with the official name of the variable whose
@@ -74,7 +74,7 @@ class Backbone:
             pooling alone, and no atrous rates or decoder.
         quantizers: Returns, for a `ModelOptions`, where quantizers sit in it besides those of its
             convolutions.
-        weight_sources: What its variables start from where a checkpoint lacks them.
+        weight_sources: Sources of initial values of variables that a checkpoint lacks.
     """
 
     scope: str

@@ -29,7 +29,7 @@ def parse(text: str | bytes, source: str) -> Any:
 
     Args:
         text: The text; bytes are UTF-8, with or without a byte order mark.
-        source: Where it comes from, such as the path of a file, for messages.
+        source: Its source, such as the path of a file, for messages.
 
     Raises:
         ValueError: The text is not JSON, is nested too deeply, or has half a character; or an

@@ -70,7 +70,7 @@ class InvertedBottleneck(containers.Container):
     the design has.
 
     Args:
-        design: What it is made of.
+        design: Its design.
         channels: Of the input.
         filters: Channels of the output.
         stride: Between output pixels; a fused block has that of its design.

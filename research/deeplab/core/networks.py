@@ -19,7 +19,7 @@ def precision(network: keras.layers.Layer, policy: str) -> Iterator[None]:
     """Let a network compute in another precision inside the context; its variables stay.
 
     Args:
-        network: What is traced in the context keeps its precision.
+        network: Functions traced in the context keep this precision.
         policy: Name of the policy, such as `mixed_bfloat16`.
     """
     held = keras_internals.sublayers(network)

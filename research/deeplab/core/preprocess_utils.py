@@ -19,7 +19,7 @@ def size_in_range(
 
     Args:
         size: int32 [2], height and width.
-        min_size: What the smaller side becomes, where `max_size` allows it.
+        min_size: Size of the smaller side after scaling, if `max_size` allows it.
         max_size: Limit of the larger side, which then decides. None: no limit.
         factor: Both sides become multiples of this plus one; `max_size` is lowered and the sides
             are raised to such a number. None: any number.

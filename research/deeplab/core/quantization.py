@@ -288,7 +288,7 @@ def attach(network: keras.layers.Layer, sites: Iterable[Site] = ()) -> None:
 
     Args:
         network: The network, not called yet.
-        sites: Where quantizers sit besides those that every convolution has, or instead of them.
+        sites: Places of quantizers besides those of every convolution, or instead of them.
             Of several sites for a place the first one counts.
 
     Raises:

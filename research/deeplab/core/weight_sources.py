@@ -20,7 +20,7 @@ class KerasWeights:
     """Converts the weights of a network of `keras.applications`.
 
     Attributes:
-        name: What Keras calls the network.
+        name: Name of the network in Keras.
         convert: Takes the arrays of each layer by the layer's name, and returns them by official
             name. It raises a ValueError that names the missing part.
     """

@@ -34,7 +34,7 @@ class Epochs:
     rounded up or down, at random, so that the mean is right.
 
     Args:
-        repetitions: How often each record comes, at least 1.
+        repetitions: Number of times that each record occurs, at least 1.
     """
 
     def __init__(self, repetitions: np.ndarray):

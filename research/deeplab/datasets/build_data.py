@@ -33,7 +33,7 @@ class Sample:
         height: Height of the image in pixels.
         width: Width of the image in pixels.
         label: The label, of the same size; None if there is none.
-        remarks: What is suspicious about the image, for the log.
+        remarks: Suspicious properties of the image, for the log.
     """
 
     name: str

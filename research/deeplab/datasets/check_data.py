@@ -50,7 +50,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "enum",
         "fail_on",
         "error",
-        "What the exit code tells: bad records (1), or warnings as well (2).",
+        "Findings that change the exit code: bad records (1), or warnings as well (2).",
         enum_values=["error", "warning"],
     )
 

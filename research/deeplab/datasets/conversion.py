@@ -13,7 +13,7 @@ from deeplab.utils.progress import Progress
 
 
 def check_splits(splits: Mapping[str, Samples]) -> None:
-    """Reject splits that cannot be written, before the first one is.
+    """Reject splits that cannot be written, before anything is written.
 
     Raises:
         ValueError: A split has no images, or its name cannot begin those of files.
@@ -46,8 +46,8 @@ def convert(
             per CPU for a large one.
         label_images: Folder in which the labels are written, too, as PNG files with a palette; None
             for none.
-        runner: What does the work. None: this machine. All shards of all splits are work items of
-            one pipeline.
+        runner: This machine or a pipeline. None: this machine. All shards of all splits are work
+            items of one pipeline.
 
     Raises:
         ValueError: There is nothing to convert, or a file is bad; then no record of its split is

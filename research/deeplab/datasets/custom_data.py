@@ -29,8 +29,8 @@ def convert(options: CustomOptions, runner: RunnerOptions | None = None) -> None
     """Write the records of all splits, and the descriptor.
 
     Args:
-        options: What to convert, and how.
-        runner: What does the work. None: this machine.
+        options: Options of the conversion.
+        runner: This machine or a pipeline. None: this machine.
 
     Raises:
         ValueError: Flags, annotations, images or labels are bad; the message names what and where.

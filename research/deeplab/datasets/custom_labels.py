@@ -37,7 +37,7 @@ class Labels:
         reader: Reads and checks labels.
         annotations: All annotations; None without.
         table: Labels of the names in the annotations; None if labels are files.
-        options: What was asked for.
+        options: Options of the conversion.
         folder: The folder to which names of images are relative.
     """
 

@@ -41,10 +41,10 @@ class Dataset:
         descriptor: The dataset.
         split_name: The split, by any of its names; its files are those of `shards.find`.
         dataset_dir: Folder of the files, local or of any file system of `tf.io.gfile`.
-        preprocessing: How images and labels are prepared. The ignore label is that of the data
+        preprocessing: Preparation of images and labels. The ignore label is that of the data
             set.
         scales: The random scales in training. None: images are not scaled.
-        augmentation: What training does to images besides. None: nothing.
+        augmentation: Other changes of images in training. None: nothing.
         seed: Seed of order and augmentation in training.
         cache_bytes: Training keeps the encoded records in memory if they take at most this.
 
@@ -173,7 +173,7 @@ class Dataset:
             batch_size: Number of images.
             labels_required: Whether a record without a label is an error. If not, all pixels of its
                 label are the ignore label.
-            share: Which of the batches. None: all.
+            share: The batches to return. None: all.
 
         Returns:
             Dicts as the class describes, with these keys in addition:

@@ -298,7 +298,7 @@ def from_values(values: Any, source: str) -> DatasetDescriptor:
 
     Args:
         values: The content of the file of a descriptor.
-        source: Where it comes from, such as the path of the file, for messages.
+        source: Its source, such as the path of the file, for messages.
 
     Raises:
         ValueError: It is malformed.

@@ -57,7 +57,7 @@ def unpack(archive: str, folder: str) -> None:
 
     Args:
         archive: Path of the archive.
-        folder: Where to.
+        folder: The output folder.
 
     Raises:
         ValueError: The archive is damaged or unsafe, or an entry is in the folder already, with

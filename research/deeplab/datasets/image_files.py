@@ -229,7 +229,7 @@ class Failures:
 
         Args:
             total: Number of images.
-            what: What could not be done to it.
+            what: The word for the message, "read" or another participle.
 
         Raises:
             ValueError: Images were passed over; the message has their number and the first error.

@@ -282,7 +282,7 @@ class LabelReader:
         """Return a label that is drawn.
 
         Args:
-            label: What draws it.
+            label: The drawing.
             size: Height and width of the image.
 
         Raises:

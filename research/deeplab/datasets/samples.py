@@ -84,7 +84,7 @@ class Findings:
 
     Args:
         errors: The errors of bad samples, the first ones.
-        remarks: What is suspicious, the first ones.
+        remarks: The first remarks about suspicious images.
         num_remarks: The number of all remarks.
         only_alpha: Names of the images whose labels are `label_files.only_alpha`.
     """

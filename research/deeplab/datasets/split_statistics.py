@@ -273,8 +273,8 @@ class CheckedSplit:
     Args:
         name: Name of the split.
         records: Its records.
-        statistics: What those that were checked hold.
-        indices: Which were checked, in order.
+        statistics: The counts over the checked records.
+        indices: Indices of the checked records, in order.
     """
 
     name: str
@@ -299,7 +299,7 @@ def check(
 
     Args:
         split: The split.
-        folder: Where its files are.
+        folder: Folder of its files.
         descriptor: The dataset.
         most: Number of records to check, spread over the split. None: all.
         labels_required: Whether a record without a label is bad, as for training.

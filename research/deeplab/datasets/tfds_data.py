@@ -26,8 +26,8 @@ def convert(options: TfdsOptions, runner: RunnerOptions | None = None) -> None:
     """Write the records of all splits, and the descriptor.
 
     Args:
-        options: What to convert, and how.
-        runner: What does the work. None: this machine.
+        options: Options of the conversion.
+        runner: This machine or a pipeline. None: this machine.
 
     Raises:
         ValueError: The library is not installed; there is no such dataset, split or feature; the

@@ -26,7 +26,7 @@ def wait_for_network(
     """Wait for the first checkpoint, and build its network; the weights are still zeros.
 
     Args:
-        options: Which checkpoints, and how the network is applied.
+        options: The checkpoints, and the use of the network.
         descriptor: The dataset that `options.dataset` names.
         asked: Returns the network's options.
 
@@ -51,7 +51,7 @@ def restore_each(
 
     Args:
         predictor: Of `wait_for_network`.
-        options: Which checkpoints.
+        options: The checkpoints to wait for.
         team: The hosts that use them; the chief chooses. None: this host alone.
 
     Raises:
@@ -91,7 +91,7 @@ def trained_options(
 
     Args:
         path: Prefix of the checkpoint.
-        options: What is evaluated.
+        options: Options of the evaluation.
         descriptor: The dataset that `options.dataset` names.
         asked: Returns the network's options.
 

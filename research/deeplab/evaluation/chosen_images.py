@@ -117,7 +117,7 @@ class ChosenImages:
             self._add_suspect(image, number)
 
     def as_lists(self) -> dict[str, Any]:
-        """Return what was chosen, as JSON values; see `merge`."""
+        """Return the chosen images as JSON values; see `merge`."""
         keys = [[key for key, _ in each.items()] for each in self._lists()]
         chosen = {example.number: example for each in self._lists() for example in each}
         return {

@@ -96,7 +96,7 @@ class CrfSearch:
         """Print the tried parameters, the best first, and flags for the best; write them as JSON.
 
         Args:
-            result: What `run` returned.
+            result: The result of `run`.
             path: The checkpoint.
             step: Step of the checkpoint.
             eval_logdir: Folder of `crf_search-<step>.json`, and of `crf_search.json`, which holds

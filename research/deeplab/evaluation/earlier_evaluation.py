@@ -36,7 +36,7 @@ class EarlierEvaluation:
         path: The other evaluation's `eval.json` or `eval-<step>.json`. Its table of images is
             beside it; without one, images are not compared.
         class_names: The name of each class.
-        num_changes: How many images to keep that got better, and that got worse.
+        num_changes: Number of images to keep that got better, and of those that got worse.
 
     Attributes:
         path: As given.

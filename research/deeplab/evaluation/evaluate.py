@@ -30,7 +30,7 @@ def evaluate(
     """Evaluate each checkpoint, and print and write the results.
 
     Args:
-        options: Which checkpoints, on which images.
+        options: The checkpoints and the images.
         asked: Returns the network's options.
         crf_grid: Parameters of the CRF to try instead of evaluating; see `CrfSearch`.
         crf_images: Number of images to try them on.

@@ -107,7 +107,7 @@ class Evaluator:
             should_stop: Called before each batch; evaluation stops if it returns True.
             observers: Each is called with each image, in the order of the records.
             confidence: Whether images tell how sure the network is of each pixel.
-            share: Which of the batches. None: all.
+            share: The batches to evaluate. None: all.
 
         Returns:
             The metrics; None if evaluation was stopped, or there is no image in the share.
@@ -151,7 +151,7 @@ class Evaluator:
         """Print the result as a table, and write it for TensorBoard and as JSON.
 
         Args:
-            result: What `evaluate` returned.
+            result: The result of `evaluate`.
             path: The evaluated checkpoint.
             step: Step of the checkpoint.
             eval_logdir: Folder of the event file, of `eval-<step>.json`, and of `eval.json`, which

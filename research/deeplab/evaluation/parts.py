@@ -22,8 +22,8 @@ def describe(
         total: Number of all images.
         result: The metrics of the part; None if it has no image.
         rows: The cells of each image in the table.
-        chosen: What the report shows of them; None: there is no report.
-        worst: What TensorBoard shows of them; None: nothing.
+        chosen: Images for the report; None: there is no report.
+        worst: Images for TensorBoard; None: it shows none.
     """
     return {
         "total": total,

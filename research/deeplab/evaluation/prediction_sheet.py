@@ -45,11 +45,11 @@ class PredictionSheet:
         label: np.ndarray | None,
         prediction: np.ndarray,
     ) -> None:
-        """Look at an image.
+        """Add an image if the sheet shows it.
 
         Args:
             number: Its place among all images.
-            name: What is written below it.
+            name: The text below it.
             image: RGB [height, width, 3], 0..255.
             label: Integers [height, width]; None: there is none.
             prediction: Integers [height, width].
@@ -61,7 +61,7 @@ class PredictionSheet:
             )
 
     def as_json(self) -> list[dict[str, Any]]:
-        """Return what was added, as JSON values; see `merge`."""
+        """Return the added images as JSON values; see `merge`."""
         return [{"number": number, **tile.as_json()} for number, tile in self._tiles.items()]
 
     def merge(self, other: Iterable[Mapping[str, Any]]) -> None:
@@ -74,7 +74,7 @@ class PredictionSheet:
 
         Args:
             path: The PNG file.
-            title: What is shown; the caption begins with it.
+            title: Beginning of the caption.
 
         Raises:
             OSError: The file cannot be written.

@@ -42,14 +42,14 @@ _RESULTS = frozenset(
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class PageContent:
-    """An evaluation, as the page shows it.
+    """The content of the page.
 
     Args:
-        facts: What was evaluated, how, and the numbers: `Evaluator.facts`.
+        facts: Settings and numbers of the evaluation: `Evaluator.facts`.
         result: The metrics, with those at borders.
         descriptor: The dataset.
-        chosen: What to show of it.
-        comparison: What has changed.
+        chosen: The images and confusions to show.
+        comparison: The comparison with an earlier evaluation, if any.
         arguments: Flags that repeat the evaluation, without the checkpoint.
     """
 

@@ -31,7 +31,7 @@ def visualize(
     """Save pictures of the predictions of each checkpoint.
 
     Args:
-        options: Which checkpoints, on which images.
+        options: The checkpoints and the images.
         asked: Returns the network's options.
         images: Plain images to use instead of TFRecords; see `image_files.find`.
         exif_orientation: Whether plain images are turned as their EXIF data says.

@@ -61,7 +61,7 @@ class Visualizer:
         predictor: The network, on one device or several.
         descriptor: Names and colors of the classes, and the labels that an evaluation server
             expects in raw predictions.
-        vis_logdir: Where the folders of results are made.
+        vis_logdir: Folder in which the folders of results are made.
         colormap: Name of an official color map. None: the colors of the dataset.
         also_save_raw_predictions: Also save the predicted labels.
         name_by_image: The stem is the name of the image instead of its number.

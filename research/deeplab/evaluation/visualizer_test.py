@@ -283,7 +283,7 @@ def test_one_class_everywhere_is_told(tmp_path, caplog):
     assert any("every pixel is predicted as class 0 (ground)" in m for m in caplog.messages)
 
 
-def test_a_trained_network_is_visualised(tmp_path):
+def test_a_trained_network_is_visualized(tmp_path):
     network = predictor.NetworkPredictor(tiny.OPTIONS)
     network.restore(tiny.save(tiny.network(), tmp_path / "train", 7))
     logdir = _run(tmp_path, _batches(tmp_path, 3), network)

@@ -22,7 +22,7 @@ class WorstImages:
 
     Args:
         descriptor: The dataset.
-        count: How many images are kept.
+        count: Number of images to keep.
         numbers: The places of the images among the records, in the order in which they are added.
 
     Example:

@@ -34,7 +34,7 @@ class _Side:
         signed: Whether a negative number stands for its absolute value.
         shift: Position of the lowest bit.
         bits: Number of bits.
-        less: How much smaller the stored number is than the side.
+        less: Number by which the stored one is smaller than the side.
     """
 
     place: int

@@ -18,11 +18,11 @@ class Report:
     """The results of a check.
 
     Args:
-        export_path: What was asked for.
+        export_path: The path that was given.
         stored: The versions.
         sizes: Size in bytes of each file of the checked one.
         server_files: Configuration files that were checked.
-        findings: What is wrong.
+        findings: The findings.
         graph: Facts about the graph; None if it cannot be read.
         is_own: Whether `deeplab-export-model` wrote it.
         load_seconds: Time to load it; None if it was not loaded.

@@ -39,7 +39,7 @@ class Server:
     Args:
         address: For `--server`.
         signatures: Inputs and outputs of each signature.
-        errors: What the next requests are answered with: gRPC codes, or numbers of HTTP.
+        errors: Errors with which to answer the next requests: gRPC codes, or numbers of HTTP.
         largest: Images of more pixels are refused.
         requests: The requests that came.
     """

@@ -35,7 +35,7 @@ class BatchParts:
         """Return the parts under the current distribution strategy.
 
         Args:
-            options: How the network is trained.
+            options: Options of the training.
 
         Raises:
             ValueError: The batch cannot be divided evenly, or batch norm cannot be synchronized.

@@ -168,7 +168,7 @@ def warn_of_options(train_step: TrainStep, options: TrainOptions) -> None:
 
     Args:
         train_step: Makes the steps.
-        options: How to train.
+        options: Options of the training.
     """
     net = train_step.state.net
     batch_norms = [

@@ -34,7 +34,7 @@ def train(
 
     Args:
         train_step: Makes the steps. The run starts from its state.
-        options: How to train.
+        options: Options of the training.
         batches: Batches of `image`, `label` and `image_name`, from the state's step on.
         logdir: Folder of the run.
         is_chief: Whether this host writes checkpoints and summaries.

@@ -85,7 +85,7 @@ class OfficialOptimizer(keras_internals.Optimizer):
 
         Args:
             variables: The variables that the optimizer was built for.
-            factors: How many times as fast as others each is to learn.
+            factors: Factor on the learning rate of each.
         """
         del variables
         return factors

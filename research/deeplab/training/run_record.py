@@ -60,7 +60,7 @@ def keep(folder: str, now: Mapping[str, Any], records: Dataset, *, is_resumed: b
 
     Args:
         folder: Folder of the run's checkpoints.
-        now: What `describe` returned.
+        now: The result of `describe`.
         records: The records to train on.
         is_resumed: Whether the run has made steps before.
     """

@@ -200,7 +200,7 @@ def begin_run(net: model.DeepLab, options: TrainOptions) -> TrainState:
 
     Args:
         net: The network. Its weights do not change.
-        options: How to train it.
+        options: Options of the training.
 
     Raises:
         ValueError: The options contradict each other, the network or the strategy.

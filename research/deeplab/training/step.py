@@ -30,7 +30,7 @@ class TrainStep:
 
     Args:
         state: The state that the updates change, from `state.begin_run`.
-        options: How to train; the same options that the state was created with.
+        options: Options of the training, the same with which the state was created.
         ignore_label: Label of the pixels that do not count.
         observe: Called in the replica's graph with the labels and merged logits of each loss, for
             metrics.
@@ -225,7 +225,7 @@ class TrainStep:
             images: [B, H, W, 3], RGB 0..255.
             labels: [B, H, W, 1].
             step: Number of updates made so far.
-            counts: What to divide the sums over pixels and over images by. None: their numbers.
+            counts: Divisors of the sums over pixels and over images. None: their numbers.
         """
         merged, scales = self.state.net.multi_scale(images, training=True)
         if self._observe:

@@ -23,7 +23,7 @@ class Trainer:
 
     Args:
         net: The network. `open` puts it into training mode.
-        options: How to train it.
+        options: Options of the training.
         ignore_label: Label of the pixels that do not count.
 
     Example:

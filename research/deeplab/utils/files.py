@@ -61,7 +61,7 @@ def replacing_all(paths: Sequence[str | os.PathLike[str]]) -> Iterator[list[str]
     they were.
 
     Args:
-        paths: Where the files are wanted.
+        paths: The final paths of the files.
 
     Yields:
         The temporary paths. The files exist and are empty.
@@ -146,7 +146,7 @@ def replacing_prefix(prefix: str, *, last: str) -> Iterator[str]:
     After an error they are removed. In a remote file system the prefix is `prefix` itself.
 
     Args:
-        prefix: What the names of the files begin with; its folder must be there.
+        prefix: Prefix of the files' paths; its folder must exist.
         last: The rest of the name of the file that is renamed last, such as ".index".
 
     Yields:
@@ -182,7 +182,7 @@ def replacing_folder(path: str | os.PathLike[str], *, last: str = "") -> Iterato
     After an error the temporary folder is removed and `path` is as it was.
 
     Args:
-        path: Where the folder is wanted. A link to a folder stays a link. In a remote file system
+        path: The final path of the folder. A link to a folder stays a link. In a remote file system
             it must not be there; an error removes what was copied of it.
         last: Name of the file that tells readers that the folder is whole; it is copied last.
 

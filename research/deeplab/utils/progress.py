@@ -39,9 +39,9 @@ class Progress:
     """Logs the progress of a pass over images, every ten seconds and at the end.
 
     Args:
-        verb: What is done to the images, such as "evaluated".
-        total: Number of images. None: it is not known, and `finish` tells the end.
-        noun: What the images are.
+        verb: Past participle of the work, such as "evaluated".
+        total: Number of images. None: unknown; `finish` ends the pass.
+        noun: Plural of the things that are counted, such as "images".
 
     Example:
         progress = Progress("evaluated", total=1449)

@@ -119,7 +119,7 @@ def remove_leftovers(folder: str, names: str) -> list[str]:
     they may share the folder. In remote file systems all of them stay.
 
     Args:
-        folder: Where they lie; it need not exist.
+        folder: Their folder; it need not exist.
         names: Regular expression for the whole names of the files that they would have become. It
             must not match names of others, whose hidden files may look alike.
 

@@ -20,7 +20,7 @@ def draw(shares: np.ndarray, names: Sequence[str], caption: str = "") -> np.ndar
     Args:
         shares: Values of the cells, [labels, predictions]: 0 to 1, or NaN for an empty cell.
         names: Names of rows and columns.
-        caption: What is written above it.
+        caption: The text above it.
 
     Returns:
         uint8 [height, width, 3], RGB.

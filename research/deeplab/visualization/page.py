@@ -115,8 +115,8 @@ class TableCell(NamedTuple):
     """A cell of a table.
 
     Args:
-        content: What it shows.
-        value: What it is sorted by; NaN comes last. None: the text, in a column of texts.
+        content: Its content.
+        value: Its sort key; NaN comes last. None: the text, in a column of texts.
         bar: Length of a bar in it, 0 to 1; None or NaN: it has none.
         kind: A CSS class.
     """
@@ -150,7 +150,7 @@ def table(
     """Return a table; the first cell of a row is its heading.
 
     Args:
-        caption: What it shows.
+        caption: Its caption.
         columns: The headings.
         rows: The cells.
         sortable: The headings are buttons that sort the rows.
@@ -202,7 +202,7 @@ def heat_map(caption: str, names: Sequence[str], shares: np.ndarray, notes: np.n
     """Return a matrix whose cells are the darker the larger they are.
 
     Args:
-        caption: What it shows.
+        caption: Its caption.
         names: Names of rows and columns.
         shares: Values of the cells, [rows, columns]: 0 to 1, or NaN for an empty cell.
         notes: A text for each cell, which is shown on demand.
@@ -243,7 +243,7 @@ def comparer(
     Without a script, and in print, the pictures are side by side.
 
     Args:
-        name: What the pictures show.
+        name: Name of the image.
         layers: The pictures.
         *caption: Text below them.
         groups: Names of the lists that the figure belongs to; see `gallery`.

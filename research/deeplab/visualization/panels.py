@@ -132,7 +132,7 @@ def pictures(
         image: RGB uint8 [height, width, 3].
         prediction: Integers [height, width].
         colors: A color for each class, [entries, 3], RGB 0..255.
-        titles: Which pictures, out of `TITLES`.
+        titles: The pictures, out of `TITLES`.
         **options: Further arguments of `panel`.
 
     Returns:

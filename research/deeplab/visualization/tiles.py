@@ -23,9 +23,9 @@ class Tile:
 
     Args:
         picture: RGB uint8 [height, width, 3].
-        parts: What it shows from left to right: `image`, `label`, `prediction`, `errors`.
+        parts: The pictures from left to right: `image`, `label`, `prediction`, `errors`.
         values: The values of label and prediction, sorted.
-        name: What is written below it on a sheet.
+        name: The text below it on a sheet.
     """
 
     picture: np.ndarray

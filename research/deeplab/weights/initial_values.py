@@ -18,7 +18,7 @@ class InitialValues:
     Args:
         reader: The open checkpoint.
         variables: The network's variables by their official names.
-        sources: Where values come from that the checkpoint lacks.
+        sources: Sources of values that the checkpoint lacks.
     """
 
     def __init__(

@@ -80,7 +80,7 @@ def fetch(url: str, path: str, size_limits: tuple[int, int | None] = (0, None)) 
 
     Args:
         url: URL of the file.
-        path: Where to write it.
+        path: Path of the file to write.
         size_limits: Least and largest number of bytes of the file; None: any.
 
     Raises:
@@ -227,7 +227,7 @@ def unpack(archive: str, folder: str, name: str | None = None) -> None:
 
     Args:
         archive: Path of the archive.
-        folder: Where to unpack it; it is made if needed.
+        folder: Folder to unpack it to; it is made if needed.
         name: URL or file name of the archive, for its extension and messages. Default: that of
             the path.
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-# What a pixel of a prepared batch takes: three float32 values of the image, an int32 label. The
+# Bytes of a pixel of a prepared batch: three float32 values of the image, an int32 label. The
 # input pipeline holds batches in the memory of the machine, on whatever device the network runs. It
 # holds several, and features may need a hundred times as much: a batch that passes here may still
 # be too large, but one that does not pass cannot be made.
@@ -20,14 +20,14 @@ def check(
     """Reject a batch that alone needs more than the memory of this machine.
 
     Args:
-        prefix: What the flags are called before `_batch_size` and `_crop_size`, such as "train".
+        prefix: Prefix of the flags `..._batch_size` and `..._crop_size`, such as "train".
         batch_size: Images of the batch, over all hosts.
         crop_size: Height and width of its images.
         hosts: Number of hosts that share a batch.
         size_flag: Name of the flag with height and width, if it is another one.
 
     Raises:
-        ValueError: It does; the message names the flags.
+        ValueError: The batch needs more; the message names the flags.
     """
     height, width = crop_size
     needed = -(-batch_size // hosts) * height * width * _BYTES_PER_PIXEL

@@ -50,7 +50,7 @@ class ExportOptions:
     ] = "portable"
     precision: Annotated[
         Literal["float32", "bfloat16"],
-        "What a SavedModel computes features in; logits and probabilities are float32.",
+        "Type in which a SavedModel computes features; logits and probabilities are float32.",
     ] = "float32"
 
     def __post_init__(self):

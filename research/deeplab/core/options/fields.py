@@ -152,8 +152,8 @@ def validate(options: Any, prefix: str = "", flags: Mapping[str, str] | None = N
 
     Args:
         options: A frozen dataclass, in its `__post_init__`.
-        prefix: What the flag of a field has before the field's name.
-        flags: What an error message calls fields that have no flag of their name.
+        prefix: Prefix of the flag of a field before the field's name.
+        flags: Names, for error messages, of fields that have no flag of their name.
 
     Raises:
         ValueError: A value has another type, is out of range, infinite or not a number. The message
@@ -178,7 +178,7 @@ def check_belongs(
         name: The field, such as "focal_gamma".
         choice: The field that chooses, such as "loss".
         owners: The values of it that the field has an effect with.
-        remedy: What to do.
+        remedy: Advice at the end of the message.
 
     Raises:
         ValueError: The field has no effect; the message names both flags.

@@ -19,7 +19,7 @@ class RunnerOptions:
 
     runner: Annotated[
         Literal["local", "beam"],
-        "What does the work: this machine, or a pipeline of Apache Beam (pip install"
+        "Where to do the work: on this machine, or in a pipeline of Apache Beam (pip install"
         " 'deeplab[beam]').",
     ] = "local"
     beam_options: Annotated[

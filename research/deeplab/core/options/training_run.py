@@ -11,15 +11,15 @@ from deeplab.core.options.train_options import TrainOptions
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingRun:
-    """All options of a training run but those of the network.
+    """All options of a training run except those of the network.
 
     Example:
         run = TrainingRun(files=RunOptions(dataset_dir="tfrecord", train_logdir="train_log"))
     """
 
-    files: Annotated[RunOptions, "What the run reads and writes, and its devices."] = RunOptions()
+    files: Annotated[RunOptions, "Files of the run, and its devices."] = RunOptions()
     training: Annotated[TrainOptions, "How the network is trained."] = TrainOptions()
     scales: Annotated[RandomScale, "The random scales of the images."] = RandomScale()
-    augmentation: Annotated[AugmentationOptions, "What is done to the images besides."] = (
+    augmentation: Annotated[AugmentationOptions, "Other changes of the images."] = (
         AugmentationOptions()
     )

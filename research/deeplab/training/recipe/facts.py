@@ -29,19 +29,19 @@ class Measurement:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Facts:
-    """Everything that a recipe follows from.
+    """The facts from which a recipe follows.
 
     Attributes:
         network: The network for the classes of the data, without a crop size.
-        origin: Where it is from, a phrase for a comment.
-        new_layers: What the checkpoint does not give it.
+        origin: Its origin, a phrase for a comment.
+        new_layers: The layers whose values are not in the checkpoint.
         checkpoint_classes: Number of classes of the checkpoint; None: it has no classifier.
         class_names: Name or number of each class.
         num_images: Number of training images.
         median_size: Height and width of the median training image, by pixels.
         largest_size: Largest height and largest width of all images, evaluated ones included.
         balance: Weights of the classes by median frequency balancing; None: no class is seen.
-        minutes: How long the training may take.
+        minutes: Minutes that the training may take.
         memory_bytes: Memory that it may use.
         idle_bytes: Memory that it uses before the first step.
         start_seconds: Time before the first step ends.

@@ -42,7 +42,7 @@ class Plan:
         steps: Number of steps.
         most_steps: Whether they are fewer than the time allows, because more would gain little.
         seconds: Time that they take.
-        epochs: How often each image is seen.
+        epochs: Number of times that each image is used.
         fine_tune_batch_norm: Whether batch norm is trained.
         learning_rate: At the start, of layers from the checkpoint.
         multiplier: Factor on the learning rate of the last layers.

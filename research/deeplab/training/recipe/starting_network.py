@@ -31,8 +31,8 @@ class StartingNetwork:
 
     Attributes:
         options: The network.
-        origin: Where it is from, a phrase.
-        new_layers: What the checkpoint does not give it.
+        origin: Its origin, a phrase for a comment.
+        new_layers: The layers whose values are not in the checkpoint.
         num_classes: Number of classes of the checkpoint; None: it has no classifier.
     """
 
