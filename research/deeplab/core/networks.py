@@ -19,7 +19,7 @@ def precision(network: keras.layers.Layer, policy: str) -> Iterator[None]:
     """Let a network compute in another precision inside the context; its variables stay.
 
     Args:
-        network: Functions traced in the context keep this precision.
+        network: The network. Functions traced in the context keep this precision.
         policy: Name of the policy, such as `mixed_bfloat16`.
     """
     held = keras_internals.sublayers(network)
@@ -38,6 +38,15 @@ def convolutions(network: keras.layers.Layer) -> list[layers.Convolution]:
         layer
         for layer in keras_internals.sublayers(network)
         if isinstance(layer, layers.Convolution)
+    ]
+
+
+def batch_norms(network: keras.layers.Layer) -> list[normalization.BatchNorm]:
+    """Return every batch norm."""
+    return [
+        layer
+        for layer in keras_internals.sublayers(network)
+        if isinstance(layer, normalization.BatchNorm)
     ]
 
 
@@ -63,24 +72,21 @@ def seed_generators(network: keras.layers.Layer) -> list[keras.random.SeedGenera
 
 def set_fine_tune_batch_norm(network: keras.layers.Layer, fine_tune: bool) -> None:
     """Set in every `BatchNorm` whether training uses and moves the batch statistics."""
-    for layer in keras_internals.sublayers(network):
-        if isinstance(layer, normalization.BatchNorm):
-            layer.fine_tune = fine_tune
+    for layer in batch_norms(network):
+        layer.fine_tune = fine_tune
 
 
 def set_sync_batch_norm(network: keras.layers.Layer, sync: bool) -> None:
     """Set in every `BatchNorm` whether replicas share their batch statistics."""
-    for layer in keras_internals.sublayers(network):
-        if isinstance(layer, normalization.BatchNorm):
-            layer.sync = sync
+    for layer in batch_norms(network):
+        layer.sync = sync
 
 
 def moving_averages(network: keras.layers.Layer) -> list[keras.Variable]:
     """Return the moving averages of every batch norm."""
     return [
         variable
-        for layer in keras_internals.sublayers(network)
-        if isinstance(layer, normalization.BatchNorm)
+        for layer in batch_norms(network)
         for variable in (layer.moving_mean, layer.moving_variance)
     ]
 

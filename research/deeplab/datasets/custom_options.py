@@ -72,7 +72,7 @@ class CustomOptions(ConverterOptions):
     ] = None
     background: Annotated[
         bool,
-        "Whether what no region of --annotations covers is the class 0; else it is ignored.",
+        "Pixels outside all regions of --annotations are class 0; otherwise they are ignored.",
     ] = True
     colormap: Annotated[
         str | None,

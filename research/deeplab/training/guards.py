@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from deeplab.core import keras_internals, normalization
+from deeplab.core import networks, normalization
 from deeplab.core.options import TrainOptions
 from deeplab.evaluation import report
 from deeplab.training import distribution
@@ -171,11 +171,7 @@ def warn_of_options(train_step: TrainStep, options: TrainOptions) -> None:
         options: Options of the training.
     """
     net = train_step.state.net
-    batch_norms = [
-        layer
-        for layer in keras_internals.sublayers(net)
-        if isinstance(layer, normalization.BatchNorm)
-    ]
+    batch_norms = networks.batch_norms(net)
     if batch_norms and options.fine_tune_batch_norm:
         warn_of_few_images(train_step.parts.statistics_images)
     elif batch_norms and all(map(_is_new, batch_norms)):

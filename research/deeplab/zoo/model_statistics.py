@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 
 from deeplab import model
-from deeplab.core import containers, keras_internals, layers
+from deeplab.core import containers, layers, networks
 from deeplab.utils import checkpoint, reports
 
 PARTS = ("backbone", "head", "decoder", "logits")
@@ -94,9 +94,7 @@ def measure(net: model.DeepLab, image_size: tuple[int, int]) -> ModelStatistics:
         "logits": [net.logits] if net.logits else [],
     }
     part_layers = {part: members for part, members in part_layers.items() if members}
-    convolutions = [
-        layer for layer in keras_internals.sublayers(net) if isinstance(layer, layers.Convolution)
-    ]
+    convolutions = networks.convolutions(net)
     shapes: dict[int, list[Shape]] = {}
     with contextlib.ExitStack() as stack:
         observed = {id(layer): layer for members in part_layers.values() for layer in members}
