@@ -12,6 +12,7 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab.core import utils
+from deeplab.datasets import images
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.evaluation import report
 from deeplab.evaluation.prediction_sheet import PredictionSheet
@@ -191,7 +192,7 @@ class Visualizer:
             image = batch["original_image"][index, :height, :width]
             maps = [None if each is None else each[:height, :width] for each in maps]
             if resized:
-                size = (int(batch["height"][index]), int(batch["width"][index]))
+                size = _stored_size(batch, index)
                 image = utils.resize_bilinear(tf.constant(image[np.newaxis]), size)[0].numpy()
                 maps = [None if each is None else _resize_label(each, size) for each in maps]
             prediction, label, before = maps
@@ -261,6 +262,23 @@ def _numbered(
     rest = iter(numbers)
     for batch in batches:
         yield list(itertools.islice(rest, len(batch["image_name"]))), batch
+
+
+def _stored_size(batch: Mapping[str, np.ndarray], index: int) -> tuple[int, int]:
+    """Return the size of an image before it was resized, which only its record says.
+
+    Raises:
+        ValueError: The record does not say it, or no image has that size.
+    """
+    height, width = int(batch["height"][index]), int(batch["width"][index])
+    if min(height, width) < 1 or 3 * height * width >= images.MAX_VALUES:
+        name = batch["image_name"][index].decode(errors="backslashreplace")
+        raise ValueError(
+            f"image {name}: its record says that it has {width}x{height} pixels (image/width and"
+            " image/height), but its picture is to have its size: leave --min_resize_value out, or"
+            " convert the data again"
+        )
+    return height, width
 
 
 def _resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:

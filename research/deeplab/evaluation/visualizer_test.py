@@ -232,6 +232,16 @@ def test_resized_images_get_back_their_size(tmp_path):
         assert _results(logdir, "image", f"{index:06d}").shape == (height, width, 3)
 
 
+@pytest.mark.parametrize("size", [(0, 0), (20, -1), (10**6, 10**6)])
+def test_a_record_that_does_not_say_the_size_of_a_resized_image_is_named(tmp_path, size):
+    resize = {"min_resize_value": 25, "max_resize_value": 33}
+    (batch,) = _batches(tmp_path, names=["first"], **resize)
+    batch |= {"height": tf.constant(size[:1]), "width": tf.constant(size[1:])}
+    message = f"image first: its record says that it has {size[1]}x{size[0]} pixels .*image/width"
+    with pytest.raises(ValueError, match=message):
+        _run(tmp_path, [batch], _StandIn(**resize), numbers=range(1))
+
+
 def test_a_named_color_map_counts(tmp_path):
     logdir = _run(tmp_path, _batches(tmp_path), colormap="ade20k")
     expected = get_dataset_colormap.create_label_colormap("ade20k")[_expected("first")]
