@@ -79,7 +79,7 @@ def _rows(text: str, path: str) -> Iterator[tuple[str, list[str]]]:
         for row in rows:
             last = rows.line_num
             yield f"{path}, line {last}", row
-    except csv.Error as error:  # Of a quotation mark that is never closed.
+    except csv.Error as error:  # Such as a quotation mark that is never closed.
         raise ValueError(f"{path}, line {last + 1} is not CSV: {error}") from None
 
 

@@ -9,7 +9,7 @@ from deeplab.core.options import fields
 
 # Coordinates farther from the origin are a mistake, and would take long to draw.
 _FARTHEST = 2**17
-# Larger integers are a mistake; arrays do not hold all of them.
+# Larger integers are mistakes; most of them do not fit into arrays.
 _LARGEST = 2**53
 
 

@@ -28,7 +28,7 @@ READERS: Mapping[str, Callable[[ReaderInput], Annotations]] = {
 }
 _FOLDERS = ("cvat", "yolo")
 _YAML = (".yaml", ".yml")
-# What Label Studio puts beside YOLO's text files.
+# Files that Label Studio writes beside YOLO's text files.
 _NOTES = ("notes.json",)
 _REMEDY = "; give another file or folder, or say what it is with --annotation_format"
 

@@ -91,7 +91,7 @@ def _names(data: Entry, index: ImageIndex) -> list[str]:
             url = urllib.parse.urlsplit(value)
             path = urllib.parse.unquote(url.path)
             decoded = urllib.parse.parse_qs(url.query).get("d", [])
-        except ValueError:  # It looks like an address, but is none.
+        except ValueError:  # It looks like a URL, but is not one.
             path, decoded = value, []
         # The URL of a local file ends like its path, but with another folder before it.
         for name in (path, *decoded, value) if decoded else (value, path):

@@ -22,14 +22,14 @@ from deeplab.annotations.values import (
 from deeplab.core.options import fields
 from deeplab.utils import files
 
-# Fields of each split, of which the first counts that is there.
+# Fields of each split; the first one that is there counts.
 _SPLITS = {"train": ("train",), "val": ("val", "validation"), "test": ("test",)}
 _MASKS = (".png", ".PNG", ".bmp", ".tif")
 _IMAGES, _LABELS = "images", "labels"
-# Of a file, whose aliases may stand for far more than it is long.
+# Largest number of values of a file. Its aliases may repeat values without end.
 _MOST_VALUES = 10**6
 _MOST_DIGITS = 9
-# What `label_mapping` says of values that are ignored.
+# Entry of `label_mapping` for ignored values.
 _IGNORED = (None, "ignore_label", 255)
 
 
@@ -61,14 +61,14 @@ def parse(path: str) -> Entry:
         content = yaml.safe_load(data)
     except RecursionError:
         raise ValueError(f"{path} is not usable: its YAML is nested too deeply") from None
-    except Exception as error:  # Of dates that are none, and others, besides its own.
+    except Exception as error:  # Such as the error of an invalid date.
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     _check_size(content, path)
     return Entry(content, path)
 
 
 def _check_size(content: Any, path: str) -> None:
-    """Reject what no file of a dataset holds, such as a list that has itself as an item."""
+    """Reject content that no dataset's file has, such as a list that contains itself."""
     waiting, count = [content], 0
     while waiting:
         value = waiting.pop()
@@ -155,7 +155,7 @@ def _splits(dataset: _Dataset) -> dict[str, list[str]]:
             continue
         value = dataset.entry.get(field)
         is_missing = isinstance(value, str) and not os.path.exists(_place(dataset, value))
-        # Tools name test images also where there are none.
+        # Some tools name test images that do not exist.
         if is_missing and split == "test":
             logging.warning("%s: test is left out, there is no %s", dataset.entry.place, value)
             continue
@@ -181,7 +181,7 @@ def _mask_values(entry: Entry, names: Sequence[str]) -> tuple[tuple[str, ...], d
                 f"{entry.at('label_mapping')} has {fields.quoted({value: number})}; it maps values"
                 f" to numbers of names, 0 to {len(names) - 1}, or to ignore_label"
             )
-        # Masks hold no other values.
+        # Masks have no other values.
         if 0 <= value < 2**16:
             values[value] = name
     return tuple(names), values
@@ -208,7 +208,7 @@ def _names(entry: Entry) -> tuple[str, ...]:
 
 
 def _number(key: Any) -> Any:
-    """Return the number that a text is; anything else as it is."""
+    """Convert a string of a number to the number; return anything else unchanged."""
     text = str(key)
     return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else key
 

@@ -14,7 +14,7 @@ from deeplab.annotations.values import (
 )
 from deeplab.core.options import fields
 
-# Texts that tools put beside the label files.
+# Text files that tools write beside the label files.
 _NAMES_FILE = "classes.txt"
 _OTHER_LISTS = frozenset({_NAMES_FILE, "train.txt", "val.txt", "valid.txt", "test.txt"})
 _README = "readme."

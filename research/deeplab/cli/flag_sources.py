@@ -156,7 +156,7 @@ def _lines(path: str) -> list[str]:
         # Editors may put a byte order mark before the first line.
         text = files.read_bytes(path).decode("utf-8-sig")
         if "\0" in text:
-            raise ValueError("it is no text: it has a zero byte")
+            raise ValueError("it is not a text file: it has a zero byte")
     except OSError as error:
         raise flags.CantOpenFlagFileError(f"--flagfile={path} cannot be opened: {error}") from None
     lines = io.StringIO(text, newline=None)

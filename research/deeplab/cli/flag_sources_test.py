@@ -143,5 +143,5 @@ def test_flag_files_that_cannot_be_used(tmp_path, capsys):
     with pytest.raises(ValueError, match="utf-8"):
         _parse(train, f"--flagfile={path}")
     path.write_bytes(b"--dataset=a\0b\n")
-    with pytest.raises(ValueError, match="it is no text: it has a zero byte"):
+    with pytest.raises(ValueError, match="it is not a text file: it has a zero byte"):
         _parse(train, f"--flagfile={path}")

@@ -1,4 +1,4 @@
-"""Finds out whether what flags name can be written, before long work is done for it."""
+"""Checks that the files and folders of flags can be written, before long work is done."""
 
 import os
 
@@ -40,9 +40,9 @@ def _write_remote_check(folder: str) -> None:
 
 
 def check_file(flag: str, path: str, extension: str = "") -> None:
-    """Find out whether a file can be written that a flag names, before long work is done for it.
+    """Reject the file of a flag that cannot be written, before long work is done.
 
-    On this machine nothing is made; a remote folder is.
+    Nothing is made on this machine; a remote folder is.
 
     Args:
         flag: Name of the flag.

@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> None:
     try:
         name = os.path.basename(urllib.parse.urlparse(values.url).path)
     except ValueError as error:
-        raise ValueError(f"--url={values.url} is no address: {error}") from None
+        raise ValueError(f"--url={values.url} is not an address: {error}") from None
     if not name.endswith((".tar", ".tar.gz", ".zip")):
         raise ValueError(f"--url={values.url} is not the address of a .tar, .tar.gz or .zip file")
     archive = os.path.join(folder, name)

@@ -158,7 +158,7 @@ def test_what_a_killed_run_has_moved_stays(tmp_path):
 def test_another_kind_of_file_is_refused_before_it_is_downloaded(tmp_path, run_script):
     with pytest.raises(ValueError, match="--url=http://localhost/data.rar is not the address of"):
         run_script(download_data, "--url=http://localhost/data.rar", f"--output_dir={tmp_path}")
-    with pytest.raises(ValueError, match=r"^--url=http://\[1/data.zip is no address: "):
+    with pytest.raises(ValueError, match=r"^--url=http://\[1/data.zip is not an address: "):
         run_script(download_data, "--url=http://[1/data.zip", f"--output_dir={tmp_path}")
 
 

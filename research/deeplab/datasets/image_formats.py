@@ -17,13 +17,13 @@ _COPY_OR_MASK = 1 | 4
 _MOST_DIRECTORIES = 1000
 # Raised for a place that a file does not have; the second one for places that no file has.
 _BEYOND_THE_END = (struct.error, OverflowError)
-# Of the flags of a WebP file.
+# The flag of an animation in a WebP file.
 _ANIMATION = 2
 _SHORT, _LONG = 3, 4
 _SEPARATE_PLANES = 2
 # Kinds of a fourth band. Decoders multiply colors by the first one.
 _UNASSOCIATED_ALPHA, _ASSOCIATED_ALPHA = 2, 1
-# What the values of a TIFF file mean: darkness, brightness, or entries of its palette.
+# Meanings of the values of a TIFF file: darkness, brightness, or entries of its palette.
 _DARKNESS, _BRIGHTNESS, _PALETTE_ENTRIES = 0, 1, 3
 BITMAP_SIGNATURE = b"BM"
 

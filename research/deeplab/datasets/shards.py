@@ -205,7 +205,7 @@ def _check_set(shards: Mapping[str, tuple[int, int]]) -> None:
             )
         by_index[index] = path
     if missing := count - len(by_index):
-        # Not a set of all: a name may state any number.
+        # A set of all may be too large: a name may state any number.
         index = next(index for index in itertools.count() if index not in by_index)
         raise ValueError(
             f"{missing} of the {count} shards of {first} are missing, the first is"

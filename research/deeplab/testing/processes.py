@@ -31,7 +31,7 @@ def train(
 
 
 def result(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function of a module in a process of its own, and return its result.
+    """Call a function of a module in a separate process, and return its result.
 
     TensorFlow has not started in the process, so that it can still be told which devices to make.
     """

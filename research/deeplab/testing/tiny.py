@@ -56,7 +56,7 @@ NETWORK_FLAGS = (
 
 @contextlib.contextmanager
 def shallow() -> Iterator[None]:
-    """Inside, build networks with fewer repeated blocks, for tests that spend their time on graphs.
+    """Build networks with fewer repeated blocks in this context, for tests of large graphs.
 
     MobileNetV2 has 8 of its 17 blocks: the first of each width, with all strides, and one with a
     residual. Its relatives have 8 to 12 of their 11 to 22, chosen likewise. ResNet-50 and -101 have
@@ -94,7 +94,7 @@ def shallow() -> Iterator[None]:
 
 @contextlib.contextmanager
 def minimal() -> Iterator[None]:
-    """Inside, build MobileNetV2 with 5 of its 17 blocks, for tests that only need a network.
+    """Build MobileNetV2 with 5 of its 17 blocks in this context, for tests of other things.
 
     They have the strides up to 16, one residual, and blocks with and without expansion. The
     features of a decoder at stride 4 have their official name.
@@ -126,7 +126,7 @@ def few_signatures(*more: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def narrow() -> Iterator[None]:
-    """Inside, build ResNets, VGG and Xceptions with an eighth of the filters of their blocks.
+    """Build ResNets, VGG and Xceptions with an eighth of their filters in this context.
 
     They have no flag for it. Their tens of millions of weights take seconds to draw and to save.
     """

@@ -18,7 +18,7 @@ _AROUND_AN_ERROR = (
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _ANY_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # A message of this package has line breaks only where it quotes a name. One with more of them
-# quotes what another library says, of which the first line counts.
+# quotes the message of another library, of which the first line counts.
 _MOST_BREAKS = 3
 # A longer line is cut: it quotes a file that is not what its name says.
 _MAX_LENGTH = 4000

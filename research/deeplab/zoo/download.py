@@ -110,7 +110,7 @@ def fetch(url: str, path: str, size_limits: tuple[int, int | None] = (0, None)) 
             raise ValueError(
                 f"{url!a} cannot be downloaded: write its characters that are not ASCII as %XX"
             ) from None
-        except ValueError as error:  # It, or where it leads to, is no address.
+        except ValueError as error:  # The URL, or that of a redirect, is invalid.
             if url in str(error):
                 raise
             raise ValueError(f"{url} cannot be downloaded: {error}") from None
