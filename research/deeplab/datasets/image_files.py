@@ -15,7 +15,7 @@ from deeplab.core import preprocess_utils
 from deeplab.datasets import images, patterns
 from deeplab.input_preprocess import Preprocessing
 from deeplab.sharing.teams import Share
-from deeplab.utils import file_systems, files
+from deeplab.utils import file_systems, files, temporary_files
 
 # The images of a folder; a file that is named may have any name.
 _EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -75,7 +75,7 @@ def result_names(paths: Sequence[str]) -> list[str]:
 
 
 def refuse_overwriting(flag: str, paths: Iterable[str], results: Iterable[str]) -> None:
-    """Reject results that would replace an image or a label that is read.
+    """Reject results that would replace an image or a label that is read, or have no name.
 
     Args:
         flag: Flag that names the folder of the results.
@@ -83,7 +83,8 @@ def refuse_overwriting(flag: str, paths: Iterable[str], results: Iterable[str]) 
         results: Paths of the results.
 
     Raises:
-        ValueError: A result has the path of one of them; the message names both.
+        ValueError: A result has the path of one of them, and the message names both; or its name
+            would be too long.
     """
     by_path = {os.path.realpath(path): path for path in paths}
     for result in results:
@@ -91,6 +92,10 @@ def refuse_overwriting(flag: str, paths: Iterable[str], results: Iterable[str]) 
             raise ValueError(
                 f"--{flag}: {result} would replace the image {image}, which is read: choose another"
                 " folder"
+            )
+        if not temporary_files.has_room(result):
+            raise ValueError(
+                f"--{flag}: {result} has a name that is too long to be written: rename the image"
             )
 
 

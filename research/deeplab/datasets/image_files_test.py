@@ -12,6 +12,8 @@ from deeplab.datasets import image_files
 from deeplab.datasets.data_generator import Dataset
 from deeplab.input_preprocess import Preprocessing
 from deeplab.testing import tiny
+from deeplab.utils import temporary_files
+from deeplab.utils.files import write_bytes
 
 _MEAN_PIXEL = (127.5, 127.5, 127.5)
 
@@ -184,6 +186,14 @@ def test_results_must_not_replace_images(tmp_path, monkeypatch):
     (tmp_path / "link").symlink_to(tmp_path)
     with pytest.raises(ValueError, match="would replace the image"):
         image_files.refuse_overwriting("output_dir", paths, ["link/a.png"])
+
+
+def test_results_whose_names_are_too_long_are_named_before_the_work(tmp_path):
+    with pytest.raises(ValueError, match="--output_dir: .*n_labels.png has a name that is too lo"):
+        image_files.refuse_overwriting("output_dir", [], ["n" * 240 + "_labels.png"])
+    longest = max(length for length in range(240) if temporary_files.has_room("n" * length))
+    image_files.refuse_overwriting("output_dir", [], ["n" * longest])
+    write_bytes(tmp_path / ("n" * longest), b"")
 
 
 # --- How they are read ---

@@ -27,6 +27,10 @@ _BETWEEN_RENAMES_SECS = 1.0
 # The suffix of a folder that is being replaced by one that lies aside.
 OLD = ".old"
 
+# Of file systems and of Linux.
+_MOST_NAME_BYTES = 255
+_LARGEST_PID = 2**22
+
 # Temporary paths that this process still uses.
 _in_use: set[str] = set()
 
@@ -51,6 +55,12 @@ def temporary_name(path: str, suffix: str = ".tmp") -> Iterator[str]:
         yield temporary
     finally:
         _in_use.discard(temporary)
+
+
+def has_room(path: str) -> bool:
+    """Return whether the name of a file leaves room for what is added to it while it is written."""
+    longest = f".{os.path.basename(path)}.{_host()}.{_LARGEST_PID}.{'0' * 16}.tmp"
+    return len(os.fsencode(longest)) <= _MOST_NAME_BYTES
 
 
 @contextlib.contextmanager
