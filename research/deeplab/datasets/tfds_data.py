@@ -102,6 +102,8 @@ def _builder(options: TfdsOptions) -> Any:
             f"tensorflow_datasets has no dataset {options.name!r} (--name):"
             f" {error_text.one_line(error)}"
         ) from None
+    except (AssertionError, ValueError) as error:  # Of versions and configurations.
+        raise ValueError(f"--name={options.name}: {error_text.one_line(error)}") from None
     builder.download_and_prepare()
     return builder
 

@@ -164,6 +164,13 @@ def test_an_unknown_dataset_is_named(convert):
         convert(name="deeplab_none")
 
 
+@pytest.mark.parametrize("name", ["deeplab_tiny:9.9.9", "deeplab_tiny/none"])
+def test_an_unknown_version_or_configuration_is_named(convert, name):
+    with pytest.raises(ValueError, match=f"--name={name}: ") as caught:
+        convert("--num_classes=4", name=name)
+    assert "\n" not in str(caught.value)
+
+
 def test_without_the_library_the_extra_is_named(run_script, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(ValueError, match=r"cannot be imported .*: pip install 'deeplab\[tfds\]'"):
