@@ -14,9 +14,9 @@ _LIMITS = ("--minutes=0.5", "--memory_gb=8")
 
 
 @pytest.fixture(autouse=True)
-def shallow():
-    """Build shallow networks, the checkpoint's and those of the scripts."""
-    with tiny.shallow():
+def minimal():
+    """Build minimal networks, the checkpoint's and those of the scripts."""
+    with tiny.minimal():
         yield
 
 

@@ -16,7 +16,7 @@ _BACKBONE, _ENTRY, _TEST = re.findall(r"```python\n(.*?)```", _PAGE.read_text(),
 # The class that the page writes into a file of its own.
 _test_file = {"__name__": __name__}
 exec(_TEST, _test_file)
-TestSmallNet = _test_file["TestSmallNet"]
+TestSmallNet = pytest.mark.slow(_test_file["TestSmallNet"])
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -156,7 +156,7 @@ _SMALL_CROPS = {
 def test_the_local_test_of_mobilenetv2_runs(package, tmp_path, monkeypatch):
     """One step of training, from an archive and a checkpoint that need no download.
 
-    The script's commands run in this process, where they find a shallow network.
+    The script's commands run in this process, where they find a minimal network.
     """
     data = package / "datasets/pascal_voc_seg"
     voc = tmp_path / "voc"
@@ -178,7 +178,7 @@ def test_the_local_test_of_mobilenetv2_runs(package, tmp_path, monkeypatch):
     with tarfile.open(data / "VOCtrainval_11-May-2012.tar", "w") as archive:
         archive.add(voc / "VOCdevkit", "VOCdevkit")
     commands = _commands(package / "local_test_mobilenetv2.sh", NUM_ITERATIONS="1")
-    with tiny.shallow(), tiny.eager():
+    with tiny.minimal(), tiny.eager():
         net = model.DeepLab(common.ModelOptions())
         golden.assign(checkpoint.official_variables(net))
         folder = data / "init_models/mobilenetv2_coco_voc_trainaug/unpacked"

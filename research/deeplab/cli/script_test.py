@@ -1,5 +1,6 @@
 """Scripts: help, exit codes, and errors that are one line."""
 
+import functools
 import pathlib
 import signal
 import subprocess
@@ -9,6 +10,9 @@ import pytest
 from absl import flags
 
 from deeplab.cli import script
+
+# Each case takes half a second, for a process of its own.
+_slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 _SCRIPT = '''"""Says hello."""
 import signal
@@ -103,7 +107,7 @@ def test_an_unknown_file_system_ends_the_script_before_it_begins(run):
     assert done.stderr.splitlines()[-1].startswith("error: --name=xyz://a/b: TensorFlow knows no")
 
 
-@pytest.mark.parametrize("flag", ["--help", "-h", "--helpshort"])
+@pytest.mark.parametrize("flag", ["--help", _slow("-h"), _slow("--helpshort")])
 def test_help_shows_the_scripts_own_flags_first_and_no_library_flags(run, flag):
     done = run(flag)
     assert done.returncode == 0
@@ -116,10 +120,10 @@ def test_help_shows_the_scripts_own_flags_first_and_no_library_flags(run, flag):
     ("name", "line"),
     [
         ("value", "error: bad value"),
-        ("file", "error: no file"),
-        ("loss", "error: not finite"),
-        ("traced", "error: bad weights"),
-        ("graph", "error: bad"),
+        _slow("file", "error: no file"),
+        _slow("loss", "error: not finite"),
+        _slow("traced", "error: bad weights"),
+        _slow("graph", "error: bad"),
     ],
 )
 def test_an_error_is_one_line(run, name, line):
@@ -137,6 +141,7 @@ def test_the_error_of_an_operation_is_one_line(run):
     assert line.startswith("error: ")
 
 
+@pytest.mark.slow
 def test_where_an_error_was_raised_is_shown_on_demand(run):
     done = run("--name=value", "--verbosity=1")
     assert "Traceback" in done.stderr
@@ -161,6 +166,7 @@ def test_a_mistake_in_the_program_is_one_line_that_asks_for_a_report(run):
     assert done.stderr.splitlines()[-1].startswith("error: KeyError: 'a bug' (")
 
 
+@pytest.mark.slow
 def test_an_error_of_arithmetic_is_a_mistake_in_the_program(run):
     assert run("--name=zero").stderr == (
         "error: ZeroDivisionError: division by zero (this is a fault of the program: please report"
@@ -168,11 +174,13 @@ def test_an_error_of_arithmetic_is_a_mistake_in_the_program(run):
     )
 
 
+@pytest.mark.slow
 def test_an_interrupt_that_arrives_as_another_exception_is_one_line(run):
     done = run("--name=interrupted_import")
     assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
 
 
+@pytest.mark.slow
 def test_an_interrupt_while_a_command_imports_is_one_line(tmp_path):
     """Before `run` is called, and even if the import makes another exception of it."""
     (tmp_path / "sitecustomize.py").write_text(_INTERRUPTING_IMPORTS)
@@ -207,7 +215,7 @@ def test_sigterm_removes_temporary_files(run, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["hello.py"]
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe\x00\x81", b"--name=\x80\n"])
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00\x81", _slow(b"--name=\x80\n")])
 def test_a_binary_flag_file_is_one_line(run, tmp_path, content):
     path = tmp_path / "flags.txt"
     path.write_bytes(content)
@@ -217,6 +225,7 @@ def test_a_binary_flag_file_is_one_line(run, tmp_path, content):
     assert line.startswith(f"error: --flagfile={path} cannot be read: ")
 
 
+@pytest.mark.slow
 def test_a_name_that_is_no_text_is_one_line(run):
     done = run(b"--name=not_utf8:\xff")
     assert done.returncode == 1
@@ -237,13 +246,15 @@ def test_an_error_of_a_file_names_its_flag(run, tmp_path):
     ("arguments", "message"),
     [
         (("--name=you", "stray"), "error: unexpected argument 'stray'"),
-        (("--name=you", "--merge_method=sum"), "error: flag --merge_method=sum"),
-        (("--name=you", "--label_weights=nan"), "error: --label_weights is [nan]; it must be a"),
-        (("--name=you", "--multi_grid=0"), "error: --multi_grid is [0]; it must be a list of"),
-        (("--name=you", "--multi_grid=one"), "error: flag --multi_grid=one"),
+        _slow(("--name=you", "--merge_method=sum"), "error: flag --merge_method=sum"),
+        _slow(
+            ("--name=you", "--label_weights=nan"), "error: --label_weights is [nan]; it must be a"
+        ),
+        _slow(("--name=you", "--multi_grid=0"), "error: --multi_grid is [0]; it must be a list of"),
+        _slow(("--name=you", "--multi_grid=one"), "error: flag --multi_grid=one"),
         (("--name=you", "--no_such_flag=1"), "error: Unknown command line flag 'no_such_flag'"),
-        ((), "error: flag --name=None: it must be given"),
-        (("--name=",), "error: flag --name=: it must be given"),
+        _slow((), "error: flag --name=None: it must be given"),
+        _slow(("--name=",), "error: flag --name=: it must be given"),
     ],
 )
 def test_a_wrong_flag_is_one_line(run, arguments, message):

@@ -347,7 +347,13 @@ def test_flags_are_official(script):
             assert list(ours.parser.enum_values) == ast.literal_eval(flag["choices"])
 
 
-@pytest.mark.parametrize("script", _SCRIPTS)
+@pytest.mark.parametrize(
+    "script",
+    [
+        name if name == "build_custom_data" else pytest.param(name, marks=pytest.mark.slow)
+        for name in _SCRIPTS
+    ],
+)
 def test_help_needs_no_tensorflow_and_no_installation(script):
     research = pathlib.Path(build_data.__file__).parents[2]
     done = subprocess.run(

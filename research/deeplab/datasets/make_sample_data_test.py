@@ -88,6 +88,7 @@ def test_every_class_is_seen_and_sizes_differ():
     assert len(sizes) > 20
 
 
+@pytest.mark.slow
 def test_the_color_hardly_tells_the_class():
     colors, classes = [], []
     for index in range(100):

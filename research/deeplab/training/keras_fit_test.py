@@ -224,10 +224,15 @@ def test_xla_is_asked_for_by_the_options_of_training():
 @pytest.mark.parametrize(
     ("network", "training", "dtype"),
     [
-        ({"quantize": True}, {"quantize_delay_step": 2}, "float32"),
-        ({}, {}, "mixed_float16"),
+        pytest.param(
+            {"quantize": True},
+            {"quantize_delay_step": 2},
+            "float32",
+            id="quantized",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param({}, {}, "mixed_float16", id="float16"),
     ],
-    ids=["quantized", "float16"],
 )
 def test_a_file_keeps_the_state_that_is_not_the_optimizers(tmp_path, network, training, dtype):
     options = dataclasses.replace(_NETWORK, image_pyramid=None, **network)

@@ -300,6 +300,7 @@ def test_a_profile_of_a_few_steps_can_be_read(run, tmp_path):
     assert steps == {4, 5, 6}
 
 
+@pytest.mark.slow
 def test_a_network_that_predicts_one_class_is_noticed(run, caplog):
     def spoil():
         run.variables()["logits/semantic/biases"].assign([0.0, 100.0, 0.0])

@@ -37,6 +37,7 @@ def test_network_and_training_agree_on_it():
         _trainer(0, quantize=False)
 
 
+@pytest.mark.slow
 def test_xla_on_several_devices_is_refused():
     devices = [tf.config.LogicalDevice("CPU:0", "CPU"), tf.config.LogicalDevice("CPU:1", "CPU")]
     strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
@@ -165,6 +166,7 @@ def test_a_float_checkpoint_is_no_quantized_one(tmp_path):
         checkpoint.restore(quantized, path)
 
 
+@pytest.mark.slow
 def test_a_float_network_says_that_the_checkpoint_is_quantized(tmp_path, caplog):
     quantized = model.DeepLab(tiny.OPTIONS.replace(quantize=True))
     path = tiny.save(quantized, tmp_path, 1, with_options=False)
