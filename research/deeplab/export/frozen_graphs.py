@@ -1,7 +1,9 @@
 """Reads frozen graphs, and the facts about their networks in them."""
 
+import os
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +15,7 @@ from deeplab.weights import foreign_files
 # The node with the preprocessed images has this name, in official MobileNets and in every network
 # here.
 _BACKBONE_INPUT = re.compile(r"([^/]+)/\1/input")
+_SAVED_MODEL_FILE = "saved_model.pb"
 # TensorFlow ignores attributes whose names begin with an underscore.
 _FACTS = f"_{network_facts.NAME}"
 
@@ -39,10 +42,18 @@ def read(path: str) -> tf.compat.v1.GraphDef:
     except Exception as error:  # The protocol buffers' error has no public name.
         meaning = None if path.endswith(".pb") else foreign_files.describe(path)
         reason = f"it is {meaning}" if meaning else error
-        raise ValueError(f"{path} is not a frozen graph: {reason}") from None
+        raise ValueError(f"{path} is not a frozen graph: {_of_saved_model(path, reason)}") from None
     if not graph_def.node:
-        raise ValueError(f"{path} is not a frozen graph: it has no operations")
+        reason = _of_saved_model(path, "it has no operations")
+        raise ValueError(f"{path} is not a frozen graph: {reason}")
     return graph_def
+
+
+def _of_saved_model(path: str, reason: Any) -> Any:
+    """Return the reason why a file is no frozen graph, if its name does not tell it."""
+    if os.path.basename(path) != _SAVED_MODEL_FILE:
+        return reason
+    return f"it is a part of the SavedModel {os.path.dirname(path) or '.'}"
 
 
 def facts(graph_def: tf.compat.v1.GraphDef, path: str) -> network_facts.NetworkFacts | None:

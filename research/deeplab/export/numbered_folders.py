@@ -30,15 +30,19 @@ class NewFolder:
     path: str = ""
 
 
+def named(base: str) -> list[tuple[int, str]]:
+    """Return the numbers in a folder, sorted, each with the name that it has there.
+
+    A name may have leading zeros. The folder need not exist.
+    """
+    names = (name.rstrip("/") for name in file_systems.names_in(base))
+    found = ((int(name), name) for name in names if re.fullmatch("[0-9]+", name))
+    return sorted(each for each in found if each[0] < _LIMIT)
+
+
 def numbers(base: str) -> list[int]:
     """Return the numbers in a folder, sorted; none if the folder does not exist."""
-    names = (name.rstrip("/") for name in file_systems.names_in(base))
-    found = (int(name) for name in names if _is_number(name))
-    return sorted(number for number in found if number < _LIMIT)
-
-
-def _is_number(name: str) -> bool:
-    return re.fullmatch("[0-9]+", name) is not None
+    return [number for number, _ in named(base)]
 
 
 @contextlib.contextmanager
@@ -59,10 +63,16 @@ def adding(base: str, *, last: str = "") -> Iterator[NewFolder]:
 
     Raises:
         FileExistsError: Another process took the number in a remote file system.
+        ValueError: The largest number that there is, is taken.
     """
 
     def following() -> str:
-        return os.path.join(base, str(max(numbers(base), default=0) + 1))
+        number = max(numbers(base), default=0) + 1
+        if number == _LIMIT:
+            raise ValueError(
+                f"{base} holds a folder {number - 1}, the largest number of a version: rename it"
+            )
+        return os.path.join(base, str(number))
 
     if file_systems.is_remote(base):
         path = following()
@@ -71,6 +81,8 @@ def adding(base: str, *, last: str = "") -> Iterator[NewFolder]:
             yield folder
         folder.path = path
         return
+    # Before the work is done: is there one?
+    following()
     os.makedirs(base, exist_ok=True)
     new = os.path.join(base, _NEW)
     temporary_files.remove_leftovers_of(new)

@@ -35,6 +35,16 @@ def test_the_next_number_is_one_more_than_the_largest(tmp_path, present, expecte
     assert os.listdir(tmp_path / expected) == ["file"]
 
 
+def test_there_is_no_number_after_the_largest(tmp_path):
+    largest = 2**63 - 1
+    for number in (largest, largest + 1):
+        (tmp_path / str(number)).mkdir()
+    before = set(os.listdir(tmp_path))
+    with pytest.raises(ValueError, match=f"holds a folder {largest}, the largest number"):
+        _add(tmp_path)
+    assert set(os.listdir(tmp_path)) == before
+
+
 def test_two_at_once_get_two_numbers(tmp_path):
     base = str(tmp_path / "new" / "base")
     with contextlib.ExitStack() as stack:

@@ -107,8 +107,8 @@ def newest_version(path: str) -> str:
         return path
     versions = [
         folder
-        for number in numbered_folders.numbers(path)
-        if tf.saved_model.contains_saved_model(folder := os.path.join(path, str(number)))
+        for _, name in numbered_folders.named(path)
+        if tf.saved_model.contains_saved_model(folder := os.path.join(path, name))
     ]
     return versions[-1] if versions else path
 

@@ -98,6 +98,9 @@ class TestSavedModel:
         for name in ("2", "10", "9", "x"):
             (tmp_path / name / "saved_model.pb").touch()
         assert runtimes.newest_version(str(tmp_path)) == str(tmp_path / "10")
+        (tmp_path / "0012").mkdir()
+        (tmp_path / "0012" / "saved_model.pb").touch()
+        assert runtimes.newest_version(str(tmp_path)) == str(tmp_path / "0012")
 
 
 class TestFrozenGraph:
@@ -114,6 +117,14 @@ class TestFrozenGraph:
         network = runtimes.open_network(write(tmp_path / "stated.pb", stated))
         assert network.descriptor == dataset
         np.testing.assert_array_equal(network.predict(photo).shape, photo.shape[:2])
+
+    def test_the_graph_of_a_saved_model_is_named(self, tmp_path):
+        tf.saved_model.save(tf.Module(), str(tmp_path))
+        path = tmp_path / "saved_model.pb"
+        with pytest.raises(
+            ValueError, match=f"{path} is not .*a part of the SavedModel {tmp_path}"
+        ):
+            runtimes.open_network(str(path))
 
     def test_another_graph(self, tmp_path):
         with tf.Graph().as_default() as other:
