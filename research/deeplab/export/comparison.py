@@ -13,6 +13,7 @@ from deeplab import model
 from deeplab.core.options import InferenceOptions, WindowOptions
 from deeplab.export import (
     agreement,
+    decoding,
     inference_graph,
     loaded_model,
     photographs,
@@ -52,17 +53,22 @@ def crop_size(net: model.DeepLab) -> tuple[int, int]:
 
 
 def test_images(
-    net: model.DeepLab, window: WindowOptions | None = None, precision: str = "float32"
+    net: model.DeepLab,
+    window: WindowOptions | None = None,
+    precision: str = "float32",
+    max_pixels: int | None = None,
 ) -> np.ndarray:
     """Return one image of noise, uint8 [1, H, W, 3], that has to be padded.
 
-    With a window, it is higher and narrower than the window. For bfloat16 it is a drawn photograph,
-    because on noise too many labels would depend on the missing digits.
+    With a window, it is higher and narrower than the window. It has at most `max_pixels` pixels, as
+    many as the signatures for files take. For bfloat16 it is a drawn photograph, because on noise
+    too many labels would depend on the missing digits.
     """
     height, width = crop_size(net)
     height = -(-3 * height // 4)
     if window:
         height, width = (-(-5 * window.size[0] // 4), -(-3 * min(width, window.size[1]) // 4))
+    height, width = decoding.limited((height, width), max_pixels)
     if precision != "float32":
         return photographs.drawn((height, width))[0].image[np.newaxis]
     noise = np.random.default_rng(0).integers(0, 256, (1, height, width, 3))

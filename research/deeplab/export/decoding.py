@@ -88,6 +88,16 @@ _FORMATS = (
 )
 
 
+def limited(size: Sequence[int], max_pixels: int | None) -> tuple[int, int]:
+    """Return a size of the same shape, as nearly as possible, with no more pixels than a limit."""
+    height, width = size
+    if max_pixels and height * width > max_pixels:
+        scale = (max_pixels / (height * width)) ** 0.5
+        height = min(max(1, int(height * scale)), max_pixels)
+        width = min(max(1, int(width * scale)), max_pixels // height)
+    return height, width
+
+
 def decode(
     data: tf.Tensor, max_pixels: int | None = None, exif_orientation: bool = False
 ) -> tuple[tf.Tensor, tf.Tensor]:

@@ -113,3 +113,16 @@ def test_files_are_turned_on_demand():
         data = _with_orientation(value)
         np.testing.assert_array_equal(upright(data)[1], images.decode(data).upright())
         assert _decode(data)[1].shape == (20, 30, 3)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (33, 33), (20, 500), (1000, 1), (1, 1000)])
+@pytest.mark.parametrize("most", [None, 1, 2, 700, 10**6])
+def test_a_size_is_limited_and_keeps_its_shape(size, most):
+    height, width = decoding.limited(size, most)
+    assert height >= 1 and width >= 1
+    if most is None or size[0] * size[1] <= most:
+        assert (height, width) == size
+    else:
+        assert height * width <= most
+        # Whole pixels are what is lost.
+        assert (height + 1) * (width + 1) > most or 1 in (height, width)

@@ -18,6 +18,7 @@ from deeplab.core.options import ExportOptions, InferenceOptions
 from deeplab.datasets import descriptors
 from deeplab.export import (
     comparison,
+    decoding,
     inference_graph,
     saved_model,
     server_files,
@@ -79,7 +80,7 @@ def write(
     if options.max_batch_size:
         server_files.write_batching(folder, options.max_batch_size)
     _write_assets(net, folder, inference, options, table, descriptor)
-    warm_up.write(folder, model_name, _requests(net, functions))
+    warm_up.write(folder, model_name, _requests(net, functions, options.max_pixels))
 
 
 @contextlib.contextmanager
@@ -108,14 +109,20 @@ def _network(
         yield traced_network.TracedNetwork(net, native), weights
 
 
-def _requests(net: model.DeepLab, functions: dict[str, Any]) -> list[warm_up.Request]:
-    """Return a request of one image of the crop size to each signature."""
+def _requests(
+    net: model.DeepLab, functions: dict[str, Any], max_pixels: int | None
+) -> list[warm_up.Request]:
+    """Return a request of one image of the crop size to each signature.
+
+    A file has no more pixels than are taken: the network pads it to the crop size all the same.
+    """
     height, width = comparison.crop_size(net)
     coarse = np.random.default_rng(0).integers(0, 256, (5, 6, 3), np.uint8)
     image = cv2.resize(coarse, (width, height))
+    small = cv2.resize(coarse, decoding.limited((height, width), max_pixels)[::-1])
     inputs = {
         inference_graph.INPUT: image[np.newaxis],
-        signatures.IMAGE_BYTES: np.array([tf.io.encode_jpeg(image).numpy()], object),
+        signatures.IMAGE_BYTES: np.array([tf.io.encode_jpeg(small).numpy()], object),
     }
     requests = []
     for name, function in functions.items():

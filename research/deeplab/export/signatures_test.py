@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from deeplab import common, model
 from deeplab.core import folding, networks
-from deeplab.core.options import ExportOptions
+from deeplab.core.options import ExportOptions, WindowOptions
 from deeplab.export import comparison, exporter, inference_graph, warm_up
+from deeplab.export.signatures import DEFAULT
 from deeplab.testing import golden, tiny
 from deeplab.utils import checkpoint
 
@@ -171,7 +172,8 @@ class TestVariants:
     @pytest.mark.parametrize("kind", ["labels", "bytes", "png"])
     def test_another_default_has_the_same_outputs(self, net, tmp_path, kind):
         path = str(tmp_path / "export")
-        options = ExportOptions(default_signature=kind, add_probabilities=False)
+        # Fewer pixels than those of the crop size.
+        options = ExportOptions(default_signature=kind, add_probabilities=False, max_pixels=1000)
         with tiny.few_signatures(f"serving_{kind}", "serving_pixels"):
             exporter.export_saved_model(net, path, options=options)
         with comparison.open_saved_model(path) as loaded:
@@ -180,6 +182,9 @@ class TestVariants:
             for name, value in loaded[f"serving_{kind}"].run(given).items():
                 np.testing.assert_array_equal(default[name], value)
             pixels = loaded["serving_pixels"].run([_GOOD])
+            (request,) = (each for each in warm_up.read(path) if each.signature == DEFAULT)
+            (value,) = request.inputs.values()
+            assert not loaded[DEFAULT].run(value).get("Status", np.zeros(1)).any()
         assert set(pixels) == {"SemanticPredictions", "RawSemanticPredictions"}
 
     @pytest.mark.slow
@@ -193,6 +198,16 @@ class TestVariants:
         with comparison.open_saved_model(path) as loaded:
             labels = loaded["serving_labels"].run([_GOOD])["SemanticPredictions"][0]
         assert np.mean(labels == _labels(net, _GOOD)) >= 0.95
+
+
+@pytest.mark.parametrize("window", [None, WindowOptions(size=(33, 33))])
+def test_the_image_to_compare_on_is_one_that_files_may_have(net, window):
+    sizes = [
+        comparison.test_images(net, window, precision, most).shape[1:3]
+        for precision in ("float32", "bfloat16")
+        for most in (None, 200)
+    ]
+    assert [np.prod(size) <= 200 for size in sizes] == [False, True] * 2
 
 
 def test_every_pixel_is_labeled_in_any_size(net):

@@ -4,11 +4,10 @@ import contextlib
 import os
 import time
 
-import cv2
 import numpy as np
 
 from deeplab.datasets import image_files
-from deeplab.export import inference_graph, loaded_model, photographs, saved_model
+from deeplab.export import decoding, inference_graph, loaded_model, photographs, saved_model
 from deeplab.serving import graph_facts, server_settings, stored_versions, trials
 from deeplab.serving.check_report import Report
 from deeplab.serving.findings import ExportFindings
@@ -84,12 +83,7 @@ def _drawn(path: str) -> np.ndarray:
     options = checkpoint.load_options(path)
     height, width = (options.crop_size if options else None) or _SIZE
     most = _max_pixels(os.path.join(path, saved_model.OPTIONS_FILE))
-    image = photographs.drawn((height, width))[0].image
-    if most and height * width > most:
-        scale = (most / (height * width)) ** 0.5
-        size = (max(1, int(width * scale)), max(1, int(height * scale)))
-        image = cv2.resize(image, size)
-    return image
+    return photographs.drawn(decoding.limited((height, width), most))[0].image
 
 
 def _max_pixels(file: str) -> int | None:
