@@ -155,6 +155,10 @@ class TestErrors:
             (["--window_overlap=0.5"], "--window_overlap has no effect without --window"),
             (["--window=33,33", "--add_logits"], "--add_logits: with --window no image has"),
             (["--max_pixels=0"], "--max_pixels is 0; it must be"),
+            (
+                ["--server_config_dir=x"],
+                "--server_config_dir: a server .*/export is none: add --next",
+            ),
             (["--save_inference_graph"], "--save_inference_graph goes with a frozen graph"),
             (["--dataset=cityscapes"], "--dataset=cityscapes has 19 classes, the network 4"),
             (["--dataset=camvid"], "unknown dataset 'camvid'"),

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from absl import flags
 
+from deeplab.export import server_files
 from deeplab.testing import golden
 
 _PACKAGE = pathlib.Path(__file__).parent
@@ -256,6 +257,45 @@ def test_the_yaml_of_pages_is_read():
     for block in blocks:
         for content in yaml.safe_load_all(block):
             assert isinstance(content, dict)
+
+
+def test_servers_find_what_exports_write():
+    """The commands and YAML of the page have the paths, names and ports of the files."""
+    text = (_PACKAGE / "g3doc/serving.md").read_text()
+    blocks = _CODE.findall(text)
+    commands = "\n".join(block for language, block in blocks if language == "bash")
+    (path,) = set(re.findall(r"--export_path=(models/\w+) --next_version", commands))
+    folder, versions = path.split("/")
+    name = server_files.model_name(versions)
+    config = re.search(r'base_path: "(.*)"', server_files._model(versions))[1]
+    assert config == f"/{folder}/{versions}"
+    files = {f"/{folder}/{server_files.MODELS_FILE}", f"/{folder}/{server_files.MONITORING_FILE}"}
+    assert set(re.findall(r"--\w+_config_file=(\S+)", commands)) == files
+    assert set(re.findall(r'-v "\$PWD/(\w+):(\S+)"', commands)) == {(folder, f"/{folder}")}
+    assert set(re.findall(r"/v1/models/(\w+)", text)) == {name}
+    assert set(re.findall(r"localhost:(\d+)", text)) == {"8500", "8501"}
+    manifests = [
+        content
+        for language, block in blocks
+        if language == "yaml"
+        for content in yaml.safe_load_all(block)
+    ]
+    deployment, service, inference = manifests
+    pod = deployment["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+    (mount,) = container["volumeMounts"]
+    assert mount["mountPath"] == f"/{folder}"
+    assert {arg.partition("=")[2] for arg in container["args"] if "=" in arg} == files
+    ports = [each["containerPort"] for each in container["ports"]]
+    assert ports == [each["port"] for each in service["spec"]["ports"]] == [8500, 8501]
+    probe = container["readinessProbe"]["httpGet"]
+    assert (probe["path"], probe["port"]) == (f"/v1/models/{name}", 8501)
+    scraped = pod["metadata"]["annotations"]["prometheus.io/path"]
+    assert f'path: "{scraped}"' in server_files._MONITORING
+    assert service["spec"]["selector"] == pod["metadata"]["labels"]
+    assert inference["spec"]["predictor"]["model"]["storageUri"] == f"pvc://{path}"
+    asked = {arg for each in manifests for arg in re.findall(r"--enable_\w+", str(each))}
+    assert asked == {"--enable_batching", "--enable_per_model_batching_parameters"}
 
 
 def _imports(page: pathlib.Path) -> list[tuple[str, str | None]]:

@@ -70,8 +70,8 @@ def export_checkpoint(
     if destination.is_onnx(export_path):
         onnx_writer.check(export_path)
     if paths.server_config_dir:
-        model_name = server_files.model_name(export_path, paths.next_version)
-        server_files.check(paths.server_config_dir, model_name)
+        versions = server_files.folder_of_versions(export_path, paths.next_version)
+        server_files.check(paths.server_config_dir, versions)
     checkpoint.read(checkpoint_path)
     network_options = asked(stored=checkpoint.load_options(checkpoint_path))
     network_options = checkpoint.complete(network_options, checkpoint_path)
@@ -155,6 +155,11 @@ def _check_flags(paths: ExportFiles, inference: InferenceOptions, options: Expor
         raise ValueError(
             f"--{min(of_saved_models)} goes with a SavedModel; --export_path={path} ends in"
             f" {os.path.splitext(path)[1]}"
+        )
+    if paths.server_config_dir and not (paths.next_version or server_files.is_version(path)):
+        raise ValueError(
+            "--server_config_dir: a server looks for folders with numbers, and"
+            f" --export_path={path} is none: add --next_version"
         )
     if inference.window and options.add_logits:
         raise ValueError(
@@ -296,15 +301,16 @@ def export_saved_model(
         OSError: The files cannot be written.
     """
     _check_path(path, next_version)
-    model_name = server_files.model_name(path, next_version)
-    images = comparison.test_images(net, inference.window, options.precision)
+    versions = server_files.folder_of_versions(path, next_version)
+    images = comparison.test_images(net, inference.window, options.precision, options.max_pixels)
     expected = comparison.expected(net, images, inference)
     if options.add_logits:
         logits = inference_graph.logits_on_their_grid(net, images)
         expected = {**expected, inference_graph.LOGITS: logits.numpy()}
     with _writing(path, next_version) as folder:
+        name = server_files.model_name(versions)
         saved_model_writer.write(
-            net, folder.temporary, model_name, inference, options, details.descriptor
+            net, folder.temporary, name, inference, options, details.descriptor
         )
         comparison.check_saved_model(
             path,
@@ -321,7 +327,7 @@ def export_saved_model(
         if details.card:
             files.write_text(model_card.path_of(folder.temporary), details.card(folder.temporary))
     if server_config_dir:
-        server_files.write(server_config_dir, model_name)
+        server_files.write(server_config_dir, versions)
     return folder.path
 
 

@@ -1,5 +1,6 @@
 """Configuration files of TensorFlow Serving, which are protocol buffers in text format."""
 
+import json
 import os
 import re
 
@@ -19,8 +20,8 @@ _TIMEOUT_MICROSECONDS = 2000
 _MOST_WAITING_BATCHES = 100
 
 _MODEL = """  config {{
-    name: "{name}"
-    base_path: "{base_path}"
+    name: {name}
+    base_path: {base_path}
     model_platform: "tensorflow"
   }}
 """
@@ -31,26 +32,39 @@ _MONITORING = """prometheus_config {
 """
 
 
-def model_name(path: str, next_version: bool) -> str:
-    """Return the name of a model on a server: that of the folder of its versions.
+def is_version(path: str) -> bool:
+    """Return whether a server takes a folder for a version: its name is a number."""
+    return re.fullmatch("[0-9]+", os.path.basename(_whole(path))) is not None
+
+
+def folder_of_versions(path: str, next_version: bool) -> str:
+    """Return the name of the folder around the versions of a model.
 
     Args:
         path: Path of the export.
         next_version: Whether the path is that folder itself.
     """
-    path = path.rstrip("/") if file_systems.is_remote(path) else os.path.abspath(path)
-    above, name = os.path.split(path)
-    if not next_version and re.fullmatch("[0-9]+", name):
-        name = os.path.basename(above)
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", name) or "deeplab"
+    path = _whole(path)
+    if not next_version and is_version(path):
+        path = os.path.dirname(path)
+    return os.path.basename(path)
 
 
-def check(folder: str, name: str) -> None:
+def model_name(versions: str) -> str:
+    """Return what a server calls a model: the name of the folder of its versions, fit for a URL."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", versions) or "deeplab"
+
+
+def _whole(path: str) -> str:
+    return path.rstrip("/") if file_systems.is_remote(path) else os.path.abspath(path)
+
+
+def check(folder: str, versions: str) -> None:
     """Reject a folder that cannot be written, or whose `models.config` lists other models only.
 
     Args:
         folder: Folder of the files.
-        name: Name of the model.
+        versions: Name of the folder of the versions.
 
     Raises:
         ValueError: The folder cannot be written; or there is such a file, and the message says what
@@ -58,24 +72,24 @@ def check(folder: str, name: str) -> None:
     """
     writable.check_folder("server_config_dir", folder)
     path = os.path.join(folder, MODELS_FILE)
-    if file_systems.exists(path) and name not in _names(path):
-        entry = " ".join(_model(name).split())
+    if file_systems.exists(path) and model_name(versions) not in _names(path):
+        entry = " ".join(_model(versions).split())
         raise ValueError(
             f"--server_config_dir: {path} lists other models: add {entry} to it, or name another"
             " folder"
         )
 
 
-def write(folder: str, name: str) -> None:
+def write(folder: str, versions: str) -> None:
     """Write `models.config` and `monitoring.config`; keep those that exist.
 
     Args:
         folder: Folder of the files; it is made if needed.
-        name: Name of the model.
+        versions: Name of the folder of the versions.
     """
-    check(folder, name)
+    check(folder, versions)
     for file, text in (
-        (MODELS_FILE, f"model_config_list {{\n{_model(name)}}}\n"),
+        (MODELS_FILE, f"model_config_list {{\n{_model(versions)}}}\n"),
         (MONITORING_FILE, _MONITORING),
     ):
         path = os.path.join(folder, file)
@@ -95,8 +109,13 @@ def write_batching(folder: str, max_batch_size: int) -> None:
     files.write_text(os.path.join(folder, BATCHING_FILE), text)
 
 
-def _model(name: str) -> str:
-    return _MODEL.format(name=name, base_path=f"{_MODELS_FOLDER}/{name}")
+def _model(versions: str) -> str:
+    # A text in JSON is one in this form, too.
+    name, base_path = (
+        json.dumps(text, ensure_ascii=False)
+        for text in (model_name(versions), f"{_MODELS_FOLDER}/{versions}")
+    )
+    return _MODEL.format(name=name, base_path=base_path)
 
 
 def _names(path: str) -> list[str]:

@@ -3,22 +3,25 @@
 import os
 
 import pytest
+from google.protobuf import text_format
 
 from deeplab.export import server_files
 
 
 @pytest.mark.parametrize(
-    ("path", "next_version", "name"),
+    ("path", "next_version", "versions", "name"),
     [
-        ("models/pascal", True, "pascal"),
-        ("models/pascal/3/", False, "pascal"),
-        ("models/pascal", False, "pascal"),
-        ("gs://bucket/models/city scapes/12", False, "city_scapes"),
-        ("models/2024", True, "2024"),
+        ("models/pascal", True, "pascal", "pascal"),
+        ("models/pascal/3/", False, "pascal", "pascal"),
+        ("models/pascal", False, "pascal", "pascal"),
+        ("gs://bucket/models/city scapes/12", False, "city scapes", "city_scapes"),
+        ("models/2024", True, "2024", "2024"),
+        ("/", True, "", "deeplab"),
     ],
 )
-def test_a_model_is_called_as_the_folder_of_its_versions(path, next_version, name):
-    assert server_files.model_name(path, next_version) == name
+def test_a_model_is_called_as_the_folder_of_its_versions(path, next_version, versions, name):
+    assert server_files.folder_of_versions(path, next_version) == versions
+    assert server_files.model_name(versions) == name
 
 
 def test_both_files_are_written(tmp_path):
@@ -29,6 +32,18 @@ def test_both_files_are_written(tmp_path):
     assert 'name: "pascal"' in models
     assert 'base_path: "/models/pascal"' in models
     assert models.count("{") == models.count("}") == 2
+
+
+@pytest.mark.parametrize("folder", ["city scapes", 'a"b\\c', "straße"])
+def test_the_path_is_that_of_the_folder_whatever_it_is_called(tmp_path, folder):
+    """As the server's own reader has it: the name is for URLs, the path is not."""
+    server_files.write(str(tmp_path), folder)
+    text = (tmp_path / "models.config").read_text(encoding="utf-8")
+    config_pb2 = pytest.importorskip("tensorflow_serving.config.model_server_config_pb2")
+    (config,) = text_format.Parse(text, config_pb2.ModelServerConfig()).model_config_list.config
+    assert config.base_path == f"/models/{folder}"
+    assert config.name == server_files.model_name(folder)
+    assert config.model_platform == "tensorflow"
 
 
 def test_what_the_operator_wrote_is_kept(tmp_path):

@@ -4,10 +4,13 @@ import os
 from typing import Any
 
 from deeplab.export import server_files
-from deeplab.serving import text_messages
+from deeplab.serving import stored_versions, text_messages
 from deeplab.serving.findings import ExportFindings
 from deeplab.serving.stored_versions import Stored
 from deeplab.utils import file_systems, files
+
+# Of a server whose file does not say it.
+_MAX_BATCH_SIZE = 1000
 
 
 def judge(stored: Stored, folder: str | None, findings: ExportFindings) -> list[str]:
@@ -28,6 +31,12 @@ def judge(stored: Stored, folder: str | None, findings: ExportFindings) -> list[
     batching = os.path.join(stored.checked, server_files.BATCHING_FILE)
     if file_systems.exists(batching):
         paths.append(batching)
+    if denied := [path for path in paths if not stored_versions.may_read(path)]:
+        findings.fault(
+            "permissions",
+            f"another user, such as {stored_versions.OTHER_USER} in KServe, cannot read"
+            f" {denied[0]}: chmod a+r {' '.join(denied)}",
+        )
     for path in paths:
         try:
             content = text_messages.parse(files.read_bytes(path).decode())
@@ -76,8 +85,8 @@ def _judge_models(
 ) -> None:
     if stored.base is None:
         return
-    wanted = server_files.model_name(stored.base, next_version=True)
-    folder = os.path.basename(os.path.abspath(stored.base))
+    folder = server_files.folder_of_versions(stored.base, next_version=True)
+    wanted = server_files.model_name(folder)
     configs = [
         each
         for each in _messages(content, "model_config_list", "config")
@@ -122,7 +131,7 @@ def _folder(base_path: str) -> str:
 
 
 def _judge_batching(path: str, content: text_messages.Message, findings: ExportFindings) -> None:
-    (most,) = _messages(content, "max_batch_size", "value")[-1:] or [None]
+    (most,) = _messages(content, "max_batch_size", "value")[-1:] or [_MAX_BATCH_SIZE]
     allowed = content.get("allowed_batch_sizes", [])
     if allowed and allowed[-1] != most:
         findings.fault(

@@ -200,10 +200,13 @@ def _denied(stored: Stored) -> list[str]:
     paths = [path for path in (stored.base, stored.checked) if path]
     for folder, folders, names in os.walk(stored.checked):
         paths += [os.path.join(folder, name) for name in (*folders, *names)]
-    return [path for path in paths if os.path.exists(path) and not _may_read(path)]
+    return [path for path in paths if os.path.exists(path) and not may_read(path)]
 
 
-def _may_read(path: str) -> bool:
+def may_read(path: str) -> bool:
+    """Return whether another user than the owner can read a file, or enter a folder."""
+    if file_systems.is_remote(path):
+        return True
     found = os.stat(path)
     is_folder = stat.S_ISDIR(found.st_mode)
     needed = stat.S_IROTH | (stat.S_IXOTH if is_folder else 0)

@@ -13,6 +13,8 @@ _TOKEN = re.compile(
 )
 # Deeper nesting is an error.
 _MOST_DEPTH = 50
+_ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|(.))", re.DOTALL)
+_ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 _CLOSING = {"{": "}", "<": ">"}
 _SPECIAL = frozenset("{}<>[]:,;")
 
@@ -89,9 +91,9 @@ class _Parser:
         if not has_colon or not token or token in _SPECIAL:
             raise self._error(f"{token or 'the end'} in place of a value")
         if token[0] in "\"'":
-            value = token[1:-1]
+            value = _unescaped(token[1:-1])
             while self._token[:1] in ('"', "'"):
-                value += self._next()[1:-1]
+                value += _unescaped(self._next()[1:-1])
             return value
         if token in ("true", "false"):
             return token == "true"
@@ -101,3 +103,15 @@ class _Parser:
             except ValueError:
                 continue
         return token
+
+
+def _unescaped(text: str) -> str:
+    r"""Return what a text stands for: `\"` for a quote, `\303\244` for the bytes of a letter."""
+
+    def value(match: re.Match[bytes]) -> bytes:
+        octal, hexadecimal, other = match.groups()
+        if octal or hexadecimal:
+            return bytes([int(octal or hexadecimal, 8 if octal else 16) % 256])
+        return _ESCAPED.get(other, other)
+
+    return _ESCAPE.sub(value, text.encode()).decode(errors="replace")

@@ -33,6 +33,11 @@ def test_the_files_of_an_export_are_read(tmp_path):
     assert found["model_config_list"][0]["config"][0]["name"] == ["pascal"]
 
 
+def test_letters_that_are_escaped_are_read():
+    text = r"""a: "x\"y\\z\n\303\244" 'b\'c' d { e: "\x41\101" }"""
+    assert text_messages.parse(text) == {"a": ["x\"y\\z\näb'c"], "d": [{"e": ["AA"]}]}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
