@@ -5,8 +5,8 @@
 #
 #   tools/triton.sh models/pascal/1
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export_path="$(realpath "${1:?give the folder of an export}")"
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
 environment="${TRITON_ENVIRONMENT:-.venv-triton}"
 
 if [[ ! -d "$environment" ]]; then

@@ -25,6 +25,23 @@ class LoadedSignature:
     outputs: Mapping[str, tf.TensorSpec]
     session: tf.compat.v1.Session
 
+    def check(self, inputs: Mapping[str, np.ndarray]) -> None:
+        """Reject inputs that a server refuses, of other names or types; a session converts them.
+
+        Args:
+            inputs: A value for each input; an array of objects holds strings.
+
+        Raises:
+            ValueError: The message names what does not fit.
+        """
+        if inputs.keys() != self.inputs.keys():
+            raise ValueError(f"inputs {sorted(inputs)} in place of {sorted(self.inputs)}")
+        for name, value in inputs.items():
+            wanted = self.inputs[name].dtype
+            given = tf.string if value.dtype == object else tf.as_dtype(value.dtype)
+            if given != wanted:
+                raise ValueError(f"{name} has the type {given.name} in place of {wanted.name}")
+
     def run(self, inputs: Mapping[str, Any], names: Collection[str] = ()) -> dict[str, np.ndarray]:
         """Return outputs by their names.
 
@@ -33,9 +50,14 @@ class LoadedSignature:
             names: Names of the outputs to return. Empty: all.
         """
         wanted = {name: self.outputs[name].name for name in names or self.outputs}
-        return self.session.run(
+        found = self.session.run(
             wanted, {self.inputs[name].name: value for name, value in inputs.items()}
         )
+        # A single string comes back as it is.
+        return {
+            name: np.array(value, object) if isinstance(value, bytes) else value
+            for name, value in found.items()
+        }
 
 
 @dataclasses.dataclass(frozen=True)

@@ -50,7 +50,7 @@ def foreign(tmp_path_factory):
 
     @_function(tf.TensorSpec([None, 8, 8, 3], tf.float32, "images"))
     def scaled(images):
-        return {"scores": images * scale}
+        return {"scores": images * scale, "maker": tf.constant("another")}
 
     @_function(tf.TensorSpec([None], tf.string, "data"))
     def decoded(data):
@@ -134,9 +134,29 @@ def test_a_failing_warm_up_is_a_fault(copy):
         each.message for each in findings if (each.kind, each.level) == ("warm_up", "fault")
     ]
     assert message.endswith("would not load this version: no such signature")
+    # A session would convert it.
+    request = warm_up.Request("compiled", {"a": np.zeros(2, np.int32)})
+    warm_up.write(str(copy), "model", [request])
+    findings = export_check.check(str(copy)).findings
+    assert "a has the type int32 in place of float32" in "\n".join(map(str, findings))
     path = copy / warm_up.FILE
     path.write_bytes(path.read_bytes()[:-3])
     assert "warm_up" in _kinds(export_check.check(str(copy)).findings, "fault")
+
+
+def test_a_remote_folder_is_checked(foreign, tmp_path):
+    base = "ram://export_check_test/models/model"
+    for file in tiny.files(foreign):
+        tf.io.gfile.makedirs(os.path.dirname(f"{base}/1/{file}"))
+        tf.io.gfile.copy(f"{foreign}/{file}", f"{base}/1/{file}")
+    server_files.write(os.path.dirname(base), "model")
+    report = export_check.check(base)
+    assert report.stored.checked == f"{base}/1"
+    assert report.sizes == stored_versions.sizes(str(foreign))
+    assert {each.signature for each in report.trials} == {"scaled", "decoded", "dilated"}
+    assert len(report.server_files) == 2
+    assert not _kinds(report.findings, "fault")
+    check_report.write_json(f"{tmp_path}/check.json", report)
 
 
 def test_an_operation_that_no_server_knows_is_a_fault(copy):
@@ -148,12 +168,19 @@ def test_an_operation_that_no_server_knows_is_a_fault(copy):
     assert check_report.facts(report)["unknown_operations"] == ["DecodeXyz"]
 
 
-@pytest.mark.parametrize("damage", ["graph", "weights"])
-def test_damaged_files_are_faults(copy, damage):
-    path = {"graph": "saved_model.pb", "weights": "variables/variables.index"}[damage]
+_WEIGHTS = "variables/variables.data-00000-of-00001"
+
+
+@pytest.mark.parametrize("path", ["saved_model.pb", "variables/variables.index", _WEIGHTS])
+@pytest.mark.parametrize("damage", ["cut off", "missing", "a folder"])
+def test_damaged_files_are_faults(copy, path, damage):
     data = (copy / path).read_bytes()
-    (copy / path).write_bytes(data[: len(data) // 2])
-    report = export_check.check(str(copy))
+    (copy / path).unlink()
+    if damage == "cut off":
+        (copy / path).write_bytes(data[: len(data) // 2])
+    elif damage == "a folder":
+        (copy / path).mkdir()
+    report = export_check.check(str(copy.parent))
     assert "unreadable" in _kinds(report.findings, "fault")
     assert "fault: " in check_report.text(report)
     json.dumps(check_report.facts(report))
@@ -282,6 +309,18 @@ def test_files_of_the_server_are_checked(tmp_path, text, kinds):
     assert all(kind.startswith(start) for kind, start in zip(found, kinds, strict=True))
 
 
+def test_the_path_of_a_folder_with_a_space_fits_to_it(tmp_path):
+    base = _versions(tmp_path / 'a "model"', "1")
+    server_files.write(str(tmp_path), base.name)
+    findings = Findings()
+    assert server_settings.judge(stored_versions.find(str(base)), None, findings)
+    assert not findings
+    os.chmod(tmp_path / "models.config", 0o600)
+    server_settings.judge(stored_versions.find(str(base)), None, findings)
+    assert _kinds(findings, "fault") == ["permissions"]
+    assert findings[0].message.endswith(f"chmod a+r {tmp_path}/models.config")
+
+
 def test_batching_must_end_with_its_largest_size(tmp_path):
     base = _versions(tmp_path / "model", "1")
     text = "max_batch_size { value: 8 } allowed_batch_sizes: [1, 4] num_batch_threads { value: 2 }"
@@ -289,5 +328,9 @@ def test_batching_must_end_with_its_largest_size(tmp_path):
     findings = ExportFindings()
     server_settings.judge(stored_versions.find(str(base)), None, findings)
     assert [each.level for each in findings] == ["fault", "warning"]
+    # The server's own largest batch.
+    (base / "1" / "batching_params.pbtxt").write_text("allowed_batch_sizes: [1, 1000]")
+    server_settings.judge(stored_versions.find(str(base)), None, no_findings := Findings())
+    assert not no_findings
     with pytest.raises(FileNotFoundError, match="--server_config_dir=.* has neither"):
         server_settings.judge(stored_versions.find(str(base)), str(base), findings)

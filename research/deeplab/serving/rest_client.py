@@ -19,7 +19,7 @@ from deeplab.serving import retrying
 from deeplab.utils import error_text
 
 # Codes of a server that is starting or overloaded, and of a proxy in front of it.
-_UNAVAILABLE = (502, 503, 504)
+_UNAVAILABLE = (429, 502, 503, 504)
 _NOT_FOUND = 404
 
 

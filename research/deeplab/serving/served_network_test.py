@@ -3,6 +3,7 @@
 import base64
 import json
 import socket
+import threading
 
 import grpc
 import numpy as np
@@ -116,6 +117,63 @@ def test_grpc_answers_that_take_too_long_name_the_flag(grpc_server):
     grpc_server.errors.append(grpc.StatusCode.DEADLINE_EXCEEDED)
     with pytest.raises(retrying.Refused, match=r"within 60 seconds \(--server_timeout\)"):
         _open(grpc_server)
+
+
+_HEADER = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "message"),
+    [
+        (b"", "is not available by HTTP"),
+        (_HEADER + b'{"metadata"', "is not available by HTTP"),
+        (b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n", "429 Too Many Requests"),
+        (b"nonsense\r\n\r\n", "does not answer as the REST interface"),
+    ],
+    ids=["nothing", "a part", "too many", "nonsense"],
+)
+def test_a_server_that_ends_while_it_answers_is_named(sent, message):
+    def answer():
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(sent)
+
+    with socket.create_server(("localhost", 0)) as listening:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        address = f"http://localhost:{listening.getsockname()[1]}"
+        options = ServerOptions(server=address, server_timeout=5)
+        with pytest.raises(retrying.ServerError, match=f"--server={address} .*{message}"):
+            ServedNetwork(options)
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_an_answer_that_stops_in_the_middle_names_the_flag():
+    with socket.create_server(("localhost", 0)) as listening:
+
+        def answer():
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(_HEADER)
+                done.wait(10)
+
+        done = threading.Event()
+        thread = threading.Thread(target=answer)
+        thread.start()
+        address = f"http://localhost:{listening.getsockname()[1]}"
+        options = ServerOptions(server=address, server_timeout=0.1)
+        with pytest.raises(retrying.Refused, match=r"within 0.1 seconds \(--server_timeout\)"):
+            ServedNetwork(options)
+        done.set()
+        thread.join()
 
 
 def test_the_port_of_the_other_interface_is_no_answer(grpc_server, rest_server):

@@ -92,8 +92,7 @@ def replay(path: str, loaded: loaded_model.LoadedModel, findings: ExportFindings
         try:
             if signature is None:
                 raise ValueError("no such signature")
-            if signature.inputs.keys() != request.inputs.keys():
-                raise ValueError(f"the inputs are {', '.join(signature.inputs)}")
+            signature.check(request.inputs)
             _, seconds = _call(signature, request.inputs)
             trials.append(Trial(name, rows, seconds, record=number))
         except _ERRORS as error:

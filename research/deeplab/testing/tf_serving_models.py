@@ -105,6 +105,7 @@ class Version:
             request = log.predict_log.request
             inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
             signature = self.signature(request.model_spec.signature_name)
+            _check(signature, inputs, request.output_filter)
             _run(signature, inputs, request.output_filter)
 
     def signature(self, name: str) -> loaded_model.LoadedSignature:
@@ -119,21 +120,7 @@ class Version:
     ) -> dict[str, np.ndarray]:
         """Return outputs of a signature."""
         signature = self.signature(name)
-        if inputs.keys() != signature.inputs.keys():
-            raise ServingError(
-                grpc.StatusCode.INVALID_ARGUMENT,
-                f"inputs {sorted(inputs)} in place of {sorted(signature.inputs)}",
-            )
-        if unknown := set(outputs) - set(signature.outputs):
-            raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, f"no output {min(unknown)}")
-        for each, value in inputs.items():
-            wanted = signature.inputs[each].dtype
-            given = tf.string if value.dtype == object else tf.as_dtype(value.dtype)
-            if given != wanted:
-                raise ServingError(
-                    grpc.StatusCode.INVALID_ARGUMENT,
-                    f"{each} has the type {given.name} in place of {wanted.name}",
-                )
+        _check(signature, inputs, outputs)
         if not self._batchers:
             return _run(signature, inputs, outputs)
         found = self._batchers[name or DEFAULT_SIGNATURE].run(inputs)
@@ -142,6 +129,16 @@ class Version:
     def close(self) -> None:
         """Free the memory."""
         self._resources.close()
+
+
+def _check(signature: loaded_model.Signature, inputs: Tensors, outputs: Collection[str]) -> None:
+    """Reject a request that does not fit to a signature."""
+    try:
+        signature.check(inputs)
+    except ValueError as error:
+        raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from None
+    if unknown := set(outputs) - set(signature.outputs):
+        raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, f"no output {min(unknown)}")
 
 
 def _run(

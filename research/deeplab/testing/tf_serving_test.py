@@ -33,7 +33,7 @@ from tensorflow_serving.apis import (  # noqa: E402
     prediction_service_pb2_grpc,
 )
 
-from deeplab.testing import tf_serving  # noqa: E402
+from deeplab.testing import tf_serving, tf_serving_models  # noqa: E402
 from deeplab.testing.tf_serving import Batching, Polling  # noqa: E402
 from deeplab.testing.tf_serving_models import State  # noqa: E402
 
@@ -230,7 +230,9 @@ def test_bad_requests_of_the_rest_interface_are_errors(adder):
     assert error.value.code == 404
 
 
-def _write_version(model: pathlib.Path, number: int, *, warm_up_signature: str = "") -> None:
+def _write_version(
+    model: pathlib.Path, number: int, *, warm_up_signature: str = "", warm_up_type=np.float32
+) -> None:
     """Add a version that adds its number; as exports do, aside and renamed."""
     module = tf.Module()
     module.added = tf.Variable(float(number))
@@ -242,7 +244,7 @@ def _write_version(model: pathlib.Path, number: int, *, warm_up_signature: str =
     aside = model / ".aside"
     tf.saved_model.save(module, str(aside), signatures={"serving_default": add})
     if warm_up_signature:
-        request = warm_up.Request(warm_up_signature, {"x": np.zeros(1, np.float32)})
+        request = warm_up.Request(warm_up_signature, {"x": np.zeros(1, warm_up_type)})
         warm_up.write(str(aside), "deeplab", [request])
     os.rename(aside, model / str(number))
 
@@ -271,6 +273,11 @@ def test_a_version_whose_warm_up_fails_leaves_the_one_before_in_place(tmp_path):
         message = server.models["deeplab"].wait(2, State.END)
         assert "no signature nothing" in message
         assert _sum(server) == (1, 1.5)
+        # A session would convert the numbers.
+        _write_version(model, 3, warm_up_signature="serving_default", warm_up_type=np.int64)
+        message = server.models["deeplab"].wait(3, State.END)
+        assert "x has the type int64 in place of float32" in message
+        assert _sum(server) == (1, 1.5)
         # The next one that is fine takes its place.
         _write_version(model, 10)
         server.models["deeplab"].wait(1, State.END)
@@ -280,6 +287,34 @@ def test_a_version_whose_warm_up_fails_leaves_the_one_before_in_place(tmp_path):
         _write_version(model, 10, warm_up_signature="nothing")
         time.sleep(5 * _QUICK.interval_secs)
         assert _sum(server) == (10, 10.5)
+
+
+def test_a_version_that_fails_is_tried_again_a_few_times(tmp_path, monkeypatch):
+    model = tmp_path / "deeplab"
+    (model / "1").mkdir(parents=True)
+    tried = []
+
+    def fail(number, *_):
+        tried.append(number)
+        raise ValueError("damaged")
+
+    monkeypatch.setattr(tf_serving_models, "Version", fail)
+    polling = Polling(interval_secs=0.005, retries=5, retry_secs=0)
+    with tf_serving.serving({"deeplab": str(model)}, polling=polling, wait=False):
+        time.sleep(0.3)
+    assert tried == [1] * 6
+
+
+def test_the_version_before_comes_back_when_the_new_one_is_moved_away(tmp_path):
+    model = tmp_path / "deeplab"
+    model.mkdir()
+    _write_version(model, 1)
+    _write_version(model, 2)
+    with tf_serving.serving({"deeplab": str(model)}, polling=_QUICK) as server:
+        assert _sum(server) == (2, 2.5)
+        os.rename(model / "2", tmp_path / "2")
+        server.models["deeplab"].wait(2, State.END)
+        assert _sum(server) == (1, 1.5)
 
 
 def test_no_request_fails_while_a_new_version_takes_over(tmp_path):
