@@ -86,8 +86,9 @@ def decode_request(message: bytes) -> Request:
     Raises:
         Exception: It is not such a message. The error of protocol buffers has no public name.
     """
-    (spec,) = wire_format.values(message, _MODEL_SPEC)
-    (signature,) = wire_format.values(spec, _SIGNATURE_NAME)
+    # A message without a name is to the default signature.
+    (spec,) = wire_format.values(message, _MODEL_SPEC)[-1:] or [b""]
+    (signature,) = wire_format.values(spec, _SIGNATURE_NAME)[-1:] or [b""]
     return Request(signature.decode(), _tensors(message, _INPUTS))
 
 

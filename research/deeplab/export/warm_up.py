@@ -17,6 +17,12 @@ FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 
 # Field numbers of nested messages.
 _PREDICT_LOG, _REQUEST = 6, 1
+# Those of requests to classify, to regress, and to do both.
+_OTHER_LOGS = (2, 3, 4)
+
+
+class OtherRequest(ValueError):
+    """A request that a server runs, but that is none to predict."""
 
 
 def write(folder: str, model_name: str, requests: Sequence[Request]) -> None:
@@ -38,7 +44,8 @@ def read(folder: str) -> list[Request]:
     """Return the requests in the folder of a SavedModel; none if it has no such file.
 
     Raises:
-        ValueError: The file is damaged, or holds something other than requests to predict.
+        OtherRequest: There are requests to classify or to regress.
+        ValueError: The file is damaged, or holds something other than requests.
     """
     path = os.path.join(folder, FILE)
     if not tf.io.gfile.exists(path):
@@ -50,7 +57,13 @@ def read(folder: str) -> list[Request]:
     requests = []
     for number, record in enumerate(records, start=1):
         try:
+            if any(wire_format.values(record, field) for field in _OTHER_LOGS):
+                raise OtherRequest(
+                    f"{path}, record {number} is a request to classify or to regress"
+                )
             requests.append(_decode(record))
+        except OtherRequest:
+            raise
         except Exception:  # The protocol buffers' error has no public name.
             raise ValueError(f"{path}, record {number}: no request to predict") from None
     return requests

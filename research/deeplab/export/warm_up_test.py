@@ -44,6 +44,26 @@ def test_the_package_of_tensorflow_serving_reads_them(tmp_path):
             np.testing.assert_array_equal(tf.make_ndarray(request.inputs[name]), value)
 
 
+def test_requests_of_others_are_read(tmp_path):
+    """The default signature needs no name, and a server runs other kinds of requests, too."""
+    prediction_log_pb2 = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
+    path = tmp_path / warm_up.FILE
+    path.parent.mkdir()
+    log = prediction_log_pb2.PredictionLog()
+    log.predict_log.request.inputs["x"].CopyFrom(tf.make_tensor_proto([1.0]))
+    log.log_metadata.model_spec.name = "other"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(log.SerializeToString())
+    (request,) = warm_up.read(str(tmp_path))
+    assert request.signature == ""
+    np.testing.assert_array_equal(request.inputs["x"], [1])
+    log.classify_log.request.model_spec.name = "other"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(log.SerializeToString())
+    with pytest.raises(warm_up.OtherRequest, match=f"{path}, record 1 is a request to classify"):
+        warm_up.read(str(tmp_path))
+
+
 def test_no_file_has_no_requests(tmp_path):
     assert warm_up.read(str(tmp_path)) == []
 

@@ -140,6 +140,13 @@ def test_a_failing_warm_up_is_a_fault(copy):
     findings = export_check.check(str(copy)).findings
     assert "a has the type int32 in place of float32" in "\n".join(map(str, findings))
     path = copy / warm_up.FILE
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        # A request to classify, which is empty.
+        writer.write(b"\x12\0")
+    findings = export_check.check(str(copy)).findings
+    assert "warm_up" in _kinds(findings, "warning")
+    assert "warm_up" not in _kinds(findings, "fault")
+    warm_up.write(str(copy), "model", [request])
     path.write_bytes(path.read_bytes()[:-3])
     assert "warm_up" in _kinds(export_check.check(str(copy)).findings, "fault")
 

@@ -73,6 +73,9 @@ def replay(path: str, loaded: loaded_model.LoadedModel, findings: ExportFindings
     """
     try:
         requests = warm_up.read(path)
+    except warm_up.OtherRequest as error:
+        findings.warn("warm_up", f"{error}: the warm-up requests were not tried")
+        return []
     except ValueError as error:
         findings.fault("warm_up", f"{error}: a server would not load this version")
         return []
