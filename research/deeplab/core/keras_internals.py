@@ -120,3 +120,14 @@ class Optimizer(keras.optimizers.Optimizer):
     ) -> None:
         super()._backend_update_step(grads, trainable_variables, learning_rate)
         self.finish_update()
+
+
+def lite_schema() -> Any:
+    """Return the module that reads the files of TensorFlow Lite models.
+
+    The public interpreter runs models, but neither tells their operations nor changes their
+    weights.
+    """
+    from tensorflow.lite.python import schema_py_generated
+
+    return schema_py_generated

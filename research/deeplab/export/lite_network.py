@@ -4,7 +4,6 @@ import io
 import os
 import warnings
 import zipfile
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -66,7 +65,7 @@ class LiteModel:
 
     def __init__(self, title: str, content: bytes):
         try:
-            self._interpreter = _interpreter()(model_content=content, num_threads=os.cpu_count())
+            self._interpreter = interpreter(content)
             self._interpreter.allocate_tensors()
         except Exception as error:  # Runtimes have no class of their own for damaged files.
             raise ValueError(
@@ -206,17 +205,24 @@ class LiteNetwork:
         return found[-1] if found else None
 
 
-def _interpreter() -> Callable[..., Any]:
-    """Return the class that runs models."""
+def interpreter(content: bytes, *, keeps_all: bool = False) -> Any:
+    """Return what runs a model: the interpreter of LiteRT, or that within TensorFlow.
+
+    Args:
+        content: Content of the file.
+        keeps_all: Whether every tensor can be read after a call, not only the output.
+    """
     try:
-        from ai_edge_litert import interpreter
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
     except ImportError:
-        return _interpreter_of_tensorflow
-    return interpreter.Interpreter
-
-
-def _interpreter_of_tensorflow(**arguments: Any) -> Any:
+        Interpreter = tf.lite.Interpreter  # noqa: N806 (a class)
+        OpResolverType = tf.lite.experimental.OpResolverType  # noqa: N806
+    more = {}
+    if keeps_all:
+        # Delegates keep what is within them.
+        more["experimental_op_resolver_type"] = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        more["experimental_preserve_all_tensors"] = True
     with warnings.catch_warnings():
         # Its replacement is a separate package, which is optional here.
         warnings.filterwarnings("ignore", message=".*tf.lite.Interpreter is deprecated")
-        return tf.lite.Interpreter(**arguments)
+        return Interpreter(model_content=content, num_threads=os.cpu_count(), **more)

@@ -12,6 +12,7 @@ from deeplab.cli import writable
 from deeplab.core.options import LiteOptions
 from deeplab.export import (
     agreement,
+    bias_correction,
     fitting,
     frozen_graphs,
     inference_graph,
@@ -25,6 +26,8 @@ from deeplab.utils import files, temporary_files
 _DEFAULT = LiteOptions()
 # The color of the padding for a graph that does not state it. Most networks map it to 0.
 _GRAY = (127.5, 127.5, 127.5)
+# Number of photographs on which the means of all values are measured.
+_PHOTOS_FOR_MEANS = 16
 
 
 def convert_file(
@@ -143,10 +146,18 @@ def convert(
             if output.dtype.is_floating:
                 converter.inference_output_type = tf.uint8
         try:
-            return converter.convert()
+            model = converter.convert()
         except Exception as error:  # The converter's own error has no public name.
             reason = next((line for line in str(error).splitlines() if line.strip()), error)
             raise ValueError(f"TensorFlow Lite cannot convert the graph: {reason}") from None
+    if not options.int8 or not representative:
+        return model
+    floats = convert(graph_def, input_tensor, output_tensor)
+    photos = representative[:: max(1, len(representative) // _PHOTOS_FOR_MEANS)]
+    inputs = _inputs(graph_def, input_tensor, shape[1:3], photos)
+    # The first one is no photograph.
+    next(inputs)
+    return bias_correction.correct(model, floats, (values for (values,) in inputs))
 
 
 def _inputs(

@@ -127,10 +127,11 @@ def _variables(path: str, findings: ExportFindings) -> tuple[int, int]:
         return 0, 0
     try:
         with file_systems.without_wildcards(path) as plain:
-            reader = tf.train.load_checkpoint(os.path.join(plain, "variables", "variables"))
+            variables = os.path.join(plain, "variables", "variables")
+            reader = tf.compat.v1.train.NewCheckpointReader(variables)
         shapes = reader.get_variable_to_shape_map()
         types = reader.get_variable_to_dtype_map()
-    except (ValueError, tf.errors.OpError) as error:
+    except (RuntimeError, ValueError, tf.errors.OpError) as error:
         findings.fault("unreadable", f"{prefix} cannot be read: {error_text.one_line(error)}")
         return 0, 0
     names = [name for name in shapes if name != _OBJECTS]
