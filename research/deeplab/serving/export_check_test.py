@@ -292,6 +292,8 @@ def test_other_paths_are_one_error(tmp_path, made, message):
         ('model_config_list { config { name: "x" base_path: "/models/x" } }', ["not_in"]),
         ('model_config_list { config { name: "model" base_path: "/m" } }', ["base", "model_plat"]),
         ("model_config_list { config {", ["server_file"]),
+        ("model_config_lists { }", ["server_file"]),
+        ('model_config_list { config { path: "/models/model" } }', ["server_file"]),
         (
             'model_config_list { config { base_path: "/a/model/" model_platform: "tensorflow"'
             " model_version_policy { specific { versions: 5 } } } }",
@@ -314,6 +316,21 @@ def test_files_of_the_server_are_checked(tmp_path, text, kinds):
     found = _kinds(findings, "fault")
     assert len(found) == len(kinds)
     assert all(kind.startswith(start) for kind, start in zip(found, kinds, strict=True))
+
+
+def test_the_fields_of_files_are_those_of_the_server(tmp_path):
+    base = _versions(tmp_path / "model", "1")
+    (tmp_path / "monitoring.config").write_text("prometheus_config { enabled: true }")
+    findings = Findings()
+    server_settings.judge(stored_versions.find(str(base)), None, findings)
+    (finding,) = findings
+    assert finding.kind == "server_file"
+    assert "no field enabled there" in finding.message
+    config_pb2 = pytest.importorskip("tensorflow_serving.config.model_server_config_pb2")
+    messages = config_pb2.ModelServerConfig, config_pb2.ModelConfigList, config_pb2.ModelConfig
+    known = server_settings._FIELDS[server_files.MODELS_FILE].values()
+    for message, names in zip(messages, known, strict=True):
+        assert {field.name for field in message.DESCRIPTOR.fields} == names
 
 
 def test_the_path_of_a_folder_with_a_space_fits_to_it(tmp_path):

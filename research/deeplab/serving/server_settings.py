@@ -1,6 +1,7 @@
 """Checks whether the configuration files of TensorFlow Serving fit the export beside them."""
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from deeplab.export import server_files
@@ -11,6 +12,21 @@ from deeplab.utils import file_systems, files
 
 # Of a server whose file does not say it.
 _MAX_BATCH_SIZE = 1000
+# Fields of the messages in a file, by the names of the fields that hold the messages.
+_FIELDS = {
+    server_files.MODELS_FILE: {
+        (): {"model_config_list", "custom_model_config"},
+        ("model_config_list",): {"config"},
+        ("model_config_list", "config"): {
+            *("name", "base_path", "model_type", "model_platform", "model_version_policy"),
+            *("version_labels", "logging_config"),
+        },
+    },
+    server_files.MONITORING_FILE: {
+        (): {"prometheus_config"},
+        ("prometheus_config",): {"enable", "path"},
+    },
+}
 
 
 def judge(stored: Stored, folder: str | None, findings: ExportFindings) -> list[str]:
@@ -44,7 +60,12 @@ def judge(stored: Stored, folder: str | None, findings: ExportFindings) -> list[
             findings.fault("server_file", f"{path}: {error}")
             continue
         name = os.path.basename(path)
-        if name == server_files.MODELS_FILE:
+        if unknown := _unknown_fields(content, _FIELDS.get(name, {})):
+            findings.fault(
+                "server_file",
+                f"{path}: the server knows no field {unknown[0]} there, and would not start",
+            )
+        elif name == server_files.MODELS_FILE:
             _judge_models(path, content, stored, findings)
         elif name == server_files.BATCHING_FILE:
             _judge_batching(path, content, findings)
@@ -64,6 +85,20 @@ def _in_folder(stored: Stored, folder: str | None) -> list[str]:
             f"--server_config_dir={folder} has neither {names[0]} nor {names[1]}"
         )
     return []
+
+
+def _unknown_fields(
+    content: text_messages.Message, known: Mapping[tuple[str, ...], set[str]]
+) -> list[str]:
+    """Return the names of fields that are not known where they are."""
+    return [
+        name
+        for place, names in known.items()
+        for message in _messages(content, *place)
+        if isinstance(message, dict)
+        for name in message
+        if name not in names
+    ]
 
 
 def _messages(content: Any, *names: str) -> list[Any]:
