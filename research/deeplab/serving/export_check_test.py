@@ -321,7 +321,7 @@ def test_files_of_the_server_are_checked(tmp_path, text, kinds):
 def test_the_fields_of_files_are_those_of_the_server(tmp_path):
     base = _versions(tmp_path / "model", "1")
     (tmp_path / "monitoring.config").write_text("prometheus_config { enabled: true }")
-    findings = Findings()
+    findings = ExportFindings()
     server_settings.judge(stored_versions.find(str(base)), None, findings)
     (finding,) = findings
     assert finding.kind == "server_file"
@@ -336,7 +336,7 @@ def test_the_fields_of_files_are_those_of_the_server(tmp_path):
 def test_the_path_of_a_folder_with_a_space_fits_to_it(tmp_path):
     base = _versions(tmp_path / 'a "model"', "1")
     server_files.write(str(tmp_path), base.name)
-    findings = Findings()
+    findings = ExportFindings()
     assert server_settings.judge(stored_versions.find(str(base)), None, findings)
     assert not findings
     os.chmod(tmp_path / "models.config", 0o600)
@@ -354,7 +354,7 @@ def test_batching_must_end_with_its_largest_size(tmp_path):
     assert [each.level for each in findings] == ["fault", "warning"]
     # The server's own largest batch.
     (base / "1" / "batching_params.pbtxt").write_text("allowed_batch_sizes: [1, 1000]")
-    server_settings.judge(stored_versions.find(str(base)), None, no_findings := Findings())
+    server_settings.judge(stored_versions.find(str(base)), None, no_findings := ExportFindings())
     assert not no_findings
     with pytest.raises(FileNotFoundError, match="--server_config_dir=.* has neither"):
         server_settings.judge(stored_versions.find(str(base)), str(base), findings)
