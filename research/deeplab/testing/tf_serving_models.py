@@ -131,7 +131,9 @@ class Version:
         self._resources.close()
 
 
-def _check(signature: loaded_model.Signature, inputs: Tensors, outputs: Collection[str]) -> None:
+def _check(
+    signature: loaded_model.LoadedSignature, inputs: Tensors, outputs: Collection[str]
+) -> None:
     """Reject a request that does not fit to a signature."""
     try:
         signature.check(inputs)
