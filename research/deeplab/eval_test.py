@@ -169,7 +169,10 @@ def test_it_waits_for_training_and_evaluates_what_comes(
 @pytest.mark.parametrize(
     "change, message",
     [
-        ("--dataset_dir=/nowhere", "no file matches /nowhere/val-.*no such folder"),
+        (
+            "--dataset_dir=/nowhere/tfrecord",
+            "no file matches /nowhere/tfrecord/val-.*no such folder",
+        ),
         ("--eval_split=test", "no file matches .*test-.*holds val-00000"),
         ("--dataset=unknown", "unknown dataset 'unknown'"),
         ("--checkpoint_dir=/nowhere/model.ckpt-5", "no checkpoint at /nowhere/model.ckpt-5"),
