@@ -14,7 +14,7 @@ class _Pointwise(layers.Conv2D):
         self.add_variables("pointwise_weights", (1, 1, input_shape[-1], self.filters), self.filters)
 
 
-class SeparableConv2D(keras.layers.Layer):
+class SeparableConv2D(containers.Base):
     """A depthwise and a pointwise convolution with nothing in between, both weights regularized.
 
     Official `slim.separable_conv2d`. Variables: `depthwise_weights`, `pointwise_weights`,

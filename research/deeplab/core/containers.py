@@ -1,6 +1,7 @@
 """Layers made of other layers: scopes, stacks, and outputs that can be observed."""
 
 import contextlib
+import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -9,8 +10,31 @@ import tensorflow as tf
 
 from deeplab.core import keras_internals
 
+# Types of attributes in which Keras can have nothing to track.
+_PLAIN = frozenset({bool, int, float, str, types.NoneType, types.FunctionType, types.MethodType})
 
-class Layer(keras.layers.Layer):
+
+class Base(keras.layers.Layer):
+    """A layer that takes little time to make: a network has hundreds.
+
+    Keras would note the arguments of each one for a `get_config` that the network does without, and
+    look through each value of an attribute for layers and variables.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any):
+        """Make the layer without a note of its arguments."""
+        del args, kwargs
+        return super().__new__(cls)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute, and let Keras track what can be tracked."""
+        if type(value) in _PLAIN:
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+
+class Layer(Base):
     """A layer whose outputs can be observed; see `observed`."""
 
     _observer: Callable[[Any], None] | None = None

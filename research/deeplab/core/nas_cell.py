@@ -170,7 +170,7 @@ class Combination(containers.Layer):
         return self.sum(*outputs)
 
 
-class DropPath(keras.layers.Layer):
+class DropPath(containers.Base):
     """Chooses which operations of a cell are dropped for an image in training.
 
     Official `_apply_drop_path`: the deeper the cell and the later in training, the more.

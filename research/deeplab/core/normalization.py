@@ -5,6 +5,8 @@ import dataclasses
 import keras
 import tensorflow as tf
 
+from deeplab.core import containers
+
 
 @dataclasses.dataclass(frozen=True)
 class BatchNormOptions:
@@ -19,7 +21,7 @@ class BatchNormOptions:
     epsilon: float
 
 
-class BatchNorm(keras.layers.Layer):
+class BatchNorm(containers.Base):
     """Batch normalization whose moving averages move like the official ones.
 
     It normalizes with the biased variance of the batch and moves the moving variance toward the

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 import keras
 import tensorflow as tf
 
-from deeplab.core import joints, keras_internals, layers, scopes, training_hooks
+from deeplab.core import containers, joints, keras_internals, layers, scopes, training_hooks
 
 _BITS = 8
 # Share of a moving range that a training step keeps.
@@ -140,7 +140,7 @@ def _of_all_replicas(least: tf.Tensor, greatest: tf.Tensor) -> tuple[tf.Tensor, 
     return tf.reduce_min(rows[:, 0]), tf.reduce_max(rows[:, 1])
 
 
-class Quantizer(keras.layers.Layer):
+class Quantizer(containers.Base):
     """Rounds values to 256 evenly spaced numbers between two ends, zero among them.
 
     In training the ends follow the values, and gradients pass unless a value lies outside.
