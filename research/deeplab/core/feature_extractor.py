@@ -95,8 +95,11 @@ class Backbone:
         """Reject or warn of options that have no effect on the backbone.
 
         Raises:
-            ValueError: An option of another backbone is set.
+            ValueError: An option of another backbone is set, or the decoder takes features that
+                there are not.
         """
+        for output_stride in options.decoder_output_stride or ():
+            self.decoder_end_point(output_stride)
         for field in dataclasses.fields(options):
             name, value = field.name, getattr(options, field.name)
             owners = sorted(key for key, each in BACKBONES.items() if name in each.own_options)

@@ -153,6 +153,8 @@ class NASNet(containers.Layer):
             raise ValueError(
                 f"--nas_stem_output_num_conv_filters is {stem_filters}; it must be at least 1"
             )
+        designed_stride = 4 * 2 ** levels[-1]
+        head = ClassificationHead(designed_stride, output_stride) if classification_head else None
         self.stem = Stem()
         self.cells = []
         # Channels of the outputs so far; a cell takes the last two.
@@ -174,11 +176,9 @@ class NASNet(containers.Layer):
             )
             channels.append(self.cells[-1].channels)
             before = level
-        designed_stride = 4 * 2**before
         self.features_stride = min(designed_stride, 16) if remove_os32_stride else designed_stride
-        self.head = None
-        if classification_head:
-            self.head = ClassificationHead(designed_stride, output_stride)
+        self.head = head
+        if head:
             self.features_stride = self.features_stride * output_stride // designed_stride
         self.classifier = nas_cell.conv2d(num_classes, 1, "logits") if num_classes else None
 
