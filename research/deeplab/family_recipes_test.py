@@ -18,8 +18,11 @@ _EXPORTED = ("deeplab_v1_msc_largefov", "deeplab_v3_resnet101_cascade")
 
 @pytest.fixture(autouse=True)
 def _quick():
-    """Use fewer units per block and filters, and no tracing, which takes longer than a step."""
-    with tiny.shallow(), tiny.narrow(), tiny.eager():
+    """Use fewer units per block and filters, and no tracing, which takes longer than a step.
+
+    An export has few signatures for the same reason.
+    """
+    with tiny.shallow(), tiny.narrow(), tiny.eager(), tiny.few_signatures():
         yield
 
 

@@ -17,6 +17,12 @@ from deeplab.utils import checkpoint
 _SMALL = {"depth_multiplier": 0.1, "aspp_convs_filters": 8, "num_classes": 3}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _shallow():
+    with tiny.shallow():
+        yield
+
+
 def _new_network(**options) -> model.DeepLab:
     with layers.blank_weights():
         net = model.DeepLab(common.ModelOptions(**{**_SMALL, **options}))
@@ -193,8 +199,7 @@ def test_layers_start_with_values_of_their_own():
 def test_a_seed_gives_the_same_start():
     def start(seed):
         keras.utils.set_random_seed(seed)
-        with tiny.shallow():
-            net = model.DeepLab(common.ModelOptions(**_SMALL))
+        net = model.DeepLab(common.ModelOptions(**_SMALL))
         return [variable.numpy() for variable in net.weights]
 
     first, second, other = start(1), start(1), start(2)
@@ -207,10 +212,9 @@ def test_blank_weights_are_zeros_and_all_else_is_as_it_was():
         keras.utils.set_random_seed(1)
         return model.DeepLab(common.ModelOptions(**_SMALL))
 
-    with tiny.shallow():
-        drawn = new()
-        with layers.blank_weights():
-            blank = new()
+    drawn = new()
+    with layers.blank_weights():
+        blank = new()
     for ours, theirs in zip(blank.weights, drawn.weights, strict=True):
         assert ours.path == theirs.path
         if ours.name.endswith("weights"):
@@ -223,10 +227,9 @@ def test_blank_weights_are_zeros_and_all_else_is_as_it_was():
 
 @pytest.mark.slow
 def test_a_keras_file_keeps_the_precision(tmp_path):
-    with tiny.shallow():
-        net = model.DeepLab(common.ModelOptions(**_SMALL), name="half", dtype="mixed_bfloat16")
-        net.save(tmp_path / "net.keras")
-        loaded = keras.models.load_model(tmp_path / "net.keras")
+    net = model.DeepLab(common.ModelOptions(**_SMALL), name="half", dtype="mixed_bfloat16")
+    net.save(tmp_path / "net.keras")
+    loaded = keras.models.load_model(tmp_path / "net.keras")
     assert loaded.compute_dtype == loaded.backbone.compute_dtype == "bfloat16"
     assert loaded.name == "half"
     np.testing.assert_array_equal(loaded(_images()), net(_images()))
@@ -234,7 +237,7 @@ def test_a_keras_file_keeps_the_precision(tmp_path):
 
 def test_official_names_do_not_hold_the_networks_own():
     options = common.ModelOptions(**_SMALL)
-    with tiny.shallow():
+    with layers.blank_weights():
         net, student = model.DeepLab(options), model.DeepLab(options, name="student")
     names = set(checkpoint.official_variables(student))
     assert names == set(checkpoint.official_variables(net))
@@ -313,7 +316,7 @@ _BACKBONE_BATCH_NORMS = {
 )
 def test_batch_norms_decay_as_the_official_ones(model_variant):
     options = {"output_stride": 8} if model_variant.startswith("nas") else {}
-    with tiny.shallow(), tiny.narrow(), layers.blank_weights():
+    with tiny.narrow(), tiny.few_cells(), layers.blank_weights():
         strides = feature_extractor.get_backbone(model_variant).decoder_end_points
         net = model.DeepLab(
             common.ModelOptions(
@@ -363,7 +366,7 @@ def test_options_are_all_used():
     base = {**_SMALL, "decoder_output_stride": (4,), "atrous_rates": (2,)}
 
     def shapes(**options):
-        with tiny.shallow(), layers.blank_weights():
+        with layers.blank_weights():
             net = model.DeepLab(common.ModelOptions(**{**base, **options}))
         return {k: tuple(v.shape) for k, v in checkpoint.official_variables(net).items()}
 

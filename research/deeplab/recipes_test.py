@@ -179,6 +179,8 @@ def _structure(options: common.ModelOptions) -> common.ModelOptions:
     """Return what is equal for networks that are built alike, of the same layers."""
     sizes = ("crop_size", "min_resize_value", "max_resize_value", "resize_factor")
     alike = dict.fromkeys(sizes)
+    variant = options.model_variant
+    alike["model_variant"] = tiny.SAME_IF_SHALLOW.get(variant, variant)
     if not options.decoder_output_is_logits:
         alike["num_classes"] = 2
     return options.replace(**alike)
@@ -194,11 +196,15 @@ def _networks() -> list:
     return list(networks.values())
 
 
+# Shallow ones.
+_BACKBONES = tiny.SharedBackbones(count=9)
+
+
 @pytest.mark.parametrize("options", _networks())
 def test_a_recipes_network_builds(options, tmp_path, monkeypatch):
     # The published cell is found from any working directory.
     monkeypatch.chdir(tmp_path)
-    with tiny.shallow(), layers.blank_weights():
+    with tiny.shallow(), _BACKBONES.used(), layers.blank_weights():
         net = model.DeepLab(options)
     names = set(checkpoint.official_variables(net))
     assert ("logits/semantic/weights" in names) != options.decoder_output_is_logits
@@ -213,7 +219,7 @@ def test_a_recipes_network_builds(options, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_xception_65_segments_an_image_of_513_pixels():
     options = _options(flag_files.RECIPES / "xception65_coco_voc_trainaug" / "eval.txt")
-    with tiny.shallow():
+    with tiny.shallow(), tiny.narrow():
         net = model.DeepLab(options)
     image = tiny.picture(*options.crop_size)[np.newaxis]
     labels, probabilities = model.predict_labels(net, image)

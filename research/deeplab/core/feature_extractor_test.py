@@ -17,8 +17,11 @@ _PATTERN = re.compile(rf"({'|'.join(sorted(_NAMES))})(/.*)?")
 
 
 def _constants(path: pathlib.Path) -> set[str]:
-    """The strings in the code of a module."""
-    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    """The strings in the code of a module; none if it names no backbone."""
+    text = path.read_text(encoding="utf-8")
+    if not _PATTERN.search(text):
+        return set()
+    nodes = ast.walk(ast.parse(text))
     return {
         node.value
         for node in nodes

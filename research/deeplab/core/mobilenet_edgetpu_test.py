@@ -16,7 +16,8 @@ class TestMobilenetEdgeTPU(backbone_case.BackboneCase):
     model_variant = "mobilenet_edgetpu"
     golden_prefix = "edgetpu"
     options = {"depth_multiplier": 0.35}
-    heavy = True
+    huge = True
+    shallow = True
 
 
 _LAST = mobilenet_edgetpu.LAST_WEIGHTS

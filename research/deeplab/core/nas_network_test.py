@@ -27,17 +27,16 @@ class TestPNASNet(backbone_case.BackboneCase):
     golden_prefix = "pnasnet"
     options = {"nas_stem_output_num_conv_filters": 8}
     consistent_strides = ()
-    heavy = True
+    huge = True
     shallow = True
 
 
-@pytest.mark.slow
 class TestAutoDeepLab(backbone_case.BackboneCase):
     model_variant = "nas_hnasnet"
     golden_prefix = "hnasnet"
     options = {"output_stride": 8, "nas_stem_output_num_conv_filters": 8}
     consistent_strides = ()
-    heavy = True
+    huge = True
     shallow = True
 
 
@@ -47,7 +46,10 @@ def test_initial_values_and_weight_decay_are_the_official_ones(model_variant):
     output_stride = 16 if model_variant == "nas_pnasnet" else 8
     options = common.ModelOptions(model_variant=model_variant, output_stride=output_stride)
     draws = model_variant == "nas_pnasnet"
-    with contextlib.nullcontext() if draws else layers.blank_weights():
+    with contextlib.ExitStack() as stack:
+        if not draws:
+            stack.enter_context(layers.blank_weights())
+            stack.enter_context(parity.backbones.used())
         net = model.DeepLab(options)
     parity.check_weight_decay(net, model_variant)
     if draws:
@@ -76,8 +78,9 @@ def test_the_classifier_equals_the_official_one():
         assert np.max(np.abs(ours - arrays[key])) <= 1e-4 * np.max(np.abs(arrays[key]))
 
 
-def small(levels, output_stride=8, genotype=nas_genotypes.HNASNET, **kwargs) -> nas_network.NASNet:
-    """A network of few cells with the golden weights."""
+def small(levels, output_stride=8, **kwargs) -> nas_network.NASNet:
+    """A network with the golden weights of few cells, which have all kinds of operations."""
+    genotype = nas_genotypes.HNASNET[:2]
     net = nas_network.NASNet(
         genotype, levels, output_stride, name="hnasnet", stem_filters=3, **kwargs
     )
@@ -98,12 +101,12 @@ def test_cells_have_the_size_of_their_levels():
     _, end_points = net(images(65, 129))
     sizes = [end_points[f"Cell_{index}"].shape for index in range(6)]
     assert sizes == [
-        (1, 17, 33, 15),
-        (1, 9, 17, 30),
-        (1, 5, 9, 60),
-        (1, 3, 5, 120),
-        (1, 3, 5, 120),
-        (1, 5, 9, 60),
+        (1, 17, 33, 6),
+        (1, 9, 17, 12),
+        (1, 5, 9, 24),
+        (1, 3, 5, 48),
+        (1, 3, 5, 48),
+        (1, 5, 9, 24),
     ]
 
 
@@ -145,9 +148,10 @@ def test_the_classification_head_strides_and_then_dilates(output_stride, strides
 
 @pytest.fixture(scope="module")
 def hourglass():
-    """A network of all levels whose cells have all kinds of operations, and its graph."""
-    net = small((0, 1, 2, 1, 2, 3, 2, 1), genotype=nas_genotypes.HNASNET[:2])
-    return net, tf.function(net, input_signature=[tf.TensorSpec((None, None, None, 3))])
+    """A network of all levels and its graph."""
+    net = small((0, 1, 2, 1, 2, 3, 2, 1))
+    spec = tf.TensorSpec((None, None, None, 3))
+    return net, tf.function(net, input_signature=[spec], autograph=False)
 
 
 @pytest.mark.slow
@@ -209,7 +213,7 @@ def test_auto_deeplab_ends_at_stride_8_whatever_is_asked_for():
     ],
 )
 def test_options_that_the_network_cannot_have_are_errors(options, message):
-    with pytest.raises(ValueError, match=message) as caught:
+    with tiny.shallow(), tiny.few_cells(), pytest.raises(ValueError, match=message) as caught:
         model.DeepLab(common.ModelOptions(**options))
     assert "\n" not in str(caught.value)
 

@@ -318,6 +318,7 @@ def test_training_has_to_be_started():
         layer(tf.zeros((1,)), training=True)
 
 
+@pytest.mark.slow
 def test_networks_have_no_quantizers_unless_they_are_to():
     def count(**options):
         with layers.blank_weights():

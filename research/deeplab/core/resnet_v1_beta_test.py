@@ -24,6 +24,7 @@ class TestResNet18(backbone_case.BackboneCase):
     model_variant = "resnet_v1_18"
     golden_prefix = "resnet_v1_18_os"
     heavy = True
+    shallow = True
     consistent_strides = (4, 8, 16, 32)
 
 
@@ -31,33 +32,34 @@ class TestResNet18Beta(backbone_case.BackboneCase):
     model_variant = "resnet_v1_18_beta"
     golden_prefix = "resnet_v1_18_beta"
     heavy = True
+    shallow = True
 
 
 class TestResNet50(backbone_case.BackboneCase):
     model_variant = "resnet_v1_50"
     golden_prefix = "resnet_v1_50_os"
-    heavy = True
+    huge = True
     shallow = True
 
 
 class TestResNet50Beta(backbone_case.BackboneCase):
     model_variant = "resnet_v1_50_beta"
     golden_prefix = "resnet_v1_50_beta"
-    heavy = True
+    huge = True
     shallow = True
 
 
 class TestResNet101(backbone_case.BackboneCase):
     model_variant = "resnet_v1_101"
     golden_prefix = "resnet_v1_101_os"
-    heavy = True
+    huge = True
     shallow = True
 
 
 class TestResNet101Beta(backbone_case.BackboneCase):
     model_variant = "resnet_v1_101_beta"
     golden_prefix = "resnet_v1_101_beta"
-    heavy = True
+    huge = True
     shallow = True
 
 
@@ -73,6 +75,7 @@ def fresh() -> model.DeepLab:
     )
 
 
+@pytest.mark.slow
 def test_initial_values_are_distributed_as_the_official_ones(fresh):
     expected = golden.misc("initializers")[0]["resnet_v1_50_beta_v3plus"]
     variables = checkpoint.official_variables(fresh)
@@ -88,6 +91,7 @@ def test_initial_values_are_distributed_as_the_official_ones(fresh):
         np.testing.assert_allclose(np.max(np.abs(value)), largest, rtol=tolerance, err_msg=name)
 
 
+@pytest.mark.slow
 def test_layers_of_one_shape_start_from_different_values(fresh):
     variables = checkpoint.official_variables(fresh)
     units = [
@@ -97,6 +101,7 @@ def test_layers_of_one_shape_start_from_different_values(fresh):
     assert np.mean(units[0] == units[1]) < 0.01
 
 
+@pytest.mark.slow
 def test_weight_decay_is_on_the_official_variables(fresh):
     facts = golden.misc("gradient_multipliers_and_weight_decay")[0]["resnet_v1_50_beta_v3plus"]
     official = checkpoint.official_variables(fresh)

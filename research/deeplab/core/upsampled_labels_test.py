@@ -11,7 +11,8 @@ from deeplab.core import upsampled_labels, utils
     input_signature=[
         tf.TensorSpec((None, None, None, 5)),
         tf.TensorSpec((2,), tf.int32),
-    ]
+    ],
+    autograph=False,
 )
 def _labels(logits, size):
     return upsampled_labels.arg_max(logits, size, 4.0)

@@ -63,7 +63,10 @@ def _average(images, sides, window):
     return windows.average(_predict, images, sides, window, _CLASSES, _all)
 
 
-@tf.function(input_signature=[tf.TensorSpec((None, None, None, 3)), tf.TensorSpec(2, tf.int32)])
+@tf.function(
+    input_signature=[tf.TensorSpec((None, None, None, 3)), tf.TensorSpec(2, tf.int32)],
+    autograph=False,
+)
 def _graph(images, sides):
     return _average(images, sides, WindowOptions(size=(9, 12)))
 
@@ -120,6 +123,7 @@ def test_a_high_image_is_one_mean_although_it_is_worked_on_in_bands(monkeypatch)
     np.testing.assert_array_equal(found[1], found[2])
 
 
+@pytest.mark.slow
 def test_what_is_held_does_not_grow_with_the_image():
     """At most a window's width of a band is finished at a time."""
     largest = []

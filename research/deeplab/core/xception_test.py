@@ -15,21 +15,21 @@ from deeplab.utils import checkpoint
 class TestXception41(backbone_case.BackboneCase):
     model_variant = "xception_41"
     golden_prefix = "xception_41"
-    heavy = True
+    huge = True
     shallow = True
 
 
 class TestXception65(backbone_case.BackboneCase):
     model_variant = "xception_65"
     golden_prefix = "xception_65"
-    heavy = True
+    huge = True
     shallow = True
 
 
 class TestXception71(backbone_case.BackboneCase):
     model_variant = "xception_71"
     golden_prefix = "xception_71"
-    heavy = True
+    huge = True
     shallow = True
 
 
@@ -87,8 +87,8 @@ def test_parts_that_no_flag_reaches_equal_the_official_code(name, variant, optio
 
 @pytest.mark.slow
 def test_regularize_depthwise_regularizes_both_halves_of_a_separable_convolution():
-    net = xception.Xception("xception_41", 16, regularize_depthwise=True)
-    with layers.blank_weights():
+    with tiny.shallow(), tiny.narrow(), layers.blank_weights():
+        net = xception.Xception("xception_41", 16, regularize_depthwise=True)
         net(tf.zeros((1, 33, 33, 3)))
     regularized = networks.regularized_variables(net)
     kinds = {variable.name for variable in regularized}

@@ -31,6 +31,10 @@ def _shared_network(options: common.ModelOptions, is_shallow: bool) -> model.Dee
     return new_network(options)
 
 
+# Tests of whole networks: in a shallow one other units come before a stride.
+_WHOLE = {"test_equals_the_official_code", "test_decoder_end_points_have_their_strides"}
+
+
 class BackboneCase:
     """Tests of one model variant.
 
@@ -42,6 +46,7 @@ class BackboneCase:
             exist; empty where the architecture has no such property.
         coarsest_stride: The largest output stride that it can be built for.
         heavy: Whether to run only a golden configuration of the repository without `--slow`.
+        huge: Whether to run nothing at all without it.
         shallow: Whether the tests build it with fewer of its repeated blocks and with few channels,
             all but those of its outputs and of its end points.
     """
@@ -52,7 +57,16 @@ class BackboneCase:
     consistent_strides = (8, 16, 32)
     coarsest_stride = 32
     heavy = False
+    huge = False
     shallow = False
+
+    def __init_subclass__(cls) -> None:
+        """Leave the tests of a shallow network to the variant that is then the same."""
+        super().__init_subclass__()
+        if cls.model_variant in tiny.SAME_IF_SHALLOW:
+            for name in set(vars(BackboneCase)) - _WHOLE:
+                if name.startswith("test_"):
+                    setattr(cls, name, None)
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Make one golden test for each configuration of this variant."""
@@ -72,21 +86,22 @@ class BackboneCase:
     @pytest.fixture(autouse=True)
     def _leave_heavy_tests_out(self, request: pytest.FixtureRequest) -> None:
         golden_test = "golden_name" in request.fixturenames
-        if self.heavy and not golden_test and not request.config.getoption("--slow"):
+        left_out = self.huge or (self.heavy and not golden_test)
+        if left_out and not request.config.getoption("--slow"):
             pytest.skip("slow: run with --slow")
 
     @pytest.fixture(autouse=True)
     def _build_shallow_networks(self, request: pytest.FixtureRequest) -> Iterator[None]:
-        # In a shallow network other units come before a stride.
-        whole = (
-            "test_equals_the_official_code",
-            "test_decoder_end_points_have_their_strides",
-        )
-        self._is_shallow = self.shallow and request.function.__name__ not in whole
+        name = request.function.__name__
+        self._is_shallow = self.shallow and name not in _WHOLE
+        smaller = []
+        if self._is_shallow:
+            smaller = [tiny.shallow(), tiny.few_cells(), tiny.narrow()]
+        elif self.shallow and name != "test_equals_the_official_code":
+            smaller = [tiny.simple_cells(), tiny.narrow()]
         with contextlib.ExitStack() as stack:
-            if self._is_shallow:
-                stack.enter_context(tiny.shallow())
-                stack.enter_context(tiny.narrow())
+            for context in smaller:
+                stack.enter_context(context)
             yield
 
     def build(self, **changes) -> model.DeepLab:
@@ -125,9 +140,9 @@ class BackboneCase:
         """The end point for an output stride is on the grid of that stride."""
         spec = feature_extractor.get_backbone(self.model_variant)
         height, width = 97, 81
+        backbone = spec.build(self.network_options(output_stride=self.coarsest_stride))
         with layers.blank_weights():
-            net = model.DeepLab(self.network_options(output_stride=self.coarsest_stride))
-        outputs = net.single_scale(self.images(height, width))
+            _, outputs = backbone(spec.preprocess(self.images(height, width)))
         for stride, name in spec.decoder_end_points.items():
             grid = (-(-height // stride), -(-width // stride))
             assert tuple(outputs[name].shape[1:3]) == grid, f"stride {stride}"
@@ -167,7 +182,8 @@ class BackboneCase:
     def test_traces_once_for_all_sizes(self) -> None:
         """A graph with unknown sizes computes what the network computes."""
         net = self.build()
-        traced = tf.function(net, input_signature=[tf.TensorSpec((None, None, None, 3))])
+        spec = tf.TensorSpec((None, None, None, 3))
+        traced = tf.function(net, input_signature=[spec], autograph=False)
         for height, width in ((65, 65), (50, 80)):
             images = self.images(height, width)
             expected = net(images)
@@ -189,8 +205,7 @@ class BackboneCase:
 
     def test_training_reaches_every_variable(self) -> None:
         """No part is cut off from the loss; averages move, unless batch norm is frozen."""
-        net = new_network(self.build().options)
-        images = self.images(batch=2)
+        net, images = self.build(), self.images(batch=2)
         averages = [v for v in net.non_trainable_weights if "moving_" in v.name]
         net.set_fine_tune_batch_norm(False)
         before = [average.numpy() for average in averages]
@@ -213,3 +228,6 @@ class BackboneCase:
             if np.array_equal(v.numpy(), old)
         ]
         assert not still
+        # As other tests find the network.
+        for average, old in zip(averages, before, strict=True):
+            average.assign(old)

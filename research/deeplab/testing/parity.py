@@ -13,8 +13,11 @@ import tensorflow as tf
 
 from deeplab import common, model
 from deeplab.core import feature_extractor, layers, networks
-from deeplab.testing import golden
+from deeplab.testing import golden, tiny
 from deeplab.utils import checkpoint
+
+# Those of whole networks with the golden weights.
+backbones = tiny.SharedBackbones()
 
 # Largest error of any output so far, as a share of the output's range, by backbone.
 worst: dict[str, float] = collections.defaultdict(float)
@@ -41,12 +44,12 @@ def options(configuration: golden.Configuration) -> common.ModelOptions:
 
 
 def network(configuration: golden.Configuration) -> model.DeepLab:
-    """Return the network of a configuration, with the golden weights.
+    """Return the network of a configuration, with the golden weights; do not change it.
 
     Raises:
         AssertionError: Names or shapes of variables are not the official ones.
     """
-    with layers.blank_weights():
+    with backbones.used(), layers.blank_weights():
         net = model.DeepLab(options(configuration))
     ours = checkpoint.official_variables(net)
     assert {name: tuple(value.shape) for name, value in ours.items()} == configuration.variables

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 import types
@@ -10,17 +11,20 @@ from typing import Any
 from unittest import mock
 
 import cv2
+import keras
 import numpy as np
 import tensorflow as tf
 from absl import flags
 
 from deeplab import common, model
 from deeplab.core import (
+    feature_extractor,
     layers,
     mobilenet_edgetpu,
     mobilenet_v2,
     mobilenet_v3,
     nas_genotypes,
+    nas_network,
     resnet_v1_beta,
     training_hooks,
     vgg,
@@ -54,6 +58,14 @@ NETWORK_FLAGS = (
 )
 
 
+# Variants that are the same network in `shallow` as another one.
+SAME_IF_SHALLOW = {
+    "resnet_v1_101": "resnet_v1_50",
+    "resnet_v1_101_beta": "resnet_v1_50_beta",
+    "xception_41": "xception_65",
+}
+
+
 @contextlib.contextmanager
 def shallow() -> Iterator[None]:
     """Build networks with fewer repeated blocks in this context, for tests of large graphs.
@@ -77,13 +89,11 @@ def shallow() -> Iterator[None]:
     xceptions = {
         name: dataclasses.replace(depth, middle_units=2) for name, depth in xception.DEPTHS.items()
     }
-    pnasnet, hnasnet = nas_genotypes.PNASNET, nas_genotypes.HNASNET
     with (
         contextlib.ExitStack() as stack,
+        simple_cells(),
         mock.patch.dict(resnets, shallow_resnets),
         mock.patch.dict(xception.DEPTHS, xceptions),
-        mock.patch.object(nas_genotypes, "PNASNET", (pnasnet[0], pnasnet[4])),
-        mock.patch.object(nas_genotypes, "HNASNET", hnasnet[:2]),
     ):
         for module, name, indices in mobilenets:
             blocks = getattr(module, name)
@@ -103,6 +113,80 @@ def minimal() -> Iterator[None]:
     chosen[3:] = [dataclasses.replace(block, expansion=1) for block in chosen[3:]]
     with mock.patch.object(mobilenet_v2, "BLOCKS", tuple(chosen)):
         yield
+
+
+@contextlib.contextmanager
+def simple_cells() -> Iterator[None]:
+    """Inside, build NAS cells of 2 of their 5 pairs of operations, with all kinds."""
+    pnasnet, hnasnet = nas_genotypes.PNASNET, nas_genotypes.HNASNET
+    with (
+        mock.patch.object(nas_genotypes, "PNASNET", (pnasnet[0], pnasnet[4])),
+        mock.patch.object(nas_genotypes, "HNASNET", hnasnet[:2]),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def few_cells() -> Iterator[None]:
+    """Inside, build NAS networks of at most seven cells: each kind of step between levels is there.
+
+    Their decoders lack the end points of coarse levels, whose names count the cells.
+    """
+    pnasnet = {8: (1,) * 5, 16: (1,) * 4 + (2,) * 2, 32: (1,) * 4 + (2,) + (3,) * 2}
+    with (
+        mock.patch.object(nas_network, "_PNASNET_LEVELS", pnasnet),
+        mock.patch.object(nas_network, "_HNASNET_LEVELS", (0, 1, 2, 3, 3, 2, 1)),
+    ):
+        yield
+
+
+class SharedBackbones:
+    """Builds networks around backbones that it keeps, for tests that change none of them.
+
+    Most of the time that a network takes to build goes into its backbone. Networks whose backbones
+    have the same options share one, with its variables. Use one where other blocks are built, as in
+    `shallow`.
+
+    Args:
+        count: The number of backbones that are kept.
+
+    Example:
+        backbones = SharedBackbones()
+        with backbones.used():
+            net = model.DeepLab(options)
+    """
+
+    # Beginnings of the names of options that mean something to backbones.
+    _OPTIONS = (
+        *("model_variant", "depth_", "divisible_", "multi_grid", "cascaded_", "vgg_", "edgetpu_"),
+        *("use_bounded_", "nas_", "output_stride"),
+    )
+
+    def __init__(self, count: int = 3):
+        # By what builds it, which differs from variant to variant, and the options of a backbone.
+        self._shared = functools.lru_cache(count)(lambda build, options: build(options))
+
+    @contextlib.contextmanager
+    def used(self) -> Iterator[None]:
+        """Inside, build networks around the backbones."""
+        backbones = {
+            name: dataclasses.replace(spec, build=functools.partial(self._build, spec))
+            for name, spec in feature_extractor.BACKBONES.items()
+        }
+        with mock.patch.object(feature_extractor, "BACKBONES", backbones):
+            yield
+
+    def _build(
+        self, spec: feature_extractor.Backbone, options: common.ModelOptions
+    ) -> keras.layers.Layer:
+        if options.quantize:
+            # Quantizers would be attached to it.
+            return spec.build(options)
+        # The rates of branches are those of the head otherwise.
+        own = self._OPTIONS + ("atrous_rates", "aspp_with_batch_norm") * spec.has_branches
+        names = [each.name for each in dataclasses.fields(options) if each.name.startswith(own)]
+        values = {name: getattr(options, name) for name in names}
+        return self._shared(spec.build, common.ModelOptions(**values))
 
 
 @contextlib.contextmanager

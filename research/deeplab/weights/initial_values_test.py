@@ -5,7 +5,7 @@ import pytest
 
 from deeplab import common, model
 from deeplab.core import layers
-from deeplab.testing import golden
+from deeplab.testing import golden, tiny
 from deeplab.utils import checkpoint
 from deeplab.weights import initial_values
 
@@ -25,14 +25,21 @@ def _is_convolution(name: str) -> bool:
     return name.startswith("vgg_16/conv")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _narrow():
+    """Build networks with an eighth of the published channels."""
+    with tiny.narrow():
+        yield
+
+
 @pytest.fixture(scope="module")
-def classifier(tmp_path_factory) -> tuple[str, dict[str, np.ndarray]]:
+def classifier(_narrow, tmp_path_factory) -> tuple[str, dict[str, np.ndarray]]:
     """A checkpoint with the names of slim's ImageNet `vgg_16`, and what it holds."""
     with layers.blank_weights():
         variables = checkpoint.official_variables(model.DeepLab(_OPTIONS))
     shapes = {k: tuple(v.shape) for k, v in variables.items() if _is_convolution(k)}
     shapes |= {
-        "vgg_16/fc6/weights": (7, 7, 512, _FILTERS),
+        "vgg_16/fc6/weights": (7, 7, 64, _FILTERS),
         "vgg_16/fc6/biases": (_FILTERS,),
         "vgg_16/fc7/weights": (1, 1, _FILTERS, _FILTERS),
         "vgg_16/fc7/biases": (_FILTERS,),
@@ -82,7 +89,7 @@ def test_vgg_16_starts_from_slims_classifier(classifier, caplog):
     np.testing.assert_array_equal(found["vgg_16/fc6/biases"], values["vgg_16/fc6/biases"][::4])
     np.testing.assert_array_equal(found["vgg_16/fc7/weights"], fc7[:, :, ::4, ::4])
     assert "30 variables initialized from " in caplog.text
-    assert "vgg_16/fc6/weights (3, 3, 512, 4) from vgg_16/fc6/weights (7, 7, 512, 16)" in (
+    assert "vgg_16/fc6/weights (3, 3, 64, 4) from vgg_16/fc6/weights (7, 7, 64, 16)" in (
         caplog.text
     )
     assert "2 variables not in the checkpoint, so new:\n  logits/semantic/weights" in caplog.text
@@ -107,7 +114,8 @@ def test_every_branch_starts_from_the_same_fc6_and_fc7(classifier):
 
 def test_branches_that_a_checkpoint_has_are_taken(tmp_path):
     options = _OPTIONS.replace(atrous_rates=(6, 12))
-    net = model.DeepLab(options)
+    with layers.blank_weights():
+        net = model.DeepLab(options)
     golden.assign(checkpoint.official_variables(net))
     path = checkpoint.save(str(tmp_path), 1, checkpoint.official_variables(net))
     found = _initialized(path, atrous_rates=(6, 12))
@@ -116,7 +124,7 @@ def test_branches_that_a_checkpoint_has_are_taken(tmp_path):
 
 
 def test_more_filters_than_the_checkpoint_has_are_one_error(classifier):
-    with pytest.raises(ValueError, match=r"fc6/weights \(7, 7, 512, 16\) there, \(3, 3, 512, 32\)"):
+    with pytest.raises(ValueError, match=r"fc6/weights \(7, 7, 64, 16\) there, \(3, 3, 64, 32\)"):
         _initialized(classifier[0], vgg_fc6_filters=32)
 
 
@@ -139,7 +147,7 @@ def test_copies_of_a_resnets_block_start_as_the_block(tmp_path, caplog):
         checkpoint.initialize(cascade, path)
     assert "not found" not in caplog.text
     unit = "unit_2/lite_bottleneck_v1"
-    assert f"block6/{unit}/conv1/BatchNorm/beta (512,) from resnet_v1_18/block4/{unit}/" in (
+    assert f"block6/{unit}/conv1/BatchNorm/beta (64,) from resnet_v1_18/block4/{unit}/" in (
         caplog.text
     )
     values = {k: v.numpy() for k, v in checkpoint.official_variables(cascade).items()}

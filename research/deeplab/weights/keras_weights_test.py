@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import vgg
+from deeplab.core import layers, vgg
+from deeplab.testing import tiny
 from deeplab.utils import checkpoint
 from deeplab.weights import keras_weights
 
@@ -25,7 +26,8 @@ _FILTERS = 8
 
 @pytest.fixture(scope="module")
 def net() -> model.DeepLab:
-    return model.DeepLab(_OPTIONS)
+    with layers.blank_weights():
+        return model.DeepLab(_OPTIONS)
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +158,8 @@ def test_what_is_no_vgg16_is_one_line(net, tmp_path):
 def test_another_network_is_refused(theirs, tmp_path):
     path = str(tmp_path / "vgg16.weights.h5")
     theirs.save_weights(path)
-    other = model.DeepLab(common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8))
+    with tiny.shallow(), layers.blank_weights():
+        other = model.DeepLab(common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8))
     with pytest.raises(ValueError, match="has none of the network's variables.*--model_variant"):
         checkpoint.initialize(other, path)
 
