@@ -385,6 +385,7 @@ def test_turns_and_flips_come_evenly():
     _assert_even(np.repeat(range(8), list(found.values())), 8)
 
 
+@pytest.mark.slow
 def test_what_is_done_besides_changes_nothing_else():
     """Scale, place and left-right flip are the official ones of the seed; colors move no pixel."""
     image, label = _places((40, 27))

@@ -17,6 +17,10 @@ from deeplab.utils import checkpoint
 _SMALL = {"depth_multiplier": 0.1, "aspp_convs_filters": 8, "num_classes": 3}
 
 
+# Of networks that tests do not change.
+_BACKBONES = tiny.SharedBackbones()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _shallow():
     with tiny.shallow():
@@ -33,7 +37,8 @@ def _new_network(**options) -> model.DeepLab:
 @functools.lru_cache(maxsize=8)
 def _network(**options) -> model.DeepLab:
     """A network that tests do not change."""
-    return _new_network(**options)
+    with _BACKBONES.used():
+        return _new_network(**options)
 
 
 def _images(batch: int = 1, height: int = 65, width: int = 49) -> tf.Tensor:
@@ -366,7 +371,7 @@ def test_options_are_all_used():
     base = {**_SMALL, "decoder_output_stride": (4,), "atrous_rates": (2,)}
 
     def shapes(**options):
-        with layers.blank_weights():
+        with _BACKBONES.used(), layers.blank_weights():
             net = model.DeepLab(common.ModelOptions(**{**base, **options}))
         return {k: tuple(v.shape) for k, v in checkpoint.official_variables(net).items()}
 
