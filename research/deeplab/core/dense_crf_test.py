@@ -194,7 +194,7 @@ def test_it_is_mean_field_with_filters_on_the_lattice(change):
         options.iterations,
         options.normalization,
     )
-    # In a graph, as users run it, or step by step.
+    # Once in a graph, as users run it; otherwise step by step.
     with contextlib.nullcontext() if not change else tiny.eager():
         found = dense_crf.mean_field(image[np.newaxis], unary[np.newaxis], **(_SMALL | change))
     np.testing.assert_allclose(found[0], expected, atol=2e-4)
