@@ -39,7 +39,7 @@ def test_the_stored_choice_wins_over_another_measurement(tmp_path, caplog):
     with caplog.at_level("INFO", logger="absl"):
         again = precision.settle(strategy, str(tmp_path), lambda: {"depthwise": _SLOWER})
     assert again == first
-    assert "the network computes in bfloat16, says" in caplog.messages[-1]
+    assert "the network computes in bfloat16, according to" in caplog.messages[-1]
     assert precision.settle(strategy, str(tmp_path), None) == first
     stored = json.loads((tmp_path / precision.FILE).read_text())
     assert stored["measured_milliseconds"]["depthwise"]["bfloat16"] == 1000.0
