@@ -30,9 +30,9 @@ def _export(model: pathlib.Path) -> None:
     from deeplab.export.export_details import ExportDetails
     from deeplab.testing import tiny
 
-    with tiny.shallow(), tiny.few_signatures(signatures.BYTES, signatures.PNG):
+    with tiny.few_signatures(signatures.BYTES, signatures.PNG):
         exporter.export_saved_model(
-            tiny.network(),
+            tiny.shared_network(),
             str(model),
             options=ExportOptions(max_pixels=10_000, max_batch_size=4),
             details=ExportDetails(descriptor=tiny.DATASET),

@@ -26,7 +26,9 @@ def flags(tmp_path_factory):
         (folder / "images" / f"{number}.png").write_bytes(tiny.png(image))
     tiny.DATASET.save(folder / "tiny.json")
     data = [f"--dataset={folder}/tiny.json", f"--dataset_dir={tiny.write_records(folder, samples)}"]
-    checkpoint = f"--checkpoint_dir={tiny.save(tiny.network(), folder / 'train', 7)}"
+    with tiny.minimal():
+        net = tiny.network()
+    checkpoint = f"--checkpoint_dir={tiny.save(net, folder / 'train', 7)}"
     return {
         "eval": [*data, checkpoint, "--eval_crop_size=33,33"],
         "predict": [f"--images={folder}/images", f"--export_path={_export(folder / '1')}"],
@@ -84,9 +86,11 @@ def test_two_hosts_give_the_files_of_one(flags, tmp_path):
         devices = ["--num_clones=2", "--clone_on_cpu"] if index else []
         for name in _SCRIPTS:
             arguments = [*flags[name], *_folders(tmp_path / "two")[name], *devices]
-            running.append(processes.start(name, arguments, log, TF_CONFIG=config))
-    for name, script in _SCRIPTS.items():
-        tiny.run(script, *flags[name], *_folders(tmp_path / "one")[name])
+            started = processes.start(name, arguments, log, minimal=True, TF_CONFIG=config)
+            running.append(started)
+    with tiny.minimal():
+        for name, script in _SCRIPTS.items():
+            tiny.run(script, *flags[name], *_folders(tmp_path / "one")[name])
     for process in running:
         process.join(timeout=300)
     assert [process.exitcode for process in running] == [0] * 4

@@ -14,10 +14,11 @@ import io
 import json
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from deeplab.utils import files
@@ -64,11 +65,15 @@ def code(cell: dict[str, Any]) -> str:
     return "".join(cell["source"])
 
 
-def run(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def run(
+    path: str | os.PathLike[str], run_module: Callable[[str, Sequence[str]], None] | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Run the cells of a notebook in turn, in the working directory.
 
     Args:
         path: Path of the notebook.
+        run_module: Takes the module and the arguments of a command `python -m`, and runs it in this
+            process, which saves the time of importing TensorFlow. None: commands are processes.
 
     Returns:
         The notebook with new outputs, and the names that its cells defined.
@@ -82,7 +87,7 @@ def run(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     for count, cell in enumerate(cells, start=1):
         output = io.StringIO()
         with contextlib.redirect_stdout(output), _ipython():
-            value = _run(code(cell), names)
+            value = _run(code(cell), names, run_module)
         cell["execution_count"] = count
         cell["outputs"] = []
         if text := output.getvalue():
@@ -100,12 +105,20 @@ def run(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     return notebook, names
 
 
-def _run(source: str, names: dict[str, Any]) -> Any:
+def _run(
+    source: str,
+    names: dict[str, Any],
+    run_module: Callable[[str, Sequence[str]], None] | None,
+) -> Any:
     """Run a cell; return the value of its last line, if that is an expression."""
     commands = source.replace("\\\n", " ").splitlines()
     if source.startswith("!"):
         for command in commands:
-            _shell(command.removeprefix("!"))
+            match shlex.split(command.removeprefix("!")):
+                case ["python", "-m", module, *arguments] if run_module:
+                    run_module(module, arguments)
+                case _:
+                    _shell(command.removeprefix("!"))
         return None
     tree = ast.parse(source)
     last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None

@@ -27,7 +27,7 @@ def train(
     arguments: Sequence[str], log: pathlib.Path, **environment: str
 ) -> multiprocessing.Process:
     """Start `deeplab-train` with flags, for a minimal network; see `start` and `tiny.minimal`."""
-    return call(_run, ("train", list(arguments), True), log, **environment)
+    return start("train", arguments, log, minimal=True, **environment)
 
 
 def result(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -40,7 +40,12 @@ def result(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def start(
-    script: str, arguments: Sequence[str], log: pathlib.Path, **environment: str
+    script: str,
+    arguments: Sequence[str],
+    log: pathlib.Path,
+    *,
+    minimal: bool = False,
+    **environment: str,
 ) -> multiprocessing.Process:
     """Start a script with flags.
 
@@ -48,12 +53,13 @@ def start(
         script: Its module, such as "train".
         arguments: The flags.
         log: File to which its output is appended.
+        minimal: Build minimal networks, see `tiny.minimal`.
         **environment: Environment variables besides those of this process.
 
     Returns:
         The running process.
     """
-    return call(_run, (script, list(arguments)), log, **environment)
+    return call(_run, (script, list(arguments), minimal), log, **environment)
 
 
 def call(

@@ -64,6 +64,18 @@ SAME_IF_SHALLOW = {
     "resnet_v1_101_beta": "resnet_v1_50_beta",
     "xception_41": "xception_65",
 }
+# What is left of tables of blocks and pairs. Made once, so that contexts may be within themselves.
+_SIMPLE_PNASNET = (nas_genotypes.PNASNET[0], nas_genotypes.PNASNET[4])
+_SIMPLE_HNASNET = nas_genotypes.HNASNET[:2]
+_SHALLOW = [
+    (module, name, tuple(getattr(module, name)[index] for index in indices))
+    for module, name, indices in (
+        (mobilenet_v2, "BLOCKS", (0, 1, 2, 3, 6, 10, 13, 16)),
+        (mobilenet_v3, "LARGE", (0, 1, 2, 3, 4, 6, 7, 10, 12, 13)),
+        (mobilenet_v3, "SMALL", (0, 1, 2, 3, 4, 6, 8, 9)),
+        (mobilenet_edgetpu, "BLOCKS", (0, 1, 2, 5, 6, 9, 10, 13, 14, 17, 18, 21)),
+    )
+]
 
 
 @contextlib.contextmanager
@@ -75,12 +87,6 @@ def shallow() -> Iterator[None]:
     9 of their 16 and 33 units, the middle flow of Xception has 2 of its 8 or 16, a cell of the NAS
     networks 2 of its 5 pairs of operations, with all kinds.
     """
-    mobilenets = [
-        (mobilenet_v2, "BLOCKS", (0, 1, 2, 3, 6, 10, 13, 16)),
-        (mobilenet_v3, "LARGE", (0, 1, 2, 3, 4, 6, 7, 10, 12, 13)),
-        (mobilenet_v3, "SMALL", (0, 1, 2, 3, 4, 6, 8, 9)),
-        (mobilenet_edgetpu, "BLOCKS", (0, 1, 2, 5, 6, 9, 10, 13, 14, 17, 18, 21)),
-    ]
     resnets = resnet_v1_beta.ARCHITECTURES
     shallow_resnets = {
         50: dataclasses.replace(resnets[50], units=(2, 2, 2, 3)),
@@ -95,9 +101,7 @@ def shallow() -> Iterator[None]:
         mock.patch.dict(resnets, shallow_resnets),
         mock.patch.dict(xception.DEPTHS, xceptions),
     ):
-        for module, name, indices in mobilenets:
-            blocks = getattr(module, name)
-            chosen = tuple(blocks[index] for index in indices)
+        for module, name, chosen in _SHALLOW:
             stack.enter_context(mock.patch.object(module, name, chosen))
         yield
 
@@ -118,10 +122,9 @@ def minimal() -> Iterator[None]:
 @contextlib.contextmanager
 def simple_cells() -> Iterator[None]:
     """Inside, build NAS cells of 2 of their 5 pairs of operations, with all kinds."""
-    pnasnet, hnasnet = nas_genotypes.PNASNET, nas_genotypes.HNASNET
     with (
-        mock.patch.object(nas_genotypes, "PNASNET", (pnasnet[0], pnasnet[4])),
-        mock.patch.object(nas_genotypes, "HNASNET", hnasnet[:2]),
+        mock.patch.object(nas_genotypes, "PNASNET", _SIMPLE_PNASNET),
+        mock.patch.object(nas_genotypes, "HNASNET", _SIMPLE_HNASNET),
     ):
         yield
 
@@ -236,11 +239,38 @@ def narrow() -> Iterator[None]:
 @contextlib.contextmanager
 def eager() -> Iterator[None]:
     """Inside, run functions without tracing, which takes longer than a step of a tiny network."""
+    before = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)
     try:
         yield
     finally:
-        tf.config.run_functions_eagerly(False)
+        tf.config.run_functions_eagerly(before)
+
+
+@contextlib.contextmanager
+def unoptimized() -> Iterator[None]:
+    """Inside, run graphs as they are written: tiny ones take longer to optimize than to run.
+
+    Sessions have to be made inside; functions that other functions call, to be traced inside.
+    """
+    before = tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
+    make = tf.compat.v1.Session
+
+    def session(
+        target: str = "",
+        graph: tf.Graph | None = None,
+        config: tf.compat.v1.ConfigProto | None = None,
+    ) -> tf.compat.v1.Session:
+        config = config or tf.compat.v1.ConfigProto()
+        config.graph_options.rewrite_options.disable_meta_optimizer = True
+        return make(target, graph, config)
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    try:
+        with mock.patch.object(tf.compat.v1, "Session", session):
+            yield
+    finally:
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": before})
 
 
 def network(options: common.ModelOptions = OPTIONS) -> model.DeepLab:
@@ -252,6 +282,13 @@ def network(options: common.ModelOptions = OPTIONS) -> model.DeepLab:
     logits = net(np.stack([picture(33, 33, seed) for seed in range(8)]))
     variables["logits/semantic/biases"].assign_sub(tf.reduce_mean(logits, axis=(0, 1, 2)))
     return net
+
+
+@functools.cache
+def shared_network() -> model.DeepLab:
+    """Return the shallow network of `OPTIONS`, one for all tests of a process: they leave it so."""
+    with shallow():
+        return network()
 
 
 def quantized_network(options: common.ModelOptions = OPTIONS) -> model.DeepLab:
