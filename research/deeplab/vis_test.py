@@ -14,6 +14,13 @@ from deeplab.testing import golden, tiny
 _SIZES = {"first": (20, 30), "second": (33, 33), "third": (50, 41)}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _eager():
+    """Trace no network: the images are few."""
+    with tiny.eager():
+        yield
+
+
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
     samples = {name: (tiny.picture(*size), None) for name, size in _SIZES.items()}
@@ -36,8 +43,15 @@ def dataset(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return tiny.save(tiny.network(), tmp_path_factory.mktemp("train"), 7)
+def saved(tmp_path_factory):
+    return tiny.save(tiny.shared_network(), tmp_path_factory.mktemp("train"), 7)
+
+
+@pytest.fixture
+def checkpoint(saved):
+    """A checkpoint, whose network has few blocks."""
+    with tiny.shallow():
+        yield saved
 
 
 def _flags(dataset, checkpoint, logdir, *more):
@@ -163,6 +177,7 @@ def test_a_contact_sheet_shows_images_and_their_predictions(images, dataset, che
             assert (drawn == colors[value]).all(axis=-1).any()
 
 
+@pytest.mark.slow
 def test_augmented_shows_the_samples_of_training(dataset, tmp_path, caplog):
     caplog.set_level("INFO", logger="absl")
     label = np.tile(np.repeat(np.arange(4, dtype=np.uint8), 10), (30, 1))
@@ -261,8 +276,11 @@ def test_a_real_network_finds_what_is_in_the_photographs(tmp_path):
 
 
 @pytest.mark.slow
-def test_it_runs_as_a_script(images, dataset, checkpoint, tmp_path):
-    flags = _flags(dataset, checkpoint, tmp_path, f"--images={images}")
+def test_it_runs_as_a_script(images, dataset, tmp_path):
+    # Another process builds it with all its blocks, which are few.
+    net = tiny.network(tiny.OPTIONS.replace(model_variant="resnet_v1_18"))
+    trained = tiny.save(net, tmp_path / "train", 7)
+    flags = _flags(dataset, trained, tmp_path / "vis", f"--images={images}")
     done = subprocess.run(
         [sys.executable, "-m", "deeplab.vis", *flags],
         capture_output=True,
@@ -271,4 +289,4 @@ def test_it_runs_as_a_script(images, dataset, checkpoint, tmp_path):
         cwd=str(golden.DATA.parents[2]),
     )
     assert "the pictures are in" in done.stderr
-    assert len(tiny.files(tmp_path)) == 15
+    assert len(tiny.files(tmp_path / "vis")) == 15

@@ -26,7 +26,7 @@ def _options(path, *arguments, descriptor=tiny.DATASET):
 
 @pytest.fixture(scope="module")
 def net():
-    return tiny.network()
+    return tiny.shared_network()
 
 
 @pytest.fixture(scope="module")

@@ -63,7 +63,7 @@ def trained(tmp_path_factory):
     network = predictor.NetworkPredictor(
         tiny.OPTIONS, InferenceOptions(crf=CrfOptions(iterations=2))
     )
-    path = tiny.save(tiny.network(), tmp_path_factory.mktemp("train"), 7)
+    path = tiny.save(tiny.shared_network(), tmp_path_factory.mktemp("train"), 7)
     network.restore(path)
     return network, path
 

@@ -21,8 +21,8 @@ def _shallow():
 
 
 @pytest.fixture(scope="module")
-def net(_shallow):
-    return tiny.network()
+def net():
+    return tiny.shared_network()
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,10 @@ def path(net, tmp_path_factory):
     return tiny.save(net, tmp_path_factory.mktemp("train"), 7)
 
 
-@pytest.mark.parametrize("scales, flip", [((1.0,), False), ((0.5, 1.5), True)])
+@pytest.mark.parametrize(
+    "scales, flip",
+    [((1.0,), False), pytest.param((0.5, 1.5), True, marks=pytest.mark.slow)],
+)
 def test_predictions_are_those_of_the_model(net, path, scales, flip):
     tested = predictor.NetworkPredictor(
         tiny.OPTIONS, InferenceOptions(eval_scales=scales, add_flipped_images=flip)
@@ -105,6 +108,7 @@ def test_scales_are_above_zero(scales):
 
 
 @pytest.mark.slow
+@tiny.eager()
 def test_with_a_crf_it_refines_the_networks_probabilities(net, path):
     crf = CrfOptions(iterations=2)
     tested = predictor.NetworkPredictor(tiny.OPTIONS, InferenceOptions(crf=crf))
@@ -125,7 +129,12 @@ def test_with_a_crf_it_refines_the_networks_probabilities(net, path):
     np.testing.assert_allclose(tested.probabilities(images), probabilities, atol=1e-5)
 
 
-@pytest.mark.parametrize("crf", [None, CrfOptions(iterations=1)], ids=["network", "crf"])
+@pytest.mark.parametrize(
+    "crf",
+    [None, pytest.param(CrfOptions(iterations=1), marks=pytest.mark.slow)],
+    ids=["network", "crf"],
+)
+@tiny.eager()
 def test_the_confidence_is_the_probability_of_the_label(net, crf):
     network = predictor.NetworkPredictor(tiny.OPTIONS, InferenceOptions(crf=crf), net=net)
     images = np.stack([tiny.picture(33, 33, seed) for seed in range(2)]).astype(np.float32)
@@ -187,25 +196,28 @@ def _batch(seeds=(0, 0, 0, 0)):
 
 
 @pytest.mark.parametrize(
-    ("overlap", "scales", "flip"),
+    ("overlap", "scales", "flip", "run"),
     [
-        (0, (1.0,), False),
-        pytest.param(0.5, (1.0,), False, marks=pytest.mark.slow),
-        pytest.param(0.25, (0.5, 1.25), True, marks=pytest.mark.slow),
+        (0, (1.0,), False, tiny.eager),
+        pytest.param(0.5, (1.0,), False, tiny.unoptimized, marks=pytest.mark.slow),
+        pytest.param(0.25, (0.5,), True, tiny.unoptimized, marks=pytest.mark.slow),
     ],
+    ids=["apart", "traced", "scales"],
 )
-def test_windows_give_the_mean_of_their_predictions(net, overlap, scales, flip):
+def test_windows_give_the_mean_of_their_predictions(net, overlap, scales, flip, run):
     window = WindowOptions(size=(25, 40), overlap=overlap)
     inference = InferenceOptions(eval_scales=scales, add_flipped_images=flip)
     whole = predictor.NetworkPredictor(tiny.OPTIONS, inference, net=net)
     inference = dataclasses.replace(inference, window=window)
     network = predictor.NetworkPredictor(tiny.OPTIONS, inference, net=net)
     images = _batch()
-    probabilities = network.probabilities(images, _SIZES).numpy()
-    labels, confidence = network.with_confidence(images, _SIZES)
+    with run():
+        probabilities = network.probabilities(images, _SIZES).numpy()
+        labels, confidence = network.with_confidence(images, _SIZES)
     for index, (height, width) in enumerate(_SIZES):
         image = images[index, :height, :width]
-        expected = _mean_of_windows(whole, image, window)
+        with run():
+            expected = _mean_of_windows(whole, image, window)
         cut = index, slice(height), slice(width)
         np.testing.assert_allclose(probabilities[cut], expected, atol=1e-5)
         np.testing.assert_allclose(confidence[cut], expected.max(axis=-1), atol=1e-5)
@@ -213,6 +225,7 @@ def test_windows_give_the_mean_of_their_predictions(net, overlap, scales, flip):
 
 
 @pytest.mark.slow
+@tiny.eager()
 def test_a_window_that_covers_the_image_changes_nothing(net):
     whole = predictor.NetworkPredictor(tiny.OPTIONS, net=net)
     window = WindowOptions(size=(70, 75))
@@ -226,6 +239,7 @@ def test_a_window_that_covers_the_image_changes_nothing(net):
 
 
 @pytest.mark.slow
+@tiny.unoptimized()
 def test_a_crf_sees_the_mean_of_windows(net):
     crf, window = CrfOptions(iterations=2), WindowOptions(size=(25, 40))
     network = predictor.NetworkPredictor(

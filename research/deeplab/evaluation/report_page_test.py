@@ -392,7 +392,7 @@ class TestPage:
         assert "<script>alert(1)</script>" in page.body
         assert '<i>&amp;"image", ' in page.body
 
-    @pytest.mark.parametrize("classes", [4, 151])
+    @pytest.mark.parametrize("classes", [4, pytest.param(151, marks=pytest.mark.slow)])
     def test_it_is_small_and_whole_for_many_images(self, tmp_path, classes):
         """500 large images with many details, and two more of each class, all of them shown."""
         names = tuple(f"class number {index}" for index in range(classes))
@@ -457,6 +457,7 @@ def _chromium():
         browser.close()
 
 
+@pytest.mark.slow
 def test_it_works_in_a_browser(text, tmp_path):
     (tmp_path / "report.html").write_text(text, encoding="utf-8")
     with _chromium() as browser:

@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import tempfile
 
 import numpy as np
 import pytest
@@ -49,17 +50,19 @@ def _label(name):
     return label
 
 
-def _batches(folder, batch_size=1, labeled=True, names=_SIZES, **options):
+@functools.cache
+def _batches(batch_size=1, labeled=True, names=tuple(_SIZES), **options):
     samples = {
         name: (tiny.picture(*_SIZES[name]), _label(name) if labeled else None) for name in names
     }
-    records = Dataset(
-        tiny.DATASET,
-        "val",
-        tiny.write_records(folder / "records", samples),
-        Preprocessing(crop_size=(33, 33), mean_pixel=(127.5, 127.5, 127.5), **options),
-    )
-    return records.evaluation(batch_size, labels_required=labeled)
+    with tempfile.TemporaryDirectory() as folder:
+        records = Dataset(
+            tiny.DATASET,
+            "val",
+            tiny.write_records(folder, samples),
+            Preprocessing(crop_size=(33, 33), mean_pixel=(127.5, 127.5, 127.5), **options),
+        )
+        return list(records.evaluation(batch_size, labels_required=labeled))
 
 
 def _run(tmp_path, batches, stand_in=None, descriptor=tiny.DATASET, numbers=range(3), **options):
@@ -76,7 +79,7 @@ def _results(logdir, title, stem="000000"):
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
 def test_every_image_gets_its_pictures_in_its_own_size(tmp_path, batch_size):
-    logdir = _run(tmp_path, _batches(tmp_path, batch_size))
+    logdir = _run(tmp_path, _batches(batch_size))
     titles = ("image", "overlay", "panel", "prediction")
     assert tiny.files(logdir) == [
         f"segmentation_results/{number:06d}_{title}.png" for number in range(3) for title in titles
@@ -94,7 +97,7 @@ def test_every_image_gets_its_pictures_in_its_own_size(tmp_path, batch_size):
 
 def test_the_pictures_of_hosts_have_the_numbers_of_their_records(tmp_path):
     """Each host gets every other batch."""
-    expected = _run(tmp_path, _batches(tmp_path, 2))
+    expected = _run(tmp_path, _batches(2))
     samples = {name: (tiny.picture(*size), _label(name)) for name, size in _SIZES.items()}
     records = Dataset(
         tiny.DATASET,
@@ -114,7 +117,7 @@ def test_the_pictures_of_hosts_have_the_numbers_of_their_records(tmp_path):
 
 def test_several_devices_save_the_pictures_of_one(tmp_path):
     """Of several raw predictions of a name, too, the last one is kept."""
-    batches = list(_batches(tmp_path))
+    batches = _batches()
     same = [{**batch, "image_name": tf.constant(["same"])} for batch in batches]
     one, two = (
         _run(
@@ -135,7 +138,7 @@ def test_several_devices_save_the_pictures_of_one(tmp_path):
 
 
 def test_raw_predictions_are_the_labels_under_the_images_names(tmp_path):
-    logdir = _run(tmp_path, _batches(tmp_path, 2), also_save_raw_predictions=True)
+    logdir = _run(tmp_path, _batches(2), also_save_raw_predictions=True)
     raw = logdir / visualizer.RAW_RESULTS
     assert tiny.files(raw) == ["first.png", "second.png", "third.png"]
     for name in _SIZES:
@@ -145,7 +148,7 @@ def test_raw_predictions_are_the_labels_under_the_images_names(tmp_path):
 def test_names_lose_their_folders_as_in_the_official_code(tmp_path):
     batches = [
         {**batch, "image_name": tf.constant(["some/folder/a.jpg"])}
-        for batch in _batches(tmp_path, names=["first"])
+        for batch in _batches(names=("first",))
     ]
     logdir = _run(tmp_path, batches, also_save_raw_predictions=True)
     assert tiny.files(logdir / visualizer.RAW_RESULTS) == ["a.jpg.png"]
@@ -154,7 +157,7 @@ def test_names_lose_their_folders_as_in_the_official_code(tmp_path):
 def test_raw_predictions_of_one_name_are_told(tmp_path, caplog):
     batches = [
         {**batch, "image_name": tf.constant([f"{number}/a"])}
-        for number, batch in enumerate(_batches(tmp_path))
+        for number, batch in enumerate(_batches())
     ]
     _run(tmp_path, batches, also_save_raw_predictions=True)
     assert any("several images are called a: only the last" in text for text in caplog.messages)
@@ -164,7 +167,7 @@ def test_cityscapes_raw_predictions_are_the_ids_of_the_server(tmp_path):
     cityscapes = descriptors.load("cityscapes")
     logdir = _run(
         tmp_path,
-        _batches(tmp_path, labeled=False),
+        _batches(labeled=False),
         _StandIn(num_classes=19),
         cityscapes,
         also_save_raw_predictions=True,
@@ -181,8 +184,8 @@ def test_cityscapes_raw_predictions_are_the_ids_of_the_server(tmp_path):
 
 
 def test_the_panel_has_the_label_only_where_there_is_one(tmp_path):
-    labeled = _run(tmp_path / "with", _batches(tmp_path / "with"))
-    plain = _run(tmp_path / "without", _batches(tmp_path / "without", labeled=False))
+    labeled = _run(tmp_path / "with", _batches())
+    plain = _run(tmp_path / "without", _batches(labeled=False))
     # Four pictures side by side, or three.
     with_label, without = (_results(logdir, "panel").shape for logdir in (labeled, plain))
     assert with_label[1] == pytest.approx(without[1] * 4 / 3, rel=0.05)
@@ -192,14 +195,13 @@ def test_the_panel_has_the_label_only_where_there_is_one(tmp_path):
 
 def test_batches_need_no_label_at_all(tmp_path):
     batches = [
-        {key: value for key, value in batch.items() if key != "label"}
-        for batch in _batches(tmp_path)
+        {key: value for key, value in batch.items() if key != "label"} for batch in _batches()
     ]
     assert len(tiny.files(_run(tmp_path, batches))) == 12
 
 
 def test_the_overlay_shows_image_and_prediction(tmp_path):
-    overlay = _results(_run(tmp_path, _batches(tmp_path)), "overlay").astype(int)
+    overlay = _results(_run(tmp_path, _batches()), "overlay").astype(int)
     image, colors = tiny.picture(*_SIZES["first"]).astype(int), _COLORMAP[_expected("first")]
     low, high = np.minimum(image, colors), np.maximum(image, colors)
     assert ((overlay >= low - 1) & (overlay <= high + 1)).all()
@@ -208,7 +210,7 @@ def test_the_overlay_shows_image_and_prediction(tmp_path):
 
 
 def test_images_may_keep_their_names(tmp_path):
-    logdir = _run(tmp_path, _batches(tmp_path), name_by_image=True)
+    logdir = _run(tmp_path, _batches(), name_by_image=True)
     titles = ("image", "overlay", "panel", "prediction")
     expected = [f"{name}_{title}.png" for name in _SIZES for title in titles]
     assert tiny.files(logdir / visualizer.RESULTS) == expected
@@ -216,7 +218,7 @@ def test_images_may_keep_their_names(tmp_path):
 
 def test_resized_images_get_back_their_size(tmp_path):
     resize = {"min_resize_value": 25, "max_resize_value": 33}
-    batches = _batches(tmp_path, 3, **resize)
+    batches = _batches(3, **resize)
     (batch,) = batches
     logdir = _run(tmp_path, batches, _StandIn(**resize), also_save_raw_predictions=True)
     for index, (name, (height, width)) in enumerate(_SIZES.items()):
@@ -235,15 +237,15 @@ def test_resized_images_get_back_their_size(tmp_path):
 @pytest.mark.parametrize("size", [(0, 0), (20, -1), (10**6, 10**6)])
 def test_a_record_that_does_not_say_the_size_of_a_resized_image_is_named(tmp_path, size):
     resize = {"min_resize_value": 25, "max_resize_value": 33}
-    (batch,) = _batches(tmp_path, names=["first"], **resize)
-    batch |= {"height": tf.constant(size[:1]), "width": tf.constant(size[1:])}
+    (batch,) = _batches(names=("first",), **resize)
+    batch = batch | {"height": tf.constant(size[:1]), "width": tf.constant(size[1:])}
     message = f"image first: its record says that it has {size[1]}x{size[0]} pixels .*image/width"
     with pytest.raises(ValueError, match=message):
         _run(tmp_path, [batch], _StandIn(**resize), numbers=range(1))
 
 
 def test_a_named_color_map_counts(tmp_path):
-    logdir = _run(tmp_path, _batches(tmp_path), colormap="ade20k")
+    logdir = _run(tmp_path, _batches(), colormap="ade20k")
     expected = get_dataset_colormap.create_label_colormap("ade20k")[_expected("first")]
     np.testing.assert_array_equal(_results(logdir, "prediction"), expected)
 
@@ -256,7 +258,7 @@ def test_a_color_map_with_too_few_colors_is_an_error(tmp_path):
 
 def test_a_label_without_a_color_is_an_error_that_names_the_image(tmp_path):
     batches = []
-    for batch in _batches(tmp_path, names=["first", "second"]):
+    for batch in _batches(names=("first", "second")):
         second = batch["image_name"][0] == b"second"
         batches.append({**batch, "label": batch["label"] + (100 if second else 0)})
     with pytest.raises(ValueError, match="image second: label value .* has no color"):
@@ -274,7 +276,7 @@ def test_a_full_disk_is_one_error_and_what_is_written_is_whole(tmp_path, monkeyp
         write(images)
 
     monkeypatch.setattr(save_annotation, "write_pngs", write_until_the_disk_is_full)
-    batches = list(_batches(tmp_path)) * 4
+    batches = _batches() * 4
     with pytest.raises(OSError, match="no space left for 000005"):
         _run(tmp_path, batches, _StandIn(devices=devices), numbers=range(12))
     written = tiny.files(tmp_path / "vis" / visualizer.RESULTS)
@@ -289,14 +291,14 @@ def test_one_class_everywhere_is_told(tmp_path, caplog):
         def __call__(self, images, sizes):
             return 0 * super().__call__(images, sizes)
 
-    _run(tmp_path, _batches(tmp_path), Background())
+    _run(tmp_path, _batches(), Background())
     assert any("every pixel is predicted as class 0 (ground)" in m for m in caplog.messages)
 
 
+@tiny.eager()
 def test_a_trained_network_is_visualized(tmp_path):
-    network = predictor.NetworkPredictor(tiny.OPTIONS)
-    network.restore(tiny.save(tiny.network(), tmp_path / "train", 7))
-    logdir = _run(tmp_path, _batches(tmp_path, 3), network)
+    network = predictor.NetworkPredictor(tiny.OPTIONS, net=tiny.shared_network())
+    logdir = _run(tmp_path, _batches(3), network)
     # Not as it is padded to the size of its neighbors.
     expected = network(tiny.picture(*_SIZES["second"])[np.newaxis])[0]
     assert len(np.unique(expected)) > 1
