@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab import convert_to_tflite, model
+from deeplab import convert_to_tflite
 from deeplab.core import feature_extractor
 from deeplab.core.options import InferenceOptions, LiteOptions
 from deeplab.export import (
@@ -33,14 +33,14 @@ def write(path, graph_def):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _shallow():
-    with tiny.shallow():
+def _cheap():
+    with tiny.shallow(), tiny.unoptimized():
         yield
 
 
 @pytest.fixture(scope="module")
-def net(_shallow):
-    return tiny.network()
+def net():
+    return tiny.shared_network()
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,13 @@ def graph(net, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def quantized_net(_shallow):
+def lite(graph):
+    """The model of the graph."""
+    return tflite.convert(frozen_graphs.read(str(graph)), INPUT)
+
+
+@pytest.fixture(scope="module")
+def quantized_net(_cheap):
     return tiny.quantized_network()
 
 
@@ -70,6 +76,12 @@ def photo(tmp_path_factory):
 
 def convert(graph, *more):
     tiny.run(convert_to_tflite, f"--quantized_graph_def_path={graph}", *more)
+
+
+def add_quantizer(graph_def):
+    """Let a graph look like that of a quantized network."""
+    name, _, _ = INPUT.partition(":")
+    graph_def.node.add(name="quantizer", op="FakeQuantWithMinMaxArgs", input=[name])
 
 
 def printed_share(capsys):
@@ -102,12 +114,11 @@ class TestFloat:
         assert not {name for name in operations if "SPACE" in name or "Flex" in name}
         assert {"DEPTHWISE_CONV_2D", "RESIZE_BILINEAR"} <= operations
 
-    def test_agreement_can_be_missed(self, graph):
+    def test_agreement_can_be_missed(self, graph, lite):
         graph_def = frozen_graphs.read(str(graph))
-        model = tflite.convert(graph_def, INPUT)
         (arg_max,) = [node for node in graph_def.node if node.op == "ArgMax"]
         arg_max.op = "ArgMin"
-        found = tflite.compare(graph_def, model, PHOTOS, INPUT)
+        found = tflite.compare(graph_def, lite, PHOTOS, INPUT)
         assert found.labels.equal == 0
 
     @pytest.mark.slow
@@ -119,24 +130,18 @@ class TestFloat:
         assert details(path)[0]["dtype"] == np.uint8
 
     @pytest.mark.slow
-    def test_dynamic_range_is_smaller(self, graph):
+    def test_dynamic_range_is_smaller(self, graph, lite):
         graph_def = frozen_graphs.read(str(graph))
-        model, small = (
-            tflite.convert(graph_def, INPUT, options=LiteOptions(dynamic_range=dynamic))
-            for dynamic in (False, True)
-        )
-        assert len(small) < len(model)
+        small = tflite.convert(graph_def, INPUT, options=LiteOptions(dynamic_range=True))
+        assert len(small) < len(lite)
         assert tflite.compare(graph_def, small, PHOTOS, INPUT).labels.equal > 0.9
 
     @pytest.mark.slow
-    def test_float16_is_smaller(self, graph):
+    def test_float16_is_smaller(self, graph, lite):
         graph_def = frozen_graphs.read(str(graph))
-        whole, half = (
-            tflite.convert(graph_def, INPUT, options=LiteOptions(float16=each))
-            for each in (False, True)
-        )
+        half = tflite.convert(graph_def, INPUT, options=LiteOptions(float16=True))
         # The weights of a network as small as this one are a part of the file only.
-        assert len(half) < 0.9 * len(whole)
+        assert len(half) < 0.9 * len(lite)
         found = tflite.compare(graph_def, half, PHOTOS, INPUT, "ArgMax:0")
         assert found.labels.equal > 0.98
 
@@ -273,16 +278,18 @@ class TestQuantized:
             assert np.max(np.abs(ours - theirs)) < 26
 
     @pytest.mark.slow
-    def test_an_input_with_a_scale_for_each_color_is_refused(self, tmp_path):
-        net = model.DeepLab(tiny.OPTIONS.replace(quantize=True))
-        net.preprocess = feature_extractor.subtract_vgg_mean
+    def test_an_input_with_a_scale_for_each_color_is_refused(self, net, tmp_path, monkeypatch):
+        monkeypatch.setattr(net, "preprocess", feature_extractor.subtract_vgg_mean)
         graph_def, _ = inference_graph.frozen(net)
+        add_quantizer(graph_def)
         with pytest.raises(ValueError, match=f"{INPUT} has a different scale for each color"):
             convert(write(tmp_path / "graph.pb", graph_def))
 
-    def test_dynamic_range_is_refused(self, quantized_graph):
+    def test_dynamic_range_is_refused(self, graph, tmp_path):
+        graph_def = frozen_graphs.read(str(graph))
+        add_quantizer(graph_def)
         with pytest.raises(ValueError, match="--dynamic_range is for float graphs"):
-            convert(quantized_graph, "--dynamic_range")
+            convert(write(tmp_path / "graph.pb", graph_def), "--dynamic_range")
 
 
 @pytest.mark.slow

@@ -16,14 +16,14 @@ from deeplab.utils import checkpoint
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _shallow():
-    with tiny.shallow():
+def _cheap():
+    with tiny.shallow(), tiny.unoptimized():
         yield
 
 
 @pytest.fixture(scope="module")
-def net(_shallow):
-    return tiny.network()
+def net():
+    return tiny.shared_network()
 
 
 @pytest.fixture(scope="module")

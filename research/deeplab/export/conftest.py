@@ -8,7 +8,7 @@ import pytest
 from deeplab import model
 from deeplab.core.options import ExportOptions
 from deeplab.datasets.descriptors import DatasetDescriptor
-from deeplab.export import exporter
+from deeplab.export import exporter, runtimes
 from deeplab.export.export_details import ExportDetails
 from deeplab.testing import tiny
 
@@ -23,8 +23,7 @@ def dataset() -> DatasetDescriptor:
 @pytest.fixture(scope="session")
 def net() -> model.DeepLab:
     """A network with few layers. Tests leave it as it is."""
-    with tiny.shallow():
-        return tiny.network()
+    return tiny.shared_network()
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +44,10 @@ def export(
             next_version=True,
         )
     )
+
+
+@pytest.fixture(scope="session")
+def opened(export: pathlib.Path) -> runtimes.Network:
+    """The export, opened by the folder of its versions."""
+    with tiny.unoptimized():
+        return runtimes.open_network(str(export.parent))

@@ -14,12 +14,9 @@ from deeplab import common, model
 from deeplab.core.options import InferenceOptions
 from deeplab.datasets import descriptors
 from deeplab.export import comparison, destination, exporter, inference_graph
-from deeplab.export.export_details import ExportDetails
 from deeplab.testing import golden, tiny
 from deeplab.utils import checkpoint, stored_options
 
-OPTIONS = common.ModelOptions(depth_multiplier=0.35, crop_size=(65, 65))
-VOC = descriptors.load("pascal_voc_seg")
 FACTS, ARRAYS = golden.misc("export")
 
 # Runs a SavedModel as one who has TensorFlow and nothing of this project.
@@ -46,23 +43,10 @@ assert "deeplab" not in sys.modules
 """
 
 
-def network(options: common.ModelOptions = OPTIONS) -> model.DeepLab:
-    net = model.DeepLab(options)
-    golden.assign(checkpoint.official_variables(net))
-    return net
-
-
-@pytest.fixture(scope="module")
-def net() -> model.DeepLab:
-    with tiny.shallow():
-        return network()
-
-
-@pytest.fixture(scope="module")
-def export(net, tmp_path_factory) -> pathlib.Path:
-    path = tmp_path_factory.mktemp("exports") / "new" / "1"
-    exporter.export_saved_model(net, str(path), details=ExportDetails(descriptor=VOC))
-    return path
+@pytest.fixture(autouse=True)
+def _unoptimized():
+    with tiny.unoptimized():
+        yield
 
 
 @pytest.fixture
@@ -90,8 +74,8 @@ def assert_same(outputs: Mapping, expected: Mapping, where=...) -> None:
 
 @pytest.mark.slow
 class TestSavedModel:
-    def test_needs_no_code_of_this_project(self, net, export, tmp_path):
-        large, small = ARRAYS["image/100x80"], ARRAYS["image/40x50"]
+    def test_needs_no_code_of_this_project(self, net, dataset, export, tmp_path):
+        large, small = (tiny.picture(*size)[np.newaxis] for size in ((60, 48), (30, 38)))
         batch = np.concatenate([large, large[:, ::-1], large[:, :, ::-1]])
         np.save(tmp_path / "batch.npy", batch)
         tf.io.write_file(str(tmp_path / "a.png"), tf.io.encode_png(small[0]))
@@ -109,13 +93,13 @@ class TestSavedModel:
         assert_same(np.load(tmp_path / "serving_default.npz"), predict(net, batch))
 
         outputs = np.load(tmp_path / "serving_bytes.npz")
-        np.testing.assert_array_equal(outputs["ImageSize"], [[40, 50], [100, 80]])
+        np.testing.assert_array_equal(outputs["ImageSize"], [[30, 38], [60, 48]])
         expected = predict(net, small), predict(net, jpeg)
-        assert_same(outputs, expected[0], where=np.s_[:1, :40, :50])
+        assert_same(outputs, expected[0], where=np.s_[:1, :30, :38])
         assert_same(outputs, expected[1], where=np.s_[1:])
-        outside = np.ones((100, 80), bool)
-        outside[:40, :50] = False
-        assert (outputs["SemanticPredictions"][0][outside] == VOC.ignore_label).all()
+        outside = np.ones((60, 48), bool)
+        outside[:30, :38] = False
+        assert (outputs["SemanticPredictions"][0][outside] == dataset.ignore_label).all()
         assert (outputs["SemanticProbabilities"][0][outside] == 0).all()
 
         for name, wanted in zip("ab", expected, strict=True):
@@ -139,23 +123,17 @@ class TestSavedModel:
             tf.uint8,
             [None] * 3 + [3],
         )
-        assert {name: spec.dtype for name, spec in default.structured_outputs.items()} == {
-            "SemanticPredictions": tf.int32,
-            "SemanticProbabilities": tf.float32,
-            "RawSemanticPredictions": tf.float32,
-            "RawSemanticProbabilities": tf.float32,
-        }
 
-    def test_says_what_it_holds(self, export):
-        assert checkpoint.load_options(str(export)) == OPTIONS
-        assert descriptors.load(str(export / "dataset.json")) == VOC
+    def test_says_what_it_holds(self, dataset, export):
+        assert checkpoint.load_options(str(export)) == tiny.OPTIONS
+        assert descriptors.load(str(export / "dataset.json")) == dataset
 
     def test_scales_and_flips_are_in_it(self, net, tmp_path):
         path = str(tmp_path / "export")
         inference = InferenceOptions(eval_scales=(0.5, 1.0), add_flipped_images=True)
         with tiny.few_signatures():
             exporter.export_saved_model(net, path, inference)
-        image = ARRAYS["image/65x65"]
+        image = tiny.picture(40, 50)[np.newaxis]
         outputs = tf.saved_model.load(path).signatures["serving_default"](tf.constant(image))
         labels, probabilities = model.predict_labels(net, image, (0.5, 1.0), True)
         expected = {"SemanticPredictions": labels, "SemanticProbabilities": probabilities}
@@ -163,9 +141,12 @@ class TestSavedModel:
 
 
 class TestFrozenGraph:
+    @pytest.mark.slow
     def test_serves_official_user_code(self, tmp_path):
+        net = model.DeepLab(common.ModelOptions(depth_multiplier=0.35, crop_size=(65, 65)))
+        golden.assign(checkpoint.official_variables(net))
         path = tmp_path / "frozen" / "frozen_inference_graph.pb"
-        exporter.export_frozen_graph(network(), str(path), graph_text=True)
+        exporter.export_frozen_graph(net, str(path), graph_text=True)
         assert sorted(os.listdir(path.parent)) == [path.name, "inference_graph.pbtxt"]
         graph_def = tf.compat.v1.GraphDef.FromString(path.read_bytes())
         with tf.Graph().as_default(), tf.compat.v1.Session() as session:
@@ -184,9 +165,10 @@ class TestFrozenGraph:
         (tmp_path / f".graph.pb.{process.pid}.tmp").touch()
         exporter.export_frozen_graph(net, str(path))
         assert os.listdir(tmp_path) == ["graph.pb"]
+        image = tiny.picture(40, 50)[np.newaxis]
         with comparison.open_frozen_graph(str(path)) as run:
-            outputs = run(ARRAYS["image/65x65"])
-        assert_same(outputs, predict(net, ARRAYS["image/65x65"]))
+            outputs = run(image)
+        assert_same(outputs, predict(net, image))
 
 
 class TestDestination:
@@ -196,20 +178,24 @@ class TestDestination:
             exporter.export_saved_model(net, str(earlier) + os.sep)
         assert os.listdir(earlier.parent) == ["export"]
         assert not (earlier / "dataset.json").exists()
-        outputs = tf.saved_model.load(str(earlier)).signatures["serving_default"](
-            tf.constant(ARRAYS["image/65x65"])
-        )
-        assert_same(
-            {name: tensor.numpy() for name, tensor in outputs.items()},
-            predict(net, ARRAYS["image/65x65"]),
-        )
+        image = tiny.picture(40, 50)[np.newaxis]
+        default = tf.saved_model.load(str(earlier)).signatures["serving_default"]
+        # Its official outputs.
+        assert {name: spec.dtype for name, spec in default.structured_outputs.items()} == {
+            "SemanticPredictions": tf.int32,
+            "SemanticProbabilities": tf.float32,
+            "RawSemanticPredictions": tf.float32,
+            "RawSemanticProbabilities": tf.float32,
+        }
+        outputs = {name: tensor.numpy() for name, tensor in default(tf.constant(image)).items()}
+        assert_same(outputs, predict(net, image))
 
     def test_an_empty_folder_is_replaced(self, tmp_path):
         destination.check(str(tmp_path))
 
     def test_a_dense_prediction_cell_is_part_of_an_export(self, earlier):
         cell = str(golden.dense_prediction_cell("dpc_with_pooling.json"))
-        stored_options.save(str(earlier), OPTIONS.replace(dense_prediction_cell_json=cell))
+        stored_options.save(str(earlier), tiny.OPTIONS.replace(dense_prediction_cell_json=cell))
         destination.check(str(earlier))
 
     def test_no_path_is_not_this_folder(self, net):
@@ -274,7 +260,7 @@ class TestDestination:
         def another_network(*arguments):
             expected = dict(network_says(*arguments))
             labels = expected["SemanticPredictions"]
-            return expected | {"SemanticPredictions": (labels + 1) % 21}
+            return expected | {"SemanticPredictions": (labels + 1) % 4}
 
         monkeypatch.setattr(comparison, "expected", another_network)
         path = tmp_path / name
@@ -285,8 +271,9 @@ class TestDestination:
         assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")} == before
 
     def test_weights_that_are_no_numbers_are_an_error(self, tmp_path):
-        broken = network()
-        checkpoint.official_variables(broken)["logits/semantic/biases"].assign([np.nan] * 21)
+        with tiny.shallow():
+            broken = model.DeepLab(tiny.OPTIONS)
+        checkpoint.official_variables(broken)["logits/semantic/biases"].assign([np.nan] * 4)
         with pytest.raises(
             ValueError, match="the checkpoint holds weights that are infinite or not"
         ):

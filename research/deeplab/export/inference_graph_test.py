@@ -11,7 +11,7 @@ from deeplab import common, model
 from deeplab.core import layers
 from deeplab.core.options import InferenceOptions
 from deeplab.export import inference_graph
-from deeplab.testing import golden
+from deeplab.testing import golden, tiny
 from deeplab.utils import checkpoint
 
 # What the official exports of the golden data were made with.
@@ -41,17 +41,18 @@ def network(**changes) -> model.DeepLab:
 
 
 @functools.cache
-def frozen(export: str) -> tf.compat.v1.GraphDef:
+def frozen(export: str) -> tuple[tf.compat.v1.GraphDef, tf.compat.v1.GraphDef]:
     net = network(**EXPORTS[export])
-    return inference_graph.frozen(net, InferenceOptions(**SEEING.get(export, {})))[0]
+    return inference_graph.frozen(net, InferenceOptions(**SEEING.get(export, {})))
 
 
 @functools.cache
 def session(export: str) -> tf.compat.v1.Session:
-    graph_def = frozen(export)
+    graph_def, _ = frozen(export)
     with tf.Graph().as_default() as graph:
         tf.compat.v1.import_graph_def(graph_def, name="")
-    return tf.compat.v1.Session(graph=graph)
+    with tiny.unoptimized():
+        return tf.compat.v1.Session(graph=graph)
 
 
 def run(export: str, image: np.ndarray) -> Mapping[str, np.ndarray]:
@@ -113,16 +114,18 @@ class TestOfficialGraph:
         )
 
     def test_has_the_graph_without_weights(self):
-        _, without = inference_graph.frozen(network())
+        whole, without = frozen("plain")
         names = {node.name for node in without.node}
         assert names >= {"ImageTensor", "ArgMax", *inference_graph.OUTPUTS}
-        assert without.ByteSize() < frozen("plain").ByteSize() / 2
+        assert without.ByteSize() < whole.ByteSize() / 2
         assert "ReadVariableOp" in {node.op for node in without.node}
 
     @pytest.mark.slow
     def test_arg_max_is_where_the_labels_are_found(self):
-        graph_def, _ = inference_graph.frozen(network(prediction_with_upsampled_logits=False))
-        with tf.Graph().as_default(), tf.compat.v1.Session() as coarse:
+        with tiny.shallow():
+            net = tiny.network(OPTIONS.replace(prediction_with_upsampled_logits=False))
+        graph_def, _ = inference_graph.frozen(net)
+        with tiny.unoptimized(), tf.Graph().as_default(), tf.compat.v1.Session() as coarse:
             tf.compat.v1.import_graph_def(graph_def, name="")
             for run_session, shape in ((coarse, (1, 5, 5)), (session("plain"), (1, 65, 65))):
                 raw, found = run_session.run(
@@ -146,7 +149,7 @@ class TestOfficialGraph:
 
         monkeypatch.setattr(layers.DepthwiseConv2D, "convolve", convolve)
         with pytest.raises(ValueError, match="expanded_conv_.*does not run on every machine"):
-            inference_graph.frozen(network())
+            inference_graph.frozen(tiny.shared_network())
 
 
 class TestPredict:

@@ -20,14 +20,15 @@ def another(images):
 
 
 class TestSavedModel:
-    def test_predicts_as_the_network(self, net, dataset, export):
-        network = saved_model.ExportedNetwork(str(export))
-        assert network.num_classes == 4
-        assert network.descriptor == dataset
+    @tiny.unoptimized()
+    def test_predicts_as_the_network(self, net, dataset, opened):
+        assert isinstance(opened, saved_model.ExportedNetwork)
+        assert opened.num_classes == 4
+        assert opened.descriptor == dataset
         for size in ((33, 33), (40, 50)):
             image = tiny.picture(*size)
             labels, _ = model.predict_labels(net, image[np.newaxis])
-            predicted = network.predict(image)
+            predicted = opened.predict(image)
             assert predicted.dtype == np.int32
             assert np.mean(predicted == labels[0]) >= 0.999
             assert len(np.unique(predicted)) > 1

@@ -77,6 +77,7 @@ def foreign(tmp_path_factory):
 
 
 @pytest.mark.slow
+@tiny.unoptimized()
 def test_an_export_of_this_project_is_fine(served, tmp_path, capsys):
     assert (
         _run(f"--export_path={served}", f"--json={tmp_path}/check.json", "--fail_on=warning") == 0

@@ -14,6 +14,7 @@ from deeplab.testing import tf_serving  # noqa: E402
 
 
 @pytest.mark.slow
+@tiny.unoptimized()
 def test_both_interfaces_give_the_labels_of_the_export(served):
     network = runtimes.open_network(str(served))
     images = [tiny.picture(*size) for size in ((33, 33), (20, 41), (1, 1))]
