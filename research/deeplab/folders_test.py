@@ -38,8 +38,8 @@ def _copy(source: str, target: str) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _shallow():
-    with tiny.shallow():
+def _minimal():
+    with tiny.minimal():
         yield
 
 
@@ -74,17 +74,18 @@ def test_a_network_is_trained_resumed_evaluated_shown_and_exported(root, tmp_pat
     data = (f"--dataset={root}/data/tiny.json", f"--dataset_dir={root}/data")
     logdir = f"{root}/train"
     for steps in (2, 4):
-        tiny.run(
-            train,
-            *data,
-            *_NETWORK,
-            f"--train_logdir={logdir}",
-            "--train_batch_size=2",
-            f"--training_number_of_steps={steps}",
-            "--save_interval_secs=0",
-            "--eval_every=2",
-            "--eval_crop_size=33,33",
-        )
+        with tiny.eager():
+            tiny.run(
+                train,
+                *data,
+                *_NETWORK,
+                f"--train_logdir={logdir}",
+                "--train_batch_size=2",
+                f"--training_number_of_steps={steps}",
+                "--save_interval_secs=0",
+                "--eval_every=2",
+                "--eval_crop_size=33,33",
+            )
     assert "step 2 of " in caplog.text
     # Saved after each step, of which five stay; the second run went on from the second step.
     assert checkpoint_files.names(logdir) == [f"model.ckpt-{step}" for step in range(1, 5)]
@@ -95,54 +96,51 @@ def test_a_network_is_trained_resumed_evaluated_shown_and_exported(root, tmp_pat
     best = _read_json(f"{logdir}/best/eval.json")
     assert checkpoint_files.names(f"{logdir}/best") == [f"model.ckpt-{best['step']}"]
 
-    tiny.run(
-        eval_script,
-        *data,
-        f"--checkpoint_dir={logdir}",
-        f"--eval_logdir={root}/eval",
-        "--eval_crop_size=33,33",
-        "--max_number_of_evaluations=1",
-    )
+    with tiny.eager():
+        tiny.run(
+            eval_script,
+            *data,
+            f"--checkpoint_dir={logdir}",
+            f"--eval_logdir={root}/eval",
+            "--eval_crop_size=33,33",
+            "--max_number_of_evaluations=1",
+        )
+        tiny.run(
+            vis,
+            *data,
+            f"--checkpoint_dir={logdir}/model.ckpt-3",
+            f"--vis_logdir={root}/vis",
+            "--vis_crop_size=33,33",
+            "--also_save_raw_predictions",
+            "--max_number_of_iterations=1",
+        )
     assert _read_json(f"{root}/eval/eval.json")["step"] == 4
-    tiny.run(
-        vis,
-        *data,
-        f"--checkpoint_dir={logdir}/model.ckpt-3",
-        f"--vis_logdir={root}/vis",
-        "--vis_crop_size=33,33",
-        "--also_save_raw_predictions",
-        "--max_number_of_iterations=1",
-    )
     pictures = tf.io.gfile.listdir(f"{root}/vis/segmentation_results")
     assert len(pictures) == 8
     assert len(tf.io.gfile.listdir(f"{root}/vis/raw_segmentation_results")) == 2
-    with tiny.few_signatures():
+    with tiny.few_signatures(), tiny.unoptimized():
+        for name in ("1", "graph.pb"):
+            tiny.run(
+                export_model,
+                f"--dataset={root}/data/tiny.json",
+                f"--checkpoint_path={logdir}",
+                f"--export_path={root}/export/{name}",
+            )
         tiny.run(
-            export_model,
-            f"--dataset={root}/data/tiny.json",
-            f"--checkpoint_path={logdir}",
-            f"--export_path={root}/export/1",
+            convert_to_tflite,
+            f"--quantized_graph_def_path={root}/export/graph.pb",
+            f"--output_tflite_path={root}/export/model.tflite",
         )
-    tiny.run(
-        export_model,
-        f"--dataset={root}/data/tiny.json",
-        f"--checkpoint_path={logdir}",
-        f"--export_path={root}/export/graph.pb",
-    )
-    tiny.run(
-        convert_to_tflite,
-        f"--quantized_graph_def_path={root}/export/graph.pb",
-        f"--output_tflite_path={root}/export/model.tflite",
-    )
     assert tf.io.gfile.stat(f"{root}/export/model.tflite").length > 1000
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.png").write_bytes(tiny.png(tiny.picture(33, 33)))
-    tiny.run(
-        predict,
-        f"--export_path={root}/export/1",
-        f"--images={tmp_path}/photos",
-        f"--output_dir={root}/predictions",
-    )
+    with tiny.unoptimized():
+        tiny.run(
+            predict,
+            f"--export_path={root}/export/1",
+            f"--images={tmp_path}/photos",
+            f"--output_dir={root}/predictions",
+        )
     assert len(tf.io.gfile.listdir(f"{root}/predictions")) == 4
     # Nothing is left in a folder of that name on this machine, nor in those that patterns match.
     assert not os.path.exists("ram:")
@@ -164,13 +162,12 @@ def test_a_remote_export_is_not_replaced(root):
     if "://" not in root:
         pytest.skip("folders of this file system are replaced")
     path = tiny.save(_network(), f"{root}/trained", 1)
-    flags = (f"--checkpoint_path={path}", f"--export_path={root}/served/1")
-    with tiny.few_signatures():
-        tiny.run(export_model, *flags)
-    before = tf.io.gfile.listdir(f"{root}/served/1")
+    tf.io.gfile.makedirs(f"{root}/served/1")
+    with tf.io.gfile.GFile(f"{root}/served/1/saved_model.pb", "w") as file:
+        file.write("an earlier export")
     with pytest.raises(ValueError, match=r"--export_path=ram://.*/served/1 is there.*cannot be"):
-        tiny.run(export_model, *flags)
-    assert tf.io.gfile.listdir(f"{root}/served/1") == before
+        tiny.run(export_model, f"--checkpoint_path={path}", f"--export_path={root}/served/1")
+    assert tf.io.gfile.listdir(f"{root}/served/1") == ["saved_model.pb"]
 
 
 @pytest.mark.parametrize("script", ["train", "eval", "vis", "export_model"])

@@ -18,7 +18,7 @@ from deeplab.utils import checkpoint
 def folder(tmp_path_factory):
     """Return a folder with a network in each form, and a tiny dataset."""
     folder = tmp_path_factory.mktemp("saved")
-    with tiny.shallow():
+    with tiny.minimal():
         net = tiny.network()
     tiny.save(net, folder / "train_log", 7)
     net.save(folder / "net.keras")
@@ -50,7 +50,7 @@ def test_evaluation_has_the_same_counts(folder, data, tmp_path):
     results = []
     for name, flags in _FORMS.items():
         log = tmp_path / os.path.basename(name)
-        with tiny.shallow():
+        with tiny.minimal(), tiny.eager():
             tiny.run(
                 eval_script,
                 *data,
@@ -67,7 +67,16 @@ def test_evaluation_has_the_same_counts(folder, data, tmp_path):
 @pytest.mark.parametrize("name", ["net.keras", "weights/net.weights.h5"])
 def test_it_is_shown_exported_and_trained_on(folder, data, tmp_path, name):
     path, flags = f"{folder}/{name}", _FORMS[name]
-    with tiny.shallow():
+    with tiny.minimal(), tiny.few_signatures(), tiny.unoptimized():
+        tiny.run(
+            export_model,
+            *flags,
+            "--num_classes=4",
+            f"--checkpoint_path={path}",
+            f"--export_path={tmp_path}/export",
+        )
+    assert checkpoint.load_options(f"{tmp_path}/export").num_classes == 4
+    with tiny.minimal(), tiny.eager():
         tiny.run(
             vis,
             *data,
@@ -78,14 +87,6 @@ def test_it_is_shown_exported_and_trained_on(folder, data, tmp_path, name):
             "--vis_crop_size=49,49",
         )
         assert len(os.listdir(tmp_path / "vis/segmentation_results")) == 8
-        tiny.run(
-            export_model,
-            *flags,
-            "--num_classes=4",
-            f"--checkpoint_path={path}",
-            f"--export_path={tmp_path}/export",
-        )
-        assert checkpoint.load_options(f"{tmp_path}/export").num_classes == 4
         tiny.run(
             train,
             *data,
@@ -100,12 +101,12 @@ def test_it_is_shown_exported_and_trained_on(folder, data, tmp_path, name):
         )
     first, last = checkpoint.read(path, tiny.OPTIONS), checkpoint.read(f"{tmp_path}/train")
     weights = "logits/semantic/weights"
-    with tiny.shallow():
+    with tiny.minimal():
         np.testing.assert_array_equal(first.get_tensor(weights), last.get_tensor(weights))
 
 
 def test_model_info_reads_the_options(folder, capsys):
-    with tiny.shallow():
+    with tiny.minimal():
         tiny.run(model_info, f"--checkpoint_dir={folder}/net.keras", "--crop_size=33,33")
     assert "4 classes" in capsys.readouterr().out
     (folder / "net.pth").write_bytes(b"\x80\x02")
@@ -118,7 +119,7 @@ def test_predict_takes_it_and_what_needs_an_export_says_how_to_make_one(folder, 
     path = f"{folder}/{name}"
     (tmp_path / "a.png").write_bytes(tiny.png(tiny.picture(33, 33)))
     arguments = f"--export_path={path}", f"--images={tmp_path}", f"--output_dir={tmp_path}/out"
-    with tiny.shallow():
+    with tiny.minimal(), tiny.eager():
         if _FORMS[name]:
             with pytest.raises(ValueError, match="the network is not known: export it with"):
                 tiny.run(predict, *arguments)
