@@ -13,8 +13,10 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 import zipfile
+from collections.abc import Iterator
 from concurrent import futures
 
 import pytest
@@ -231,26 +233,81 @@ _SHORT_TRAINING = (
     "--train_batch_size=2",
     "--training_number_of_steps=2",
 )
+# What runs without tracing, which takes longer than a few steps or images.
+_EAGER = ("deeplab-train", "deeplab-eval", "deeplab-vis")
+# Runs commands in forks of a process that has imported TensorFlow, which takes seconds.
+_SERVER = """
+import os, sys, traceback
+from multiprocessing import connection
+import tensorflow
+
+def run(start, arguments, eager):
+    sys.argv = arguments
+    tensorflow.config.run_functions_eagerly(eager)
+    try:
+        exec(start, {"__name__": "__main__"})
+    except SystemExit as end:
+        return end.code or 0
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+with connection.Listener(sys.argv[1]) as listener:
+    while True:
+        with listener.accept() as client:
+            request = client.recv()
+            if not (child := os.fork()):
+                code = run(*request)
+                sys.stdout.flush()
+                os._exit(code)
+            client.send(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+_CLIENT = """#!{python}
+import sys
+from multiprocessing import connection
+with connection.Client({address!r}) as server:
+    server.send(({start!r}, sys.argv + {more!r}, {eager!r}))
+    sys.exit(server.recv())
+"""
+
+
+@pytest.fixture
+def programs(tree, tmp_path) -> Iterator[pathlib.Path]:
+    """Yield a folder with the commands of the wheel, and a process that runs them."""
+    folder, address = tmp_path / "bin", str(tmp_path / "server")
+    folder.mkdir()
+    for name, (_, start) in _commands(tree).items():
+        more, eager = _FEW_IMAGES.get(name, []), name in _EAGER
+        values = {"start": start, "more": more, "eager": eager, "address": address}
+        (folder / name).write_text(_CLIENT.format(python=sys.executable, **values))
+        (folder / name).chmod(0o755)
+    with open(tmp_path / "log", "wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-c", _SERVER, address],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(tree)},
+            stdout=log,
+            stderr=log,
+        )
+        while server.poll() is None and not os.path.exists(address):
+            time.sleep(0.1)
+        yield folder
+        server.terminate()
+        server.wait()
 
 
 @pytest.mark.slow
-def test_the_demo_runs_from_the_wheel(tree, tmp_path):
+def test_the_demo_runs_from_the_wheel(tree, programs, tmp_path):
     """Two steps of training, in an empty folder, with the recipes of the wheel."""
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    for name, (_, start) in _commands(tree).items():
-        more = f"import sys; sys.argv += {_FEW_IMAGES.get(name, [])}"
-        (programs / name).write_text(f"#!{sys.executable}\n{more}\n{start}\n")
-        (programs / name).chmod(0o755)
-    path = os.pathsep.join([str(programs), os.environ["PATH"]])
     done = subprocess.run(
         [_ROOT / "tools/demo.sh", tree / "deeplab/recipes/sample", *_SHORT_TRAINING],
         cwd=tmp_path,
-        env={**os.environ, "PATH": path, "PYTHONPATH": str(tree)},
+        env={**os.environ, "PATH": os.pathsep.join([str(programs), os.environ["PATH"]])},
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr + (tmp_path / "log").read_text()
     demo = tmp_path / "demo"
     assert (demo / "eval/eval.json").is_file()
     assert (demo / "report/report.html").is_file()
