@@ -1,6 +1,7 @@
 """Checks that the files and folders of flags can be written, before long work is done."""
 
 import os
+from collections.abc import Iterable
 
 from deeplab.utils import error_text, file_systems, temporary_files
 
@@ -65,6 +66,16 @@ def check_file(flag: str, path: str, extension: str = "") -> None:
         raise ValueError(f"--{flag}={path} cannot be written: {reason}")
     if not path.lower().endswith(extension):
         raise ValueError(f"--{flag} is {path}; the file's name must end in {extension}")
+
+
+def check_not_read(flag: str, path: str, inputs: Iterable[str]) -> None:
+    """Reject a file to write that is one of the files that are read.
+
+    Raises:
+        ValueError: It is one of them, maybe by another path.
+    """
+    if os.path.realpath(path) in {os.path.realpath(each) for each in inputs}:
+        raise ValueError(f"--{flag}={path} would replace a file that is read; name another file")
 
 
 def check_folder(flag: str, path: str) -> None:

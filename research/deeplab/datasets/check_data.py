@@ -11,6 +11,7 @@ value. With --fail_on=warning the exit code is 2 if there is a warning.
   python -m deeplab.datasets.check_data --dataset=pascal_voc_seg --dataset_dir=tfrecord
 """
 
+import os
 from collections.abc import Sequence
 
 from absl import flags
@@ -18,6 +19,7 @@ from absl import flags
 from deeplab import common
 from deeplab.cli import script, writable
 from deeplab.datasets import descriptors
+from deeplab.utils import file_systems
 
 # Exit code where every record is good, but a warning was asked to fail.
 _WARNED = 2
@@ -73,6 +75,7 @@ def main(argv: Sequence[str]) -> int:
     for flag, extension in (("json", ""), ("contact_sheet", ".png")):
         if values[flag].value:
             writable.check_file(flag, values[flag].value, extension)
+            writable.check_not_read(flag, values[flag].value, _inputs(names))
     splits, findings = [], []
     for name in names:
         split = split_statistics.check(
@@ -95,6 +98,13 @@ def main(argv: Sequence[str]) -> int:
         save_annotation.write_png(values.contact_sheet, split_report.picture(splits, descriptor))
     warned = any(finding.level == "warning" for finding in findings)
     return _WARNED if warned and values.fail_on == "warning" else 0
+
+
+def _inputs(names: Sequence[str]) -> list[str]:
+    """Return the descriptor and all files with records of the splits."""
+    folder, beginnings = flags.FLAGS.dataset_dir, tuple(f"{name}-" for name in names)
+    shards = [each for each in file_systems.names_in(folder) if each.startswith(beginnings)]
+    return [flags.FLAGS.dataset, *(os.path.join(folder, each) for each in shards)]
 
 
 def run() -> None:

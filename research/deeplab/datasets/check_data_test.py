@@ -213,6 +213,15 @@ def test_the_json_report_has_its_documented_keys(check, tmp_path, capsys):
     assert {"copies", "never_seen", "missing_class"} <= kinds
 
 
+@pytest.mark.parametrize("name", ["val-00001-of-00002.tfrecord", "./roofs.json"])
+def test_a_report_replaces_nothing_that_is_read(check, tmp_path, name):
+    _write(tmp_path, val=[_record(_FIRST)])
+    before = (tmp_path / name).read_bytes()
+    with pytest.raises(ValueError, match="--json=.* would replace a file that is read"):
+        check(f"--json={tmp_path}/{name}")
+    assert (tmp_path / name).read_bytes() == before
+
+
 def test_the_colors_are_those_of_all_pixels_and_the_brightness_is_of_images(
     check, tmp_path, capsys
 ):
