@@ -54,6 +54,9 @@ _AUTOMATIC = "frozen graph, automatic bfloat16"
 _ONNX, _LITERT = "ONNX Runtime", "LiteRT"
 _OPENVINO = {"OpenVINO": "f32", "OpenVINO bfloat16": "bf16"}
 _WITHOUT_ONEDNN = ", oneDNN off"
+# Standard deviation of the logits of an untrained network that is adapted to photographs. Rounding
+# spreads in such a network; with larger logits, the probabilities of its exports would differ.
+_LOGITS_STD = 0.5
 # The answer of a process that is ready.
 _READY = "ready"
 
@@ -144,10 +147,10 @@ def _adapt(net: Any, images: Any) -> None:
     for norm, options in zip(norms, before, strict=True):
         norm.options = options
     # Make each class occur somewhere.
-    last = net.logits.branches[0]
-    last.kernel.assign(last.kernel * 100.0)
-    logits = net(tf.constant(images, tf.float32))
-    last.bias.assign_sub(tf.reduce_mean(logits, axis=(0, 1, 2)))
+    last, logits = net.logits.branches[0], net(tf.constant(images, tf.float32))
+    scale = _LOGITS_STD / tf.math.reduce_std(logits)
+    last.kernel.assign(last.kernel * scale)
+    last.bias.assign((last.bias - tf.reduce_mean(logits, axis=(0, 1, 2))) * scale)
 
 
 def forms() -> list[str]:
