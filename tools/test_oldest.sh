@@ -8,7 +8,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 mapfile -t oldest < <(
   sed -nE 's/^ +"(tensorflow|keras|numpy|tensorboard)>=([0-9.]+),.*/\1==\2.*/p' setup.py
 )
-. tools/environment.sh .venv-oldest "${oldest[@]}"
+# A newer tensorflow-metadata, which tensorflow-datasets needs, cannot be imported beside the
+# protobuf of TensorFlow 2.19.
+. tools/environment.sh .venv-oldest "${oldest[@]}" "tensorflow-metadata<1.18"
 
 python -m pip list 2>/dev/null | grep -E '^(tensorflow|keras|numpy|tensorboard) '
 exec python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder "$@"

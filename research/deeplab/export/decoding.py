@@ -71,12 +71,8 @@ class _Format:
 
 
 _WEBP = (*b"RIFF", *[None] * 4, *b"WEBP")
-_JPEG = _Format(3, b"\xff\xd8\xff")
-_FORMATS = (
-    _JPEG,
-    _Format(24, b"\x89PNG\r\n\x1a\n", _Side(20, 4, big=True), _Side(16, 4, big=True)),
-    _Format(10, b"GIF8", _Side(8, 2), _Side(6, 2)),
-    _Format(26, b"BM", _Side(22, 4, signed=True), _Side(18, 4, signed=True)),
+# TensorFlow 2.19 does not decode it.
+_WEBP_FORMATS = (
     _Format(30, (*_WEBP, *b"VP8 "), _Side(28, 2, bits=14), _Side(26, 2, bits=14)),
     _Format(
         25,
@@ -85,6 +81,14 @@ _FORMATS = (
         _Side(21, 4, bits=14, less=1),
     ),
     _Format(30, (*_WEBP, *b"VP8X"), _Side(27, 3, less=1), _Side(24, 3, less=1)),
+)
+_JPEG = _Format(3, b"\xff\xd8\xff")
+_FORMATS = (
+    _JPEG,
+    _Format(24, b"\x89PNG\r\n\x1a\n", _Side(20, 4, big=True), _Side(16, 4, big=True)),
+    _Format(10, b"GIF8", _Side(8, 2), _Side(6, 2)),
+    _Format(26, b"BM", _Side(22, 4, signed=True), _Side(18, 4, signed=True)),
+    *(_WEBP_FORMATS if hasattr(tf.io, "decode_webp") else ()),
 )
 
 
