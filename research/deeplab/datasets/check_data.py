@@ -72,10 +72,11 @@ def main(argv: Sequence[str]) -> int:
             f"there are no shards (<split>-00000-of-00004...) in {values.dataset_dir}"
             " (--dataset_dir); check files with other names with --split=<split>"
         )
+    inputs = _inputs(names)
     for flag, extension in (("json", ""), ("contact_sheet", ".png")):
-        if values[flag].value:
-            writable.check_file(flag, values[flag].value, extension)
-            writable.check_not_read(flag, values[flag].value, _inputs(names))
+        if path := values[flag].value:
+            writable.check_file(flag, path, extension)
+            writable.check_not_read(flag, path, inputs)
     splits, findings = [], []
     for name in names:
         split = split_statistics.check(

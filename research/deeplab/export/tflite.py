@@ -26,8 +26,8 @@ from deeplab.utils import files, temporary_files
 _DEFAULT = LiteOptions()
 # The color of the padding for a graph that does not state it. Most networks map it to 0.
 _GRAY = (127.5, 127.5, 127.5)
-# Number of photographs on which the means of all values are measured.
-_PHOTOS_FOR_MEANS = 16
+# Least number of photographs, if there are as many, on which the means of all values are measured.
+_LEAST_PHOTOS_FOR_MEANS = 16
 
 
 def convert_file(
@@ -153,7 +153,7 @@ def convert(
     if not options.int8 or not representative:
         return model
     floats = convert(graph_def, input_tensor, output_tensor)
-    photos = representative[:: max(1, len(representative) // _PHOTOS_FOR_MEANS)]
+    photos = representative[:: max(1, len(representative) // _LEAST_PHOTOS_FOR_MEANS)]
     inputs = _inputs(graph_def, input_tensor, shape[1:3], photos)
     # The first one is no photograph.
     next(inputs)
