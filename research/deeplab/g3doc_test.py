@@ -66,7 +66,7 @@ _FLAGS_OF_OTHERS = {
     *("model_name", "model_base_path", "port", "rest_api_port", "dir", "all", "logdir"),
     *("model_config_file", "monitoring_config_file", "enable_batching"),
     *("batching_parameters_file", "enable_per_model_batching_parameters"),
-    "model_config_file_poll_wait_seconds",
+    *("model_config_file_poll_wait_seconds", "ssl_config_file"),
     # Slurm's.
     *("nodes", "ntasks", "gpus", "cpus", "time", "requeue", "signal", "kill"),
     # Apache Beam's and those of its containers.

@@ -5,6 +5,10 @@ import contextlib
 import dataclasses
 import http.server
 import json
+import pathlib
+import shutil
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent import futures
@@ -108,8 +112,45 @@ def response(outputs: dict[str, np.ndarray]) -> bytes:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Certificate:
+    """Files of a certificate for `localhost` that has signed itself, and of its key."""
+
+    path: pathlib.Path
+    key: pathlib.Path
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory) -> Certificate:
+    """Make a certificate."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed, which makes the certificate")
+    folder = tmp_path_factory.mktemp("certificate")
+    made = Certificate(folder / "server.pem", folder / "server.key")
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-nodes", "-days", "1", "-subj", "/CN=localhost"),
+            *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
+            *("-addext", "subjectAltName=DNS:localhost"),
+            *("-keyout", str(made.key), "-out", str(made.path)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return made
+
+
+@pytest.fixture(params=["grpcs", "https"])
+def encrypted_server(request, certificate) -> Iterator[Server]:
+    """A stand-in for a server with encrypted connections, by both interfaces."""
+    start = _grpc_server if request.param == "grpcs" else _rest_server
+    with start(certificate) as started:
+        started.address = f"{request.param}://{started.address.removeprefix('http://')}"
+        yield started
+
+
 @contextlib.contextmanager
-def _grpc_server() -> Iterator[Server]:
+def _grpc_server(certificate: Certificate | None = None) -> Iterator[Server]:
     state = Server()
 
     def check(request: bytes, context: grpc.ServicerContext) -> None:
@@ -146,7 +187,12 @@ def _grpc_server() -> Iterator[Server]:
             )
         ]
     )
-    state.address = f"localhost:{started.add_insecure_port('localhost:0')}"
+    if certificate:
+        pair = certificate.key.read_bytes(), certificate.path.read_bytes()
+        port = started.add_secure_port("localhost:0", grpc.ssl_server_credentials([pair]))
+    else:
+        port = started.add_insecure_port("localhost:0")
+    state.address = f"localhost:{port}"
     started.start()
     try:
         yield state
@@ -155,7 +201,7 @@ def _grpc_server() -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def _rest_server() -> Iterator[Server]:
+def _rest_server(certificate: Certificate | None = None) -> Iterator[Server]:
     state = Server()
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -205,6 +251,13 @@ def _rest_server() -> Iterator[Server]:
             self.wfile.write(data)
 
     started = http.server.ThreadingHTTPServer(("localhost", 0), Handler)
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate.path, certificate.key)
+        # Otherwise a client that ends the handshake is an error of the server's loop.
+        started.socket = context.wrap_socket(
+            started.socket, server_side=True, do_handshake_on_connect=False
+        )
     thread = threading.Thread(target=started.serve_forever, args=(0.01,))
     thread.start()
     state.address = f"http://localhost:{started.server_port}"

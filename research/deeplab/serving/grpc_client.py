@@ -1,5 +1,6 @@
 """The gRPC interface of TensorFlow Serving."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from deeplab.core.options import ServerOptions
 from deeplab.export import service_messages
-from deeplab.serving import retrying
+from deeplab.serving import certificates, retrying
 from deeplab.utils import error_text
 
 _Answer = TypeVar("_Answer")
@@ -16,6 +17,8 @@ _Answer = TypeVar("_Answer")
 _SERVICE = "/tensorflow.serving.PredictionService"
 # The largest message. The default of gRPC is 4 MB.
 _MOST_BYTES = 2**31 - 1
+# In messages about certificates: of another authority or another name, or no encryption.
+_IS_UNTRUSTED = re.compile("CERTIFICATE_VERIFY_FAILED|WRONG_VERSION_NUMBER|Hostname Verification")
 _OPTIONS = (
     ("grpc.max_send_message_length", _MOST_BYTES),
     ("grpc.max_receive_message_length", _MOST_BYTES),
@@ -37,7 +40,12 @@ class GrpcClient:
 
     def __init__(self, options: ServerOptions):
         self._options = options
-        self._channel = grpc.insecure_channel(options.server, _OPTIONS)
+        if options.is_encrypted:
+            credentials = grpc.ssl_channel_credentials(certificates.roots(options))
+            target = options.server.removeprefix("grpcs://")
+            self._channel = grpc.secure_channel(target, credentials, _OPTIONS)
+        else:
+            self._channel = grpc.insecure_channel(options.server, _OPTIONS)
 
     def signatures(self) -> dict[str, service_messages.SignatureShapes]:
         """Return the signatures of the model; for errors see `call`."""
@@ -89,6 +97,8 @@ class GrpcClient:
         """Return the exception for an error of gRPC, with the flag that it is about."""
         options, code = self._options, error.code()
         reason = error_text.shortened(error_text.one_line(error.details() or code.name.lower()))
+        if code == grpc.StatusCode.UNAVAILABLE and _IS_UNTRUSTED.search(reason):
+            return retrying.ServerError(retrying.not_trusted(options, reason))
         if code == grpc.StatusCode.UNAVAILABLE:
             return retrying.Unavailable(
                 f"--server={options.server} is not available by gRPC (the server's --port, 8500 by"

@@ -15,7 +15,7 @@ import numpy as np
 
 from deeplab.core.options import ServerOptions
 from deeplab.export.service_messages import Shape, SignatureShapes
-from deeplab.serving import retrying
+from deeplab.serving import certificates, retrying
 from deeplab.utils import error_text
 
 # Codes of a server that is starting or overloaded, and of a proxy in front of it.
@@ -39,6 +39,7 @@ class RestClient:
 
     def __init__(self, options: ServerOptions):
         self._options = options
+        self._context = certificates.context(options) if options.is_encrypted else None
         name = urllib.parse.quote(options.model_name, safe="")
         self._url = f"{options.server.rstrip('/')}/v1/models/{name}"
         if options.model_version is not None:
@@ -104,8 +105,9 @@ class RestClient:
         request = urllib.request.Request(
             self._url + path, body, {"Content-Type": "application/json"} if body else {}
         )
+        seconds = self._options.server_timeout
         try:
-            with urllib.request.urlopen(request, timeout=self._options.server_timeout) as answer:
+            with urllib.request.urlopen(request, timeout=seconds, context=self._context) as answer:
                 return answer.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -120,7 +122,11 @@ class RestClient:
             reason = getattr(error, "reason", error)
             if isinstance(reason, TimeoutError):
                 raise retrying.Refused(retrying.too_late(self._options)) from None
-            if isinstance(reason, socket.gaierror | ssl.SSLError):
+            if isinstance(reason, ssl.SSLError):
+                raise retrying.ServerError(
+                    retrying.not_trusted(self._options, error_text.one_line(reason))
+                ) from None
+            if isinstance(reason, socket.gaierror):
                 raise retrying.ServerError(
                     f"--server={self._options.server} cannot be reached: {reason}"
                 ) from None

@@ -58,3 +58,11 @@ def too_late(options: ServerOptions) -> str:
         f"--server={options.server} has not answered within {options.server_timeout:g} seconds"
         " (--server_timeout)"
     )
+
+
+def not_trusted(options: ServerOptions, reason: str) -> str:
+    """Return the message that an encrypted connection fails, most likely by the certificate."""
+    return (
+        f"--server={options.server}: there is no encrypted connection, as the server's certificate"
+        f" or answer is not right (--server_ca_certificate names an authority to trust): {reason}"
+    )

@@ -3,6 +3,7 @@
 import base64
 import json
 import socket
+import subprocess
 import threading
 
 import grpc
@@ -30,6 +31,58 @@ def test_labels_of_an_image_come_back(server):
         labels = network.predict(image)
         assert labels.dtype == np.int32
         np.testing.assert_array_equal(labels, image[..., 0] % 4)
+
+
+def test_labels_come_back_over_an_encrypted_connection(encrypted_server, certificate):
+    network = _open(encrypted_server, server_ca_certificate=str(certificate.path))
+    image = tiny.picture(9, 7)
+    np.testing.assert_array_equal(network.predict(image), image[..., 0] % 4)
+
+
+def test_authorities_of_the_system_are_trusted(
+    encrypted_server, certificate, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.path))
+    assert _open(encrypted_server).num_classes == 4
+    # In a folder, names begin with a hash.
+    name = subprocess.run(
+        ["openssl", "x509", "-noout", "-subject_hash", "-in", certificate.path],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    (tmp_path / f"{name}.0").symlink_to(certificate.path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    assert _open(encrypted_server).num_classes == 4
+
+
+def test_a_server_that_is_not_trusted_is_named(encrypted_server, certificate, caplog):
+    message = f"--server={encrypted_server.address}: .*--server_ca_certificate"
+    with pytest.raises(retrying.ServerError, match=message):
+        _open(encrypted_server)
+    encrypted_server.address = encrypted_server.address.replace("localhost", "127.0.0.1")
+    message = f"--server={encrypted_server.address}: .*--server_ca_certificate"
+    with pytest.raises(retrying.ServerError, match=message):
+        _open(encrypted_server, server_ca_certificate=str(certificate.path))
+    assert not encrypted_server.requests
+    assert "trying again" not in caplog.text
+
+
+def test_a_server_without_encryption_is_named(server, certificate):
+    scheme = "https" if server.address.startswith("http://") else "grpcs"
+    server.address = f"{scheme}://{server.address.removeprefix('http://')}"
+    with pytest.raises(retrying.ServerError, match=f"--server={server.address}: there is no enc"):
+        _open(server, server_ca_certificate=str(certificate.path))
+
+
+def test_a_file_that_is_no_certificate_is_named(encrypted_server, certificate, tmp_path):
+    (tmp_path / "ca.pem").write_text("no certificate")
+    for path in (tmp_path / "ca.pem", certificate.key):
+        with pytest.raises(ValueError, match=f"--server_ca_certificate={path} is no file of cert"):
+            _open(encrypted_server, server_ca_certificate=str(path))
+    with pytest.raises(FileNotFoundError, match=r"none\.pem"):
+        _open(encrypted_server, server_ca_certificate=str(tmp_path / "none.pem"))
 
 
 def test_messages_of_more_than_4_megabytes_pass(server):

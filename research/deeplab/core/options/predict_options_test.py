@@ -13,6 +13,7 @@ from deeplab.core.options import PredictOptions, ServerOptions, WindowOptions
         ("[::1]:8500", False),
         ("http://localhost:8501", True),
         ("https://models.example.com/serving/", True),
+        ("grpcs://models.example.com:443", False),
     ],
 )
 def test_an_address_tells_the_interface(address, is_rest):
@@ -22,7 +23,16 @@ def test_an_address_tells_the_interface(address, is_rest):
 @pytest.mark.parametrize(
     "address",
     [
-        *("localhost", "8500", "grpc://a:8500", "http://", "a b:1", "a:1/b", "http://a?b"),
+        *(
+            "localhost",
+            "8500",
+            "grpc://a:8500",
+            "grpcs://a",
+            "http://",
+            "a b:1",
+            "a:1/b",
+            "http://a?b",
+        ),
         *("a:0", "a:65536", "http://a:99999", "http://a:b", "http://:80", "http://[::1"),
         *(f"{'a' * 64}:80", f"http://{'a' * 64}"),
     ],
@@ -43,6 +53,10 @@ def test_other_addresses_are_refused(address):
         ({"server": "b:1", "num_clones": 2}, "--num_clones is for --export_path"),
         ({"server": "b:1", "clone_on_cpu": True}, "--clone_on_cpu is for --export_path"),
         ({"server": "b:1", "model_version": -1}, "--model_version is -1; it must be"),
+        (
+            {"server": "http://b", "server_ca_certificate": "c"},
+            "--server_ca_certificate=c has no effect with --server=http://b, which is not encr",
+        ),
     ],
 )
 def test_values_that_do_not_fit_name_the_flag(values, message):

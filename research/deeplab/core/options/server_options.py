@@ -7,7 +7,7 @@ from typing import Annotated
 
 from deeplab.core.options.fields import NonNegativeInt, PositiveFloat, describe, validate
 
-_GRPC = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\[\]:/@?#\s]+):\d{1,5}")
+_GRPC = re.compile(r"(grpcs://)?(\[[0-9A-Fa-f:.%\w]+\]|[^\[\]:/@?#\s]+):\d{1,5}")
 _REST = re.compile(r"https?://[^/?#\s]+(/[^?#\s]*)?")
 
 
@@ -26,13 +26,18 @@ class ServerOptions:
         str | None,
         "Address of a running TensorFlow Serving: HOST:PORT of its gRPC interface, such as"
         " localhost:8500, or http://HOST:PORT of its REST interface, such as"
-        " http://localhost:8501.",
+        " http://localhost:8501; grpcs://HOST:PORT or https://HOST:PORT for encrypted connections.",
     ] = None
     model_name: Annotated[str, "Name of the model in the server."] = "deeplab"
     model_version: Annotated[
         NonNegativeInt | None, "Version of the model in the server. Default: the newest."
     ] = None
     server_timeout: Annotated[PositiveFloat, "Seconds to wait for an answer of the server."] = 60.0
+    server_ca_certificate: Annotated[
+        str | None,
+        "PEM file of the authority that has signed the certificate of a grpcs:// or https://"
+        " server, or of a certificate that has signed itself. Default: what the system trusts.",
+    ] = None
 
     def __post_init__(self):
         validate(self)
@@ -45,13 +50,24 @@ class ServerOptions:
             raise ValueError(
                 f"--server={self.server} is not an address: give HOST:PORT of the gRPC interface,"
                 " such as localhost:8500, or http://HOST:PORT of the REST interface, such as"
-                " http://localhost:8501"
+                " http://localhost:8501 (grpcs:// or https:// for encrypted connections)"
+            )
+        elif self.server_ca_certificate and not self.is_encrypted:
+            raise ValueError(
+                f"--server_ca_certificate={self.server_ca_certificate} has no effect with"
+                f" --server={self.server}, which is not encrypted: give grpcs://HOST:PORT or"
+                " https://HOST:PORT"
             )
 
     @property
     def is_rest(self) -> bool:
         """Whether the address is one of the REST interface."""
         return bool(self.server and _REST.fullmatch(self.server))
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether the connection is encrypted, and the server's certificate checked."""
+        return bool(self.server and self.server.startswith(("grpcs://", "https://")))
 
 
 def _is_address(server: str) -> bool:
