@@ -214,7 +214,7 @@ def test_a_checkpoint_of_another_dataset_starts_a_run(data, tmp_path, caplog):
     ("flag", "message"),
     [
         ("--num_clones=99", "--num_clones is 99, but TensorFlow can use"),
-        ("--num_replicas=2", "--num_replicas is 2, but TF_CONFIG lists 1 hosts"),
+        ("--num_replicas=2", "--num_replicas is 2, but TF_CONFIG lists 1 host;"),
         ("--task=1", "--task is 1, but TF_CONFIG gives this host the index 0"),
         ("--eval_every=-1", "--eval_every is -1; it must be a whole number, at least 0"),
         _slow("--boundaries=2", "belong to --learning_policy=multi_steps, but it is poly"),

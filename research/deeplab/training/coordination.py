@@ -3,23 +3,38 @@
 The service runs on the first host. Every host sends it a sign of life every few seconds; if they
 stop, the host is reported as crashed, and the others end with an error. TensorFlow has no function
 that says that a host is done, so that one which ended first would be reported. This module says it,
-with two messages of the service's protocol (`coordination_service.proto`).
+with messages of the service's protocol (`coordination_service.proto`):
+
+1. All hosts meet (`Barrier`), so that none leaves while another still needs its numbers.
+2. Each host but the first says that it is done (`ShutdownTask`), as the last thing before it ends.
+   The first one may be busy then for longer than the service waits for a sign of life.
+3. The first host stays until the others have ended, because the service must answer them.
+
+In 1 and 3 the first host watches the others: for one that has ended without a word it says that it
+is done, and so a meeting that still waits for it ends. A message is sent again while the connection
+fails and the first host is there.
 """
 
 import contextlib
 import dataclasses
 import socket
 import time
+from collections.abc import Callable, Sequence
 
 import grpc
 import tensorflow as tf
+from absl import logging
 
 from deeplab.core import wire_format
+from deeplab.utils import error_text
 
 _SERVICE = "/tensorflow.CoordinationService"
-_RPC_SECS = 10
+# Time for an answer, and for all attempts to get it.
+_RPC_SECS = 10.0
 _CONNECT_SECS = 1.0
 _POLL_SECS = 0.1
+# Time between looks at the other hosts while they meet.
+_LOOK_SECS = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,14 +49,23 @@ class Task:
         """Return the message `CoordinatedTask`."""
         return wire_format.bytes_field(1, self.job) + wire_format.number_field(2, self.index)
 
-    def is_running(self) -> bool:
-        """Return whether the host still listens at its address."""
+    def has_ended(self) -> bool:
+        """Return whether nothing listens at the host's address any more.
+
+        A host that does not answer at all may be there, and be slow.
+        """
         name, _, port = self.address.rpartition(":")
         try:
             socket.create_connection((name.strip("[]"), int(port)), _CONNECT_SECS).close()
+        except ConnectionRefusedError:
+            return True
         except OSError:
             return False
-        return True
+        return False
+
+    def __str__(self) -> str:
+        """Return its name for messages."""
+        return f"{self.job} {self.index} ({self.address})"
 
 
 def tasks(resolver: tf.distribute.cluster_resolver.ClusterResolver) -> tuple[Task, list[Task]]:
@@ -57,45 +81,130 @@ def tasks(resolver: tf.distribute.cluster_resolver.ClusterResolver) -> tuple[Tas
     return next(task for task in everyone if (task.job, task.index) == own), everyone
 
 
-def meet(own: Task, first: Task, name: str, timeout_secs: float) -> None:
+def meet(own: Task, everyone: Sequence[Task], name: str, timeout_secs: float) -> bool:
     """Wait until all hosts have called it, or one of them has ended.
 
     Args:
         own: This host.
-        first: The host that runs the service.
+        everyone: All hosts; the first runs the service.
         name: Name of the meeting; each has another one.
         timeout_secs: Time to wait for the last host.
+
+    Returns:
+        Whether all have called it. If not, the log says why.
     """
+    first, *others = everyone
     request = (
         wire_format.bytes_field(1, name)
         + wire_format.number_field(2, round(timeout_secs * 1000))
         + wire_format.bytes_field(4, own.encoded())
     )
-    # The service has ended, or tells of a host that has.
-    with contextlib.suppress(grpc.RpcError):
-        _call(first, "Barrier", request, timeout_secs + _RPC_SECS)
+    watch = _Watch(first, others if own == first else ())
+    try:
+        _call(first, "Barrier", request, timeout_secs + _RPC_SECS, watch.look)
+    except grpc.RpcError as error:
+        ended = [first] if own != first and first.has_ended() else watch.ended
+        reason = f"{ended[0]} has ended" if ended else error.details() or error.code().name
+        logging.warning("not all hosts have met at the end: %s", error_text.one_line(reason))
+        return False
+    return True
 
 
-def let_go(first: Task, others: list[Task], timeout_secs: float) -> None:
-    """Tell the service that the others are done, and wait until they have ended.
+def say_done(first: Task, host: Task) -> None:
+    """Tell the service that a host is done: it sends no sign of life any more.
 
-    Their signs of life are neither expected any more nor wrong for 10 seconds. While they end, the
-    service must answer them.
+    For 10 seconds those that it sends are not wrong either.
 
     Args:
-        first: This host, which runs the service.
-        others: The other hosts.
+        first: The host that runs the service.
+        host: The host that is done.
+    """
+    # The service has ended, or knows it.
+    with contextlib.suppress(grpc.RpcError):
+        _call(first, "ShutdownTask", wire_format.bytes_field(1, host.encoded()), _RPC_SECS)
+
+
+def wait_for_end(everyone: Sequence[Task], timeout_secs: float) -> None:
+    """Wait on the first host until all others have ended.
+
+    Args:
+        everyone: All hosts; the first is this one.
         timeout_secs: Time to wait for the last host.
     """
     deadline = time.monotonic() + timeout_secs
-    for task in others:
-        with contextlib.suppress(grpc.RpcError):
-            _call(first, "ShutdownTask", wire_format.bytes_field(1, task.encoded()), _RPC_SECS)
-    while any(task.is_running() for task in others) and time.monotonic() < deadline:
+    watch = _Watch(everyone[0], everyone[1:])
+    watch.look()
+    while watch.there and time.monotonic() < deadline:
+        time.sleep(_POLL_SECS)
+        watch.look()
+    for host in watch.there:
+        logging.warning("%s has not ended after %g seconds: not waiting for it", host, timeout_secs)
+
+
+class _Watch:
+    """The other hosts, which the first one watches while all end.
+
+    Args:
+        first: The host that runs the service.
+        others: The hosts to watch.
+
+    Attributes:
+        there: Those that have not ended.
+        ended: Those that have.
+    """
+
+    def __init__(self, first: Task, others: Sequence[Task]):
+        self._first = first
+        self.there = list(others)
+        self.ended: list[Task] = []
+
+    def look(self) -> None:
+        """Find the hosts that have ended, and tell the service that they are done."""
+        for host in [host for host in self.there if host.has_ended()]:
+            self.there.remove(host)
+            self.ended.append(host)
+            say_done(self._first, host)
+
+
+def _call(
+    host: Task,
+    method: str,
+    request: bytes,
+    timeout_secs: float,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
+    """Call a method of the service; again while its host is there, but the connection fails.
+
+    Args:
+        host: The host that runs the service.
+        method: Name of the method.
+        request: The encoded request.
+        timeout_secs: Time for all attempts.
+        meanwhile: Called again and again while the answer takes time.
+
+    Raises:
+        grpc.RpcError: The service refuses, or has ended, or the time is over.
+    """
+    deadline = time.monotonic() + timeout_secs
+    while True:
+        try:
+            return _call_once(host, method, request, deadline - time.monotonic(), meanwhile)
+        except grpc.RpcError as error:
+            is_lost = error.code() == grpc.StatusCode.UNAVAILABLE
+            if not is_lost or host.has_ended() or time.monotonic() > deadline:
+                raise
         time.sleep(_POLL_SECS)
 
 
-def _call(host: Task, method: str, request: bytes, timeout_secs: float) -> None:
+def _call_once(
+    host: Task, method: str, request: bytes, timeout_secs: float, meanwhile: Callable[[], None]
+) -> None:
     # TensorFlow's own messages do not pass through a proxy either.
     with grpc.insecure_channel(host.address, [("grpc.enable_http_proxy", 0)]) as channel:
-        channel.unary_unary(f"{_SERVICE}/{method}")(request, timeout=timeout_secs)
+        answer = channel.unary_unary(f"{_SERVICE}/{method}").future(request, timeout=timeout_secs)
+        while True:
+            try:
+                answer.result(timeout=_LOOK_SECS)
+                return
+            except grpc.FutureTimeoutError:
+                meanwhile()

@@ -9,6 +9,7 @@ make the same update. One process runs the replicas of one host, which the offic
 import contextlib
 import functools
 import itertools
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -16,16 +17,20 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab.core.options import DeviceOptions
+from deeplab.core.wording import counted
 from deeplab.sharing import cluster as clusters
 from deeplab.sharing import devices
 from deeplab.sharing.cluster import Cluster
 from deeplab.training import coordination, stop_signals
+from deeplab.utils import error_text
 
 # Time for the last answer to reach the slowest host.
 _LAST_WORDS_SECS = 60.0
 # Time for the slowest host to end after that.
-_END_SECS = 15.0
+_END_SECS = 60.0
 _LEAVINGS = itertools.count()
+# The strategies whose hosts have left together.
+_LEFT = weakref.WeakSet()
 
 
 def make_strategy(
@@ -83,8 +88,9 @@ def _check_cluster(cluster: Cluster | None, num_replicas: int, task: int) -> Non
     hosts = len(cluster.hosts) if cluster else 1
     if num_replicas not in (1, hosts):
         raise ValueError(
-            f"--num_replicas is {num_replicas}, but {clusters.VARIABLE} lists {hosts} hosts; it"
-            " must list the address and port of every host (see g3doc/distributed.md)"
+            f"--num_replicas is {num_replicas}, but {clusters.VARIABLE} lists"
+            f" {counted(hosts, 'host')}; it must list the address and port of every host"
+            " (see g3doc/distributed.md)"
         )
     index = cluster.index if cluster else 0
     if task not in (0, index):
@@ -191,14 +197,19 @@ def leave_together(strategy: tf.distribute.Strategy) -> None:
     """
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return
-    # If a host has ended nevertheless, there is nothing to wait for.
-    with contextlib.suppress(tf.errors.OpError):
+    _LEFT.discard(strategy)
+    try:
         # The first host may take hours to get here, if it evaluates.
         mean_over_hosts(strategy, 0.0)
-        # Only the first host knows when all have the mean, and it stays until they know it too.
-        own, everyone = coordination.tasks(strategy.cluster_resolver)
-        name = f"deeplab/leave/{next(_LEAVINGS)}"
-        coordination.meet(own, everyone[0], name, _LAST_WORDS_SECS)
+    except tf.errors.OpError as error:
+        # There is nothing to wait for.
+        logging.warning("another host has ended before this one: %s", error_text.one_line(error))
+        return
+    # Only the first host knows when all have the mean, and it stays until they know it too.
+    own, everyone = coordination.tasks(strategy.cluster_resolver)
+    name = f"deeplab/leave/{next(_LEAVINGS)}"
+    if coordination.meet(own, everyone, name, _LAST_WORDS_SECS):
+        _LEFT.add(strategy)
 
 
 @contextlib.contextmanager
@@ -214,17 +225,20 @@ def ending(strategy: tf.distribute.Strategy) -> Iterator[None]:
     try:
         yield
     except stop_signals.Interrupted:
-        _let_go(strategy)
+        _say_done(strategy)
         raise
-    _let_go(strategy)
+    _say_done(strategy)
 
 
-def _let_go(strategy: tf.distribute.Strategy) -> None:
+def _say_done(strategy: tf.distribute.Strategy) -> None:
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return
-    own, (first, *others) = coordination.tasks(strategy.cluster_resolver)
-    if own == first:
-        coordination.let_go(first, others, _END_SECS)
+    own, everyone = coordination.tasks(strategy.cluster_resolver)
+    if own == everyone[0]:
+        coordination.wait_for_end(everyone, _END_SECS)
+    elif strategy in _LEFT:
+        # Otherwise another host may still wait for numbers of this one, and ends if it is missed.
+        coordination.say_done(everyone[0], own)
 
 
 @functools.cache

@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 
+import grpc
 import keras
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from deeplab import common, model
 from deeplab.core import keras_internals, normalization
 from deeplab.core.options import TrainOptions
 from deeplab.testing import golden, processes, tiny
-from deeplab.training import distribution
+from deeplab.training import coordination, distribution
 from deeplab.training.state import begin_run
 from deeplab.training.step import TrainStep
 from deeplab.utils import checkpoint, checkpoint_files
@@ -263,7 +264,7 @@ def _config(**task) -> str:
     [
         ("", {"num_clones": 0}, "--num_clones is 0"),
         ("", {"num_clones": 99}, "--num_clones is 99, but TensorFlow can use"),
-        ("", {"num_replicas": 2}, "--num_replicas is 2, but TF_CONFIG lists 1 hosts"),
+        ("", {"num_replicas": 2}, "--num_replicas is 2, but TF_CONFIG lists 1 host;"),
         ("", {"task": 1}, "--task is 1, but TF_CONFIG gives this host the index 0"),
         ("{", {}, "TF_CONFIG is '{', which cannot be parsed"),
         ("[]", {}, "cannot be parsed"),
@@ -392,26 +393,66 @@ class _Hosts:
             time.sleep(0.05)
 
 
-def _leave(secs: float) -> None:
-    """End as a run ends, and take some time for it."""
+def _leave(busy_secs: float, end_secs: float, first_message: str = "arrives") -> None:
+    """End as a run ends.
+
+    Args:
+        busy_secs: Time that it takes after all hosts have met.
+        end_secs: Time that the process takes to end.
+        first_message: What happens with the first message to the service: it "arrives", it "fails",
+            or the host "is killed" before it.
+    """
+    if first_message != "arrives":
+        coordination._call_once = _failing_once(coordination._call_once, first_message)
     strategy = distribution.make_strategy()
     with distribution.ending(strategy):
         distribution.leave_together(strategy)
+        time.sleep(busy_secs)
     print("has left", flush=True)
-    time.sleep(secs)
+    time.sleep(end_secs)
+
+
+def _failing_once(call, how: str):
+    calls = []
+
+    def called(*arguments):
+        calls.append(arguments)
+        if len(calls) > 1:
+            return call(*arguments)
+        if how == "is killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        error = grpc.RpcError("connection reset")
+        error.code = lambda: grpc.StatusCode.UNAVAILABLE
+        raise error
+
+    return called
 
 
 @pytest.mark.slow
-def test_a_host_that_is_slow_to_end_does_not_report_the_other_one(tmp_path):
-    """The first host watches for 10 seconds without a sign of life."""
-    first, other = (_leave, (12,)), (_leave, (2,))
-    with _Hosts(tmp_path / "hosts", processes.call, first, other) as hosts:
+def test_hosts_leave_without_reporting_each_other(tmp_path):
+    """The first host watches for 10 seconds without a sign of life, and is busy for longer.
+
+    A message of the other one is lost, and it is slow to end.
+    """
+    first, other = (12, 0), (1, 2, "fails")
+    with _Hosts(tmp_path / "hosts", processes.call, (_leave, first), (_leave, other)) as hosts:
         assert hosts.wait() == [0, 0]
         for log in hosts.logs:
             text = log.read_text()
             assert "has left" in text
-            for complaint in ("have crashed", "UNAVAILABLE", "heartbeat"):
+            for complaint in ("have crashed", "UNAVAILABLE", "heartbeat", "have met"):
                 assert complaint not in text
+
+
+@pytest.mark.slow
+def test_the_first_host_ends_when_the_other_one_has_gone(tmp_path):
+    """It neither waits until that host is missed, nor reports it as crashed."""
+    first, other = (0, 0), (0, 0, "is killed")
+    with _Hosts(tmp_path / "hosts", processes.call, (_leave, first), (_leave, other)) as hosts:
+        assert hosts.wait() == [0, -signal.SIGKILL]
+        text = hosts.logs[0].read_text()
+    assert "not all hosts have met at the end: worker 1" in text
+    assert "have crashed" not in text
 
 
 @pytest.mark.slow
