@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
     from deeplab.serving import check_report, export_check, findings
 
     if values.json:
-        writable.check_file("json", values.json)
+        writable.check_file("json", values.json, writable.EXPORT_REPORT)
     report = export_check.check(values.export_path, values.image, values.server_config_dir)
     print(check_report.text(report))
     if values.json:

@@ -102,7 +102,7 @@ def test_few_steps_are_told(root, tmp_path, monkeypatch, caplog):
 def test_images_without_labels_are_refused_before_steps_are_measured(root, tmp_path):
     for split in ("train", "val"):
         tiny.write_records(tmp_path, {"bare": (tiny.picture(20, 20), None)}, split=split)
-    with pytest.raises(ValueError, match="1 of 1 images of --train_split=train have no label"):
+    with pytest.raises(ValueError, match="1 of 1 image of --train_split=train has no label"):
         tiny.run(make_recipe, *_flags(root, tmp_path / "recipe", f"--dataset_dir={tmp_path}"))
     assert not (tmp_path / "recipe").exists()
 

@@ -14,6 +14,7 @@ from deeplab.annotations.values import (
     Region,
 )
 from deeplab.core.options import fields
+from deeplab.core.wording import agree
 from deeplab.utils import files
 
 
@@ -73,8 +74,9 @@ def read(request: ReaderInput) -> Annotations:
         raise ValueError(f"{path} has no segmentation, only boxes, the first is {empty[0]}")
     if empty:
         logging.warning(
-            "%d of %d annotations have no segmentation and are left out, the first is %s",
-            *(len(empty), len(annotations), empty[0]),
+            "%d of %d annotations %s no segmentation and %s left out, the first is %s",
+            *(len(empty), len(annotations), agree(len(empty), "has", "have")),
+            *(agree(len(empty), "is", "are"), empty[0]),
         )
     if 2 * len(crowds) > len(annotations) - len(empty):
         logging.warning(

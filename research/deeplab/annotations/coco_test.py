@@ -90,7 +90,7 @@ def test_the_panoptic_form_is_named(read):
 def test_an_annotation_without_segment_is_left_out_and_logged(read, caplog):
     (first, _) = read(_polygon(2, 1, 7, 1, 7, 4), {"category_id": 1, "segmentation": []}).images
     assert len(first.regions) == 1
-    assert r"1 of 2 annotations have no segmentation" in caplog.text
+    assert r"1 of 2 annotations has no segmentation" in caplog.text
     with pytest.raises(ValueError, match="instances.json has no segmentation, only boxes"):
         read({"category_id": 1, "segmentation": [], "bbox": [1, 2, 3, 4]})
 

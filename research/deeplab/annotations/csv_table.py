@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from deeplab.annotations import lists
 from deeplab.annotations.values import AnnotatedImage, Annotations, ReaderInput
+from deeplab.core.wording import counted
 from deeplab.utils import files
 
 COLUMNS = ("image", "label")
@@ -49,7 +50,9 @@ def read(request: ReaderInput) -> Annotations:
         if not any(cell.strip() for cell in row):
             continue
         if len(row) != len(columns):
-            raise ValueError(f"{place} has {len(row)} columns; the first line has {len(columns)}")
+            raise ValueError(
+                f"{place} has {counted(len(row), 'column')}; the first line has {len(columns)}"
+            )
         values = dict(zip(columns, (cell.strip() for cell in row), strict=True))
         if not values["image"]:
             raise ValueError(f"{place} names no image")

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from deeplab.core.options import fields
+from deeplab.core.wording import counted
 
 # Coordinates farther from the origin are a mistake, and would take long to draw.
 _FARTHEST = 2**17
@@ -141,7 +142,9 @@ def coordinates(values: Sequence[Any], place: str, least: int) -> np.ndarray:
                 f" a number from {-_FARTHEST} to {_FARTHEST}"
             )
     if len(values) % 2:
-        raise ValueError(f"{place} has {len(values)} numbers; a point has two, x and y")
+        raise ValueError(f"{place} has {counted(len(values), 'number')}; a point has two, x and y")
     if len(values) < 2 * least:
-        raise ValueError(f"{place} has {len(values) // 2} points; it takes at least {least}")
+        raise ValueError(
+            f"{place} has {counted(len(values) // 2, 'point')}; it takes at least {least}"
+        )
     return np.array(values, np.float64).reshape(-1, 2)

@@ -15,6 +15,7 @@ from deeplab.annotations import (
     yolo,
 )
 from deeplab.annotations.values import Annotations, ReaderInput
+from deeplab.core.wording import counted
 from deeplab.utils import files
 
 READERS: Mapping[str, Callable[[ReaderInput], Annotations]] = {
@@ -124,7 +125,7 @@ def _detect_json(path: str) -> str:
             "data" in task and ("annotations" in task or "completions" in task) for task in tasks
         ):
             return "label_studio"
-        found = f"a list of {len(document)} items"
+        found = f"a list of {counted(len(document), 'item')}"
     raise ValueError(
         f"{path} is {found}, which is neither COCO (images, annotations, categories) nor labelme"
         f" (shapes) nor Label Studio (a list of tasks with data and annotations){_REMEDY}"

@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from deeplab.annotations import folders
+from deeplab.core.wording import counted
 
 
 def _parts(name: str) -> tuple[str, ...]:
@@ -98,6 +99,6 @@ class ImageIndex:
         if path is None:
             raise FileNotFoundError(
                 f"{place} names the image {name!r}, which is not in {self.folder}"
-                f" ({len(self.paths)} images, --image_folder)"
+                f" ({counted(len(self.paths), 'image')}, --image_folder)"
             )
         return path

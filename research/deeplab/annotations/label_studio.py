@@ -11,6 +11,7 @@ from deeplab.annotations.entries import Entry
 from deeplab.annotations.image_index import ImageIndex
 from deeplab.annotations.values import AnnotatedImage, Annotations, ReaderInput, Region
 from deeplab.core.options import fields
+from deeplab.core.wording import agree, counted
 from deeplab.utils import files
 
 # The prefix that an upload adds to the name of a file.
@@ -55,15 +56,18 @@ def read(request: ReaderInput) -> Annotations:
         image = AnnotatedImage(found, task.place, regions, size)
         if (other := by_path.setdefault(found, image)) is not image:
             raise ValueError(f"{task.place} and {other.place} are both about the image {found}")
-    _log(canceled, "tasks have canceled annotations, which are left out")
-    _log(several, "tasks have several annotations, of which the last counts")
-    _log(unnamed, "regions have no label and are left out")
+    have = agree(len(canceled), "has", "have")
+    _log(canceled, "task", f"{have} canceled annotations, which are left out")
+    have = agree(len(several), "has", "have")
+    _log(several, "task", f"{have} several annotations, of which the last counts")
+    are_left_out = agree(len(unnamed), "has no label and is", "have no label and are")
+    _log(unnamed, "region", f"{are_left_out} left out")
     return Annotations(tuple(by_path.values()))
 
 
-def _log(places: list[str], what: str) -> None:
+def _log(places: list[str], noun: str, what: str) -> None:
     if places:
-        logging.warning("%d %s, the first is %s", len(places), what, places[0])
+        logging.warning("%s %s, the first is %s", counted(len(places), noun), what, places[0])
 
 
 def _image(task: Entry, index: ImageIndex) -> str:

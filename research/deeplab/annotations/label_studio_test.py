@@ -105,7 +105,7 @@ def test_a_label_may_stand_in_a_result_of_its_own_and_regions_without_one_are_lo
     assert [region.name for region in image.regions] == ["car"]
     assert not caplog.text
     read(_task({**shape, "id": [2]}, _POLYGON))
-    assert "1 regions have no label and are left out, the first is" in caplog.text
+    assert "1 region has no label and is left out, the first is" in caplog.text
     assert "annotations[0].result[0]" in caplog.text
 
 
@@ -151,14 +151,14 @@ def test_of_several_annotations_the_last_counts_and_cancelled_ones_do_not(read, 
     skipped = _task(image="b c.jpg", was_cancelled=True)
     (image,) = read(task, skipped)
     assert len(image.regions) == 2
-    assert "1 tasks have several annotations, of which the last counts" in caplog.text
+    assert "1 task has several annotations, of which the last counts" in caplog.text
     assert "2 tasks have canceled annotations, which are left out" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("result", "message"),
     [
-        (_result("polygonlabels", "a", {"points": [[1, 2]]}), ".value.points has 1 points"),
+        (_result("polygonlabels", "a", {"points": [[1, 2]]}), ".value.points has 1 point;"),
         (_result("brushlabels", "a", {"rle": [300]}), ".value.rle must be a list of bytes"),
         (_result("keypointlabels", "a", {"x": 1}), " has the type 'keypointlabels', which has no"),
         (_result("polygonlabels", "a", _SQUARE, image_rotation=90), ".image_rotation is 90, but"),

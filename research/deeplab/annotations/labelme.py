@@ -12,6 +12,7 @@ from deeplab.annotations.values import (
     ReaderInput,
     Region,
 )
+from deeplab.core.wording import counted, with_article
 from deeplab.utils import files
 
 _NAMES = {"__ignore__": IGNORE, "_background_": BACKGROUND}
@@ -84,7 +85,10 @@ def _shape(entry: Entry) -> shapes.Shape:
     if kind == "rectangle" and len(corners) == 4:  # As X-AnyLabeling writes it.
         return shapes.Polygons((corners,))
     if len(corners) != 2:
-        raise ValueError(f"{entry.at('points')} has {len(corners)} points; a {kind} has two")
+        raise ValueError(
+            f"{entry.at('points')} has {counted(len(corners), 'point')};"
+            f" {with_article(kind)} has two"
+        )
     if kind == "circle":
         center, border = corners
         radius = float(((border - center) ** 2).sum() ** 0.5)

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from deeplab.core.wording import counted
+
 # COCO's compressed form is text with six bits per character; this one is 0.
 _FIRST_CHARACTER = 48
 _MORE, _SIGN, _BITS = 0x20, 0x10, 5
@@ -97,7 +99,7 @@ class _Bits:
     def _take(self, count: int) -> np.ndarray:
         end = self._position + count
         if end > len(self._bits):
-            raise ValueError(f"ends too early: {len(self._bits) // 8} bytes")
+            raise ValueError(f"ends too early: {counted(len(self._bits) // 8, 'byte')}")
         bits = self._bits[self._position : end]
         self._position = end
         return bits

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from deeplab.annotations import rasterizer, run_lengths
+from deeplab.core.wording import counted
 
 
 class Shape(Protocol):
@@ -136,7 +137,7 @@ def _decode(png: bytes) -> np.ndarray:
     except cv2.error:
         pixels = None
     if pixels is None:
-        raise ValueError(f"has a mask that is a broken PNG file ({len(png)} bytes)")
+        raise ValueError(f"has a mask that is a broken PNG file ({counted(len(png), 'byte')})")
     # A fourth channel is how opaque the pixel is.
     return pixels[..., :3].any(axis=2) if pixels.ndim == 3 else pixels > 0
 

@@ -1,9 +1,57 @@
 """Checks that the files and folders of flags can be written, before long work is done."""
 
+import dataclasses
 import os
 from collections.abc import Iterable
 
-from deeplab.utils import error_text, file_systems, temporary_files
+from deeplab.utils import error_text, file_systems, files, temporary_files
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A kind of file that a command writes: it replaces earlier ones, and nothing else.
+
+    Args:
+        name: Its name for messages, such as "a report of this command".
+        extension: What the name of a file must end in, such as ".png".
+        beginning: The first bytes of its content, from `skipped` on.
+        skipped: Number of bytes that may be any.
+        fields: Of a file that is a JSON object: its fields that others do not have.
+    """
+
+    name: str
+    extension: str = ""
+    beginning: bytes = b""
+    skipped: int = 0
+    fields: tuple[str, ...] = ()
+
+    def is_at(self, path: str) -> bool:
+        """Return whether the file at a path is one, or empty, as `mktemp` makes it.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        start = files.read_start(path, self.skipped + max(1, len(self.beginning)))
+        if not start:
+            return True
+        if not start[self.skipped :].startswith(self.beginning):
+            return False
+        if not self.fields:
+            return True
+        try:
+            content = files.read_json(path)
+        except ValueError:
+            return False
+        return isinstance(content, dict) and content.keys() >= set(self.fields)
+
+
+PNG = Result("a PNG file", ".png", b"\x89PNG")
+LITE_MODEL = Result("a TensorFlow Lite model", "", b"TFL3", skipped=4)
+DESCRIPTOR = Result("a descriptor", "", b"{", fields=("num_classes",))
+DATA_REPORT = Result("a report of this command", "", b"{", fields=("dataset", "splits", "findings"))
+EXPORT_REPORT = Result(
+    "a report of this command", "", b"{", fields=("export_path", "versions", "findings")
+)
 
 
 def make_folder(flag: str, path: str) -> None:
@@ -40,7 +88,7 @@ def _write_remote_check(folder: str) -> None:
         gfile.remove(temporary)
 
 
-def check_file(flag: str, path: str, extension: str = "") -> None:
+def check_file(flag: str, path: str, result: Result) -> None:
     """Reject the file of a flag that cannot be written, before long work is done.
 
     Nothing is made on this machine; a remote folder is.
@@ -48,11 +96,11 @@ def check_file(flag: str, path: str, extension: str = "") -> None:
     Args:
         flag: Name of the flag.
         path: The file, whose folder need not exist.
-        extension: What its name must end in, such as ".png".
+        result: What is written there, and the only kind of file that it may replace.
 
     Raises:
-        ValueError: There is a folder of that name, files cannot be written where it will be, or the
-            name ends otherwise.
+        ValueError: There is a folder of that name, files cannot be written where it will be, the
+            name ends otherwise, or another kind of file is there.
     """
     folder = os.path.dirname(path)
     try:
@@ -60,12 +108,18 @@ def check_file(flag: str, path: str, extension: str = "") -> None:
         # A file at the top of a file system has no folder that could be tried.
         if not reason and file_systems.is_remote(folder) == file_systems.is_remote(path):
             reason = why_no_files_in(folder)
+        is_other = not reason and file_systems.exists(path) and not result.is_at(path)
     except Exception as error:  # TensorFlow has many.
         reason = error_text.one_line(error)
     if reason:
         raise ValueError(f"--{flag}={path} cannot be written: {reason}")
-    if not path.lower().endswith(extension):
-        raise ValueError(f"--{flag} is {path}; the file's name must end in {extension}")
+    if not path.lower().endswith(result.extension):
+        raise ValueError(f"--{flag} is {path}; the file's name must end in {result.extension}")
+    if is_other:
+        raise ValueError(
+            f"--{flag}={path} would replace a file that is not {result.name}: name another file, or"
+            " remove it"
+        )
 
 
 def check_not_read(flag: str, path: str, inputs: Iterable[str]) -> None:

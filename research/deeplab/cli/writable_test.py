@@ -8,6 +8,8 @@ import tensorflow as tf
 from deeplab.cli import writable
 from deeplab.utils import files
 
+_ANY = writable.Result("a file")
+
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written_is_found_first(tmp_path):
@@ -38,12 +40,12 @@ def test_a_file_that_cannot_be_written_is_found_first(tmp_path):
         ("/proc/new.json", "/proc: "),
     ):
         with pytest.raises(ValueError, match=f"^--flag={path} cannot be written: {reason}"):
-            writable.check_file("flag", str(path))
+            writable.check_file("flag", str(path), _ANY)
     with pytest.raises(ValueError, match=f"^--flag is {tmp_path}/a.jpg; .* must end in .png$"):
-        writable.check_file("flag", str(tmp_path / "a.jpg"), ".png")
-    writable.check_file("flag", str(tmp_path / "a" / "b" / "new.json"))
-    writable.check_file("flag", str(tmp_path / "a" / "b" / "new.PNG"), ".png")
-    writable.check_file("flag", "ram://new.json")
+        writable.check_file("flag", str(tmp_path / "a.jpg"), writable.PNG)
+    writable.check_file("flag", str(tmp_path / "a" / "b" / "new.json"), _ANY)
+    writable.check_file("flag", str(tmp_path / "a" / "b" / "new.PNG"), writable.PNG)
+    writable.check_file("flag", "ram://new.json", _ANY)
     (tmp_path / "a" / "check").mkdir(parents=True)
     writable.check_folder("flag", str(tmp_path / "a"))
     writable.check_folder("flag", str(tmp_path / "a" / "b" / "c"))
@@ -60,6 +62,39 @@ def test_a_remote_file_that_cannot_be_written_is_found_first():
         ("xyz://folder/new.json", "File system scheme 'xyz' not implemented"),
     ):
         with pytest.raises(ValueError, match=f"^--flag={path} cannot be written: {reason}"):
-            writable.check_file("flag", path)
-    writable.check_file("flag", "ram://files_test/check/new.json")
+            writable.check_file("flag", path, _ANY)
+    writable.check_file("flag", "ram://files_test/check/new.json", _ANY)
     assert tf.io.gfile.listdir("ram://files_test/check") == ["file"]
+
+
+_KINDS = {
+    writable.PNG: [b"\x89PNG\r\n\x1a\n..."],
+    writable.LITE_MODEL: [b"\x1c\0\0\0TFL3..."],
+    writable.DESCRIPTOR: [b'{"num_classes": 3}'],
+    writable.DATA_REPORT: [b'{"dataset": "a", "splits": [], "findings": [], "more": 1}'],
+    writable.EXPORT_REPORT: [b'{"export_path": "a", "versions": [], "findings": []}'],
+}
+_OTHERS = [b"photo", b"{", b"[]", b"{}", b'{"categories": []}', b"\xff\xd8\xff", b"--flag=3"]
+
+
+@pytest.mark.parametrize("kind", _KINDS)
+def test_a_file_of_another_kind_is_not_replaced(tmp_path, kind):
+    """It may be one that is read: a flag is easily given to the wrong file."""
+    path = str(tmp_path / f"result{kind.extension}")
+    own = _KINDS[kind]
+    for content in (b"", *own):
+        files.write_bytes(path, content)
+        writable.check_file("flag", path, kind)
+    for content in _OTHERS + [each for name in _KINDS if name is not kind for each in _KINDS[name]]:
+        files.write_bytes(path, content)
+        with pytest.raises(ValueError, match=f"^--flag={path} would replace a file that is not "):
+            writable.check_file("flag", path, kind)
+
+
+def test_a_pipe_is_not_replaced(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match=f"--flag={path} cannot be written: .* is a named pipe"):
+        writable.check_file("flag", str(path), writable.DATA_REPORT)
+    with pytest.raises(ValueError, match="--flag=/dev/zero cannot be written: .* is a device"):
+        writable.check_file("flag", "/dev/zero", writable.DATA_REPORT)

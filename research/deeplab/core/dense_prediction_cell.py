@@ -21,7 +21,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from deeplab.core import aspp, containers, json_text, layers, utils
+from deeplab.core import aspp, containers, json_text, layers, regular_files, utils
 
 SCOPE = "meta_architecture"
 _FILTERS = 256
@@ -97,6 +97,7 @@ def read(path: str) -> tuple[Branch, ...]:
         ValueError: It does not describe a cell; the message names the branch and the field.
     """
     path = find(path)
+    regular_files.require(path)
     with tf.io.gfile.GFile(path, "rb") as stream:
         branches = json_text.parse(stream.read(), path)
     if not isinstance(branches, list) or not branches:

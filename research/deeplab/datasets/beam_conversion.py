@@ -8,6 +8,7 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab.core.options import RunnerOptions
+from deeplab.core.wording import counted
 from deeplab.datasets import shards
 from deeplab.datasets.samples import Findings, Samples, write_records
 from deeplab.sharing import pipelines
@@ -56,7 +57,8 @@ def convert(
             for number, path in enumerate(staged[split]):
                 part = samples.part(number * size, (number + 1) * size)
                 pipelines.store(path + _TASK, _Task(split, part, label_images))
-        logging.info("a pipeline writes %d shards", sum(map(len, staged.values())))
+        count = sum(map(len, staged.values()))
+        logging.info("a pipeline writes %s", counted(count, "shard"))
         pipelines.for_each(
             write_shard, [path for paths in staged.values() for path in paths], runner
         )
@@ -68,9 +70,8 @@ def convert(
             findings.log_rest(split)
             for source, target in zip(staged[split], finals[split], strict=True):
                 tf.io.gfile.rename(source, target, overwrite=True)
-            logging.info(
-                "%s: %d images in %d shards in %s", split, len(samples), num_shards, output_dir
-            )
+            images, parts = counted(len(samples), "image"), counted(num_shards, "shard")
+            logging.info("%s: %s in %s in %s", split, images, parts, output_dir)
 
 
 def write_shard(path: str) -> None:

@@ -12,6 +12,7 @@ from absl import flags, logging
 
 from deeplab import common
 from deeplab.cli import converter_flags, processes, script
+from deeplab.core.wording import counted
 from deeplab.datasets import descriptors, source_files
 from deeplab.utils import file_systems
 
@@ -52,8 +53,8 @@ def _sources(images: str, labels: str, flag: str) -> list[source_files.Source]:
         raise ValueError(f"there is no image (*.jpg) in {images} (--{flag})")
     if others := [entry for entry in entries if not entry.lower().endswith(_JPEG)]:
         logging.warning(
-            "passed over %d files in %s (--%s) that are not JPEG images (%s), such as %s",
-            *(len(others), images, flag, ", ".join(_JPEG), others[0]),
+            "passed over %s in %s (--%s), not JPEG (%s), such as %s",
+            *(counted(len(others), "file"), images, flag, ", ".join(_JPEG), others[0]),
         )
     random.Random(_SEED).shuffle(paths)
     stems = [os.path.splitext(os.path.basename(path))[0] for path in paths]

@@ -206,7 +206,7 @@ def test_labelme_with_later_shapes_on_top(data):
     np.testing.assert_array_equal(labels["a"], expected)
     assert not labels["b"].any()
     (data.folder / "json/b.json").unlink()
-    message = "1 of the 2 images of all have no label in .*/json: b$"
+    message = "1 of the 2 images of all has no label in .*/json: b$"
     with pytest.raises(ValueError, match=message):
         data.convert(f"--annotations={data.folder}/json", "--split=all=*")
 
@@ -402,7 +402,7 @@ def test_what_is_not_annotated_yet_is_left_out_of_a_division(data, caplog):
         (("--nearest_color=3",), "--nearest_color: .*c.json has no masks of colors"),
         (
             ("--nobackground", "--class_map=car:ignore"),
-            r"there are 1 classes \(roof\); there must be 2 to 256: change --background or",
+            r"there is 1 class \(roof\); there must be 2 to 256: change --background or",
         ),
         (("--group_by=x",), "--group_by needs --split_fractions"),
         (("--split_fractions=train:1",), "set one of them"),

@@ -187,7 +187,7 @@ def test_images_and_labels_may_share_a_folder(convert, folder, run_script):
         (("--num_classes=3", "--ignore_label=300"), "ignore_label is 300"),
         (("--num_classes=3", "--descriptor=a.txt"), "--descriptor is a.txt"),
         (("--num_classes=3", "--split=val=*"), "--list_folder or from --split"),
-        (("--class_names=roof",), "--class_names has 1 classes; there must be 2 to 256"),
+        (("--class_names=roof",), "--class_names has 1 class; there must be 2 to 256"),
         (("--class_names=a,,b",), "--class_names=a,,b has an empty name"),
         (("--class_names=a, b,b",), "--class_names=a,b,b has 'b' twice"),
         (("--num_classes=3", "--label_map=1:2,1:0"), "value 1 two labels: '1:0' is another"),
@@ -282,6 +282,17 @@ def test_names_and_folders_may_have_any_characters(convert, folder, run_script, 
         assert _names(folder, "val") == [f"{name}/{name}"]
 
 
+def test_a_descriptor_replaces_nothing_but_a_descriptor(convert, folder):
+    """An annotation file with the default name may lie in the folder of the results."""
+    convert("--num_classes=3")
+    convert("--num_classes=3")
+    for path in (folder / "out" / "dataset.json", folder / "coco.json"):
+        path.write_text('{"images": [], "annotations": [], "categories": []}')
+        with pytest.raises(ValueError, match=f"--descriptor={path} would replace a file that is n"):
+            convert("--num_classes=3", *([] if "out" in str(path) else [f"--descriptor={path}"]))
+        assert "categories" in path.read_text()
+
+
 def test_after_an_error_there_is_no_descriptor(convert, folder):
     os.remove(folder / "labels" / "val" / "c.png")
     with pytest.raises(FileNotFoundError, match=r"val/c.png"):
@@ -320,7 +331,7 @@ def test_records_are_written_to_and_checked_in_another_file_system(
     ]
     run_script(check_data, f"--dataset={remote}/out/dataset.json", f"--dataset_dir={remote}/out")
     assert "train: 2 images" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="in 1 shards .* delete them or choose another"):
+    with pytest.raises(ValueError, match="in 1 shard .* delete them or choose another"):
         convert(_CLASSES, f"--output_dir={remote}/out", "--num_shards=2")
     assert sorted(os.listdir(folder)) == ["images", "labels", "lists"]
 

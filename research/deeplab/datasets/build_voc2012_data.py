@@ -16,6 +16,7 @@ from absl import flags, logging
 
 from deeplab import common
 from deeplab.cli import converter_flags, processes, script
+from deeplab.core.wording import agree, counted
 from deeplab.datasets import descriptors, source_files
 
 _NUM_SHARDS = 4
@@ -62,15 +63,17 @@ def _warn(lists: Mapping[str, Sequence[str]], descriptor: descriptors.DatasetDes
         expected = descriptor.split_size(split)
         if expected not in (None, len(names)):
             logging.warning(
-                "%s.txt has %d names; the split %s of %s has %d images",
-                *(split, len(names), split, descriptor.name, expected),
+                "%s.txt has %s; the split %s of %s has %s",
+                *(split, counted(len(names), "name"), split, descriptor.name),
+                counted(expected, "image"),
             )
         both = set(names).intersection(lists.get("val", ()))
         if both and split.startswith("train") and not split.startswith("trainval"):
             logging.warning(
-                "%d names of %s.txt are also in val.txt, such as %s: evaluation must not use"
+                "%s of %s.txt %s also in val.txt, such as %s: evaluation must not use"
                 " training images",
-                *(len(both), split, min(both)),
+                *(counted(len(both), "name"), split, agree(len(both), "is", "are")),
+                min(both),
             )
 
 

@@ -73,10 +73,10 @@ def main(argv: Sequence[str]) -> int:
             " (--dataset_dir); check files with other names with --split=<split>"
         )
     inputs = _inputs(names)
-    for flag, extension in (("json", ""), ("contact_sheet", ".png")):
+    for flag, result in (("json", writable.DATA_REPORT), ("contact_sheet", writable.PNG)):
         if path := values[flag].value:
-            writable.check_file(flag, path, extension)
             writable.check_not_read(flag, path, inputs)
+            writable.check_file(flag, path, result)
     splits, findings = [], []
     for name in names:
         split = split_statistics.check(

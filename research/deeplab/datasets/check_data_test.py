@@ -133,7 +133,7 @@ def test_an_image_without_a_label_is_refused_where_training_refuses_it(check, tm
     _write(tmp_path, test=[bare], val=[_record(_FIRST), bare])
     check()
     text = capsys.readouterr().out
-    assert "1 of 2 images of val have no label (bare)" in text
+    assert "1 of 2 images of val has no label (bare)" in text
     assert "test have no label" not in text
     _write(tmp_path, trainval=[_record(_FIRST), bare])
     with pytest.raises(ValueError, match=r"trainval-00001.*\(bare\) has no label \(feature"):
@@ -185,7 +185,7 @@ def test_exif_and_dark_16_bit_images_are_mentioned(check, tmp_path, capsys):
     )
     check()
     text = capsys.readouterr().out
-    assert "training ignores the EXIF orientation of 1 images (turned)" in text
+    assert "training ignores the EXIF orientation of 1 image (turned)" in text
     assert "1 16-bit images are almost black" in text and "(dark)" in text
 
 

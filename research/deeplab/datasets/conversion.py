@@ -7,6 +7,7 @@ from absl import logging
 
 from deeplab.annotations import lists
 from deeplab.core.options import RunnerOptions
+from deeplab.core.wording import counted
 from deeplab.datasets import beam_conversion, shards
 from deeplab.datasets.samples import Samples, write_records
 from deeplab.utils.progress import Progress
@@ -72,4 +73,5 @@ def convert(
             )
             findings.raise_errors(split, size)
         findings.log_rest(split)
-        logging.info("%s: %d images in %d shards in %s", split, size, num_shards, output_dir)
+        images, parts = counted(size, "image"), counted(num_shards, "shard")
+        logging.info("%s: %s in %s in %s", split, images, parts, output_dir)

@@ -10,6 +10,7 @@ from absl import logging
 from deeplab.annotations import folders
 from deeplab.cli import writable
 from deeplab.core.options import RunnerOptions
+from deeplab.core.wording import agree
 from deeplab.datasets import (
     conversion,
     custom_labels,
@@ -49,8 +50,8 @@ def convert(options: CustomOptions, runner: RunnerOptions | None = None) -> None
     sizes = {split: len(found) for split, found in splits.items()}
     descriptor = dataclasses.replace(labels.descriptor, splits_to_sizes=sizes)
     conversion.check_splits(splits)
-    if options.descriptor or os.path.isdir(path):
-        writable.check_file("descriptor", path)
+    if options.descriptor or file_systems.exists(path):
+        writable.check_file("descriptor", path, writable.DESCRIPTOR)
     if options.write_label_images:
         sources = itertools.chain.from_iterable(found.sources for found in splits.values())
         _check_label_images(options.write_label_images, list(sources))
@@ -159,6 +160,7 @@ def _log_others(images: Sequence[Image], options: CustomOptions) -> None:
     others = [path for path in paths if os.path.realpath(path) not in annotated]
     if others:
         logging.warning(
-            "%d of the %d images in %s are not annotated and are left out, the first is %s",
-            *(len(others), len(paths), options.image_folder, others[0]),
+            "%d of the %d images in %s %s not annotated and left out, the first is %s",
+            *(len(others), len(paths), options.image_folder),
+            *(agree(len(others), "is", "are"), others[0]),
         )

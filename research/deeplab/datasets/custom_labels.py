@@ -14,6 +14,7 @@ from deeplab.annotations.values import (
     Annotations,
     ReaderInput,
 )
+from deeplab.core.wording import agree, counted
 from deeplab.datasets import label_colors, source_files
 from deeplab.datasets.custom_options import CustomOptions
 from deeplab.datasets.custom_splits import Image, from_paths, record_name
@@ -83,7 +84,8 @@ class Labels:
         if missing and split.lower().partition("_")[0] != "test":
             more = ", ..." if len(missing) > _LISTED else ""
             raise ValueError(
-                f"{len(missing)} of the {len(images)} images of {split} have no label in"
+                f"{len(missing)} of the {len(images)} images of {split}"
+                f" {agree(len(missing), 'has', 'have')} no label in"
                 f" {self.options.annotations}: {', '.join(missing[:_LISTED])}{more}"
             )
         return [
@@ -296,7 +298,9 @@ def _number_of_classes(options: CustomOptions, colors: label_colors.Colors | Non
         raise ValueError(f"the flags disagree on the number of classes: {numbers}")
     flag, number = next(iter(known.items()))
     if not 2 <= number <= MAX_LABEL + 1:
-        raise ValueError(f"{flag} has {number} classes; there must be 2 to {MAX_LABEL + 1}")
+        raise ValueError(
+            f"{flag} has {counted(number, 'class')}; there must be 2 to {MAX_LABEL + 1}"
+        )
     if "" in (options.names or ()):
         raise ValueError(f"--class_names={','.join(options.class_names)} has an empty name")
     return number
@@ -312,7 +316,8 @@ def _descriptor(
         listed = ", ".join((names or ())[:_LISTED])
         more = ", ..." if num_classes > _LISTED else ""
         raise ValueError(
-            f"there are {num_classes} classes ({listed}{more}); there must be 2 to"
+            f"there {agree(num_classes, 'is', 'are')} {counted(num_classes, 'class')}"
+            f" ({listed}{more}); there must be 2 to"
             f" {MAX_LABEL + 1}: change --background or --class_map"
         )
     return DatasetDescriptor(

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from deeplab.annotations import lists
+from deeplab.core.wording import agree
 from deeplab.datasets import patterns, source_files
 from deeplab.datasets.custom_options import CustomOptions
 
@@ -105,7 +106,8 @@ def _by_list(options: CustomOptions) -> dict[str, list[Image]]:
         if missing:
             name, place = missing[0]
             raise FileNotFoundError(
-                f"{len(missing)} of the {len(lines)} images of {split} are not in"
+                f"{len(missing)} of the {len(lines)} images of {split}"
+                f" {agree(len(missing), 'is', 'are')} not in"
                 f" {options.image_folder}, the first is {name} ({place})"
                 + (_other_format(options, name) or folder.hint(name))
             )

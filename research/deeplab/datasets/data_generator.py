@@ -13,6 +13,7 @@ from absl import logging
 
 from deeplab import input_preprocess
 from deeplab.core.options import AugmentationOptions, RandomScale
+from deeplab.core.wording import agree, counted
 from deeplab.datasets import balanced_sampling, examples, shards
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.input_preprocess import Preprocessing
@@ -245,7 +246,9 @@ class Dataset:
         )
         bad = sorted(set(range(len(self))) - {int(record) for record in good.as_numpy_iterator()})
         if bad:
-            more = f" ({len(bad) - 1} other records are bad, too)" if len(bad) > 1 else ""
+            rest = len(bad) - 1
+            others = counted(rest, "other record")
+            more = f" ({others} {agree(rest, 'is', 'are')} bad, too)" if rest else ""
             example = self.files[bad[0]]  # Raises an error if it is corrupt.
             try:
                 examples.check(example, labels_required)

@@ -648,7 +648,7 @@ def test_a_split_of_another_size_is_mentioned(folder, caplog):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda path: path.unlink(), "1 of the 2 shards .* are missing"),
+        (lambda path: path.unlink(), "1 of the 2 shards .* is missing"),
         (lambda path: path.write_bytes(b""), "is empty, but .* holds records"),
     ],
 )

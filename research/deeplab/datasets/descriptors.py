@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from deeplab.core.options.fields import Range, quoted
+from deeplab.core.wording import counted, with_article
 from deeplab.utils import file_systems, files, get_dataset_colormap
 from deeplab.visualization import colors
 
@@ -94,7 +95,8 @@ class DatasetDescriptor:
             )
         if len(values) < self.num_classes or (exact and len(values) > self.num_classes):
             raise ValueError(
-                f"{field} has {len(values)} entries for {self.num_classes} classes (num_classes)"
+                f"{field} has {counted(len(values), 'entry')} for {self.num_classes} classes"
+                " (num_classes)"
             )
         converted = tuple(convert(f"{field}[{i}]", value) for i, value in enumerate(values))
         object.__setattr__(self, field, converted)
@@ -304,7 +306,7 @@ def from_values(values: Any, source: str) -> DatasetDescriptor:
         ValueError: It is malformed.
     """
     if not isinstance(values, dict):
-        raise ValueError(f"{source} holds a {type(values).__name__}, not a JSON object")
+        raise ValueError(f"{source} holds {with_article(type(values).__name__)}, not a JSON object")
     known = [field.name for field in dataclasses.fields(DatasetDescriptor)]
     if unknown := sorted(set(values) - set(known)):
         raise ValueError(f"{source} has an unknown field {unknown[0]!r}; known are {known}")

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
+from deeplab.core.wording import counted, with_article
 from deeplab.datasets import images
 from deeplab.datasets.image_formats import image_format
 from deeplab.utils import error_text
@@ -109,8 +110,9 @@ def _fault(record: bytes, labels_required: bool, error: Exception) -> str:
         count = len(getattr(features[key], kind).value)
         if kind != wanted or count != 1:
             return (
-                f"{name} has the feature {key} with {count} values in a {kind}; it must have one"
-                f" value in a {wanted}"
+                f"{name} has the feature {key} with {counted(count, 'value')} in"
+                f" {with_article(kind)}; it must have one value in"
+                f" {with_article(wanted)}"
             )
     sizes = []
     for what, key in (("an image", IMAGE), ("a label", LABEL)):

@@ -158,10 +158,10 @@ def test_the_script_also_refuses_what_training_refuses(refused_by_training):
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("image/height is text", r"image/height with 1 values in a bytes_list; .* in a int64"),
+        ("image/height is text", r"image/height with 1 value in a bytes_list; .* in an int64"),
         (
             "image/filename is 7",
-            r"\(no name\) has the feature image/filename with 1 values in",
+            r"\(no name\) has the feature image/filename with 1 value in",
         ),
         (
             "image/encoded twice",

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import struct
 from collections.abc import Collection, Iterator
+from typing import NamedTuple
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
@@ -24,7 +25,9 @@ _SEPARATE_PLANES = 2
 # Kinds of a fourth band. Decoders multiply colors by the first one.
 _UNASSOCIATED_ALPHA, _ASSOCIATED_ALPHA = 2, 1
 # Meanings of the values of a TIFF file: darkness, brightness, or entries of its palette.
-_DARKNESS, _BRIGHTNESS, _PALETTE_ENTRIES = 0, 1, 3
+_DARKNESS, _BRIGHTNESS, _COLORS, _PALETTE_ENTRIES = 0, 1, 2, 3
+# The number of a tag that decoders do not know.
+_NO_TAG = 65535
 BITMAP_SIGNATURE = b"BM"
 
 
@@ -106,11 +109,13 @@ def has_darkness(data: bytes) -> bool:
 def as_stored(data: bytes) -> bytes:
     """Return a file whose pixels decoders do not turn, nor multiply by a fourth band.
 
+    They also read its first three bands as colors, if it says that these are three brightnesses.
+
     Args:
         data: Content of a TIFF file; others are returned as they are.
     """
     return _with_entries(
-        data,
+        _with_colors(data),
         (_ORIENTATION, range(2, 9), 1),
         (_EXTRA_SAMPLES, (_UNASSOCIATED_ALPHA,), _ASSOCIATED_ALPHA),
     )
@@ -180,6 +185,24 @@ def _with_entries(data: bytes, *changes: tuple[int, Collection[int], int]) -> by
     return bytes(changed)
 
 
+def _with_colors(data: bytes) -> bytes:
+    """Return a TIFF file of three or four bands that are colors, as programs for maps write it."""
+    bands = tiff_bands(data)
+    if bands not in (3, 4) or tiff_values(data, _PHOTOMETRIC) != (_BRIGHTNESS,):
+        return data
+    changed = bytearray(_with_entries(data, (_PHOTOMETRIC, (_BRIGHTNESS,), _COLORS)))
+    extra = _tiff_field(data, _EXTRA_SAMPLES)
+    if extra and extra.count > bands - 3:
+        order = "<" if data.startswith(b"II") else ">"
+        if bands == 3:
+            struct.pack_into(f"{order}H", changed, extra.position, _NO_TAG)
+        else:
+            size = "Q" if b"+" in data[:4] else "I"
+            # One value, 0: the fourth band is none that is known. It lies beside its count.
+            struct.pack_into(f"{order}{size}I", changed, extra.position + 4, 1, 0)
+    return bytes(changed)
+
+
 def _exif(data: bytes) -> bytes:
     """Return the EXIF data of a JPEG, PNG or WebP file; b"" if there are none."""
     if image_format(data) == "jpeg":
@@ -232,10 +255,24 @@ def _tiff_directories(data: bytes) -> Iterator[int]:
             place = start + (8 + 20 * count if is_big else 2 + 12 * count)
 
 
-def _tiff_entry(data: bytes, tag: int, start: int | None = None) -> tuple[int, int] | None:
-    """Return the position and the value of a tag that holds small integers; None if missing.
+class _Field(NamedTuple):
+    """A tag of a TIFF file that holds small integers.
 
-    Of a tag with more values than fit beside it, they are meaningless.
+    Attributes:
+        position: Where it is.
+        place: Where its values are.
+        kind: The type of its values, short or long.
+        count: Their number.
+    """
+
+    position: int
+    place: int
+    kind: int
+    count: int
+
+
+def _tiff_field(data: bytes, tag: int, start: int | None = None) -> _Field | None:
+    """Return a tag that holds small integers; None if it is missing.
 
     Args:
         data: Content of a file.
@@ -246,20 +283,47 @@ def _tiff_entry(data: bytes, tag: int, start: int | None = None) -> tuple[int, i
     if start is None:
         return None
     order = "<" if data.startswith(b"II") else ">"
+    is_big = b"+" in data[:4]
     try:
-        if b"+" in data[:4]:  # BigTIFF.
-            (count,) = struct.unpack_from(f"{order}Q", data, start)
-            first, size, value = start + 8, 20, 12
-        else:
-            (count,) = struct.unpack_from(f"{order}H", data, start)
-            first, size, value = start + 2, 12, 8
-        for index in range(min(count, 4096)):
+        number, first, size = ("Q", start + 8, 20) if is_big else ("H", start + 2, 12)
+        (fields,) = struct.unpack_from(f"{order}{number}", data, start)
+        for index in range(min(fields, 4096)):
             position = first + index * size
             found, kind = struct.unpack_from(f"{order}HH", data, position)
-            if found == tag and kind in (_SHORT, _LONG):
-                # The lower half of a long integer comes last in big-endian files.
-                place = position + value + (2 if kind == _LONG and order == ">" else 0)
-                return place, struct.unpack_from(f"{order}H", data, place)[0]
+            if found != tag or kind not in (_SHORT, _LONG):
+                continue
+            (count,) = struct.unpack_from(f"{order}{'Q' if is_big else 'I'}", data, position + 4)
+            place = position + (12 if is_big else 8)
+            if count * (2 if kind == _SHORT else 4) > (8 if is_big else 4):
+                (place,) = struct.unpack_from(f"{order}{'Q' if is_big else 'I'}", data, place)
+            return _Field(position, place, kind, count)
     except _BEYOND_THE_END:
         pass
     return None
+
+
+def _tiff_entry(data: bytes, tag: int, start: int | None = None) -> tuple[int, int] | None:
+    """Return the place and the first value, modulo 65536, of a tag; see `_tiff_field`."""
+    field = _tiff_field(data, tag, start)
+    if field is None:
+        return None
+    # The lower half of a long integer comes last in big-endian files.
+    is_big_endian = not data.startswith(b"II")
+    place = field.place + (2 if field.kind == _LONG and is_big_endian else 0)
+    try:
+        return place, struct.unpack_from(">H" if is_big_endian else "<H", data, place)[0]
+    except _BEYOND_THE_END:
+        return None
+
+
+def tiff_values(data: bytes, tag: int) -> tuple[int, ...]:
+    """Return the values of a tag of a TIFF file that holds small integers, at most eight."""
+    field = _tiff_field(data, tag)
+    if field is None:
+        return ()
+    order = "<" if data.startswith(b"II") else ">"
+    kind = "H" if field.kind == _SHORT else "I"
+    try:
+        return struct.unpack_from(f"{order}{min(field.count, 8)}{kind}", data, field.place)
+    except _BEYOND_THE_END:
+        return ()

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from deeplab.datasets import image_formats
+from deeplab.core.wording import counted
+from deeplab.datasets import image_formats, tiff_faults
 
 # TensorFlow's decoders of JPEG and PNG refuse an image of so many values (pixels x channels).
 MAX_VALUES = 2**29
@@ -98,7 +99,7 @@ def decode_values(data: bytes) -> np.ndarray:
         with tf.device("CPU"):
             return tf.io.decode_png(data, dtype=dtype).numpy()
     except (tf.errors.InvalidArgumentError, UnicodeDecodeError):
-        raise ValueError(f"is a broken PNG file ({len(data)} bytes)") from None
+        raise ValueError(f"is a broken PNG file ({counted(len(data), 'byte')})") from None
 
 
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -127,7 +128,8 @@ def _decode_with_tensorflow(data: bytes, kind: str) -> np.ndarray:
             return tf.io.decode_jpeg(data, channels=3).numpy()
     except (tf.errors.InvalidArgumentError, UnicodeDecodeError):
         raise ValueError(
-            f"is a broken {kind.upper()} file, which TensorFlow cannot decode ({len(data)} bytes)"
+            f"is a broken {kind.upper()} file, which TensorFlow cannot decode"
+            f" ({counted(len(data), 'byte')})"
         ) from None
 
 
@@ -151,6 +153,7 @@ def _decode_with_opencv(data: bytes) -> np.ndarray:
             f"has {bands} bands; TIFF images have at most {_MAX_BANDS}: save the three that are"
             " red, green and blue"
         )
+    tiff_faults.check_compression(data)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         with without_remarks():
@@ -163,7 +166,10 @@ def _decode_with_opencv(data: bytes) -> np.ndarray:
         pixels = None
     if pixels is None:
         _refuse_type(decode_unchanged(data))
-        raise ValueError(f"is not an image that can be read ({len(data)} bytes)")
+        raise ValueError(
+            tiff_faults.describe(data)
+            or f"is not an image that can be read ({counted(len(data), 'byte')})"
+        )
     _refuse_type(pixels)
     if pixels.dtype == np.uint16 and image_formats.has_separate_planes(data):
         # OpenCV mixes the bands up.

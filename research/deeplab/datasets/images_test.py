@@ -7,13 +7,20 @@ import cv2
 import numpy as np
 import pytest
 
-from deeplab.datasets import images
+from deeplab.datasets import images, label_files
 
 _HEIGHT, _WIDTH = 5, 7
 _SHORT, _LONG = 3, 4
+_TAGS = {"bits": 258, "compression": 259, "meaning": 262, "tile": 322, "kind": 339}
 
 
-def _tiff(pixels: np.ndarray, order: str, planes: bool, extra: Sequence[int]) -> bytes:
+def _tiff(
+    pixels: np.ndarray,
+    order: str = "<",
+    planes: bool = False,
+    extra: Sequence[int] = (),
+    **more: int | Sequence[int],
+) -> bytes:
     """Return an uncompressed TIFF file.
 
     Args:
@@ -21,6 +28,7 @@ def _tiff(pixels: np.ndarray, order: str, planes: bool, extra: Sequence[int]) ->
         order: Of the bytes, "<" or ">".
         planes: Whether each band is stored by itself.
         extra: Kinds of the bands after the third: 0, or 2 for transparency.
+        **more: Values of other tags, or in the place of those of the pixels.
     """
     height, width, bands = pixels.shape
     stored = pixels.transpose(2, 0, 1) if planes else pixels
@@ -39,6 +47,12 @@ def _tiff(pixels: np.ndarray, order: str, planes: bool, extra: Sequence[int]) ->
         284: (_SHORT, [2 if planes else 1]),
         **({338: (_SHORT, list(extra))} if extra else {}),
     }
+    for name, values in more.items():
+        tags[_TAGS[name]] = (_SHORT, [values] if isinstance(values, int) else list(values))
+    if "tile" in more:
+        tags |= {324: tags.pop(273), 325: tags.pop(279)}
+        tags |= {322: (_SHORT, tags[322][1][:1]), 323: (_SHORT, tags[322][1][1:])}
+    tags = dict(sorted(tags.items()))
     entries, long_values = b"", b""
     start = 8 + len(data)
     for tag, (kind, values) in tags.items():
@@ -72,6 +86,42 @@ def test_the_first_three_bands_are_the_colors(order, planes, extra, dtype):
         return
     found = images.decode(data).pixels
     np.testing.assert_array_equal(found, _bands(3 + len(extra), np.uint8)[..., :3])
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("planes", [False, True], ids=["pixels", "planes"])
+@pytest.mark.parametrize(("bands", "extra"), [(3, ()), (3, (0, 0)), (4, ()), (4, (0, 0, 0))])
+def test_bands_that_are_not_marked_as_colors_are_colors(order, planes, bands, extra):
+    """Programs for maps write brightnesses, of which OpenCV would read the first one only."""
+    pixels = _bands(bands, np.uint8)
+    data = _tiff(pixels, order, planes, extra, meaning=1)
+    np.testing.assert_array_equal(images.decode(data).pixels, pixels[..., :3])
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        ({"tile": (16, 16)}, "has tiles of 16x16 pixels, which cannot be read: save it in strips"),
+        ({"tile": (48, 48)}, "has tiles of 48x48 pixels"),
+        ({"bits": [16] * 3, "kind": [3] * 3}, "has 16-bit floats, which cannot be read: save it"),
+        ({"bits": [32] * 3, "kind": [6] * 3}, "has 32-bit complex floats"),
+        ({"bits": [4] * 3}, "has 4-bit values, which cannot be read"),
+        ({"bits": [1] * 3}, "has 1-bit values"),
+        ({"bits": [8, 8, 16]}, r"has bands of different types \(8, 16 bits\)"),
+        ({"compression": 34712}, "is compressed with JPEG 2000, which cannot be read: save it wit"),
+        ({"compression": 50001}, "is compressed with WebP, which cannot be read"),
+        ({"compression": 65000}, "is compressed with method 65000, which cannot be read"),
+        ({"meaning": 32803}, r"has pixels of a kind that cannot be read \(raw pixels of a camera"),
+        ({"meaning": 5}, r"has pixels of a kind that cannot be read \(CMYK\): save it as RGB"),
+    ],
+)
+def test_tiff_files_that_cannot_be_read_say_why(tags, message, capfd):
+    """OpenCV returns zeros where it does not know the compression."""
+    data = _tiff(np.ones((64, 64, 3), np.uint8), **tags)
+    for read in (images.decode, label_files.read_indices):
+        with pytest.raises(ValueError, match=message):
+            read(data)
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("bands", [5, 8])

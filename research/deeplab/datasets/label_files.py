@@ -10,7 +10,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from deeplab.datasets import images, source_files
+from deeplab.core.wording import counted
+from deeplab.datasets import images, source_files, tiff_faults
 from deeplab.datasets.descriptors import MAX_LABEL, DatasetDescriptor
 from deeplab.datasets.image_formats import (
     BITMAP_SIGNATURE,
@@ -101,16 +102,21 @@ def only_alpha(data: bytes, indices: np.ndarray) -> bool:
 def only_alpha_remark(names: Sequence[str]) -> str:
     """Return the remark about the labels of these names, which are `only_alpha`."""
     return (
-        f"every pixel of {len(names)} labels has one value, such as in that of {names[0]}, but"
+        f"every pixel of {counted(len(names), 'label')} has one value, such as in that of"
+        f" {names[0]}, but"
         " their alpha channel varies: if the mask is the alpha channel, save it as gray values"
     )
 
 
 def _with_opencv(data: bytes) -> np.ndarray:
     """Return the label values of a TIFF or BMP file, uint8 or uint16 [height, width]."""
+    tiff_faults.check_compression(data)
     pixels = images.decode_unchanged(without_palette(data))
     if pixels is None:
-        raise ValueError(f"is a broken or unknown image file ({len(data)} bytes)")
+        raise ValueError(
+            tiff_faults.describe(data)
+            or f"is a broken or unknown image file ({counted(len(data), 'byte')})"
+        )
     if pixels.ndim == 3:
         _refuse_colors(pixels)
         pixels = pixels[..., 0]

@@ -20,6 +20,7 @@ from absl import flags, logging
 from deeplab import common
 from deeplab.cli import script
 from deeplab.core.options import fields
+from deeplab.core.wording import counted
 from deeplab.datasets import descriptors
 from deeplab.utils import files, get_dataset_colormap
 from deeplab.utils.progress import Progress
@@ -207,7 +208,8 @@ def main(argv: Sequence[str]) -> None:
         colormap=tuple(tuple(map(int, color)) for color in palette[: len(CLASS_NAMES)]),
     ).save(path("sample.json"))
     logging.info(
-        "wrote %d images to %s, described by %s", total, values.output_dir, path("sample.json")
+        "wrote %s to %s, described by %s",
+        *(counted(total, "image"), values.output_dir, path("sample.json")),
     )
 
 

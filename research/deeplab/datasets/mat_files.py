@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from deeplab.core.wording import counted
+
 _HEADER = 128
 # Types of elements, and classes of arrays.
 _UINT8, _MATRIX, _COMPRESSED = 2, 14, 15
@@ -45,7 +47,7 @@ def find_labels(data: bytes, field: str) -> np.ndarray:
             if found is not None:
                 return found
     except (struct.error, zlib.error, IndexError, ValueError):
-        raise ValueError(f"is a broken MATLAB file ({len(data)} bytes)") from None
+        raise ValueError(f"is a broken MATLAB file ({counted(len(data), 'byte')})") from None
     raise ValueError(f"has no array {field!r} of 8-bit integers")
 
 

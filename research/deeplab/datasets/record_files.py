@@ -8,6 +8,8 @@ from typing import BinaryIO
 import numpy as np
 import tensorflow as tf
 
+from deeplab.core import regular_files
+
 # A record is its length (8 bytes), a checksum of the length, the data, a checksum of the data.
 _HEADER = struct.Struct("<QI")
 _CHECKSUM_BYTES = 4
@@ -156,6 +158,7 @@ def _headers(path: str) -> Iterator[tuple[int, int]]:
 
 
 def _open(path: str) -> BinaryIO:
+    regular_files.require(path)
     # GFile fills a large buffer after each seek, which is slow for local files.
     if os.path.isfile(path):
         return open(path, "rb", buffering=0)

@@ -11,6 +11,7 @@ from absl import flags, logging
 
 from deeplab import common
 from deeplab.cli import script
+from deeplab.core.wording import counted
 from deeplab.utils import files
 from deeplab.utils.progress import Progress
 
@@ -53,8 +54,7 @@ def main(argv: Sequence[str]) -> None:
     progress = Progress("converted", len(paths))
     only_alpha = []
     for path, result in zip(paths, results, strict=True):
-        with open(path, "rb") as file:
-            data = file.read()
+        data = files.read_bytes(path)
         try:
             plain = label_files.as_gray(data)
         except ValueError as error:
@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> None:
         progress.advance()
     if only_alpha:
         logging.warning("%s", label_files.only_alpha_remark(only_alpha))
-    logging.info("%d labels in %s", len(paths), values.output_dir)
+    logging.info("%s in %s", counted(len(paths), "label"), values.output_dir)
 
 
 def run() -> None:

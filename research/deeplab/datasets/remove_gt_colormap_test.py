@@ -51,7 +51,7 @@ def test_masks_in_the_alpha_channel_are_reported(run_script, tmp_path, caplog):
     (tmp_path / "a.png").write_bytes(png(mask, 8, 6))
     (tmp_path / "b.png").write_bytes(png(np.zeros((2, 3), int)))
     _run(run_script, tmp_path, tmp_path / "raw")
-    assert "every pixel of 1 labels has one value, such as in that of" in caplog.text
+    assert "every pixel of 1 label has one value, such as in that of" in caplog.text
     assert "a.png, but their alpha channel varies" in caplog.text
 
 

@@ -7,6 +7,7 @@ from typing import Protocol, Self
 
 from absl import logging
 
+from deeplab.core.wording import agree, counted
 from deeplab.datasets import build_data, label_files, shared_reading
 from deeplab.datasets.build_data import Sample
 from deeplab.datasets.label_files import LabelReader
@@ -134,7 +135,8 @@ class Findings:
             logging.error("%s", error)
         count = f"{len(self.errors)}{' or more' if self.is_full else ''}"
         raise ValueError(
-            f"split {split}: {count} of {size} images are bad (see above), the first:"
+            f"split {split}: {count} of {counted(size, 'image')}"
+            f" {agree(len(self.errors), 'is', 'are')} bad (see above), the first:"
             f" {self.errors[0]}"
         )
 

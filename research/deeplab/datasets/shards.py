@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from deeplab.annotations import lists
+from deeplab.core.wording import agree, counted
 from deeplab.datasets.record_files import RecordFiles
 from deeplab.utils import file_systems, files, temporary_files
 
@@ -98,9 +99,9 @@ def _refuse_other_count(folder: str, split: str, num_shards: int) -> None:
             continue
         if int(match["count"]) != num_shards:
             raise ValueError(
-                f"{folder} has {split} in {int(match['count'])} shards ({name}), which"
-                f" would be read together with {num_shards} new ones: delete them or choose another"
-                " --output_dir"
+                f"{folder} has {split} in {counted(int(match['count']), 'shard')} ({name}), which"
+                f" would be read together with {counted(num_shards, 'new one')}: delete them or"
+                " choose another --output_dir"
             )
         if match["extension"] != _EXTENSION:
             raise ValueError(
@@ -197,7 +198,9 @@ def _check_set(shards: Mapping[str, tuple[int, int]]) -> None:
     by_index: dict[int, str] = {}
     for path, (index, _) in sorted(shards.items()):
         if index >= count:
-            raise ValueError(f"{path} cannot be one of {count} shards, which are numbered from 0")
+            raise ValueError(
+                f"{path} cannot be one of {counted(count, 'shard')}: numbers begin at 0"
+            )
         if other := by_index.get(index):
             raise ValueError(
                 f"{other} and {path} are the same shard of one split: images would be read twice;"
@@ -208,7 +211,8 @@ def _check_set(shards: Mapping[str, tuple[int, int]]) -> None:
         # A set of all may be too large: a name may state any number.
         index = next(index for index in itertools.count() if index not in by_index)
         raise ValueError(
-            f"{missing} of the {count} shards of {first} are missing, the first is"
+            f"{missing} of the {count} shards of {first} {agree(missing, 'is', 'are')} missing,"
+            " the first is"
             f" {index:05d}-of-{count:05d}: copy it, or convert the split again"
         )
 

@@ -12,6 +12,7 @@ import numpy as np
 from absl import logging
 
 from deeplab.annotations.lists import Line, parse_list
+from deeplab.core.wording import agree, counted
 from deeplab.utils import file_systems, files
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
@@ -82,9 +83,11 @@ def _log_repeated(path: str, lines: Sequence[Line]) -> None:
     repeated = [text for text, count in counts.items() if count > 1]
     if repeated:
         logging.warning(
-            "%s: %d names are repeated, such as %r: the split has their images as often as they"
-            " are listed (%d records of %d images)",
-            *(path, len(repeated), repeated[0], len(lines), len(counts)),
+            "%s: %s %s repeated, such as %r: the split has each image as often as it is listed (%s"
+            " of %s)",
+            *(path, counted(len(repeated), "name")),
+            *(agree(len(repeated), "is", "are"), repeated[0]),
+            *(counted(len(lines), "record"), counted(len(counts), "image")),
         )
 
 

@@ -67,7 +67,7 @@ def test_another_encoding_is_named_with_list_and_line(tmp_path, data, message):
 def test_repeated_lines_are_kept_and_logged(tmp_path, caplog):
     (tmp_path / "train.txt").write_text("a\nb\na\na\n")
     assert _texts(tmp_path) == {"train": ["a", "b", "a", "a"]}
-    assert "train.txt: 1 names are repeated, such as 'a'" in caplog.text
+    assert "train.txt: 1 name is repeated, such as 'a'" in caplog.text
     assert "4 records of 2 images" in caplog.text
 
 

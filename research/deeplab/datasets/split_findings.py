@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from deeplab.core.wording import agree, counted
 from deeplab.datasets import perceptual_hash
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.datasets.split_statistics import (
@@ -83,7 +84,7 @@ def of_split(split: str, found: SplitStatistics, descriptor: DatasetDescriptor) 
     if found.turned.count:
         add(
             "exif_orientation",
-            f"training ignores the EXIF orientation of {found.turned.count} images"
+            f"training ignores the EXIF orientation of {counted(found.turned.count, 'image')}"
             f" ({found.turned.first}): their labels must be those of the stored pixels",
             "note",
             found.turned.count,
@@ -91,7 +92,8 @@ def of_split(split: str, found: SplitStatistics, descriptor: DatasetDescriptor) 
     if found.num_labels and found.unlabeled.count:
         add(
             "unlabeled",
-            f"{found.unlabeled.count} of {found.num_images} images of {split} have no label"
+            f"{found.unlabeled.count} of {counted(found.num_images, 'image')} of {split}"
+            f" {agree(found.unlabeled.count, 'has', 'have')} no label"
             f" ({found.unlabeled.first}), so evaluation refuses the split: label them, or leave"
             " them out",
             count=found.unlabeled.count,
@@ -124,7 +126,8 @@ def _add_findings_of_classes(
     if found.single.count:
         add(
             "single_value",
-            f"{found.single.count} of {found.num_labels} labels have one value everywhere"
+            f"{found.single.count} of {counted(found.num_labels, 'label')}"
+            f" {agree(found.single.count, 'has', 'have')} one value everywhere"
             f" ({found.single.first}): if objects are in these images, label them again",
             "note" if found.single.count < found.num_labels / 2 else "warning",
             found.single.count,
@@ -200,7 +203,8 @@ def _shared_images(first: CheckedSplit, other: CheckedSplit) -> list[Finding]:
             Finding(
                 "near_duplicates",
                 other.name,
-                f"{len(near)} images of {other.name} look like images of {first.name}"
+                f"{counted(len(near), 'image')} of {other.name}"
+                f" {agree(len(near), 'looks', 'look')} like images of {first.name}"
                 f" ({other.image_name(index)} like {first.image_name(places[index])},"
                 f" {distances[index]} of 64 bits differ), so {result}: keep copies and frames of a"
                 " video in one split (build_custom_data --split_fractions --group_by)",

@@ -105,7 +105,7 @@ def test_tiny_and_few_objects_and_labels_of_one_value_are_found():
     counts = np.zeros(256, np.int64)
     counts[0] = 10000
     found._add_label(counts, _DATASET, "empty")
-    assert _of_split(found)["single_value"].message.startswith("1 of 41 labels have one value")
+    assert _of_split(found)["single_value"].message.startswith("1 of 41 labels has one value")
     assert _of_split(found)["single_value"].level == "note"
     rare = SplitStatistics()
     for index in range(40):

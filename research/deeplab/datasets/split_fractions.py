@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from deeplab.annotations import lists
+from deeplab.core.wording import agree, counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,8 +116,9 @@ def divide(
         members = [image for g in np.flatnonzero(chosen == number) for image in groups[order[g]]]
         if not members:
             raise ValueError(
-                f"--split_fractions leaves no image for {split}: there are {len(names)} images in"
-                f" {len(order)} groups"
+                f"--split_fractions leaves no image for {split}: there"
+                f" {agree(len(names), 'is', 'are')} {counted(len(names), 'image')} in"
+                f" {counted(len(order), 'group')}"
             )
         splits[split] = sorted(members, key=lambda image: names[image])
     return splits

@@ -111,7 +111,7 @@ def test_fractions_are_read():
             Division({"train": 0.8, "val": 0.1, "test": 0.1}),
             "leaves no image for test: there are 2 images in 2 groups",
         ),
-        (Division(_FRACTIONS, 0, "."), "leaves no image for val: there are 2 images in 1 groups"),
+        (Division(_FRACTIONS, 0, "."), "leaves no image for val: there are 2 images in 1 group"),
     ],
 )
 def test_impossible_divisions_are_named(division, message):

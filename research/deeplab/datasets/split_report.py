@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from deeplab.core.wording import counted
 from deeplab.datasets import examples, images, label_files
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.datasets.split_findings import Finding
@@ -37,8 +38,8 @@ def text(checked: CheckedSplit, findings: Iterable[Finding], descriptor: Dataset
         for name, mean, deviation in zip(("red", "green", "blue"), means, deviations, strict=True)
     )
     lines = [
-        f"{split}: {found.num_images} images, {found.num_labels} with a label",
-        f"width x height: {listed}" + (f" and {others} other sizes" if others else ""),
+        f"{split}: {counted(found.num_images, 'image')}, {found.num_labels} with a label",
+        f"width x height: {listed}" + (f" and {counted(others, 'other size')}" if others else ""),
         f"mean (standard deviation): {', '.join(channels)}",
     ]
     if found.num_labels:

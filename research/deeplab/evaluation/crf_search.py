@@ -16,6 +16,7 @@ from absl import logging
 from deeplab.core import dense_crf
 from deeplab.core.options import CrfOptions
 from deeplab.core.options.crf_options import SEARCHED
+from deeplab.core.wording import counted
 from deeplab.datasets.data_generator import Dataset
 from deeplab.evaluation.predictor import NetworkPredictor
 from deeplab.evaluation.segmentation import SegmentationMetrics
@@ -103,7 +104,7 @@ class CrfSearch:
                 the newest result.
         """
         print(
-            f"{path} (step {step}), {result.num_images} images, mIoU without a CRF"
+            f"{path} (step {step}), {counted(result.num_images, 'image')}, mIoU without a CRF"
             f" {reports.percent(result.unrefined)} %:\n\n{result.table()}\n\n"
             f"The best: {result.flags()}"
         )

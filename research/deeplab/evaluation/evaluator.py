@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from deeplab.core.wording import counted
 from deeplab.datasets.data_generator import Dataset
 from deeplab.evaluation import report, segmentation
 from deeplab.evaluation.predictor import NetworkPredictor
@@ -161,7 +162,7 @@ class Evaluator:
         names = self._records.descriptor.class_names
         facts = self.facts(result, path, step)
         print(
-            f"{path} (step {step}) on {facts['images']} images of"
+            f"{path} (step {step}) on {counted(facts['images'], 'image')} of"
             f" {facts['dataset']}/{facts['split']}:\n\n{report.segmentation_table(result, names)}"
         )
         for remark in report.segmentation_remarks(result, names):

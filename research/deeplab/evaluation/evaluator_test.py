@@ -187,7 +187,7 @@ _MATRIX = [[8, 2, 0, 0], [0, 10, 0, 0], [0, 0, 0, 0], [0, 5, 0, 5]]
 def test_the_report_is_a_table_with_class_names(trained, tmp_path, capsys):
     _report(trained, tmp_path, _MATRIX)
     text = capsys.readouterr().out
-    assert "train/model.ckpt-7 (step 7) on 1 images of tiny/val" in text
+    assert "train/model.ckpt-7 (step 7) on 1 image of tiny/val" in text
     assert "1 disc" in text
     assert "mIoU 62.94 %" in text
 

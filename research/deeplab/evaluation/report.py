@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from deeplab.core.wording import counted
 from deeplab.evaluation import boundary
 from deeplab.evaluation.segmentation import SegmentationResult
 from deeplab.utils import reports
@@ -273,7 +274,7 @@ def _names(result: SegmentationResult, class_names: Sequence[str] | None) -> lis
     """Return the number of each class, with its name if it has one."""
     count = len(result.confusion_matrix)
     if class_names and len(class_names) != count:
-        raise ValueError(f"there are {len(class_names)} class names for {count} classes")
+        raise ValueError(f"there are {counted(len(class_names), 'class name')} for {count} classes")
     width = len(str(count - 1))
     return [
         f"{index:{width}} {class_names[index]}" if class_names else f"{index:{width}}"

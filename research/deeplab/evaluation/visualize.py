@@ -51,7 +51,7 @@ def visualize(
     # An error now is better than one after a long wait for a checkpoint.
     writable.check_folder("vis_logdir", options.logdir)
     if sheet_path:
-        writable.check_file("contact_sheet", sheet_path, ".png")
+        writable.check_file("contact_sheet", sheet_path, writable.PNG)
     if images:
         paths = image_files.find(images)
         results = Visualizer.results(image_files.result_names(paths), options.logdir)

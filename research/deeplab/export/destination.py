@@ -59,6 +59,11 @@ def check(path: str) -> None:
     if reason := writable.why_no_files_in(os.path.dirname(beside)):
         raise ValueError(f"--export_path={path} cannot be written: {reason}")
     if is_file(path):
+        if os.path.basename(path) == SAVED_MODEL_FILE and os.path.exists(path):
+            raise ValueError(
+                f"--export_path={path} is a part of the SavedModel {os.path.dirname(path) or '.'}:"
+                " give that folder to replace it, or another name to a frozen graph"
+            )
         if os.path.isdir(path):
             raise ValueError(
                 f"--export_path={path} ends in {_extension(path)}, so it is a file, but a folder"

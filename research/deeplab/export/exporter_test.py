@@ -229,6 +229,13 @@ class TestDestination:
             (tmp_path / "folder.pb").mkdir()
             exporter.export_frozen_graph(net, str(tmp_path / "folder.pb"))
 
+    def test_a_frozen_graph_does_not_replace_the_graph_of_a_saved_model(self, net, tmp_path):
+        path = tmp_path / "saved_model.pb"
+        path.write_text("mine")
+        with pytest.raises(ValueError, match=f"{path} is a part of the SavedModel {tmp_path}:"):
+            exporter.export_frozen_graph(net, str(path))
+        assert path.read_text() == "mine"
+
     @pytest.mark.parametrize("name", ["export", "graph.pb", "more/export"])
     def test_a_path_below_a_file_names_flag_and_file(self, tmp_path, name):
         (tmp_path / "file").write_text("mine")

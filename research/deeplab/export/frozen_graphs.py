@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from deeplab.core import regular_files
 from deeplab.export import inference_graph, network_facts
 from deeplab.utils import checkpoint_files
 from deeplab.weights import foreign_files
@@ -34,6 +35,7 @@ def read(path: str) -> tf.compat.v1.GraphDef:
         )
     if tf.io.gfile.isdir(path):
         raise ValueError(f"{path} is a folder; a frozen graph is a file (--export_path=....pb)")
+    regular_files.require(path)
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
             graph_def = tf.compat.v1.GraphDef.FromString(file.read())

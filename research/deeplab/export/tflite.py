@@ -54,7 +54,7 @@ def convert_file(
             model differ from those of the graph. Nothing is written then.
     """
     if model_path:
-        writable.check_file("output_tflite_path", model_path)
+        writable.check_file("output_tflite_path", model_path, writable.LITE_MODEL)
     tests = representative = None
     if source := options.test_image_path:
         tests = photographs.read("test_image_path", source, options.num_test_images)

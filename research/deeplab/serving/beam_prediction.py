@@ -15,6 +15,7 @@ from absl import logging
 
 from deeplab.cli import writable
 from deeplab.core.options import PredictOptions
+from deeplab.core.wording import agree, counted
 from deeplab.datasets import (
     build_data,
     descriptors,
@@ -101,8 +102,9 @@ def predict(options: PredictOptions) -> None:
     logging.info("the results are in %s", options.output_dir)
     if bad:
         raise ValueError(
-            f"{len(bad)} images could not be predicted (the others are done, and the reasons are in"
-            f" {os.path.join(options.output_dir, f'{_BAD}.jsonl')}): {bad[0]['error']}"
+            f"{counted(len(bad), 'image')} could not be predicted (the others are done, and the"
+            f" reasons are in {os.path.join(options.output_dir, f'{_BAD}.jsonl')}):"
+            f" {bad[0]['error']}"
         )
 
 
@@ -115,7 +117,9 @@ def _find(images: str) -> list[str]:
         message = f"such as {first}: a pipeline predicts no videos (--runner=local does)"
         if not paths:
             raise ValueError(f"--images={images} names videos only, {message}")
-        logging.warning("%d videos are passed over, %s", len(found) - len(paths), message)
+        count = len(found) - len(paths)
+        passed = f"{counted(count, 'video')} {agree(count, 'is', 'are')} passed over"
+        logging.warning("%s, %s", passed, message)
     return paths
 
 

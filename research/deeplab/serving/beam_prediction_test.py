@@ -44,7 +44,7 @@ def test_labels_and_facts_are_those_without_a_pipeline(export, tmp_path):
         _run(export, folder, local, "--outputs=labels,json")
     for _ in range(2):  # The files of the first run are replaced.
         with pytest.raises(
-            ValueError, match=r"1 images could not .*bad_images.jsonl\): image .*bad"
+            ValueError, match=r"1 image could not .*bad_images.jsonl\): image .*bad"
         ):
             _run(export, folder, beam, *_BEAM)
     assert len(_labels(local)) == 3

@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from deeplab.core.wording import counted
 from deeplab.serving.findings import FAULT, WARNING, ExportFindings
 from deeplab.serving.graph_facts import GraphFacts
 from deeplab.serving.stored_versions import Stored
@@ -52,7 +53,7 @@ def text(report: Report) -> str:
 def _parts(report: Report) -> Iterator[list[str]]:
     stored, graph = report.stored, report.graph
     total = sum(report.sizes.values())
-    head = [f"{stored.checked}: {_size(total)} in {len(report.sizes)} files"]
+    head = [f"{stored.checked}: {_size(total)} in {counted(len(report.sizes), 'file')}"]
     if graph:
         head[0] += f", written by TensorFlow {graph.tensorflow_version}"
         head.append(

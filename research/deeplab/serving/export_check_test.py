@@ -118,7 +118,7 @@ def test_what_a_foreign_model_lacks_is_named(foreign, capsys):
     assert "decoded fails for a batch with one bad image" in messages
     assert "warning: dilated: found is not finite" in messages
     assert "the inputs of compiled are not those of an image" in messages
-    assert "1 operations run with oneDNN only" in capsys.readouterr().out
+    assert "1 operation runs with oneDNN only" in capsys.readouterr().out
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from deeplab.core import keras_internals
+from deeplab.core.wording import agree, counted
 from deeplab.export import destination, inference_graph, loaded_model
 from deeplab.serving.findings import ExportFindings
 from deeplab.utils import error_text, file_systems, files
@@ -155,7 +156,8 @@ def _judge(found: GraphFacts, findings: ExportFindings) -> None:
     if found.onednn:
         findings.warn(
             "needs_onednn",
-            f"{len(found.onednn)} operations run with oneDNN only, which the image"
+            f"{counted(len(found.onednn), 'operation')}"
+            f" {agree(len(found.onednn), 'runs', 'run')} with oneDNN only, which the image"
             " tensorflow/serving lacks; deeplab-export-model --target=portable avoids them",
         )
     if found.xla:

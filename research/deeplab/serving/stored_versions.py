@@ -7,6 +7,7 @@ import stat
 
 import tensorflow as tf
 
+from deeplab.core.wording import agree, counted
 from deeplab.export import destination, runtimes
 from deeplab.serving.findings import ExportFindings
 from deeplab.utils import checkpoint_files, file_systems
@@ -180,7 +181,9 @@ def judge(stored: Stored, findings: ExportFindings) -> None:
     if stored.strays:
         findings.warn(
             "stray_files",
-            f"{stored.base} holds {len(stored.strays)} entries that are not versions, which a"
+            f"{stored.base} holds {counted(len(stored.strays), 'entry')}"
+            f" {agree(len(stored.strays), 'that is not a version', 'that are not versions')},"
+            " which a"
             f" server ignores: {', '.join(stored.strays[:4])}",
         )
     denied = _denied(stored)
@@ -188,7 +191,7 @@ def judge(stored: Stored, findings: ExportFindings) -> None:
         findings.fault(
             "permissions",
             f"another user, such as {OTHER_USER} in KServe, cannot read {denied[0]}"
-            + (f" and {len(denied) - 1} others" if len(denied) > 1 else "")
+            + (f" and {counted(len(denied) - 1, 'other')}" if len(denied) > 1 else "")
             + f": chmod -R a+rX {stored.base or stored.checked}",
         )
 

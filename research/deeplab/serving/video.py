@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 import cv2
 import numpy as np
 
+from deeplab.core import regular_files
 from deeplab.datasets import images
 from deeplab.utils import file_systems, files, temporary_files
 
@@ -65,6 +66,10 @@ def reading(path: str) -> Iterator[tuple[VideoFacts, Iterator[np.ndarray]]]:
         raise Unreadable(f"video {path} is not on this machine: OpenCV cannot read it; copy it")
     if not _is_text(path):
         raise Unreadable(f"video {path} has a name that is not UTF-8: rename it")
+    try:
+        regular_files.require(path)
+    except OSError as error:
+        raise Unreadable(f"video {error}") from None
     with _without_remarks():
         capture = cv2.VideoCapture(path)
         try:

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from deeplab.core.options import DeviceOptions
+from deeplab.core.wording import counted
 
 
 def choose(options: DeviceOptions) -> list[str]:
@@ -30,7 +31,8 @@ def choose(options: DeviceOptions) -> list[str]:
             tf.config.set_logical_device_configuration(cpu, parts)
     elif count > max(len(gpus), 1):
         raise ValueError(
-            f"--num_clones is {count}, but TensorFlow can use {len(gpus)} GPUs of this host"
+            f"--num_clones is {count}, but TensorFlow can use"
+            f" {counted(len(gpus), 'GPU')} of this host"
             " (to try several clones without GPUs, use --clone_on_cpu)"
         )
     elif len(gpus) > count:

@@ -10,6 +10,7 @@ from absl import logging
 
 from deeplab.core import networks, normalization
 from deeplab.core.options import TrainOptions
+from deeplab.core.wording import counted
 from deeplab.evaluation import report
 from deeplab.training import distribution
 from deeplab.training.step import TrainStep
@@ -197,9 +198,9 @@ def warn_of_few_images(images: int) -> None:
     """
     if images < _FEWEST_IMAGES:
         logging.warning(
-            "batch norm is trained with %d images at a time, too few for good statistics; use at"
+            "batch norm is trained with %s at a time, too few for good statistics; use at"
             " least %d (--train_batch_size), or --fine_tune_batch_norm=false",
-            *(images, _FEWEST_IMAGES),
+            *(counted(images, "image"), _FEWEST_IMAGES),
         )
 
 
@@ -241,8 +242,8 @@ def warn_of_one_class(
     classes = np.unique(labels[labels != ignore_label])
     remark = report.single_class_remark(
         np.unique(predictions),
-        cause=f"the labels of this batch have {len(classes)} classes (if this does not change soon,"
-        " see 'My predictions are all black' in g3doc/faq.md)",
+        cause=f"the labels of this batch have {counted(len(classes), 'class')} (if this does"
+        " not change soon, see 'My predictions are all black' in g3doc/faq.md)",
     )
     if remark and len(classes) > 1:
         logging.warning("step %d: %s", step, remark)

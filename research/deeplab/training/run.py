@@ -10,6 +10,7 @@ from absl import logging
 from deeplab import common, model
 from deeplab.cli import writable
 from deeplab.core.options import RunOptions, TrainingRun, batch_memory
+from deeplab.core.wording import counted
 from deeplab.datasets import data_generator, descriptors, first_records
 from deeplab.evaluation import evaluator, predictor
 from deeplab.evaluation.worst_images import WorstImages
@@ -115,9 +116,9 @@ def prepare(
         run_options.initialize_last_layer,
     )
     logging.info(
-        "training %s on %d images of %s/%s",
+        "training %s on %s of %s/%s",
         model_options.model_variant,
-        len(records),
+        counted(len(records), "image"),
         descriptor.name,
         run_options.train_split,
     )

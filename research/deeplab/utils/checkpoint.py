@@ -18,6 +18,7 @@ from absl import logging
 
 from deeplab import common
 from deeplab.core import feature_extractor, scopes
+from deeplab.core.wording import counted
 from deeplab.utils import checkpoint_files, error_text, file_systems, files, stored_options
 from deeplab.weights import foreign_files, initial_values, keras_weights, saved_networks
 
@@ -133,9 +134,9 @@ def restore(net: keras.Model, path: str, *, averages: bool = False) -> int:
         assign(held, reader, path)
     if left := _left_out(reader.get_variable_to_shape_map(), variables):
         logging.warning(
-            "%s holds %d variables that the network does not have, such as %s: results are wrong if"
+            "%s holds %s that the network does not have, such as %s: results are wrong if"
             " a flag such as --decoder_output_stride or --quantize_delay_step is missing",
-            *(path, len(left), left[0]),
+            *(path, counted(len(left), "variable"), left[0]),
         )
     step = global_step(reader, path)
     logging.info("restored %s (step %d)", path, step)
@@ -271,7 +272,8 @@ def initialize(net: keras.Model, path: str, excluded_scopes: Sequence[str] = ())
         ("not in the checkpoint, so new", missing),
     ):
         if labels:
-            logging.info("%d variables %s:\n  %s", len(labels), title, "\n  ".join(labels))
+            count = counted(len(labels), "variable")
+            logging.info("%s %s:\n  %s", count, title, "\n  ".join(labels))
 
 
 def _mismatches(variables: Mapping[str, keras.Variable], shapes: Mapping) -> list[str]:

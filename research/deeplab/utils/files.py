@@ -15,7 +15,7 @@ from typing import Any
 
 from absl import logging
 
-from deeplab.core import json_text
+from deeplab.core import json_text, regular_files
 from deeplab.utils import error_text, file_systems, temporary_files
 
 # Arguments of Linux' renameat2.
@@ -27,12 +27,13 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """Return the content of a file.
+    """Return the content of a file; standard input and `<(command)` of a shell are files, too.
 
     Raises:
-        OSError: The file cannot be read.
+        OSError: The file cannot be read, or is a named pipe or a device.
     """
     if not file_systems.is_remote(path):
+        regular_files.require(path)
         with open(path, "rb") as file:
             return file.read()
     try:
@@ -40,6 +41,15 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
             return file.read()
     except Exception as error:
         raise OSError(f"{path} cannot be read: {error_text.one_line(error)}") from None
+
+
+def read_start(path: str | os.PathLike[str], size: int) -> bytes:
+    """Return the first bytes of a file, at most `size`; see `read_bytes`."""
+    if not file_systems.is_remote(path):
+        regular_files.require(path)
+        with open(path, "rb") as file:
+            return file.read(size)
+    return read_bytes(path)[:size]
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:

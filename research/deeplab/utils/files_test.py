@@ -271,3 +271,25 @@ class TestRemote:
             _fill(temporary, "ours")
             files.write_text(f"{path}/content", "theirs")
         assert files.read_bytes(f"{path}/content") == b"theirs"
+
+
+def test_a_pipe_with_a_name_or_a_device_is_not_waited_for(tmp_path):
+    pipe = tmp_path / "pipe.jpg"
+    os.mkfifo(pipe)
+    link = tmp_path / "link.jpg"
+    link.symlink_to(pipe)
+    for path, kind in ((pipe, "a named pipe"), (link, "a named pipe"), ("/dev/zero", "a device")):
+        for read in (files.read_bytes, files.read_json):
+            with pytest.raises(OSError, match=f"^{path} is {kind}, not a file: copy what it hold"):
+                read(path)
+
+
+def test_a_pipe_that_a_shell_opened_is_read(tmp_path):
+    read_end, write_end = os.pipe()
+    os.write(write_end, b"[1]")
+    os.close(write_end)
+    try:
+        assert files.read_json(f"/dev/fd/{read_end}") == [1]
+    finally:
+        os.close(read_end)
+    assert files.read_bytes(os.devnull) == b""

@@ -4,6 +4,8 @@ import os
 
 import tensorflow as tf
 
+from deeplab.core import regular_files
+
 # What files are by their first bytes, which follow a number of others.
 _BY_CONTENT = (
     (0, b"\x80\x02", "a pickle of PyTorch or Python"),
@@ -40,6 +42,7 @@ def describe(path: str) -> str | None:
         return None
     if not tf.io.gfile.exists(path):
         return None
+    regular_files.require(path)
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
             start = file.read(1 << 16)

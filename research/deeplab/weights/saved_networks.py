@@ -15,6 +15,7 @@ from absl import logging
 
 from deeplab import common, model
 from deeplab.core import json_text, layers, scopes
+from deeplab.core.wording import counted, with_article
 from deeplab.weights.variable_values import VariableValues
 
 _KERAS, _WEIGHTS = ".keras", ".weights.h5"
@@ -103,9 +104,9 @@ class SavedNetwork(VariableValues):
         with _weights(self._path) as file:
             if (more := len(_shapes(file)) - len(net.weights)) > 0:
                 logging.warning(
-                    "%s holds %d variables that the network does not have: results are wrong if a"
+                    "%s holds %s that the network does not have: results are wrong if a"
                     " flag such as --decoder_output_stride is missing",
-                    *(self._path, more),
+                    *(self._path, counted(more, "variable")),
                 )
             if isinstance(step := file.get(_STEP), h5py.Dataset) and step.shape == ():
                 values[_GLOBAL_STEP] = np.int64(step[()])
@@ -168,7 +169,7 @@ def _options_text(path: str) -> str:
     options = inner.get("options") if isinstance(inner, dict) else None
     if not isinstance(options, str):
         kind = config.get("class_name") if isinstance(config, dict) else None
-        raise ValueError(f"{path} holds a {kind} of Keras, which is not a DeepLab")
+        raise ValueError(f"{path} holds {with_article(str(kind))} of Keras, which is not a DeepLab")
     return options
 
 

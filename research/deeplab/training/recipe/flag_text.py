@@ -14,6 +14,7 @@ from deeplab.core.options import (
     fields,
 )
 from deeplab.core.options.recipe_options import GIVEN_BY_DATA
+from deeplab.core.wording import counted
 from deeplab.training.recipe.facts import Facts
 from deeplab.training.recipe.planning import LARGEST_CROP, Plan
 from deeplab.utils import progress
@@ -84,7 +85,10 @@ def train_settings(options: RecipeOptions, facts: Facts, plan: Plan) -> list[Set
     memory = facts.peak_bytes(side, batch)
     settings = [
         _data(options, "the data", with_folder=True),
-        Setting(f"{facts.num_images} images", _of(RunOptions, train_split=options.train_split)),
+        Setting(
+            counted(facts.num_images, "image"),
+            _of(RunOptions, train_split=options.train_split),
+        ),
         Setting(
             "Trained layers learn new classes from fewer images, in less time",
             _of(RunOptions, tf_initial_checkpoint=options.tf_initial_checkpoint),

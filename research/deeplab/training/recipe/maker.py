@@ -10,6 +10,7 @@ from absl import logging
 
 from deeplab.cli import writable
 from deeplab.core.options import RecipeOptions
+from deeplab.core.wording import agree, counted
 from deeplab.datasets import descriptors, shards, split_statistics
 from deeplab.datasets.split_statistics import SplitStatistics
 from deeplab.training.recipe import flag_text, measuring, planning, starting_network
@@ -69,10 +70,10 @@ def _facts(options: RecipeOptions, given: Mapping[str, Any]) -> Facts:
         for split in (options.train_split, options.eval_split)
     )
     train = checked.statistics
-    if train.num_labels < train.num_images:
+    if missing := train.num_images - train.num_labels:
         raise ValueError(
-            f"{train.num_images - train.num_labels} of {train.num_images} images of"
-            f" --train_split={options.train_split} have no label"
+            f"{missing} of {counted(train.num_images, 'image')} of"
+            f" --train_split={options.train_split} {agree(missing, 'has', 'have')} no label"
         )
     weights = split_statistics.class_weights(train, descriptor)
     sizes = [*train.sizes, *evaluated.statistics.sizes]

@@ -10,6 +10,7 @@ import tensorflow as tf
 from deeplab import model
 from deeplab.core import feature_extractor, layers, scopes
 from deeplab.core.options import ModelOptions
+from deeplab.core.wording import counted
 from deeplab.training.recipe.facts import NewLayers
 from deeplab.utils import checkpoint
 from deeplab.weights import initial_values
@@ -90,7 +91,9 @@ def infer(shapes: Shapes, given: Mapping[str, Any]) -> ModelOptions:
     stride = given.get("output_stride", ModelOptions().output_stride)
     if branches and "atrous_rates" not in given:
         if len(branches) != len(_RATES_AT_16):
-            raise ValueError(f"the checkpoint has {len(branches)} atrous branches: {_GIVE_FLAGS}")
+            raise ValueError(
+                f"the checkpoint has {counted(len(branches), 'atrous branch')}: {_GIVE_FLAGS}"
+            )
         found["atrous_rates"] = tuple(rate * 16 // stride for rate in _RATES_AT_16)
         found["aspp_with_separable_conv"] = any(
             name.startswith("aspp1_depthwise/") for name in shapes
