@@ -1,12 +1,13 @@
 """Predicts images with a pipeline of Apache Beam, whose work item is an image."""
 
+import contextlib
 import dataclasses
 import functools
 import json
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,7 @@ class _Item:
         place: Path of its file, or number and file of its record, for messages.
         name: Start of the names of its results.
         record: The record; None if it is a file.
+        number: Number of the record in its file.
         fault: Why it cannot be read, if that is known.
     """
 
@@ -57,6 +59,7 @@ class _Item:
     place: str
     name: str = ""
     record: bytes | None = None
+    number: int = 0
     fault: str = ""
 
 
@@ -141,17 +144,22 @@ def _build(
     """
     import apache_beam as beam
 
-    found = (
+    images = (
         pipeline
         | "lists" >> beam.Create(list(enumerate(lists)))
         | "spread lists" >> beam.Reshuffle()
         | "read lists" >> beam.FlatMap(read_list)
         | "spread images" >> beam.Reshuffle()
-        | "predict"
-        >> beam.FlatMap(predict_image, options, descriptor).with_outputs(
-            _BAD, _RECORDS, main=_FACTS
-        )
     )
+    repeated = (
+        images
+        | "names" >> beam.FlatMap(names_of)
+        | "count names" >> beam.combiners.Count.PerElement()
+        | "repeated names" >> beam.FlatMap(repeated_name)
+    )
+    found = images | "predict" >> beam.FlatMap(
+        predict_image, options, descriptor, beam.pvalue.AsDict(repeated)
+    ).with_outputs(_BAD, _RECORDS, main=_FACTS)
     prefix = functools.partial(os.path.join, folder)
     if outputs.JSON in options.outputs:
         _ = found[_FACTS] | "write facts" >> beam.io.WriteToText(prefix(_FACTS), ".jsonl")
@@ -181,15 +189,34 @@ def read_list(numbered: tuple[int, str]) -> Iterator[_Item]:
         number = 0
         try:
             for record in tf.data.TFRecordDataset(source).as_numpy_iterator():
-                yield _Item(shard, f"record {number} of {source}", record=record)
+                place = f"record {number} of {source}"
+                yield _Item(shard, place, record=record, number=number)
                 number += 1
         except tf.errors.OpError as error:
             fault = f"record {number} of {source} and those after it: {error_text.one_line(error)}"
             yield _Item(shard, source, fault=fault)
 
 
+def names_of(item: _Item) -> Iterator[str]:
+    """Yield the name of an image's results, if it has one."""
+    if item.record is not None:
+        with contextlib.suppress(ValueError):
+            yield _record_name(item)
+    elif item.name:
+        yield item.name
+
+
+def repeated_name(counted: tuple[str, int]) -> Iterator[tuple[str, int]]:
+    """Yield a name and its number of images, if there are several."""
+    if counted[1] > 1:
+        yield counted
+
+
 def predict_image(
-    item: _Item, options: PredictOptions, descriptor: descriptors.DatasetDescriptor
+    item: _Item,
+    options: PredictOptions,
+    descriptor: descriptors.DatasetDescriptor,
+    repeated: Collection[str] = (),
 ) -> Iterator[Any]:
     """Predict an image and save its pictures, on a worker.
 
@@ -197,19 +224,26 @@ def predict_image(
         item: The image.
         options: The options of the prediction.
         descriptor: Names and colors of the classes.
+        repeated: The names that several images have.
 
     Yields:
         The facts about the image as a line of JSON, and its record; or why it is bad.
+
+    Raises:
+        FileNotFoundError, ValueError: The worker cannot open the network.
+        OSError: A picture cannot be written.
     """
     import apache_beam as beam
 
+    # No image is bad because there is no network: then the pipeline has to try again or to fail.
+    _network.open(options)
     written = outputs.Outputs(options.output_dir, options.outputs, descriptor)
     try:
-        name, image = _read(item, options)
+        name, image = _read(item, options, repeated)
         labels = _network.predict(options, image)
         if outputs.RECORDS in options.outputs:
             record = _record(item, name, image, labels)
-    except (ValueError, OSError, tf.errors.OpError) as error:
+    except Exception as error:  # Those of the runtimes have no common class.
         reason = outputs.shown(error_text.one_line(error))
         fault = {"path": outputs.shown(item.place), "error": reason}
         yield beam.pvalue.TaggedOutput(_BAD, json.dumps(fault))
@@ -221,7 +255,9 @@ def predict_image(
         yield beam.pvalue.TaggedOutput(_RECORDS, (item.shard, record))
 
 
-def _read(item: _Item, options: PredictOptions) -> tuple[str, np.ndarray]:
+def _read(
+    item: _Item, options: PredictOptions, repeated: Collection[str] = ()
+) -> tuple[str, np.ndarray]:
     """Return the name of an image's results, and the image."""
     if item.fault:
         raise ValueError(item.fault)
@@ -231,14 +267,26 @@ def _read(item: _Item, options: PredictOptions) -> tuple[str, np.ndarray]:
         image = examples.check(item.record, labels_required=False)
     except ValueError as error:
         raise ValueError(f"{item.place} {error}") from None
-    name = _feature(item.record, "image/filename").decode(errors="replace")
+    name = _record_name(item)
+    # Results of files have different names.
+    return f"{name}-{item.shard:05}-{item.number:06}" if name in repeated else name, image
+
+
+def _record_name(item: _Item) -> str:
+    """Return the name of the image in a record.
+
+    Raises:
+        ValueError: It has none, or one that no file can have.
+    """
+    feature = examples.parse(item.record)["image/filename"]
+    name = b"".join(feature.bytes_list.value[:1]).decode(errors="replace")
     # A name may be any path.
     parts = [part for part in name.split("/") if part not in ("", ".", "..")]
     if not parts:
         raise ValueError(f"{item.place} has no name (feature image/filename)")
     if any("\0" in part or len(part.encode()) > _LONGEST_NAME for part in parts):
         raise ValueError(f"{item.place} has a name that no file can have (feature image/filename)")
-    return "/".join(parts), image
+    return "/".join(parts)
 
 
 def _record(item: _Item, name: str, image: np.ndarray, labels: np.ndarray) -> bytes:
@@ -285,16 +333,17 @@ class _Network:
     """The network of a worker process: opened once, and used by one thread at a time."""
 
     def __init__(self):
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._key: tuple[Any, ...] | None = None
         self._network: runtimes.Network | None = None
 
     def open(self, options: PredictOptions) -> runtimes.Network:
         """Return the network that options name."""
         key = options.export_path, options.window
-        if self._key != key:
-            self._network, self._key = chosen_network.open_network(options), key
-        return self._network
+        with self._lock:
+            if self._key != key:
+                self._network, self._key = chosen_network.open_network(options), key
+            return self._network
 
     def predict(self, options: PredictOptions, image: np.ndarray) -> np.ndarray:
         """Return the labels of an image; see `runtimes.Network`."""

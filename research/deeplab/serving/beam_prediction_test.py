@@ -84,11 +84,30 @@ def test_records_are_predicted_and_written(export, tmp_path):
 
 
 @pytest.mark.slow
+def test_images_of_one_name_do_not_replace_each_other(export, tmp_path):
+    pytest.importorskip("apache_beam", reason="needs the extra [beam]")
+    pictures = [tiny.picture(33, 33, number) for number in range(4)]
+    label = np.zeros((33, 33), np.uint8)
+    for folder, picture in zip("abc", pictures, strict=False):
+        tiny.write_records(tmp_path / folder, {"same": (picture, label)}, folder)
+    (tmp_path / "same.png").write_bytes(tiny.png(pictures[3]))
+    images = f"{tmp_path}/same.png,{tmp_path}/[abc]/*"
+    _run(export, images, tmp_path / "out", *_BEAM)
+    found = {path.name: tiny.read_png(path).tolist() for path in tmp_path.glob("out/*_labels.png")}
+    names = ("-00001-000000", "-00002-000000", "-00003-000000", "")
+    assert found == {
+        f"same{name}_labels.png": (picture[..., 0] % 4).tolist()
+        for name, picture in zip(names, pictures, strict=True)
+    }
+
+
+@pytest.mark.slow
 def test_a_name_that_no_record_can_hold_is_a_bad_image(tmp_path, monkeypatch):
     pytest.importorskip("apache_beam", reason="needs the extra [beam]")
     path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png")
     files.write_bytes(path, tiny.png(tiny.picture(9, 9)))
     labels = np.zeros((9, 9), np.int32)
+    monkeypatch.setattr(beam_prediction._network, "open", lambda options: None)
     monkeypatch.setattr(beam_prediction._network, "predict", lambda *arguments: labels)
     item = beam_prediction._Item(0, path, "\udcff")
     for kinds, tags in (("records", ["bad_images"]), ("json", [None])):
@@ -104,6 +123,26 @@ def test_a_name_that_no_record_can_hold_is_a_bad_image(tmp_path, monkeypatch):
         facts = json.loads(getattr(found[0], "value", found[0]))
         assert facts["path"] == f"{tmp_path}/\\xff.png"
         assert ("is not UTF-8, which a record cannot hold" in str(facts)) == (kinds == "records")
+
+
+def test_a_failing_image_is_bad_but_a_missing_network_is_an_error(tmp_path, monkeypatch):
+    pytest.importorskip("apache_beam", reason="needs the extra [beam]")
+    path = tmp_path / "a.png"
+    path.write_bytes(tiny.png(tiny.picture(9, 9)))
+    item = beam_prediction._Item(0, str(path), "a")
+    options = PredictOptions(
+        export_path=str(tmp_path / "net"), images=str(path), output_dir="out", runner="beam"
+    )
+    with pytest.raises(FileNotFoundError, match="--export_path=.*net is not there"):
+        list(beam_prediction.predict_image(item, options, tiny.DATASET))
+
+    def fail(*arguments):
+        raise MemoryError("no memory for 5 TiB")
+
+    monkeypatch.setattr(beam_prediction._network, "open", lambda options: None)
+    monkeypatch.setattr(beam_prediction._network, "predict", fail)
+    (found,) = beam_prediction.predict_image(item, options, tiny.DATASET)
+    assert json.loads(found.value) == {"path": str(path), "error": "no memory for 5 TiB"}
 
 
 def test_videos_are_named_and_left_out(tmp_path, caplog):
