@@ -1,5 +1,6 @@
 """The model card of an export: its checkpoint, its metrics, its command and its checksums."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -15,6 +16,42 @@ from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.utils import checkpoint, checkpoint_files, files
 
 FILE = "MODEL_CARD.md"
+# Hugging Face's names of the metrics.
+_KINDS = {"mIoU": "mean_iou", "pixel accuracy": "accuracy"}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Evaluation:
+    """What a card says of an evaluation. Metrics that no pixel has are left out.
+
+    Args:
+        dataset: Name of the dataset.
+        split: Its split.
+        images: Number of images.
+        metrics: Shares by name: mIoU and pixel accuracy.
+        classes: The IoU of each class by its name.
+    """
+
+    dataset: str
+    split: str
+    images: int
+    metrics: Mapping[str, float]
+    classes: Mapping[str, float]
+
+    @classmethod
+    def of(cls, result: Mapping[str, Any]) -> "_Evaluation":
+        """Return that of the content of an `eval.json`.
+
+        Raises:
+            ValueError, TypeError, KeyError, AttributeError: It is damaged.
+        """
+        metrics = {"mIoU": result["miou"], "pixel accuracy": result["pixel_accuracy"]}
+        classes = {str(each.get("name", each["id"])): each["iou"] for each in result["classes"]}
+        known = [
+            {name: float(value) for name, value in each.items() if value is not None}
+            for each in (metrics, classes)
+        ]
+        return cls(str(result["dataset"]), str(result["split"]), int(result["images"]), *known)
 
 
 def path_of(export_path: str) -> str:
@@ -48,7 +85,7 @@ def text(
     prefix = checkpoint_files.latest(checkpoint_path) or checkpoint_path
     step = checkpoint.global_step(checkpoint.read(prefix, options))
     result = _evaluation(prefix, step)
-    dataset = descriptor.name if descriptor else (result or {}).get("dataset", "unknown")
+    dataset = descriptor.name if descriptor else result.dataset if result else "unknown"
     library = "onnx" if (name or export_path).endswith(".onnx") else "tensorflow"
     facts = {
         "checkpoint": f"`{os.path.basename(prefix)}`, step {step}",
@@ -69,15 +106,11 @@ def text(
         sections += ["## Classes", ", ".join(names)]
     sections.append("## Evaluation")
     if result:
-        rows = [(name, f"{100 * value:.2f} %") for name, value in _metrics(result).items()]
-        rows += [
-            (f"IoU of {each.get('name', each['id'])}", f"{100 * each['iou']:.2f} %")
-            for each in result["classes"]
-            if each["iou"] is not None
-        ]
+        shares = {**result.metrics, **{f"IoU of {name}": v for name, v in result.classes.items()}}
+        rows = [(name, f"{100 * share:.2f} %") for name, share in shares.items()]
         sections += [
-            f"On the {result['images']} images of `{result['split']}`:",
-            _table(("metric", "value"), rows),
+            f"On the {result.images} images of `{result.split}`:",
+            _table(("metric", "value"), rows) if rows else "No pixel has a class.",
         ]
     else:
         sections.append("There was no evaluation of this step beside the checkpoint.")
@@ -87,7 +120,7 @@ def text(
     return "\n\n".join(sections) + "\n"
 
 
-def _evaluation(prefix: str, step: int) -> Mapping[str, Any] | None:
+def _evaluation(prefix: str, step: int) -> _Evaluation | None:
     """Return the result of an evaluation of that step; None if there is none."""
     folder = os.path.dirname(prefix)
     for name in ("eval.json", os.path.join("eval", f"eval-{step}.json")):
@@ -97,41 +130,32 @@ def _evaluation(prefix: str, step: int) -> Mapping[str, Any] | None:
         try:
             result = files.read_json(path)
             if result["step"] == step:
-                _metrics(result)
-                return result
-        except (ValueError, TypeError, KeyError):
+                return _Evaluation.of(result)
+        except (ValueError, TypeError, KeyError, AttributeError, OSError):
             logging.warning("%s is damaged; the model card has no metrics of it", path)
     return None
 
 
-def _metrics(result: Mapping[str, Any]) -> dict[str, float]:
-    return {"mIoU": result["miou"], "pixel accuracy": result["pixel_accuracy"]}
-
-
-def _metadata(
-    library: str, options: common.ModelOptions, result: Mapping[str, Any] | None
-) -> list[str]:
-    """Return the lines of the metadata. JSON strings are valid YAML."""
+def _metadata(library: str, options: common.ModelOptions, result: _Evaluation | None) -> list[str]:
+    """Return the lines of the metadata. JSON is valid YAML if letters are not escaped."""
     lines = [
         "pipeline_tag: image-segmentation",
         f"library_name: {library}",
         f"tags: {json.dumps(['deeplab', 'semantic-segmentation', options.model_variant])}",
     ]
-    if result is None:
+    if result is None or not result.metrics:
         return lines
-    dataset = {"name": result["dataset"], "type": result["dataset"], "split": result["split"]}
+    dataset = {"name": result.dataset, "type": result.dataset, "split": result.split}
     entry = {
         "task": {"type": "image-segmentation"},
         "dataset": dataset,
         "metrics": [
-            {"type": kind, "name": name, "value": round(value, 4)}
-            for kind, (name, value) in zip(
-                ("mean_iou", "accuracy"), _metrics(result).items(), strict=True
-            )
+            {"type": _KINDS[name], "name": name, "value": round(value, 4)}
+            for name, value in result.metrics.items()
         ],
     }
     index = [{"name": f"deeplab-{options.model_variant}", "results": [entry]}]
-    return [*lines, f"model-index: {json.dumps(index)}"]
+    return [*lines, f"model-index: {json.dumps(index, ensure_ascii=False)}"]
 
 
 def _checksums(export_path: str, name: str | None) -> list[tuple[str, str]]:
@@ -153,5 +177,7 @@ def _sha256(path: str) -> str:
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
+    lines = [header, ["---"] * len(header)]
+    # Names of classes may hold anything.
+    lines += [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

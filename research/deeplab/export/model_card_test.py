@@ -75,6 +75,9 @@ def test_a_card_has_the_metrics_of_its_checkpoint(trained, export, place):
     assert "deeplab-export-model '--export_path=a b'" in text
     for name, data in (("saved_model.pb", b"graph"), ("variables/variables.index", b"values")):
         assert f"| {name} | `{hashlib.sha256(data).hexdigest()}` |" in text
+    yaml = pytest.importorskip("yaml", reason="needs PyYAML")
+    front = (export / "MODEL_CARD.md").read_text().split("---\n")[1]
+    assert yaml.safe_load(front)["model-index"] == [model]
     # A card does not list itself when it is written again.
     _write(str(export), str(trained), _OPTIONS, tiny.DATASET, command)
     assert _card(export / "MODEL_CARD.md") == (metadata, text)
@@ -90,6 +93,36 @@ def test_a_card_has_no_metrics_of_another_step(trained, export):
     assert "There was no evaluation of this step" in text
     assert "61.23" not in text
     assert "## Command" not in text
+
+
+def test_a_metric_that_no_pixel_has_is_left_out(trained, export):
+    empty = {"miou": None, "pixel_accuracy": None, "classes": []}
+    (trained / "eval.json").write_text(json.dumps(_RESULT | empty))
+    _write(str(export), str(trained), _OPTIONS)
+    metadata, text = _card(export / "MODEL_CARD.md")
+    assert "model-index" not in metadata
+    assert "On the 3 images of `val`:\n\nNo pixel has a class." in text
+
+
+@pytest.mark.parametrize(
+    "change", [{"images": "many"}, {"classes": None}, {"classes": [3]}, {"miou": "x"}]
+)
+def test_a_damaged_evaluation_prevents_no_export(trained, export, caplog, change):
+    (trained / "eval.json").write_text(json.dumps(_RESULT | change))
+    _write(str(export), str(trained), _OPTIONS)
+    assert "model-index" not in _card(export / "MODEL_CARD.md")[0]
+    assert "eval.json is damaged; the model card has no metrics of it" in caplog.text
+
+
+def test_names_of_any_letters_keep_metadata_and_tables_whole(trained, export):
+    yaml = pytest.importorskip("yaml", reason="needs PyYAML")
+    change = {"dataset": "caf\u00e9 \U0001f333", "classes": [{"id": 0, "name": "a|b\nc", "iou": 1}]}
+    (trained / "eval.json").write_text(json.dumps(_RESULT | change))
+    _write(str(export), str(trained), _OPTIONS)
+    front = (export / "MODEL_CARD.md").read_text(encoding="utf-8").split("---\n")[1]
+    (model,) = yaml.safe_load(front)["model-index"]
+    assert model["results"][0]["dataset"]["name"] == change["dataset"]
+    assert "| IoU of a\\|b c | 100.00 % |" in _card(export / "MODEL_CARD.md")[1]
 
 
 def test_the_card_of_a_frozen_graph_lies_beside_it(trained, tmp_path):
