@@ -126,7 +126,8 @@ def _expand(part: str, extensions: tuple[str, ...]) -> list[str]:
             for name in file_systems.names_in(part)
             if name.lower().endswith(extensions) and not name.startswith(".")
         ]
-        found = [path for path in found if not file_systems.is_folder(path)]
+        are_folders = file_systems.ask(file_systems.is_folder, found)
+        found = [path for path, is_folder in zip(found, are_folders, strict=True) if not is_folder]
         if not found:
             raise FileNotFoundError(
                 f"--images: the folder {part} holds no image ({', '.join(extensions)}); for those"
@@ -145,8 +146,9 @@ def _expand(part: str, extensions: tuple[str, ...]) -> list[str]:
 
 def _read_list(file: str) -> list[str]:
     lines = lists.read(file)
-    for line in lines:
-        if not file_systems.exists(line.text):
+    are_there = file_systems.ask(file_systems.exists, [line.text for line in lines])
+    for line, is_there in zip(lines, are_there, strict=True):
+        if not is_there:
             raise FileNotFoundError(
                 f"--images: {line.place}: there is no file {line.text} (working directory:"
                 f" {os.getcwd()})"

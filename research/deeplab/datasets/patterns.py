@@ -33,9 +33,7 @@ def expand(pattern: str) -> list[str]:
 
 
 def _expand_remote(pattern: str) -> list[str]:
-    gfile = file_systems.gfile()
-    return sorted(
-        path
-        for path in gfile.glob(pattern)
-        if not os.path.basename(path).startswith(".") and not gfile.isdir(path)
-    )
+    paths = sorted(file_systems.gfile().glob(pattern))
+    paths = [path for path in paths if not os.path.basename(path).startswith(".")]
+    are_folders = file_systems.ask(file_systems.is_folder, paths)
+    return [path for path, is_folder in zip(paths, are_folders, strict=True) if not is_folder]

@@ -49,3 +49,13 @@ def test_what_exists_is_literal(folder, pattern, expected):
     if pattern:
         absolute = os.path.join(folder, pattern)
         assert patterns.expand(absolute) == [os.path.join(folder, path) for path in expected]
+
+
+def test_a_pattern_of_another_file_system_names_files():
+    tf = pytest.importorskip("tensorflow")
+    for path in ("x/b.jpg", "x/a.jpg", "x/.c.jpg", "x/d.jpg/e"):
+        tf.io.gfile.makedirs(os.path.dirname(f"ram://patterns_test/{path}"))
+        with tf.io.gfile.GFile(f"ram://patterns_test/{path}", "w") as file:
+            file.write("")
+    found = patterns.expand("ram://patterns_test/x/*.jpg")
+    assert found == ["ram://patterns_test/x/a.jpg", "ram://patterns_test/x/b.jpg"]

@@ -4,9 +4,12 @@ import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
 from typing import Any
 
+# Questions to the servers of another file system that are under way at a time.
+_QUESTIONS = 64
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -41,6 +44,22 @@ def exists(path: str | os.PathLike[str]) -> bool:
 def is_folder(path: str | os.PathLike[str]) -> bool:
     """Return whether there is a folder at a path."""
     return gfile().isdir(os.fspath(path)) if is_remote(path) else os.path.isdir(path)
+
+
+def ask(question: Callable[[str], bool], paths: Sequence[str]) -> list[bool]:
+    """Return `question(path)` for each path.
+
+    Those of other file systems are asked about many at a time: each waits for a server, and there
+    may be millions.
+
+    Args:
+        question: `exists` or `is_folder`.
+        paths: The paths.
+    """
+    if not any(map(is_remote, paths)):
+        return list(map(question, paths))
+    with futures.ThreadPoolExecutor(_QUESTIONS) as pool:
+        return list(pool.map(question, paths))
 
 
 def names_in(folder: str | os.PathLike[str]) -> list[str]:

@@ -1,4 +1,5 @@
 import os
+import threading
 
 from deeplab.utils import file_systems
 
@@ -22,6 +23,19 @@ def test_a_name_that_is_not_utf_8_hides_no_other(tmp_path):
     assert (
         file_systems.names_in(tmp_path / "nowhere") == file_systems.names_in(tmp_path / "a") == []
     )
+
+
+def test_many_questions_to_a_server_wait_together(tmp_path):
+    together = threading.Barrier(8)
+
+    def is_odd(path):
+        together.wait(timeout=10)
+        return int(path[-1]) % 2 == 1
+
+    paths = [f"gs://bucket/{number}" for number in range(8)]
+    assert file_systems.ask(is_odd, paths) == [False, True] * 4
+    local = [str(tmp_path), str(tmp_path / "a")]
+    assert file_systems.ask(file_systems.exists, local) == [True, False]
 
 
 def test_a_path_with_wildcards_is_read_through_a_link(tmp_path):
