@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from deeplab.core.wording import counted
 from deeplab.evaluation.chosen_images import ChosenImages
 from deeplab.evaluation.segmentation import SegmentationResult
 from deeplab.evaluation.worst_images import WorstImages
-from deeplab.sharing.teams import Share
+from deeplab.sharing.teams import Share, check_same_images
 
 
 def describe(
@@ -52,11 +53,8 @@ def merge(
         ValueError: The hosts do not have the same records.
     """
     totals = [part["total"] for part in parts]
-    if len(set(totals)) > 1:
-        raise ValueError(
-            f"the hosts have different numbers of records ({', '.join(map(str, totals))}):"
-            " --dataset_dir must hold the same files on all of them"
-        )
+    seen = {host: counted(total, "image") for host, total in enumerate(totals)}
+    check_same_images("dataset_dir", seen)
     results = [SegmentationResult.of_lists(part["result"]) for part in parts if part["result"]]
     rows = {}
     for index, part in enumerate(parts):

@@ -37,5 +37,5 @@ def test_the_parts_of_all_hosts_are_the_whole(images, hosts, batch_size):
 
 def test_hosts_with_other_records_are_an_error(images):
     found = [_part(images, [0, 2, 4, 6]), _part(images, [1, 3], total=4)]
-    with pytest.raises(ValueError, match=r"different numbers of records \(7, 4\): --dataset_dir"):
+    with pytest.raises(ValueError, match="--dataset_dir must .* 7 images on host 0, 4 images on"):
         parts.merge(found, 1)

@@ -9,13 +9,14 @@ from absl import logging
 
 from deeplab.cli import writable
 from deeplab.core.options import EvaluationOptions
+from deeplab.core.wording import counted
 from deeplab.datasets import data_generator, descriptors, image_files, shards
 from deeplab.evaluation import checkpoints
 from deeplab.evaluation.prediction_sheet import PredictionSheet
 from deeplab.evaluation.visualizer import Visualizer
 from deeplab.sharing import cluster as clusters
-from deeplab.sharing import parallel
-from deeplab.sharing.teams import Share, Team
+from deeplab.sharing import parallel, teams
+from deeplab.sharing.teams import Share
 
 
 def visualize(
@@ -79,7 +80,10 @@ def visualize(
     )
     writable.make_folder("vis_logdir", options.logdir)
     failures = image_files.Failures()
-    with Team(cluster, os.path.join(options.logdir, ".vis-hosts")) as team:
+    seen = counted(len(source), "image")
+    if images:
+        seen = teams.fingerprint(image_files.result_names(paths))
+    with teams.Team(cluster, os.path.join(options.logdir, ".vis-hosts")) as team:
         numbers = team.share.numbers(len(source), options.batch_size)
         for _, step in checkpoints.restore_each(predictor, options, team):
             sheet = None
@@ -88,6 +92,7 @@ def visualize(
             predicted = pictures.run(batches(options.batch_size, share=team.share), numbers, sheet)
             gathered = team.gather(
                 {
+                    "seen": seen,
                     "predicted": sorted(predicted),
                     "failed": source.failures.messages if images else {},
                     "tiles": sheet.as_json() if sheet and not team.is_chief else [],
@@ -95,6 +100,8 @@ def visualize(
             )
             if not team.is_chief:
                 continue
+            everywhere = dict(enumerate(each["seen"] for each in gathered))
+            teams.check_same_images("images" if images else "dataset_dir", everywhere)
             pictures.conclude(set().union(*(each["predicted"] for each in gathered)), len(source))
             failures = image_files.Failures.merge(paths if images else (), gathered)
             if sheet:

@@ -17,8 +17,7 @@ from deeplab.evaluation import report
 from deeplab.export import runtimes
 from deeplab.serving import beam_prediction, chosen_network, outputs, retrying, video
 from deeplab.sharing import cluster as clusters
-from deeplab.sharing import devices, parallel
-from deeplab.sharing.teams import Team
+from deeplab.sharing import devices, parallel, teams
 from deeplab.utils.progress import Progress
 
 
@@ -71,8 +70,11 @@ def predict(options: PredictOptions) -> None:
         dict(zip(paths, names, strict=True)),
     )
     failures = image_files.Failures()
-    with Team(cluster, os.path.join(options.output_dir, ".predict-hosts")) as team:
-        for _ in team.tasks([{}]):
+    with teams.Team(cluster, os.path.join(options.output_dir, ".predict-hosts")) as team:
+        seen = teams.fingerprint(names)
+        for task in team.tasks([{"images": seen}]):
+            # Now, and not after hours of work of which nobody has the whole.
+            teams.check_same_images("images", {0: task["images"], team.share.index: seen})
             facts, failed = {}, {}
             for done in work.do(team.share.numbers(len(paths))):
                 facts[done.number] = done.facts

@@ -9,17 +9,19 @@ of an earlier run for those of this one, and a host may be started again.
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import secrets
 import threading
 import time
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from absl import logging
 
+from deeplab.core.wording import counted
 from deeplab.sharing.cluster import VARIABLE, Cluster
 from deeplab.utils import error_text, file_systems, files
 
@@ -56,6 +58,31 @@ class Share:
         return [
             number for start in starts for number in range(start, min(start + batch_size, total))
         ]
+
+
+def fingerprint(names: Sequence[str]) -> str:
+    """Return a short text that differs where a host sees other images.
+
+    Args:
+        names: The names of the images.
+    """
+    digest = hashlib.sha256("\n".join(names).encode(errors="surrogateescape")).hexdigest()
+    return f"{counted(len(names), 'image')} (checksum of their names {digest[:8]})"
+
+
+def check_same_images(flag: str, fingerprints: Mapping[int, str]) -> None:
+    """Reject hosts that see different images, of which some would be left out.
+
+    Args:
+        flag: The flag that names the images.
+        fingerprints: Of some hosts, by their numbers.
+
+    Raises:
+        ValueError: They differ.
+    """
+    if len(set(fingerprints.values())) > 1:
+        found = ", ".join(f"{each} on host {host}" for host, each in fingerprints.items())
+        raise ValueError(f"--{flag} must name the same files on all hosts, but it names {found}")
 
 
 class Team:

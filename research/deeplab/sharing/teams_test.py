@@ -149,3 +149,11 @@ def test_a_host_that_is_lost_may_be_started_again(tmp_path, caplog, is_killed):
     assert again.done == [11]
     assert len(sum(chief.gathered[0], [])) == 11
     assert any("host 1 (b:1) was started again" in text for text in caplog.messages)
+
+
+def test_hosts_that_see_other_images_are_an_error():
+    three, other = teams.fingerprint("abc"), teams.fingerprint("abd")
+    teams.check_same_images("images", {0: three, 1: teams.fingerprint(["a", "b", "c"])})
+    assert teams.fingerprint(["\udcff"]) != other
+    with pytest.raises(ValueError, match="--images must .* 3 images .* on host 0, 3 images .*1$"):
+        teams.check_same_images("images", {0: three, 1: other})
