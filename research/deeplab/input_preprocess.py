@@ -139,7 +139,10 @@ def preprocess_for_training(
         tried = tf.concat([place[tf.newaxis], more], axis=0)
 
         def share(number: tf.Tensor) -> tf.Tensor:
-            return _class_share(crop_at(tried[number]).nearest(label), preprocessing.ignore_label)
+            crop = crop_at(tried[number])
+            # Padding does not count. Until it is filled in, a turned crop repeats the border there.
+            shown = crop.pad(tf.cast(crop.nearest(label), tf.int32), preprocessing.ignore_label)
+            return _class_share(shown, preprocessing.ignore_label)
 
         place = tried[_first_below(share, augmentation.max_class_share)]
     crop = crop_at(place)
@@ -191,7 +194,7 @@ def _turns(
 def _class_share(label: tf.Tensor, ignore_label: int) -> tf.Tensor:
     """Return the share of the most frequent class of the pixels that count; 1 without any."""
     values, _, counts = tf.unique_with_counts(tf.reshape(label, [-1]))
-    counts = tf.where(tf.cast(values, tf.int32) == ignore_label, 0, counts)
+    counts = tf.where(values == ignore_label, 0, counts)
     largest, total = tf.reduce_max(counts), tf.reduce_sum(counts)
     return tf.where(total > 0, tf.cast(largest / tf.maximum(total, 1), tf.float32), 1.0)
 

@@ -406,7 +406,12 @@ def test_what_is_done_besides_changes_nothing_else():
     assert changed > 6
 
 
-def test_a_class_has_at_most_its_share_of_a_crop():
+@pytest.mark.parametrize(
+    "turns",
+    [{}, {"max_rotation": 180, "random_quarter_turns": True}],
+    ids=["straight", "rotated"],
+)
+def test_a_class_has_at_most_its_share_of_a_crop(turns):
     """The first of ten crops that does not exceed it is taken, else the one with the least."""
     size = (90, 40)
     random = np.random.default_rng(1)
@@ -421,8 +426,10 @@ def test_a_class_has_at_most_its_share_of_a_crop():
 
     kept, found = 0, []
     for number in range(30):
-        _, official = _augmented(image, label, number, crop_size=(15, 15))
-        _, places = _augmented(image, label, number, crop_size=(15, 15), max_class_share=0.6)
+        _, official = _augmented(image, label, number, crop_size=(15, 15), **turns)
+        _, places = _augmented(
+            image, label, number, crop_size=(15, 15), max_class_share=0.6, **turns
+        )
         if share(official) <= 0.6:
             np.testing.assert_array_equal(places, official)
             kept += 1
