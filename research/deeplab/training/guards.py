@@ -16,6 +16,8 @@ from deeplab.training import distribution
 from deeplab.training.step import TrainStep
 from deeplab.utils import checkpoint_files, error_text
 
+# Flags without an effect with AdamW, and those that do their work.
+_NOT_OF_ADAMW = {"weight_decay": "adamw_weight_decay", "adam_learning_rate": "base_learning_rate"}
 # The most common remedy for numbers that are not finite.
 REMEDY = "a smaller --base_learning_rate or a --slow_start_step may help"
 # Batch statistics of fewer images are too noisy, says the help of the official flag.
@@ -171,6 +173,7 @@ def warn_of_options(train_step: TrainStep, options: TrainOptions) -> None:
         train_step: Makes the steps.
         options: Options of the training.
     """
+    warn_of_adamw(options)
     net = train_step.state.net
     batch_norms = networks.batch_norms(net)
     if batch_norms and options.fine_tune_batch_norm:
@@ -179,6 +182,20 @@ def warn_of_options(train_step: TrainStep, options: TrainOptions) -> None:
         warn_of_no_statistics()
     if net.options.crop_size:
         warn_of_crop_size(net.options.crop_size, net.options.output_stride)
+
+
+def warn_of_adamw(options: TrainOptions) -> None:
+    """Warn of flags that have another meaning, or no effect, with AdamW.
+
+    Args:
+        options: Options of the training.
+    """
+    for name, other in _NOT_OF_ADAMW.items() if options.optimizer == "adamw" else ():
+        if (value := getattr(options, name)) != getattr(TrainOptions(), name):
+            logging.warning(
+                "--%s=%g has no effect with --optimizer=adamw: --%s is %g",
+                *(name, value, other, getattr(options, other)),
+            )
 
 
 def _is_new(layer: normalization.BatchNorm) -> bool:

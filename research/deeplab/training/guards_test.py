@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from deeplab.core.options import TrainOptions
 from deeplab.training import guards
 
 
@@ -52,6 +53,18 @@ def test_a_crop_that_does_not_fit_the_stride_is_a_warning(caplog, crop_size, str
     guards.warn_of_crop_size(crop_size, stride)
     assert (f"better is --train_crop_size={better}" in caplog.text) == (better is not None)
     assert bool(caplog.text) == (better is not None)
+
+
+def test_flags_that_adamw_does_not_know_are_a_warning(caplog):
+    for options in ({"weight_decay": 0.05}, {"optimizer": "adamw"}):
+        guards.warn_of_adamw(TrainOptions(**options))
+    assert not caplog.text
+    guards.warn_of_adamw(TrainOptions(optimizer="adamw", weight_decay=0.05, adam_learning_rate=1))
+    for message in (
+        "--weight_decay=0.05 has no effect with --optimizer=adamw: --adamw_weight_decay is 0.01",
+        "--adam_learning_rate=1 has no effect with --optimizer=adamw: --base_learning_rate is 0.0",
+    ):
+        assert message in caplog.text
 
 
 def test_one_class_for_everything_is_a_warning(caplog):
