@@ -18,6 +18,7 @@ from deeplab.datasets import balanced_sampling, examples, shards
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.input_preprocess import Preprocessing
 from deeplab.sharing.teams import Share
+from deeplab.utils.progress import Progress
 
 # Marks the padding of a batch until it gets its color; images have no such value.
 _NO_PIXEL = -1.0
@@ -294,7 +295,11 @@ class Dataset:
 
         records = tf.data.Dataset.range(len(self))
         found = records.map(classes, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        has_class = np.stack(list(found.as_numpy_iterator()))
+        progress, rows = Progress("read", len(self), "labels"), []
+        for row in found.as_numpy_iterator():
+            rows.append(row)
+            progress.advance()
+        has_class = np.stack(rows)
         has_class[:, self.descriptor.ignore_label : self.descriptor.ignore_label + 1] = False
         has_class = has_class[:, : self.descriptor.num_classes]
         repetitions = balanced_sampling.repetitions(has_class)
