@@ -117,13 +117,24 @@ class DeepLab(keras.Model):
     Args:
         options: Options of the network.
         name: Of the Keras model.
+        random_weights: Whether the weights of convolutions start with random numbers. Without, they
+            start at zero, for a checkpoint to replace them: drawing tens of millions of numbers
+            takes about as long as the rest of building a large network. Random numbers that are
+            drawn later, such as those of dropout, stay the same.
         **kwargs: `trainable` and `dtype` (a precision policy) of `keras.Model`.
 
     Raises:
         ValueError: Options contradict each other, or the backbone does not support them.
     """
 
-    def __init__(self, options: common.ModelOptions, name: str = "deeplab", **kwargs):
+    def __init__(
+        self,
+        options: common.ModelOptions,
+        name: str = "deeplab",
+        *,
+        random_weights: bool = True,
+        **kwargs,
+    ):
         # Images reach the backbone's preprocessing in float32 whatever the precision.
         super().__init__(name=name, autocast=False, **kwargs)
         self.options = options
@@ -132,6 +143,8 @@ class DeepLab(keras.Model):
         spec.check(options)
         self._add_parts(options, spec)
         networks.set_precision(self, self.dtype_policy)
+        if not random_weights:
+            networks.start_at_zero(self)
         if options.quantize:
             quantization.attach(
                 self, (*spec.quantizers(options), *quantization_tables.heads(options))

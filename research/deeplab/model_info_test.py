@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from deeplab import common, model, model_info
-from deeplab.core import dense_prediction_cell, feature_extractor, layers
+from deeplab.core import dense_prediction_cell, feature_extractor
 from deeplab.testing import tiny
 from deeplab.zoo import (
     model_report,
@@ -59,8 +59,8 @@ _BACKBONES = tiny.SharedBackbones(count=4)
 
 @functools.cache
 def _statistics(options):
-    with _BACKBONES.used(), layers.blank_weights():
-        net = model.DeepLab(options)
+    with _BACKBONES.used():
+        net = model.DeepLab(options, random_weights=False)
     return model_statistics.measure(net, options.crop_size)
 
 
@@ -149,8 +149,8 @@ def test_prints_every_layer(capsys):
 @pytest.fixture(scope="module")
 def small():
     """A network of the options of `tiny`."""
-    with tiny.shallow(), layers.blank_weights():
-        return model.DeepLab(tiny.OPTIONS)
+    with tiny.shallow():
+        return model.DeepLab(tiny.OPTIONS, random_weights=False)
 
 
 @pytest.mark.slow

@@ -28,8 +28,7 @@ def _shallow():
 
 
 def _new_network(**options) -> model.DeepLab:
-    with layers.blank_weights():
-        net = model.DeepLab(common.ModelOptions(**{**_SMALL, **options}))
+    net = model.DeepLab(common.ModelOptions(**{**_SMALL, **options}), random_weights=False)
     golden.assign(checkpoint.official_variables(net))
     return net
 
@@ -212,14 +211,12 @@ def test_a_seed_gives_the_same_start():
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
 
-def test_blank_weights_are_zeros_and_all_else_is_as_it_was():
-    def new():
+def test_without_random_weights_they_are_zeros_and_all_else_is_as_it_was():
+    def new(**kwargs):
         keras.utils.set_random_seed(1)
-        return model.DeepLab(common.ModelOptions(**_SMALL))
+        return model.DeepLab(common.ModelOptions(**_SMALL), **kwargs)
 
-    drawn = new()
-    with layers.blank_weights():
-        blank = new()
+    drawn, blank = new(), new(random_weights=False)
     for ours, theirs in zip(blank.weights, drawn.weights, strict=True):
         assert ours.path == theirs.path
         if ours.name.endswith("weights"):
@@ -242,8 +239,10 @@ def test_a_keras_file_keeps_the_precision(tmp_path):
 
 def test_official_names_do_not_hold_the_networks_own():
     options = common.ModelOptions(**_SMALL)
-    with layers.blank_weights():
-        net, student = model.DeepLab(options), model.DeepLab(options, name="student")
+    net, student = (
+        model.DeepLab(options, random_weights=False),
+        model.DeepLab(options, name="student", random_weights=False),
+    )
     names = set(checkpoint.official_variables(student))
     assert names == set(checkpoint.official_variables(net))
 
@@ -321,7 +320,7 @@ _BACKBONE_BATCH_NORMS = {
 )
 def test_batch_norms_decay_as_the_official_ones(model_variant):
     options = {"output_stride": 8} if model_variant.startswith("nas") else {}
-    with tiny.narrow(), tiny.few_cells(), layers.blank_weights():
+    with tiny.narrow(), tiny.few_cells():
         strides = feature_extractor.get_backbone(model_variant).decoder_end_points
         net = model.DeepLab(
             common.ModelOptions(
@@ -329,7 +328,8 @@ def test_batch_norms_decay_as_the_official_ones(model_variant):
                 decoder_output_stride=(min(strides),) if strides else None,
                 atrous_rates=(2,),
                 **options,
-            )
+            ),
+            random_weights=False,
         )
 
     def settings(part):
@@ -371,8 +371,8 @@ def test_options_are_all_used():
     base = {**_SMALL, "decoder_output_stride": (4,), "atrous_rates": (2,)}
 
     def shapes(**options):
-        with _BACKBONES.used(), layers.blank_weights():
-            net = model.DeepLab(common.ModelOptions(**{**base, **options}))
+        with _BACKBONES.used():
+            net = model.DeepLab(common.ModelOptions(**{**base, **options}), random_weights=False)
         return {k: tuple(v.shape) for k, v in checkpoint.official_variables(net).items()}
 
     expected = shapes()

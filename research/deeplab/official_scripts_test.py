@@ -12,7 +12,6 @@ import tarfile
 import pytest
 
 from deeplab import common, model
-from deeplab.core import layers
 from deeplab.testing import golden, tiny
 from deeplab.utils import checkpoint, checkpoint_files
 from deeplab.zoo import flag_files
@@ -180,8 +179,7 @@ def test_the_local_test_of_mobilenetv2_runs(package, tmp_path, monkeypatch):
         archive.add(voc / "VOCdevkit", "VOCdevkit")
     commands = _commands(package / "local_test_mobilenetv2.sh", NUM_ITERATIONS="1")
     with tiny.minimal(), tiny.eager():
-        with layers.blank_weights():
-            net = model.DeepLab(common.ModelOptions())
+        net = model.DeepLab(common.ModelOptions(), random_weights=False)
         golden.assign(checkpoint.official_variables(net))
         folder = data / "init_models/mobilenetv2_coco_voc_trainaug/unpacked"
         tiny.save(net, folder, 30000, with_options=False)

@@ -12,7 +12,6 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import layers
 from deeplab.testing import golden, parity
 from deeplab.utils import checkpoint
 
@@ -50,8 +49,8 @@ def _compare(name: str, ours: tf.Tensor) -> None:
 )
 def test_options_combine_as_in_the_official_code(name):
     case = _CASES[name]
-    with parity.backbones.used(), layers.blank_weights():
-        net = model.DeepLab(_options(case["options"]))
+    with parity.backbones.used():
+        net = model.DeepLab(_options(case["options"]), random_weights=False)
     variables = checkpoint.official_variables(net)
     shapes = sorted((key, tuple(variable.shape)) for key, variable in variables.items())
     assert len(shapes) == case["num_variables"]

@@ -9,7 +9,6 @@ import pytest
 
 from deeplab import common, export_model, model, train, vis
 from deeplab import eval as eval_script
-from deeplab.core import layers
 from deeplab.datasets import descriptors
 from deeplab.testing import tiny
 from deeplab.utils import checkpoint
@@ -204,8 +203,8 @@ _BACKBONES = tiny.SharedBackbones(count=9)
 def test_a_recipes_network_builds(options, tmp_path, monkeypatch):
     # The published cell is found from any working directory.
     monkeypatch.chdir(tmp_path)
-    with tiny.shallow(), _BACKBONES.used(), layers.blank_weights():
-        net = model.DeepLab(options)
+    with tiny.shallow(), _BACKBONES.used():
+        net = model.DeepLab(options, random_weights=False)
     names = set(checkpoint.official_variables(net))
     assert ("logits/semantic/weights" in names) != options.decoder_output_is_logits
     assert ("meta_architecture/concat_projection/weights" in names) == bool(

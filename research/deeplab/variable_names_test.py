@@ -11,7 +11,6 @@ import re
 import pytest
 
 from deeplab import common, model
-from deeplab.core import layers
 from deeplab.core.options import TrainOptions
 from deeplab.testing import golden, tiny
 from deeplab.training.trainer import Trainer
@@ -35,8 +34,11 @@ def _build(name: str, *, quantize: bool) -> model.DeepLab:
     if cell := options.get("dense_prediction_cell_json"):
         options["dense_prediction_cell_json"] = str(_RECIPES / cell)
     shallow = tiny.shallow() if _NETWORKS[name].get("shallow") else contextlib.nullcontext()
-    with shallow, layers.blank_weights():
-        return model.DeepLab(common.ModelOptions(quantize=quantize, crop_size=(65, 65), **options))
+    with shallow:
+        return model.DeepLab(
+            common.ModelOptions(quantize=quantize, crop_size=(65, 65), **options),
+            random_weights=False,
+        )
 
 
 def _variables(net: model.DeepLab) -> list[list]:

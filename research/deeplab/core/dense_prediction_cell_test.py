@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import dense_prediction_cell, layers
+from deeplab.core import dense_prediction_cell
 from deeplab.testing import backbone_case, golden, tiny
 from deeplab.utils import checkpoint
 
@@ -158,8 +158,8 @@ def net() -> model.DeepLab:
         dense_prediction_cell_json=PUBLISHED,
         image_pyramid=(0.5, 1.0),
     )
-    with tiny.shallow(), layers.blank_weights():
-        net = model.DeepLab(options)
+    with tiny.shallow():
+        net = model.DeepLab(options, random_weights=False)
     golden.assign(checkpoint.official_variables(net))
     return net
 
@@ -196,6 +196,6 @@ def test_the_aspp_switch_leaves_the_cell_out_too():
     options = common.ModelOptions(
         depth_multiplier=0.35, dense_prediction_cell_json=PUBLISHED, aspp_with_batch_norm=False
     )
-    with tiny.shallow(), layers.blank_weights():
-        net = model.DeepLab(options)
+    with tiny.shallow():
+        net = model.DeepLab(options, random_weights=False)
     assert not any("meta_architecture" in name for name in checkpoint.official_variables(net))

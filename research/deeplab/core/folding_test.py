@@ -17,8 +17,8 @@ _OPTIONS = {
 
 def _network(name):
     options = tiny.OPTIONS.replace(model_variant=name, output_stride=16, **_OPTIONS[name])
-    with tiny.shallow(), layers.blank_weights():
-        net = model.DeepLab(options)
+    with tiny.shallow():
+        net = model.DeepLab(options, random_weights=False)
     golden.assign(checkpoint.official_variables(net))
     return net
 

@@ -6,9 +6,7 @@ scopes, so the path of a variable is its official name. A layer whose name start
 an official scope; see `scopes.official_name`.
 """
 
-import contextlib
-import contextvars
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -18,27 +16,6 @@ from deeplab.core import containers, depthwise, joints, normalization, scopes
 
 # Kinds of convolutions; see `Convolution.kind`.
 SPATIAL, POINTWISE, DEPTHWISE = KINDS = ("spatial", "pointwise", "depthwise")
-
-_draws_weights = contextvars.ContextVar("draws_weights", default=True)
-
-
-@contextlib.contextmanager
-def blank_weights() -> Iterator[None]:
-    """Start the weights of convolutions at zero inside this context; a checkpoint replaces them.
-
-    Drawing tens of millions of random numbers takes about as long as the rest of building a large
-    network. Random numbers that are drawn later stay the same.
-
-    Example:
-        with layers.blank_weights():
-            net = model.DeepLab(options)
-        checkpoint.restore(net, path)
-    """
-    token = _draws_weights.set(False)
-    try:
-        yield
-    finally:
-        _draws_weights.reset(token)
 
 
 def pair(value: int | Sequence[int]) -> tuple[int, int]:
@@ -81,6 +58,7 @@ class Convolution(containers.Layer):
 
     Attributes:
         linear: The joint between the linear output and the activation.
+        initializer: Makes the first value of the weight.
         arithmetic: Computes the linear output in place of `compute`, by a method
             `compute(convolution, x, padding, training)`. None: `compute` does.
         in_float32: Whether it computes in float32 between inputs and outputs of another type.
@@ -126,9 +104,8 @@ class Convolution(containers.Layer):
     def add_variables(self, name: str, shape: tuple[int, ...], channels: int) -> None:
         """Make the weight of that name and shape, and what `channels` of output need."""
         # Cast where it is used, after folding, which needs float32.
-        initializer = self.initializer if _draws_weights.get() else "zeros"
         self.kernel = self.add_weight(
-            name=name, shape=shape, initializer=initializer, autocast=False
+            name=name, shape=shape, initializer=self.initializer, autocast=False
         )
         if self.use_bias:
             self.bias = self.add_weight(

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import feature_extractor, layers, mobilenet, mobilenet_v2, networks
+from deeplab.core import feature_extractor, mobilenet, mobilenet_v2, networks
 from deeplab.testing import golden
 from deeplab.utils import checkpoint
 
@@ -85,8 +85,8 @@ def test_divisible_by_rounds_layers_but_not_expansions_and_mobilenet_v2_only():
 def test_features_and_decoder_end_points_are_at_their_strides(model_variant, output_stride):
     spec = feature_extractor.get_backbone(model_variant)
     net = backbone(model_variant, output_stride=output_stride, depth_multiplier=0.35)
-    with layers.blank_weights():
-        features, end_points = net(tf.zeros((1, 65, 97, 3)))
+    networks.start_at_zero(net)
+    features, end_points = net(tf.zeros((1, 65, 97, 3)))
     # The fused blocks of MobileNetEdgeTPU stride as they were designed to.
     finest = 8 if model_variant == "mobilenet_edgetpu" else 1
     expected = {max(output_stride, finest): features}
@@ -134,8 +134,7 @@ def test_initial_values_are_distributed_as_the_official_ones(name):
 @pytest.mark.parametrize("name", _first_is_fast(NETWORKS))
 def test_weight_decay_falls_on_the_official_variables(name):
     facts, _ = golden.misc("gradient_multipliers_and_weight_decay")
-    with layers.blank_weights():
-        net = model.DeepLab(NETWORKS[name])
+    net = model.DeepLab(NETWORKS[name], random_weights=False)
     names = {id(value): name for name, value in checkpoint.official_variables(net).items()}
     ours = {names[id(variable)] for variable in networks.regularized_variables(net)}
     assert ours == set(facts[name]["regularized"])

@@ -10,10 +10,10 @@ import tensorflow as tf
 from deeplab import common, model
 from deeplab.core import (
     feature_extractor,
-    layers,
     nas_cell,
     nas_genotypes,
     nas_network,
+    networks,
     quantization,
     quantization_tables,
     training_hooks,
@@ -46,11 +46,8 @@ def test_initial_values_and_weight_decay_are_the_official_ones(model_variant):
     output_stride = 16 if model_variant == "nas_pnasnet" else 8
     options = common.ModelOptions(model_variant=model_variant, output_stride=output_stride)
     draws = model_variant == "nas_pnasnet"
-    with contextlib.ExitStack() as stack:
-        if not draws:
-            stack.enter_context(layers.blank_weights())
-            stack.enter_context(parity.backbones.used())
-        net = model.DeepLab(options)
+    with contextlib.nullcontext() if draws else parity.backbones.used():
+        net = model.DeepLab(options, random_weights=draws)
     parity.check_weight_decay(net, model_variant)
     if draws:
         parity.check_initial_values(net, model_variant)
@@ -62,8 +59,8 @@ def test_the_classifier_equals_the_official_one():
     arrays = np.load(golden.shared("golden/_extra/nas_pnasnet_classifier.npz"))
     images = feature_extractor.to_unit_range(tf.constant(arrays["image"], tf.float32))
     net = nas_network.pnasnet(32, classification_head=True, num_classes=11)
-    with layers.blank_weights():
-        net.build(images.shape)
+    networks.start_at_zero(net)
+    net.build(images.shape)
     variables = {
         f"pnasnet/{name}": variable for name, variable in checkpoint.official_variables(net).items()
     }
@@ -84,8 +81,8 @@ def small(levels, output_stride=8, **kwargs) -> nas_network.NASNet:
     net = nas_network.NASNet(
         genotype, levels, output_stride, name="hnasnet", stem_filters=3, **kwargs
     )
-    with layers.blank_weights():
-        net.build((None, None, None, 3))
+    networks.start_at_zero(net)
+    net.build((None, None, None, 3))
     golden.assign(checkpoint.official_variables(net))
     return net
 
@@ -172,8 +169,8 @@ def test_auto_deeplab_ends_at_stride_8_whatever_is_asked_for():
     options = common.ModelOptions(
         model_variant="nas_hnasnet", nas_stem_output_num_conv_filters=2, output_stride=16
     )
-    with tiny.shallow(), layers.blank_weights():
-        net = model.DeepLab(options)
+    with tiny.shallow():
+        net = model.DeepLab(options, random_weights=False)
     picture = 255.0 * (images(65, 97) + 1.0) / 2.0
     assert net.single_scale(picture)["logits"].shape == (1, 9, 13, 21)
     assert net(picture).shape == (1, 5, 7, 21)

@@ -50,6 +50,15 @@ def batch_norms(network: keras.layers.Layer) -> list[normalization.BatchNorm]:
     ]
 
 
+def start_at_zero(network: keras.layers.Layer) -> None:
+    """Let the weights of all convolutions start at zero, before the first call makes them.
+
+    Random numbers that are drawn later stay the same.
+    """
+    for layer in convolutions(network):
+        layer.initializer = keras.initializers.Zeros()
+
+
 def compute_in_float32(network: keras.layers.Layer, kinds: Collection[str]) -> None:
     """Let the convolutions of some kinds compute in float32, whatever the precision; others not.
 

@@ -43,8 +43,9 @@ _CONFIGURATIONS = {
 
 def _network(name: str) -> model.DeepLab:
     options = _CONFIGURATIONS[name][0]
-    with layers.blank_weights():
-        return model.DeepLab(common.ModelOptions(quantize=True, crop_size=(65, 65), **options))
+    return model.DeepLab(
+        common.ModelOptions(quantize=True, crop_size=(65, 65), **options), random_weights=False
+    )
 
 
 def _cases() -> list:
@@ -93,8 +94,7 @@ def test_an_official_resnet(monkeypatch):
     options = common.ModelOptions(
         model_variant="resnet_v1_50_beta", output_stride=32, quantize=True, crop_size=(33, 33)
     )
-    with layers.blank_weights():
-        net = model.DeepLab(options)
+    net = model.DeepLab(options, random_weights=False)
     variables = checkpoint.official_variables(net)
     _check_ranges(net, variables, expected)
     golden.assign(variables)
@@ -275,8 +275,7 @@ def test_a_quantizer_without_a_place_is_refused():
 def test_every_site_of_the_tables_has_a_place_only_where_it_belongs():
     """The tables of one network are refused by another."""
     options = common.ModelOptions(depth_multiplier=0.1, aspp_with_concat_projection=False)
-    with layers.blank_weights():
-        net = model.DeepLab(options)
+    net = model.DeepLab(options, random_weights=False)
     for sites in (
         quantization_tables.MOBILENET_V3,
         quantization_tables.resnet_v1(50),
@@ -321,8 +320,9 @@ def test_training_has_to_be_started():
 @pytest.mark.slow
 def test_networks_have_no_quantizers_unless_they_are_to():
     def count(**options):
-        with layers.blank_weights():
-            net = model.DeepLab(common.ModelOptions(depth_multiplier=0.1, **options))
+        net = model.DeepLab(
+            common.ModelOptions(depth_multiplier=0.1, **options), random_weights=False
+        )
         found = sum(
             isinstance(layer, quantization.Quantizer) for layer in keras_internals.sublayers(net)
         )

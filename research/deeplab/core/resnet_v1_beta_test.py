@@ -11,7 +11,6 @@ from deeplab.core import (
     conv2d_ws,
     feature_extractor,
     keras_internals,
-    layers,
     networks,
     normalization,
     resnet_v1_beta,
@@ -173,8 +172,7 @@ def _cascade(output_stride: int) -> model.DeepLab:
         aspp_with_batch_norm=False,
         num_classes=3,
     )
-    with layers.blank_weights():
-        net = model.DeepLab(options)
+    net = model.DeepLab(options, random_weights=False)
     golden.assign(checkpoint.official_variables(net))
     return net
 
@@ -300,8 +298,8 @@ def test_parts_that_no_flag_reaches_equal_the_official_code(name, preprocess, ar
     arrays = np.load(folder / f"{name}.npz")
     images = preprocess(tf.constant(arrays["image"], tf.float32))
     net = resnet_v1_beta.ResNetV1(**arguments)
-    with layers.blank_weights():
-        net(images)
+    networks.start_at_zero(net)
+    net(images)
     variables = {variable.path: variable for variable in net.weights}
     assert {path: list(v.shape) for path, v in variables.items()} == dict(facts["variables"])
     golden.assign(variables)

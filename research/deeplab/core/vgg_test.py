@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import feature_extractor, keras_internals, layers, vgg
+from deeplab.core import feature_extractor, keras_internals, vgg
 from deeplab.testing import backbone_case, golden
 from deeplab.training import optimizers
 from deeplab.utils import checkpoint
@@ -42,8 +42,7 @@ def _options(**changes) -> common.ModelOptions:
 
 
 def _narrow(**changes) -> model.DeepLab:
-    with layers.blank_weights():
-        net = model.DeepLab(common.ModelOptions(**{**_NARROW, **changes}))
+    net = model.DeepLab(common.ModelOptions(**{**_NARROW, **changes}), random_weights=False)
     golden.assign(checkpoint.official_variables(net))
     return net
 
@@ -88,8 +87,7 @@ def _whole_field_of_view(net: vgg.VGG16, pools: int | None = None) -> int:
 def published(request):
     """A published form's network, its field of view and parameters, and its name."""
     options, field_of_view, millions = _PUBLISHED[request.param]
-    with layers.blank_weights():
-        net = model.DeepLab(_options(**options))
+    net = model.DeepLab(_options(**options), random_weights=False)
     return net, field_of_view, millions, request.param
 
 
@@ -180,8 +178,7 @@ def test_the_names_are_those_of_slim():
     for scope, shape in shapes.items():
         expected[f"vgg_16/{scope}/weights"] = shape
         expected[f"vgg_16/{scope}/biases"] = shape[-1:]
-    with layers.blank_weights():
-        variables = checkpoint.official_variables(model.DeepLab(_options()))
+    variables = checkpoint.official_variables(model.DeepLab(_options(), random_weights=False))
     backbone = {k: tuple(v.shape) for k, v in variables.items() if k.startswith("vgg_16/")}
     assert backbone == expected
 

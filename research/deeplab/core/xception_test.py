@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import feature_extractor, layers, networks, xception
+from deeplab.core import feature_extractor, networks, xception
 from deeplab.testing import backbone_case, golden, parity, tiny
 from deeplab.utils import checkpoint
 
@@ -66,8 +66,8 @@ def test_parts_that_no_flag_reaches_equal_the_official_code(name, variant, optio
     arrays = np.load(golden.shared(f"golden/_extra/{name}.npz"))
     images = feature_extractor.to_unit_range(tf.constant(arrays["image"], tf.float32))
     net = xception.Xception(variant, **options)
-    with layers.blank_weights():
-        net(images)
+    networks.start_at_zero(net)
+    net(images)
     variables = {
         f"{net.name}/{key}": variable
         for key, variable in checkpoint.official_variables(net).items()
@@ -87,8 +87,9 @@ def test_parts_that_no_flag_reaches_equal_the_official_code(name, variant, optio
 
 @pytest.mark.slow
 def test_regularize_depthwise_regularizes_both_halves_of_a_separable_convolution():
-    with tiny.shallow(), tiny.narrow(), layers.blank_weights():
+    with tiny.shallow(), tiny.narrow():
         net = xception.Xception("xception_41", 16, regularize_depthwise=True)
+        networks.start_at_zero(net)
         net(tf.zeros((1, 33, 33, 3)))
     regularized = networks.regularized_variables(net)
     kinds = {variable.name for variable in regularized}

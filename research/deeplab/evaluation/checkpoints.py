@@ -6,7 +6,6 @@ from typing import Any
 from absl import logging
 
 from deeplab import common
-from deeplab.core import layers
 from deeplab.core.options import EvaluationOptions
 from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.evaluation import checkpoint_waiter
@@ -38,8 +37,7 @@ def wait_for_network(
     names = devices.choose(options)
     path = checkpoint_waiter.wait(options.checkpoint_dir)
     found = trained_options(path, options, descriptor, asked)
-    with layers.blank_weights():
-        return NetworkPredictor(found, options.inference, devices=names)
+    return NetworkPredictor(found, options.inference, devices=names)
 
 
 def restore_each(

@@ -35,7 +35,7 @@ class NetworkPredictor:
         options: Options of the network.
         inference: Scales, flips, CRF and windows of the prediction.
         net: A network that is being trained; each call uses its current values. None: a network
-            is built.
+            is built, whose weights are zeros until `restore`.
         devices: Names of the devices that `map` uses; each gets a network of its own. Default:
             the one that TensorFlow chooses.
 
@@ -62,7 +62,7 @@ class NetworkPredictor:
             self.inference.crf.check_classes(options.num_classes)
         self.options = options
         with self._on_device():
-            self.net = net or model.DeepLab(options)
+            self.net = net or model.DeepLab(options, random_weights=False)
         self._labels = _Graphs(self, lambda labels, _: (labels,))
         self._both = _Graphs(self, lambda labels, probabilities: (labels, probabilities))
         self._confidence = _Graphs(

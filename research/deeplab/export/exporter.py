@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from absl import logging
 
 from deeplab import common, model
-from deeplab.core import layers
 from deeplab.core.options import ExportFiles, ExportOptions, InferenceOptions
 from deeplab.datasets import descriptors
 from deeplab.export import (
@@ -95,8 +94,7 @@ def export_checkpoint(
     photos = None
     if paths.test_images:
         photos = photographs.read("test_images", paths.test_images, paths.num_test_images)
-    with layers.blank_weights():
-        net = model.DeepLab(network_options)
+    net = model.DeepLab(network_options, random_weights=False)
     checkpoint.restore(net, checkpoint_path, averages=use_ema)
     details = ExportDetails(
         descriptor=descriptor,

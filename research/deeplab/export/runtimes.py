@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from deeplab import model
-from deeplab.core import depthwise, layers
+from deeplab.core import depthwise
 from deeplab.core.options import InferenceOptions, WindowOptions
 from deeplab.datasets import descriptors
 from deeplab.export import (
@@ -215,8 +215,8 @@ class CheckpointNetwork:
             )
         self._device = device
         self._inference = InferenceOptions(window=window)
-        with self._on_device(), layers.blank_weights():
-            self._net = model.DeepLab(options)
+        with self._on_device():
+            self._net = model.DeepLab(options, random_weights=False)
         checkpoint.restore(self._net, path)
         self.num_classes = options.num_classes
         self.descriptor: descriptors.DatasetDescriptor | None = None

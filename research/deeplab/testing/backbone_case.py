@@ -11,15 +11,14 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import feature_extractor, layers
+from deeplab.core import feature_extractor, networks
 from deeplab.testing import golden, parity, tiny
 from deeplab.utils import checkpoint
 
 
 def new_network(options: common.ModelOptions) -> model.DeepLab:
     """Return a network with the golden weights."""
-    with layers.blank_weights():
-        net = model.DeepLab(options)
+    net = model.DeepLab(options, random_weights=False)
     golden.assign(checkpoint.official_variables(net))
     return net
 
@@ -141,8 +140,8 @@ class BackboneCase:
         spec = feature_extractor.get_backbone(self.model_variant)
         height, width = 97, 81
         backbone = spec.build(self.network_options(output_stride=self.coarsest_stride))
-        with layers.blank_weights():
-            _, outputs = backbone(spec.preprocess(self.images(height, width)))
+        networks.start_at_zero(backbone)
+        _, outputs = backbone(spec.preprocess(self.images(height, width)))
         for stride, name in spec.decoder_end_points.items():
             grid = (-(-height // stride), -(-width // stride))
             assert tuple(outputs[name].shape[1:3]) == grid, f"stride {stride}"
@@ -174,8 +173,7 @@ class BackboneCase:
         """An official checkpoint gives the same network back."""
         net, images = self.build(), self.images()
         path = checkpoint.save(str(tmp_path), 7, checkpoint.official_variables(net))
-        with layers.blank_weights():
-            fresh = model.DeepLab(net.options)
+        fresh = model.DeepLab(net.options, random_weights=False)
         checkpoint.restore(fresh, path)
         np.testing.assert_array_equal(fresh(images), net(images))
 
@@ -193,8 +191,9 @@ class BackboneCase:
     def test_mixed_precision(self) -> None:
         """In bfloat16 the logits are float32, the variables too, and near the exact ones."""
         exact = self.build()
-        with layers.blank_weights():
-            net = model.DeepLab(exact.options, dtype=keras.DTypePolicy("mixed_bfloat16"))
+        net = model.DeepLab(
+            exact.options, dtype=keras.DTypePolicy("mixed_bfloat16"), random_weights=False
+        )
         golden.assign(checkpoint.official_variables(net))
         images = self.images()
         logits, expected = net(images), exact(images)

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import feature_extractor, layers, networks
+from deeplab.core import feature_extractor, networks
 from deeplab.testing import golden, tiny
 from deeplab.utils import checkpoint
 
@@ -49,8 +49,8 @@ def network(configuration: golden.Configuration) -> model.DeepLab:
     Raises:
         AssertionError: Names or shapes of variables are not the official ones.
     """
-    with backbones.used(), layers.blank_weights():
-        net = model.DeepLab(options(configuration))
+    with backbones.used():
+        net = model.DeepLab(options(configuration), random_weights=False)
     ours = checkpoint.official_variables(net)
     assert {name: tuple(value.shape) for name, value in ours.items()} == configuration.variables
     golden.assign(ours)

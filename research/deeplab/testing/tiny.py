@@ -19,7 +19,6 @@ from absl import flags
 from deeplab import common, model
 from deeplab.core import (
     feature_extractor,
-    layers,
     mobilenet_edgetpu,
     mobilenet_v2,
     mobilenet_v3,
@@ -275,8 +274,7 @@ def unoptimized() -> Iterator[None]:
 
 def network(options: common.ModelOptions = OPTIONS) -> model.DeepLab:
     """Return a network with golden weights that predicts all classes."""
-    with layers.blank_weights():
-        net = model.DeepLab(options)
+    net = model.DeepLab(options, random_weights=False)
     variables = checkpoint.official_variables(net)
     golden.assign(variables)
     logits = net(np.stack([picture(33, 33, seed) for seed in range(8)]))
@@ -293,8 +291,7 @@ def shared_network() -> model.DeepLab:
 
 def quantized_network(options: common.ModelOptions = OPTIONS) -> model.DeepLab:
     """Return the same network quantized, with ranges that fit pictures."""
-    with layers.blank_weights():
-        net = model.DeepLab(options.replace(quantize=True))
+    net = model.DeepLab(options.replace(quantize=True), random_weights=False)
     variables = checkpoint.official_variables(net)
     for name, variable in checkpoint.official_variables(network(options)).items():
         variables[name].assign(variable)

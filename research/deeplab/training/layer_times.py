@@ -161,8 +161,8 @@ def _form(
     layer = _convolution(shape)
     networks.set_precision(layer, policy)
     networks.compute_in_float32(layer, layers.KINDS if in_float32 else ())
-    with layers.blank_weights():
-        layer.build(x.shape)
+    networks.start_at_zero(layer)
+    layer.build(x.shape)
     if layer.batch_norm:
         layer.batch_norm.fine_tune = shape.uses_batch
     weights = [variable.value for variable in layer.trainable_weights]

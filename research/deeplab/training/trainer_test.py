@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from deeplab import common, model, train
 from deeplab.cli import train_flags
-from deeplab.core import keras_internals, layers
+from deeplab.core import keras_internals
 from deeplab.testing import golden, tiny, training
 from deeplab.training import trainer
 from deeplab.utils import checkpoint, checkpoint_files
@@ -40,8 +40,7 @@ def _network_options(case: str) -> common.ModelOptions:
 @functools.lru_cache(maxsize=1)
 def _network(options: common.ModelOptions) -> model.DeepLab:
     """Return a network without dropout."""
-    with layers.blank_weights():
-        net = model.DeepLab(options)
+    net = model.DeepLab(options, random_weights=False)
     for layer in keras_internals.sublayers(net):
         if isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0

@@ -7,7 +7,6 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import layers
 from deeplab.testing import golden, tiny
 from deeplab.utils import checkpoint, checkpoint_files, checkpoint_integrity, stored_options
 
@@ -16,8 +15,8 @@ _OPTIONS = common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8, num_c
 
 def _network(**changes) -> model.DeepLab:
     """Return a network with fewer blocks than the official one, and without random weights."""
-    with tiny.minimal(), layers.blank_weights():
-        return model.DeepLab(_OPTIONS.replace(**changes))
+    with tiny.minimal():
+        return model.DeepLab(_OPTIONS.replace(**changes), random_weights=False)
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +39,7 @@ def of_four_classes() -> model.DeepLab:
 @pytest.fixture(scope="module")
 def official() -> model.DeepLab:
     """All of the official network that the golden files are about."""
-    with layers.blank_weights():
-        return model.DeepLab(common.ModelOptions(depth_multiplier=0.35))
+    return model.DeepLab(common.ModelOptions(depth_multiplier=0.35), random_weights=False)
 
 
 def _saved(net: model.DeepLab, folder: pathlib.Path, step: int = 7) -> str:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from deeplab import common, model
-from deeplab.core import layers
 from deeplab.testing import golden, tiny
 from deeplab.utils import checkpoint
 from deeplab.weights import initial_values
@@ -35,8 +34,7 @@ def _narrow():
 @pytest.fixture(scope="module")
 def classifier(_narrow, tmp_path_factory) -> tuple[str, dict[str, np.ndarray]]:
     """A checkpoint with the names of slim's ImageNet `vgg_16`, and what it holds."""
-    with layers.blank_weights():
-        variables = checkpoint.official_variables(model.DeepLab(_OPTIONS))
+    variables = checkpoint.official_variables(model.DeepLab(_OPTIONS, random_weights=False))
     shapes = {k: tuple(v.shape) for k, v in variables.items() if _is_convolution(k)}
     shapes |= {
         "vgg_16/fc6/weights": (7, 7, 64, _FILTERS),
@@ -52,8 +50,7 @@ def classifier(_narrow, tmp_path_factory) -> tuple[str, dict[str, np.ndarray]]:
 
 
 def _initialized(path: str, **changes) -> dict[str, np.ndarray]:
-    with layers.blank_weights():
-        net = model.DeepLab(_OPTIONS.replace(**changes))
+    net = model.DeepLab(_OPTIONS.replace(**changes), random_weights=False)
     checkpoint.initialize(net, path)
     return {k: v.numpy() for k, v in checkpoint.official_variables(net).items()}
 
@@ -114,8 +111,7 @@ def test_every_branch_starts_from_the_same_fc6_and_fc7(classifier):
 
 def test_branches_that_a_checkpoint_has_are_taken(tmp_path):
     options = _OPTIONS.replace(atrous_rates=(6, 12))
-    with layers.blank_weights():
-        net = model.DeepLab(options)
+    net = model.DeepLab(options, random_weights=False)
     golden.assign(checkpoint.official_variables(net))
     path = checkpoint.save(str(tmp_path), 1, checkpoint.official_variables(net))
     found = _initialized(path, atrous_rates=(6, 12))
@@ -138,9 +134,8 @@ def test_copies_of_a_resnets_block_start_as_the_block(tmp_path, caplog):
     plain = common.ModelOptions(
         model_variant="resnet_v1_18", aspp_with_batch_norm=False, num_classes=3
     )
-    with layers.blank_weights():
-        net = model.DeepLab(plain)
-        cascade = model.DeepLab(plain.replace(cascaded_blocks=2))
+    net = model.DeepLab(plain, random_weights=False)
+    cascade = model.DeepLab(plain.replace(cascaded_blocks=2), random_weights=False)
     golden.assign(checkpoint.official_variables(net))
     path = checkpoint.save(str(tmp_path), 1, checkpoint.official_variables(net))
     with caplog.at_level("INFO", logger="absl"):

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import layers, vgg
+from deeplab.core import vgg
 from deeplab.testing import tiny
 from deeplab.utils import checkpoint
 from deeplab.weights import keras_weights
@@ -26,8 +26,7 @@ _FILTERS = 8
 
 @pytest.fixture(scope="module")
 def net() -> model.DeepLab:
-    with layers.blank_weights():
-        return model.DeepLab(_OPTIONS)
+    return model.DeepLab(_OPTIONS, random_weights=False)
 
 
 @pytest.fixture(scope="module")
@@ -158,8 +157,10 @@ def test_what_is_no_vgg16_is_one_line(net, tmp_path):
 def test_another_network_is_refused(theirs, tmp_path):
     path = str(tmp_path / "vgg16.weights.h5")
     theirs.save_weights(path)
-    with tiny.shallow(), layers.blank_weights():
-        other = model.DeepLab(common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8))
+    with tiny.shallow():
+        other = model.DeepLab(
+            common.ModelOptions(depth_multiplier=0.1, aspp_convs_filters=8), random_weights=False
+        )
     with pytest.raises(ValueError, match="has none of the network's variables.*--model_variant"):
         checkpoint.initialize(other, path)
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab import common, model
-from deeplab.core import json_text, layers, scopes
+from deeplab.core import json_text, scopes
 from deeplab.core.wording import counted, with_article
 from deeplab.weights.variable_values import VariableValues
 
@@ -87,8 +87,7 @@ class SavedNetwork(VariableValues):
                 f"{self._path} holds weights without the options of their network: save it as"
                 f" .keras, or put its {common.OPTIONS_FILE} beside it"
             )
-        with layers.blank_weights():
-            net = model.DeepLab(self._options)
+        net = model.DeepLab(self._options, random_weights=False)
         try:
             with _local(self._path) as path:
                 net.load_weights(path)

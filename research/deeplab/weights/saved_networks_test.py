@@ -14,7 +14,6 @@ import pytest
 import tensorflow as tf
 
 from deeplab import model
-from deeplab.core import layers
 from deeplab.testing import golden, tiny
 from deeplab.utils import checkpoint, checkpoint_files, stored_options
 from deeplab.weights import saved_networks
@@ -30,8 +29,7 @@ def shallow():
 
 @pytest.fixture(scope="module")
 def net() -> model.DeepLab:
-    with layers.blank_weights():
-        net = model.DeepLab(_OPTIONS)
+    net = model.DeepLab(_OPTIONS, random_weights=False)
     golden.assign(checkpoint.official_variables(net))
     net.compile("adam", "mse")
     net.optimizer.build(net.trainable_variables)
@@ -41,8 +39,7 @@ def net() -> model.DeepLab:
 
 @pytest.fixture(scope="module")
 def fresh() -> model.DeepLab:
-    with layers.blank_weights():
-        return model.DeepLab(_OPTIONS)
+    return model.DeepLab(_OPTIONS, random_weights=False)
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +88,7 @@ def test_the_options_are_in_the_file_or_beside_it(folder, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["net.keras", "net.weights.h5"])
 def test_other_classes_start_from_all_but_the_last_layer(net, folder, name):
-    with layers.blank_weights():
-        other = model.DeepLab(_OPTIONS.replace(num_classes=3))
+    other = model.DeepLab(_OPTIONS.replace(num_classes=3), random_weights=False)
     path = str(folder / name)
     with pytest.raises(ValueError, match="holds other shapes than the network: logits/semantic/w"):
         checkpoint.initialize(other, path)

@@ -46,7 +46,7 @@ def print_report(options: common.ModelOptions, *, by_layer: bool = False) -> Non
     Raises:
         ValueError: There is no such network.
     """
-    net = model.DeepLab(options)
+    net = model.DeepLab(options, random_weights=False)
     statistics = model_statistics.measure(net, options.crop_size)
     height, width = options.crop_size
     print(

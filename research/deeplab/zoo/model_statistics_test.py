@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import feature_extractor, keras_internals, layers
+from deeplab.core import feature_extractor, keras_internals
 from deeplab.testing import tiny
 from deeplab.utils import checkpoint
 from deeplab.zoo import model_statistics
@@ -17,8 +17,8 @@ _SIZE = (65, 97)
 
 def _network(**options):
     """Return a network with fewer blocks than the published ones, whose weights are zeros."""
-    with tiny.shallow(), tiny.narrow(), tiny.few_cells(), layers.blank_weights():
-        return model.DeepLab(common.ModelOptions(**options))
+    with tiny.shallow(), tiny.narrow(), tiny.few_cells():
+        return model.DeepLab(common.ModelOptions(**options), random_weights=False)
 
 
 _OPTIONS = {

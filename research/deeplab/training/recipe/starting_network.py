@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from deeplab import model
-from deeplab.core import feature_extractor, layers, scopes
+from deeplab.core import feature_extractor, networks, scopes
 from deeplab.core.options import ModelOptions
 from deeplab.core.wording import counted
 from deeplab.training.recipe.facts import NewLayers
@@ -117,9 +117,9 @@ def _has(shapes: Iterable[str], prefix: str) -> bool:
 def _backbone_shapes(variant: str, **options: Any) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a backbone's variables by official name."""
     spec = feature_extractor.get_backbone(variant)
-    with layers.blank_weights():
-        backbone = spec.build(ModelOptions(model_variant=variant, **options))
-        backbone(tf.zeros((1, 33, 33, 3)))
+    backbone = spec.build(ModelOptions(model_variant=variant, **options))
+    networks.start_at_zero(backbone)
+    backbone(tf.zeros((1, 33, 33, 3)))
     return {
         f"{spec.scope}/{scopes.official_name(weight.path, backbone.name)}": tuple(weight.shape)
         for weight in backbone.weights
@@ -195,8 +195,7 @@ def _check(start: StartingNetwork, reader: checkpoint.Reader, path: str) -> None
         "decoder": (model.LOGITS_SCOPE, "decoder"),
         "head": model.LAST_LAYER_SCOPES,
     }[start.new_layers]
-    with layers.blank_weights():
-        net = model.DeepLab(start.options)
+    net = model.DeepLab(start.options, random_weights=False)
     variables = checkpoint.official_variables(net)
     variant = start.options.model_variant
     sources = feature_extractor.get_backbone(variant).weight_sources

@@ -1,7 +1,6 @@
 import pytest
 
 from deeplab import model
-from deeplab.core import layers
 from deeplab.core.options import ModelOptions
 from deeplab.testing import tiny
 from deeplab.training.recipe import starting_network
@@ -12,8 +11,8 @@ _SMALL = {"aspp_convs_filters": 8}
 
 @pytest.fixture(scope="module", autouse=True)
 def _small():
-    """Build networks of few blocks without random weights."""
-    with tiny.shallow(), tiny.minimal(), layers.blank_weights():
+    """Build networks of few blocks."""
+    with tiny.shallow(), tiny.minimal():
         yield
 
 
@@ -21,7 +20,7 @@ def _small():
 def folder(tmp_path_factory):
     """A checkpoint of the tiny network, with its options beside it."""
     folder = tmp_path_factory.mktemp("checkpoint")
-    net = model.DeepLab(tiny.OPTIONS)
+    net = model.DeepLab(tiny.OPTIONS, random_weights=False)
     stored_options.save(str(folder), net.options)
     checkpoint.save(str(folder), 3, checkpoint.official_variables(net))
     return folder
@@ -56,7 +55,7 @@ def test_a_decoder_that_made_other_logits_starts_anew(tmp_path):
         decoder_output_is_logits=True,
         decoder_filters=4,
     )
-    prefix = tiny.save(model.DeepLab(before), tmp_path, 1)
+    prefix = tiny.save(model.DeepLab(before, random_weights=False), tmp_path, 1)
     start = starting_network.find(prefix, {}, 11)
     assert start.new_layers == "head"
     expected = before.replace(num_classes=11, decoder_filters=11, crop_size=None)
@@ -96,7 +95,7 @@ _OPTIONS = [
 
 @pytest.mark.parametrize("options", _OPTIONS)
 def test_variables_tell_the_network(options):
-    variables = checkpoint.official_variables(model.DeepLab(options))
+    variables = checkpoint.official_variables(model.DeepLab(options, random_weights=False))
     shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
     assert starting_network.infer(shapes, _SMALL) == options
 
