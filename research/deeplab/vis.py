@@ -19,6 +19,7 @@ The options of the network are read from model_options.json beside the checkpoin
 checkpoints have no such file; give the flags of the network for them.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 
@@ -28,6 +29,7 @@ from deeplab import common
 from deeplab.cli import augmentation_flags, crf_flags, network_flags, script
 from deeplab.core.options import (
     EvaluationOptions,
+    PictureOptions,
     RandomScale,
     RunOptions,
     TrainingRun,
@@ -62,36 +64,8 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         " before. 0: keep watching for new checkpoints.",
     )
     define("string", "vis_split", "val", "Split to visualize.")
-    define(
-        "string",
-        "images",
-        None,
-        "Image files to visualize instead of TFRecords: a folder, a pattern such as 'photos/*.jpg',"
-        " paths separated by commas, or a .txt file with one path per line.",
-    )
-    define(
-        "bool",
-        "exif_orientation",
-        True,
-        "Turn the images of --images as their EXIF data says, as viewers show them."
-        " --noexif_orientation: take the pixels as they are stored, as training does.",
-    )
-    define(
-        "enum",
-        "colormap_type",
-        "pascal",
-        "Official colormap to use. Default: the colors of the dataset.",
-        enum_values=["pascal", "cityscapes", "ade20k"],
-    )
-    define(
-        "bool", "also_save_raw_predictions", False, "Also save the predicted labels as PNG files."
-    )
-    define(
-        "string",
-        "contact_sheet",
-        None,
-        "PNG file for one picture of many images: each with label, prediction and errors.",
-    )
+    common.define_options(define, PictureOptions, leave_out=("colormap_type",))
+    common.define_option(define, PictureOptions, "colormap_type", default="pascal")
     define(
         "bool",
         "augmented",
@@ -127,15 +101,10 @@ def main(argv: Sequence[str]) -> None:
 
     from deeplab.evaluation import visualize
 
-    visualize.visualize(
-        options,
-        asked,
-        values.images,
-        exif_orientation=values.exif_orientation,
-        colormap=values.colormap_type if values["colormap_type"].present else None,
-        also_save_raw_predictions=values.also_save_raw_predictions,
-        sheet_path=values.contact_sheet,
-    )
+    pictures = PictureOptions(**common.option_values(PictureOptions, values))
+    if not values["colormap_type"].present:
+        pictures = dataclasses.replace(pictures, colormap_type=None)
+    visualize.visualize(options, asked, pictures)
 
 
 def _show_training(values: flags.FlagValues, asked: Callable[..., common.ModelOptions]) -> None:

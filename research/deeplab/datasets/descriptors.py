@@ -147,6 +147,10 @@ class DatasetDescriptor:
         background = bool(names) and names[0].strip().lower() == "background"
         return colors.distinct_colors(self.num_classes, background=background)
 
+    def legend(self) -> colors.Legend:
+        """Return how pictures show the labels."""
+        return colors.Legend(self.label_colors(), self.class_names, self.ignore_label)
+
     def palette(self) -> np.ndarray:
         """Return the colors of a picture of labels: those of the classes, and a light one.
 

@@ -127,7 +127,7 @@ def picture(splits: Sequence[CheckedSplit], descriptor: DatasetDescriptor) -> np
     Returns:
         uint8 [height, width, 3], RGB.
     """
-    colors, ignored = descriptor.label_colors(), descriptor.ignore_label
+    legend = descriptor.legend()
     rows = []
     for split in splits:
         last = len(split.records) - 1
@@ -140,8 +140,6 @@ def picture(splits: Sequence[CheckedSplit], descriptor: DatasetDescriptor) -> np
             )
             indices = label_files.read_indices(label) if label else None
             image = images.decode(encoded).pixels
-            samples.append(tiles.draw(image, indices, None, colors, ignore_label=ignored))
+            samples.append(tiles.draw(image, indices, None, legend))
         rows.append((split.name, samples))
-    return contact_sheet.draw(
-        rows, colors, class_names=descriptor.class_names, ignore_label=ignored
-    )
+    return contact_sheet.draw(rows, legend)

@@ -90,8 +90,7 @@ class ChosenImages:
         total: int,
         numbers: Iterable[int] | None = None,
     ):
-        self._descriptor = descriptor
-        self._colors = descriptor.label_colors()
+        self._legend = descriptor.legend()
         classes = descriptor.num_classes
         num_images = min(num_images, total)
         self._worst: Lowest[ChosenImage] = Lowest(-(-num_images // 2))
@@ -188,8 +187,7 @@ class ChosenImages:
             image.image,
             image.label,
             image.prediction,
-            self._colors,
-            self._descriptor.ignore_label,
+            self._legend,
             self._image_bytes,
         )
         example = ChosenImage(number, image.name, layers, result)
@@ -219,7 +217,7 @@ class ChosenImages:
             self._regions[pair] = region
 
     def _add_suspect(self, image: EvaluatedImage, number: int) -> None:
-        ignored = image.label == self._descriptor.ignore_label
+        ignored = image.label == self._legend.ignore_label
         doubtful = (image.label != image.prediction) & ~ignored
         doubtful &= image.confidence >= SUSPECT_CONFIDENCE
         if not doubtful.any():

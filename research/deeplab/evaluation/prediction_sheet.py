@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.utils import save_annotation
 from deeplab.visualization import contact_sheet, tiles
+from deeplab.visualization.colors import Legend
 
 # How many images a sheet shows.
 _IMAGES = 48
@@ -19,20 +19,18 @@ class PredictionSheet:
     It may be used by several threads.
 
     Args:
-        descriptor: The dataset.
-        colors: A color for each class, [entries, 3], RGB 0..255.
+        legend: The classes.
         total: Number of all images; those that are shown are spread evenly over them.
 
     Example:
-        sheet = PredictionSheet(descriptor, descriptor.label_colors(), total=len(images))
+        sheet = PredictionSheet(descriptor.legend(), total=len(images))
         for number, (name, image, prediction) in enumerate(predicted):
             sheet.add(number, name, image, None, prediction)
         sheet.write("sheet.png", "step 7 on val")
     """
 
-    def __init__(self, descriptor: DatasetDescriptor, colors: np.ndarray, total: int):
-        self._descriptor = descriptor
-        self._colors = colors
+    def __init__(self, legend: Legend, total: int):
+        self._legend = legend
         self._total = total
         self._shown = {int(number) for number in np.linspace(0, total - 1, _IMAGES)}
         self._tiles: dict[int, tiles.Tile] = {}
@@ -55,10 +53,7 @@ class PredictionSheet:
             prediction: Integers [height, width].
         """
         if number in self._shown:
-            ignored = self._descriptor.ignore_label
-            self._tiles[number] = tiles.draw(
-                image, label, prediction, self._colors, ignore_label=ignored, name=name
-            )
+            self._tiles[number] = tiles.draw(image, label, prediction, self._legend, name=name)
 
     def as_json(self) -> list[dict[str, Any]]:
         """Return the added images as JSON values; see `merge`."""
@@ -81,10 +76,6 @@ class PredictionSheet:
         """
         shown = [self._tiles[number] for number in sorted(self._tiles)]
         parts = max((tile.parts for tile in shown), key=len, default=())
-        sheet = contact_sheet.draw(
-            [(f"{title}, {len(shown)} of {self._total} images: {', '.join(parts)}", shown)],
-            self._colors,
-            class_names=self._descriptor.class_names,
-            ignore_label=self._descriptor.ignore_label,
-        )
+        caption = f"{title}, {len(shown)} of {self._total} images: {', '.join(parts)}"
+        sheet = contact_sheet.draw([(caption, shown)], self._legend)
         save_annotation.write_png(path, sheet)

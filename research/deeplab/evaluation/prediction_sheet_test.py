@@ -6,12 +6,11 @@ import pytest
 from deeplab.evaluation import prediction_sheet
 from deeplab.testing import tiny
 
-_COLORS = tiny.DATASET.label_colors()
 _SIZE = (30, 40)
 
 
 def _sheet(total):
-    return prediction_sheet.PredictionSheet(tiny.DATASET, _COLORS, total)
+    return prediction_sheet.PredictionSheet(tiny.DATASET.legend(), total)
 
 
 def _add(sheet, number, labeled=True):

@@ -48,17 +48,13 @@ def save_contact_sheet(
     )
     with records.named_errors():
         batch = next(records.training(_SAMPLES).as_numpy_iterator())
-    colors, ignored = descriptor.label_colors(), descriptor.ignore_label
+    legend = descriptor.legend()
     samples = [
-        tiles.draw(image, label[..., 0], None, colors, ignore_label=ignored)
+        tiles.draw(image, label[..., 0], None, legend)
         for image, label in zip(batch["image"], batch["label"], strict=True)
     ]
-    sheet = contact_sheet.draw(
-        [(f"The first {_SAMPLES} samples of {run.train_split}, seed {seed}", samples)],
-        colors,
-        class_names=descriptor.class_names,
-        ignore_label=ignored,
-    )
+    caption = f"The first {_SAMPLES} samples of {run.train_split}, seed {seed}"
+    sheet = contact_sheet.draw([(caption, samples)], legend)
     writable.make_folder("vis_logdir", logdir)
     path = os.path.join(logdir, "augmented.png")
     save_annotation.write_png(path, sheet)

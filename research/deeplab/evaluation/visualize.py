@@ -8,7 +8,7 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab.cli import writable
-from deeplab.core.options import EvaluationOptions
+from deeplab.core.options import EvaluationOptions, PictureOptions
 from deeplab.core.wording import counted
 from deeplab.datasets import data_generator, descriptors, image_files, shards
 from deeplab.evaluation import checkpoints
@@ -20,25 +20,14 @@ from deeplab.sharing.teams import Share
 
 
 def visualize(
-    options: EvaluationOptions,
-    asked: checkpoints.AskedOptions,
-    images: str | None = None,
-    *,
-    exif_orientation: bool = True,
-    colormap: str | None = None,
-    also_save_raw_predictions: bool = False,
-    sheet_path: str | None = None,
+    options: EvaluationOptions, asked: checkpoints.AskedOptions, pictures: PictureOptions
 ) -> None:
     """Save pictures of the predictions of each checkpoint.
 
     Args:
-        options: The checkpoints and the images.
+        options: The checkpoints and the TFRecords.
         asked: Returns the network's options.
-        images: Plain images to use instead of TFRecords; see `image_files.find`.
-        exif_orientation: Whether plain images are turned as their EXIF data says.
-        colormap: See `Visualizer`.
-        also_save_raw_predictions: See `Visualizer`.
-        sheet_path: Path of a PNG file of many images in one picture. None: do not write it.
+        pictures: Images to use instead of TFRecords, and what to draw.
 
     Raises:
         FileNotFoundError: There are no images, or no such checkpoint.
@@ -47,6 +36,7 @@ def visualize(
             others are done, images could not be read.
         TimeoutError: Another host has given no sign of life.
     """
+    images, sheet_path = pictures.images, pictures.contact_sheet
     cluster = clusters.from_environment(evaluator=True)
     descriptor = descriptors.load(options.dataset)
     # An error now is better than one after a long wait for a checkpoint.
@@ -63,19 +53,19 @@ def visualize(
     predictor = checkpoints.wait_for_network(options, descriptor, asked)
     preprocessing = predictor.net.preprocessing()
     if images:
-        source = image_files.ImageFiles(paths, preprocessing, exif_orientation)
+        source = image_files.ImageFiles(paths, preprocessing, pictures.exif_orientation)
         batches = functools.partial(_read_ahead, source)
     else:
         source = data_generator.Dataset(
             descriptor, options.split, options.dataset_dir, preprocessing
         )
         batches = functools.partial(_batches, source)
-    pictures = Visualizer(
+    visualizer = Visualizer(
         predictor,
         descriptor,
         options.logdir,
-        colormap=colormap,
-        also_save_raw_predictions=also_save_raw_predictions,
+        colormap=pictures.colormap_type,
+        also_save_raw_predictions=pictures.also_save_raw_predictions,
         name_by_image=bool(images),
     )
     writable.make_folder("vis_logdir", options.logdir)
@@ -88,8 +78,10 @@ def visualize(
         for _, step in checkpoints.restore_each(predictor, options, team):
             sheet = None
             if sheet_path:
-                sheet = PredictionSheet(descriptor, pictures.colors, len(source))
-            predicted = pictures.run(batches(options.batch_size, share=team.share), numbers, sheet)
+                sheet = PredictionSheet(visualizer.legend, len(source))
+            predicted = visualizer.run(
+                batches(options.batch_size, share=team.share), numbers, sheet
+            )
             gathered = team.gather(
                 {
                     "seen": seen,
@@ -102,7 +94,7 @@ def visualize(
                 continue
             everywhere = dict(enumerate(each["seen"] for each in gathered))
             teams.check_same_images("images" if images else "dataset_dir", everywhere)
-            pictures.conclude(set().union(*(each["predicted"] for each in gathered)), len(source))
+            visualizer.conclude(set().union(*(each["predicted"] for each in gathered)), len(source))
             failures = image_files.Failures.merge(paths if images else (), gathered)
             if sheet:
                 for each in gathered:

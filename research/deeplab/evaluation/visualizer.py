@@ -68,7 +68,7 @@ class Visualizer:
         name_by_image: The stem is the name of the image instead of its number.
 
     Attributes:
-        colors: A color for each class, uint8 [entries, 3], RGB.
+        legend: The classes, with the colors of the pictures.
 
     Raises:
         ValueError: The color map is unknown or has too few colors.
@@ -88,13 +88,13 @@ class Visualizer:
         self._descriptor = descriptor
         self._results = os.path.join(vis_logdir, RESULTS)
         self._raw_results = os.path.join(vis_logdir, RAW_RESULTS)
-        if colormap is None:
-            self.colors = descriptor.label_colors()
-        else:
-            self.colors = get_dataset_colormap.create_label_colormap(colormap)
-        if len(self.colors) < descriptor.num_classes:
+        self.legend = descriptor.legend()
+        if colormap is not None:
+            official = get_dataset_colormap.create_label_colormap(colormap)
+            self.legend = dataclasses.replace(self.legend, colors=official)
+        if len(self.legend.colors) < descriptor.num_classes:
             raise ValueError(
-                f"--colormap_type={colormap} has {len(self.colors)} colors for the"
+                f"--colormap_type={colormap} has {len(self.legend.colors)} colors for the"
                 f" {descriptor.num_classes} classes of {descriptor.name}; leave the flag out"
             )
         self._also_save_raw_predictions = also_save_raw_predictions
@@ -213,11 +213,9 @@ class Visualizer:
             **panels.pictures(
                 sample.image,
                 sample.prediction,
-                self.colors,
+                self.legend,
                 label=sample.label,
                 unrefined=sample.unrefined,
-                class_names=self._descriptor.class_names,
-                ignore_label=self._descriptor.ignore_label,
             ),
         }
         raw = (

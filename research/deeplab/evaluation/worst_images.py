@@ -32,8 +32,7 @@ class WorstImages:
     """
 
     def __init__(self, descriptor: DatasetDescriptor, count: int, numbers: Iterable[int]):
-        self._descriptor = descriptor
-        self._colors = descriptor.label_colors()
+        self._legend = descriptor.legend()
         self._lowest: Lowest[tiles.Tile] = Lowest(count)
         self._numbers = iter(numbers)
 
@@ -44,8 +43,7 @@ class WorstImages:
             return
         name = f"{image.name}: mIoU {reports.percent(image.result.mean_iou)} %"
         tile = tiles.draw(
-            *(image.image, image.label, image.prediction, self._colors),
-            ignore_label=self._descriptor.ignore_label,
+            *(image.image, image.label, image.prediction, self._legend),
             size=_SIZE,
             name=name,
         )
@@ -67,11 +65,6 @@ class WorstImages:
         It shows image, label, prediction and errors, with a legend.
         """
         return [
-            contact_sheet.draw(
-                [(", ".join(tile.parts), [tile])],
-                self._colors,
-                class_names=self._descriptor.class_names,
-                ignore_label=self._descriptor.ignore_label,
-            )
+            contact_sheet.draw([(", ".join(tile.parts), [tile])], self._legend)
             for tile in self._lowest
         ]

@@ -53,9 +53,8 @@ class Outputs:
         pictures |= panels.pictures(
             image,
             labels,
-            self.descriptor.label_colors(),
+            self.descriptor.legend(),
             [title for title in panels.TITLES if title in self.kinds],
-            class_names=self.descriptor.class_names,
         )
         save_annotation.write_pngs(
             {

@@ -1,5 +1,8 @@
 """Colors for label values: a palette for any number of classes, and labels drawn in colors."""
 
+import dataclasses
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -35,6 +38,22 @@ _TIE_BREAKER = 1e-3
 # Hatching of ignored pixels: period and width of the lines in pixels, gray on white.
 _HATCH_PERIOD, _HATCH_WIDTH = 8, 2
 _HATCH_LINE, _HATCH_PAPER = 160, 255
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Legend:
+    """What the values of labels mean, and how pictures show them.
+
+    Args:
+        colors: A color for each class, [entries, 3], RGB 0..255.
+        class_names: A name for each class. None: pictures show only numbers.
+        ignore_label: Value of the ignored pixels of a true label; they are hatched. None: no pixel
+            is ignored.
+    """
+
+    colors: np.ndarray
+    class_names: Sequence[str] | None = None
+    ignore_label: int | None = None
 
 
 def distinct_colors(num_classes: int, *, background: bool = False) -> np.ndarray:

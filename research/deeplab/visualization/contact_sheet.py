@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from deeplab.visualization import drawing
+from deeplab.visualization.colors import Legend
 from deeplab.visualization.drawing import GAP, LINE
 from deeplab.visualization.tiles import Tile
 
@@ -12,20 +13,12 @@ from deeplab.visualization.tiles import Tile
 _WIDTH = 1640
 
 
-def draw(
-    groups: Sequence[tuple[str, Sequence[Tile]]],
-    colors: np.ndarray,
-    *,
-    class_names: Sequence[str] | None = None,
-    ignore_label: int | None = None,
-) -> np.ndarray:
+def draw(groups: Sequence[tuple[str, Sequence[Tile]]], legend: Legend) -> np.ndarray:
     """Draw tiles in groups with captions, above a legend.
 
     Args:
         groups: Caption and tiles of each group.
-        colors: A color for each class, [entries, 3], RGB 0..255.
-        class_names: A name for each class. Without names the legend shows only numbers.
-        ignore_label: Value of the ignored pixels of the labels; they are hatched.
+        legend: The classes.
 
     Returns:
         uint8 [height, width, 3], RGB.
@@ -48,10 +41,10 @@ def draw(
         ]
     if seen := sorted({value for tile in tiles for value in tile.values}):
         nothing = np.zeros((0,), int)
-        entries = drawing.legend_entries(nothing, np.array(seen), colors, class_names, ignore_label)
-        legend = drawing.legend(entries, width - 2 * GAP)
-        under = drawing.paper(legend.shape[0] + 2 * GAP, max(width, legend.shape[1] + 2 * GAP))
-        under[GAP : GAP + legend.shape[0], GAP : GAP + legend.shape[1]] = legend
+        entries = drawing.legend_entries(nothing, np.array(seen), legend)
+        drawn = drawing.draw_legend(entries, width - 2 * GAP)
+        under = drawing.paper(drawn.shape[0] + 2 * GAP, max(width, drawn.shape[1] + 2 * GAP))
+        under[GAP : GAP + drawn.shape[0], GAP : GAP + drawn.shape[1]] = drawn
         parts.append(under)
     widest = max(part.shape[1] for part in parts)
     sheet = drawing.paper(sum(part.shape[0] for part in parts), widest)

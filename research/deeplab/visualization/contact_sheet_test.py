@@ -2,20 +2,21 @@ import numpy as np
 import pytest
 
 from deeplab.testing import tiny
-from deeplab.visualization import contact_sheet, drawing, tiles
+from deeplab.visualization import colors, contact_sheet, drawing, tiles
 
 _COLORS = np.array([[10, 20, 30], [200, 0, 0], [0, 200, 0]], np.uint8)
+_LEGEND = colors.Legend(_COLORS, ["a", "b", "c"], ignore_label=255)
 
 
 def _tile(image, label, prediction=None, **options):
-    options = {"size": max(image.shape[:2]), "ignore_label": 255, **options}
-    return tiles.draw(image, label, prediction, _COLORS, **options)
+    size = max(image.shape[:2])
+    return tiles.draw(image, label, prediction, _LEGEND, size=size, **options)
 
 
 def test_a_sheet_has_every_image_and_its_label():
     images = [tiny.picture(64, 64, seed) for seed in range(8)]
     samples = [_tile(image, np.full((64, 64), seed % 3)) for seed, image in enumerate(images)]
-    sheet = contact_sheet.draw([("train", samples), ("val", samples[:1])], _COLORS)
+    sheet = contact_sheet.draw([("train", samples), ("val", samples[:1])], _LEGEND)
     windows = np.lib.stride_tricks.sliding_window_view(sheet[::1, :, 0], (64, 64))
     for image in images:
         assert np.any(np.all(windows[:, :, ::9, ::9] == image[::9, ::9, 0], axis=(2, 3)))
@@ -27,16 +28,16 @@ def test_ignored_pixels_are_hatched_and_images_may_lack_labels():
     image = tiny.picture(30, 60)
     label = np.full((30, 60), 255)
     groups = [("test", [_tile(image, None)]), ("val", [_tile(image, label)])]
-    sheet = contact_sheet.draw(groups, _COLORS, class_names=["a", "b", "c"], ignore_label=255)
+    sheet = contact_sheet.draw(groups, _LEGEND)
     assert np.count_nonzero(np.all(sheet == 160, axis=2)) > 100
     assert sheet.dtype == np.uint8
 
 
 def test_names_are_below_their_tiles_and_long_ones_lose_their_beginning():
     image = tiny.picture(30, 60)
-    plain = contact_sheet.draw([("val", [_tile(image, None)] * 3)], _COLORS)
+    plain = contact_sheet.draw([("val", [_tile(image, None)] * 3)], _LEGEND)
     named = [_tile(image, None, name=name) for name in ("a", "", "folder/" * 40 + "end")]
-    sheet = contact_sheet.draw([("val", named)], _COLORS)
+    sheet = contact_sheet.draw([("val", named)], _LEGEND)
     assert sheet.shape[0] == plain.shape[0] + drawing.LINE
     assert sheet.shape[1] == plain.shape[1]
     below = slice(drawing.LINE + drawing.GAP + 30, drawing.LINE + drawing.GAP + 30 + drawing.LINE)

@@ -1,11 +1,9 @@
 """The parts of pictures: paper, text, resized labels and legends."""
 
-from collections.abc import Sequence
-
 import cv2
 import numpy as np
 
-from deeplab.visualization.colors import colorize
+from deeplab.visualization.colors import Legend, colorize
 
 # Pixels: between the parts of a picture, a line of text, a swatch of the legend.
 GAP = 12
@@ -27,29 +25,26 @@ def resize_label(label: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def legend_entries(
-    prediction: np.ndarray,
-    label: np.ndarray | None,
-    colors: np.ndarray,
-    class_names: Sequence[str] | None,
-    ignore_label: int | None,
+    prediction: np.ndarray, label: np.ndarray | None, legend: Legend
 ) -> list[tuple[str, np.ndarray]]:
     """Return name and swatch of each class that occurs, by number; ignored pixels come last."""
-    ignores = label is not None and ignore_label is not None and (label == ignore_label).any()
+    names, ignored = legend.class_names, legend.ignore_label
+    ignores = label is not None and ignored is not None and (label == ignored).any()
     seen = set(np.unique(prediction).tolist())
     if label is not None:
-        seen |= set(np.unique(label).tolist()) - ({ignore_label} if ignores else set())
+        seen |= set(np.unique(label).tolist()) - ({ignored} if ignores else set())
     entries = []
     for value in sorted(seen):
-        named = class_names is not None and value < len(class_names)
-        swatch = colorize(np.full((_SWATCH, _SWATCH), value), colors)
-        entries.append((f"{value} {class_names[value]}" if named else str(value), swatch))
+        named = names is not None and value < len(names)
+        swatch = colorize(np.full((_SWATCH, _SWATCH), value), legend.colors)
+        entries.append((f"{value} {names[value]}" if named else str(value), swatch))
     if ignores:
-        hatched = np.full((_SWATCH, _SWATCH), ignore_label)
-        entries.append(("ignored", colorize(hatched, colors, ignore_label)))
+        hatched = np.full((_SWATCH, _SWATCH), ignored)
+        entries.append(("ignored", colorize(hatched, legend.colors, ignored)))
     return entries
 
 
-def legend(entries: list[tuple[str, np.ndarray]], width: int) -> np.ndarray:
+def draw_legend(entries: list[tuple[str, np.ndarray]], width: int) -> np.ndarray:
     """Draw the entries in as many columns as fit into the width."""
     column = max(text_width(name) for name, _ in entries) + _SWATCH + 8 + 2 * GAP
     columns = min(max(1, width // column), len(entries))

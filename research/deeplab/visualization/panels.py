@@ -1,13 +1,12 @@
 """Pictures of predictions: overlays, and panels with a legend."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import cv2
 import numpy as np
 
 from deeplab.visualization import drawing
-from deeplab.visualization.colors import colorize
+from deeplab.visualization.colors import Legend, colorize
 from deeplab.visualization.drawing import GAP, LINE
 
 
@@ -47,13 +46,10 @@ def overlay(
 def panel(
     image: np.ndarray,
     prediction: np.ndarray,
-    colors: np.ndarray,
+    legend: Legend,
     *,
     label: np.ndarray | None = None,
     unrefined: np.ndarray | None = None,
-    class_names: Sequence[str] | None = None,
-    ignore_label: int | None = None,
-    alpha: float = 0.5,
     size: int = 480,
 ) -> np.ndarray:
     """Draw image, label, prediction and overlay side by side, above a legend.
@@ -63,13 +59,10 @@ def panel(
     Args:
         image: RGB [height, width, 3], values 0..255 of any type.
         prediction: Integers [height, width].
-        colors: A color for each class, [entries, 3], RGB 0..255.
+        legend: The classes.
         label: The true label, integers [height, width]; None leaves it out.
         unrefined: The prediction before it was refined, integers [height, width]; None leaves its
             overlay out.
-        class_names: A name for each class. Without names the legend shows only numbers.
-        ignore_label: Value of the ignored pixels of the label; they are hatched.
-        alpha: Weight of the colors in the overlay, 0 to 1.
         size: Pixels of the longer side of each picture.
 
     Returns:
@@ -92,26 +85,26 @@ def panel(
     if label is not None:
         _check_size("label", label, image)
         resized = drawing.resize_label(label, height, width)
-        pictures["label"] = colorize(resized, colors, ignore_label)
-    pictures["prediction"] = colorize(predicted, colors)
+        pictures["label"] = colorize(resized, legend.colors, legend.ignore_label)
+    pictures["prediction"] = colorize(predicted, legend.colors)
     if unrefined is not None:
         _check_size("prediction before the CRF", unrefined, image)
         before = drawing.resize_label(unrefined, height, width)
-        pictures["overlay before the CRF"] = overlay(small, before, colors, alpha)
-    pictures["overlay"] = overlay(small, predicted, colors, alpha)
+        pictures["overlay before the CRF"] = overlay(small, before, legend.colors)
+    pictures["overlay"] = overlay(small, predicted, legend.colors)
 
-    entries = drawing.legend_entries(shown, label, colors, class_names, ignore_label)
+    entries = drawing.legend_entries(shown, label, legend)
     pitch = max(width, *map(drawing.text_width, pictures)) + GAP
     panel_width = len(pictures) * pitch + GAP
-    legend = drawing.legend(entries, panel_width - 2 * GAP)
-    panel_width = max(panel_width, legend.shape[1] + 2 * GAP)
-    canvas = drawing.paper(LINE + height + GAP + legend.shape[0] + GAP, panel_width)
+    drawn = drawing.draw_legend(entries, panel_width - 2 * GAP)
+    panel_width = max(panel_width, drawn.shape[1] + 2 * GAP)
+    canvas = drawing.paper(LINE + height + GAP + drawn.shape[0] + GAP, panel_width)
     for index, (caption, picture) in enumerate(pictures.items()):
         left = GAP + index * pitch
         drawing.text(canvas, caption, left, LINE - 8)
         canvas[LINE : LINE + height, left : left + width] = picture
     top = LINE + height + GAP
-    canvas[top : top + legend.shape[0], GAP : GAP + legend.shape[1]] = legend
+    canvas[top : top + drawn.shape[0], GAP : GAP + drawn.shape[1]] = drawn
     return canvas
 
 
@@ -122,18 +115,21 @@ TITLES = ("prediction", "overlay", "panel")
 def pictures(
     image: np.ndarray,
     prediction: np.ndarray,
-    colors: np.ndarray,
+    legend: Legend,
     titles: Sequence[str] = TITLES,
-    **options: Any,
+    *,
+    label: np.ndarray | None = None,
+    unrefined: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Draw what shows a prediction.
 
     Args:
         image: RGB uint8 [height, width, 3].
         prediction: Integers [height, width].
-        colors: A color for each class, [entries, 3], RGB 0..255.
+        legend: The classes.
         titles: The pictures, out of `TITLES`.
-        **options: Further arguments of `panel`.
+        label: See `panel`.
+        unrefined: See `panel`.
 
     Returns:
         By their titles, `prediction` (in colors), `overlay` and `panel`: uint8 [.., .., 3], RGB.
@@ -142,9 +138,9 @@ def pictures(
         ValueError: The sizes differ, or a class has no color.
     """
     draw: dict[str, Callable[[], np.ndarray]] = {
-        "prediction": lambda: colorize(prediction, colors),
-        "overlay": lambda: overlay(image, prediction, colors),
-        "panel": lambda: panel(image, prediction, colors, **options),
+        "prediction": lambda: colorize(prediction, legend.colors),
+        "overlay": lambda: overlay(image, prediction, legend.colors),
+        "panel": lambda: panel(image, prediction, legend, label=label, unrefined=unrefined),
     }
     return {title: draw[title]() for title in titles}
 

@@ -4,6 +4,7 @@ import pytest
 from deeplab.visualization import colors, panels
 
 _COLORS = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255]], np.uint8)
+_LEGEND = colors.Legend(_COLORS, ignore_label=255)
 
 
 def _image(height=60, width=80):
@@ -59,9 +60,7 @@ def _has_color(picture, color):
 class TestPanel:
     def test_pictures_lie_side_by_side(self):
         label, prediction = _halves(left=1, right=255), _halves(left=1, right=2)
-        picture = panels.panel(
-            _image(), prediction, _COLORS, label=label, ignore_label=255, size=80
-        )
+        picture = panels.panel(_image(), prediction, _LEGEND, label=label, size=80)
         height, pitch, top, left = 60, 92, 24, 12
         tiles = [picture[top : top + height, left + pitch * index :][:, :80] for index in range(4)]
         np.testing.assert_array_equal(tiles[0], _image())
@@ -70,13 +69,13 @@ class TestPanel:
         np.testing.assert_array_equal(tiles[3], panels.overlay(_image(), prediction, _COLORS))
 
     def test_no_label_no_label_picture(self):
-        without = panels.panel(_image(), _halves(), _COLORS, size=80)
-        with_label = panels.panel(_image(), _halves(), _COLORS, label=_halves(), size=80)
+        without = panels.panel(_image(), _halves(), _LEGEND, size=80)
+        with_label = panels.panel(_image(), _halves(), _LEGEND, label=_halves(), size=80)
         assert with_label.shape[1] - without.shape[1] == 92
 
     def test_the_prediction_before_it_was_refined_is_laid_over_the_image_too(self):
         before, after = _halves(left=0, right=2), _halves(left=0, right=1)
-        picture = panels.panel(_image(), after, _COLORS, unrefined=before, size=80)
+        picture = panels.panel(_image(), after, _LEGEND, unrefined=before, size=80)
         for labels in (before, after):
             overlay = panels.overlay(_image(), labels, _COLORS)
             found = [
@@ -89,16 +88,16 @@ class TestPanel:
 
     def test_the_legend_has_the_classes_that_occur_and_no_other(self):
         legend_top = 24 + 60 + 12
-        picture = panels.panel(_image(), _halves(left=0, right=0), _COLORS, size=80)
+        picture = panels.panel(_image(), _halves(left=0, right=0), _LEGEND, size=80)
         assert not _has_color(picture[legend_top:], [255, 0, 0])
-        picture = panels.panel(_image(), _halves(right=0), _COLORS, label=_halves(right=1), size=80)
+        picture = panels.panel(_image(), _halves(right=0), _LEGEND, label=_halves(right=1), size=80)
         assert _has_color(picture[legend_top:], [255, 0, 0])
         assert not _has_color(picture[legend_top:], [0, 0, 255])
 
     @pytest.mark.parametrize(("height", "width"), [(500, 20), (20, 500), (1, 1), (1200, 900)])
     def test_any_size(self, height, width):
         picture = panels.panel(
-            _image(height, width), np.ones((height, width), int), _COLORS, label=None, size=100
+            _image(height, width), np.ones((height, width), int), _LEGEND, label=None, size=100
         )
         assert picture.dtype == np.uint8
         assert _has_color(picture, [255, 0, 0])
@@ -106,24 +105,23 @@ class TestPanel:
     def test_many_classes_with_long_names_make_it_larger_and_not_unreadable(self):
         prediction = np.arange(4800).reshape(60, 80) % 150
         palette = colors.distinct_colors(150)
-        short = panels.panel(_image(), prediction, palette, size=80)
+        short = panels.panel(_image(), prediction, colors.Legend(palette), size=80)
         names = [f"a class with a very long name, number {index}" for index in range(150)]
-        named = panels.panel(_image(), prediction, palette, class_names=names, size=80)
+        named = panels.panel(_image(), prediction, colors.Legend(palette, names), size=80)
         assert named.shape[0] > short.shape[0]
         base = np.array([1 << 16, 1 << 8, 1])
         assert np.isin(palette @ base, named[96:] @ base).all()
 
     def test_a_label_of_another_size(self):
         with pytest.raises(ValueError, match=r"the label has the shape \[5, 5\], the image"):
-            panels.panel(_image(), _halves(), _COLORS, label=np.zeros((5, 5), int))
+            panels.panel(_image(), _halves(), _LEGEND, label=np.zeros((5, 5), int))
 
 
 def test_pictures_are_what_the_single_functions_draw():
-    options = {"label": _halves(right=255), "ignore_label": 255, "class_names": ["a", "b", "c"]}
-    drawn = panels.pictures(_image(), _halves(), _COLORS, **options)
+    legend = colors.Legend(_COLORS, ["a", "b", "c"], ignore_label=255)
+    maps = {"label": _halves(right=255), "unrefined": _halves(right=2)}
+    drawn = panels.pictures(_image(), _halves(), legend, **maps)
     assert list(drawn) == ["prediction", "overlay", "panel"]
     np.testing.assert_array_equal(drawn["prediction"], _COLORS[_halves()])
     np.testing.assert_array_equal(drawn["overlay"], panels.overlay(_image(), _halves(), _COLORS))
-    np.testing.assert_array_equal(
-        drawn["panel"], panels.panel(_image(), _halves(), _COLORS, **options)
-    )
+    np.testing.assert_array_equal(drawn["panel"], panels.panel(_image(), _halves(), legend, **maps))

@@ -6,8 +6,8 @@ import dataclasses
 import cv2
 import numpy as np
 
-from deeplab.visualization import colors as coloring
 from deeplab.visualization import drawing
+from deeplab.visualization.colors import Legend, colorize
 
 # The pictures of `layers`, from the bottom to the top.
 LAYERS = ("image", "label", "prediction", "errors")
@@ -41,8 +41,7 @@ def layers(
     image: np.ndarray,
     label: np.ndarray,
     prediction: np.ndarray,
-    colors: np.ndarray,
-    ignore_label: int | None = None,
+    legend: Legend,
     max_bytes: int = 40_000,
 ) -> Layers:
     """Draw image, label, prediction and errors as small as needed.
@@ -53,8 +52,7 @@ def layers(
         image: RGB [height, width, 3], 0..255.
         label: Integers [height, width].
         prediction: Integers [height, width].
-        colors: A color for each class, [entries, 3], RGB 0..255.
-        ignore_label: Label of the ignored pixels; they are hatched.
+        legend: The classes.
         max_bytes: Bytes of all URIs together, if a side of 32 pixels can do with it.
     """
     image = np.clip(image, 0, 255).astype(np.uint8)
@@ -70,9 +68,9 @@ def layers(
         )
         uris = (
             _uri(small, _PHOTO_QUALITY),
-            _uri(coloring.colorize(truth, colors, ignore_label), _LOSSLESS),
-            _uri(coloring.colorize(predicted, colors), _LOSSLESS),
-            _uri(errors(truth, predicted, ignore_label), _LOSSLESS),
+            _uri(colorize(truth, legend.colors, legend.ignore_label), _LOSSLESS),
+            _uri(colorize(predicted, legend.colors), _LOSSLESS),
+            _uri(errors(truth, predicted, legend.ignore_label), _LOSSLESS),
         )
         if sum(map(len, uris)) <= max_bytes:
             break

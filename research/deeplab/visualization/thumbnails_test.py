@@ -7,6 +7,7 @@ import pytest
 from deeplab.visualization import colors, thumbnails
 
 _COLORS = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255]], np.uint8)
+_LEGEND = colors.Legend(_COLORS, ignore_label=255)
 
 
 def _pixels(uri):
@@ -29,7 +30,7 @@ def _sample(height, width):
 class TestLayers:
     def test_labels_and_errors_keep_their_exact_colors(self):
         image, label, prediction = _sample(20, 31)
-        found = thumbnails.layers(image, label, prediction, _COLORS, 255)
+        found = thumbnails.layers(image, label, prediction, _LEGEND)
         assert (found.width, found.height) == (31, 20)
         pictures = dict(zip(thumbnails.LAYERS, map(_pixels, found.uris), strict=True))
         np.testing.assert_array_equal(
@@ -46,13 +47,13 @@ class TestLayers:
     def test_they_are_as_small_as_needed(self, most):
         image, label, prediction = _sample(60, 90)
         blocks = [np.kron(each, np.ones((8, 8), int)) for each in (label, prediction)]
-        found = thumbnails.layers(cv2.resize(image, (720, 480)), *blocks, _COLORS, 255, most)
+        found = thumbnails.layers(cv2.resize(image, (720, 480)), *blocks, _LEGEND, most)
         assert sum(map(len, found.uris)) <= most
         assert found.width / found.height == pytest.approx(1.5, abs=0.03)
 
     def test_a_float_image_is_cut_to_its_range(self):
         image, label, prediction = _sample(8, 8)
-        found = thumbnails.layers(np.full((8, 8, 3), 300.0), label, prediction, _COLORS, 255)
+        found = thumbnails.layers(np.full((8, 8, 3), 300.0), label, prediction, _LEGEND)
         assert _pixels(found.uris[0]).min() > 250
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from deeplab.visualization import drawing, thumbnails
-from deeplab.visualization.colors import colorize
+from deeplab.visualization.colors import Legend, colorize
 
 # Pixels between the pictures of a tile.
 SEAM = 3
@@ -51,9 +51,8 @@ def draw(
     image: np.ndarray,
     label: np.ndarray | None,
     prediction: np.ndarray | None,
-    colors: np.ndarray,
+    legend: Legend,
     *,
-    ignore_label: int | None = None,
     size: int = 128,
     name: str = "",
 ) -> Tile:
@@ -65,8 +64,7 @@ def draw(
         image: RGB [height, width, 3], 0..255.
         label: Integers [height, width].
         prediction: Integers [height, width].
-        colors: A color for each class, [entries, 3], RGB 0..255.
-        ignore_label: Value of the ignored pixels of the label; they are hatched.
+        legend: The classes.
         size: Pixels of the longer side of the image in the tile.
         name: See `Tile`.
 
@@ -79,14 +77,14 @@ def draw(
     pictures, values = {"image": small}, set()
     if label is not None:
         label = drawing.resize_label(label, height, width)
-        pictures["label"] = colorize(label, colors, ignore_label)
+        pictures["label"] = colorize(label, legend.colors, legend.ignore_label)
         values.update(np.unique(label).tolist())
     if prediction is not None:
         prediction = drawing.resize_label(prediction, height, width)
-        pictures["prediction"] = colorize(prediction, colors)
+        pictures["prediction"] = colorize(prediction, legend.colors)
         values.update(np.unique(prediction).tolist())
     if label is not None and prediction is not None:
-        pictures["errors"] = _errors(small, label, prediction, ignore_label)
+        pictures["errors"] = _errors(small, label, prediction, legend.ignore_label)
     first, *others = pictures.values()
     strip = drawing.paper(height, SEAM)
     picture = np.concatenate([first, *(x for each in others for x in (strip, each))], axis=1)

@@ -7,7 +7,7 @@ there (`common.define_option`), and `fields.validate` checks them.
 from deeplab.core.options.augmentation_options import AugmentationOptions
 from deeplab.core.options.crf_options import CrfOptions
 from deeplab.core.options.device_options import DeviceOptions
-from deeplab.core.options.evaluation_options import EvaluationOptions, ReportOptions
+from deeplab.core.options.evaluation_options import EvaluationOptions, PictureOptions, ReportOptions
 from deeplab.core.options.export_files import ExportFiles
 from deeplab.core.options.export_options import ExportOptions
 from deeplab.core.options.inference_options import InferenceOptions
@@ -35,6 +35,7 @@ __all__ = [
     "LiteOptions",
     "LossOptions",
     "ModelOptions",
+    "PictureOptions",
     "PredictOptions",
     "RandomScale",
     "RecipeOptions",

@@ -1,7 +1,7 @@
 """The checkpoints and images that are evaluated or drawn."""
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, Literal
 
 from deeplab.core.options.device_options import DeviceOptions
 from deeplab.core.options.fields import BatchSize, NonNegativeInt, Range, Size, validate
@@ -81,3 +81,37 @@ class ReportOptions:
             raise ValueError(
                 f"--compare_with={self.compare_with} has no effect without --report_dir"
             )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PictureOptions:
+    """The images whose predictions are drawn, and the pictures of them.
+
+    Raises:
+        ValueError: A value has another type; the message names the flag.
+    """
+
+    images: Annotated[
+        str | None,
+        "Image files to visualize instead of TFRecords: a folder, a pattern such as 'photos/*.jpg',"
+        " paths separated by commas, or a .txt file with one path per line.",
+    ] = None
+    exif_orientation: Annotated[
+        bool,
+        "Turn the images of --images as their EXIF data says, as viewers show them."
+        " --noexif_orientation: take the pixels as they are stored, as training does.",
+    ] = True
+    colormap_type: Annotated[
+        Literal["pascal", "cityscapes", "ade20k"] | None,
+        "Official colormap to use. Default: the colors of the dataset.",
+    ] = None
+    also_save_raw_predictions: Annotated[bool, "Also save the predicted labels as PNG files."] = (
+        False
+    )
+    contact_sheet: Annotated[
+        str | None,
+        "PNG file for one picture of many images: each with label, prediction and errors.",
+    ] = None
+
+    def __post_init__(self):
+        validate(self)
