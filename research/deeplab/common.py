@@ -60,7 +60,7 @@ def check_ranges(flag_values: flags.FlagValues, names: Iterable[str] | None = No
 
     Args:
         flag_values: Parsed flags.
-        names: Of the flags to check. Default: all.
+        names: Names of the flags to check. Default: all.
 
     Raises:
         ValueError: A value is out of range; the message names the flag and the value.
@@ -99,7 +99,7 @@ def define_option(
     """Define the flag of a field, with the field's type, range, default and help text.
 
     Args:
-        define: Of `definer`.
+        define: Defines a flag; made by `definer`.
         options_class: A dataclass of `core.options`.
         name: The field.
         prefix: Prefix of the flag's name before the field's name.

@@ -48,8 +48,8 @@ class Logits(containers.Container):
 
     Args:
         num_classes: Channels of the output.
-        kernel_size: Of each classifier.
-        atrous_rates: Of each classifier.
+        kernel_size: Kernel size of each classifier.
+        atrous_rates: Atrous rate of each classifier.
         split: Give each classifier its own share of the channels, in place of all of them.
     """
 
@@ -90,7 +90,7 @@ def preprocessing(
     """Return how images are prepared for a network with these options.
 
     Args:
-        options: Those of the network.
+        options: Options of the network.
         crop_size: (height, width) that images are cropped or padded to. None: the options'.
     """
     return Preprocessing(
@@ -116,7 +116,7 @@ class DeepLab(keras.Model):
 
     Args:
         options: Options of the network.
-        name: Of the Keras model.
+        name: Name of the Keras model.
         random_weights: Whether the weights of convolutions start with random numbers. Without, they
             start at zero, for a checkpoint to replace them: drawing tens of millions of numbers
             takes about as long as the rest of building a large network. Random numbers that are

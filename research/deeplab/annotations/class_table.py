@@ -8,7 +8,7 @@ from deeplab.annotations.values import BACKGROUND, IGNORE, is_background
 
 @dataclasses.dataclass(frozen=True)
 class ClassRules:
-    """How names become classes.
+    """The rules that turn names into classes.
 
     Args:
         class_names: Names in the order of the labels (--class_names); None: the order found.

@@ -19,7 +19,7 @@ class WindowPooling(layers.Conv2D):
 
     Args:
         filters: Channels of the output.
-        **kwargs: Of `layers.Conv2D`.
+        **kwargs: Arguments of `layers.Conv2D`.
     """
 
     def __init__(self, filters: int, **kwargs: Any):
@@ -43,7 +43,7 @@ def window_size(
     Args:
         crop_size: (height, width) in image pixels that the windows cover, or are a share of.
         size: (height, width) of the features: a larger window is cut to it where it is known.
-        scale: Of the image in a pyramid.
+        scale: Scale of the image in a pyramid.
         factors: Ratio of a window's height and width in features to those of the crop.
     """
     window = []

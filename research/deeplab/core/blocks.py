@@ -22,7 +22,7 @@ class SeparableConv2D(containers.Base):
 
     Args:
         filters: Channels of the output.
-        kernel_size: Of the depthwise convolution.
+        kernel_size: Kernel size of the depthwise convolution.
         name: The official scope.
 
     The other arguments are those of `layers.Conv2D`.
@@ -81,8 +81,8 @@ class SqueezeExcite(containers.Container):
 
     Args:
         squeezed: Channels between the two convolutions.
-        channels: Of the input.
-        initializer: Of the weights.
+        channels: Channels of the input.
+        initializer: Initializer of the weights.
     """
 
     def __init__(

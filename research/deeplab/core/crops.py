@@ -95,7 +95,7 @@ class TurnedCrop:
     Attributes:
         rows: float32 [height, width], the positions that are sampled in the turned image; outside
             of the image, the nearest inside.
-        columns: The same.
+        columns: The same for the columns.
         is_inside: Booleans [height, width], whether the pixel shows the image.
         quarters: See `Turns`.
         size: (height, width) of the crop.

@@ -13,13 +13,13 @@ class DecoderStage(containers.Container):
     """Merges the features so far with low-level features of one output stride.
 
     Args:
-        output_stride: Of the low-level features, and so of the result.
+        output_stride: Output stride of the low-level features, and so of the result.
         filters: Channels of the result.
         separable_conv: Separable convolutions; never where the output is the logits.
         sum_merge: One convolution and a sum, in place of concatenation and two convolutions.
         output_is_logits: Convolutions with bias, without batch norm and activation.
         bounded_activation: ReLU6 in place of ReLU.
-        suffix: Of the official names, "" for the first stage.
+        suffix: Suffix of the official names; "" for the first stage.
     """
 
     def __init__(
@@ -82,8 +82,7 @@ class Decoder(containers.Container):
     """Decoder stages, coarse to fine; official `refine_by_decoder`.
 
     Args:
-        end_points: Of each stage in turn, the output stride and the name of its low-level
-            features.
+        end_points: Output stride and name of the low-level features of each stage.
         filters: Channels of every convolution.
         separable_conv: See `DecoderStage`.
         sum_merge: See `DecoderStage`.

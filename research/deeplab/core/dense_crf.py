@@ -40,15 +40,15 @@ def mean_field(
     classes has to be known. The images of a batch have nothing to do with each other.
 
     Args:
-        images: [B, H, W, 3], RGB 0..255. They are to be free of padding: it would be seen as
-            part of the image; see `refine`.
+        images: [B, H, W, 3], RGB 0..255, without padding, which would count as a part of the
+            image; see `refine`.
         unary: Energies, [B, H, W, classes]: minus the logarithms of probabilities.
-        iterations: Of mean field; 0: the softmax of minus the energies.
+        iterations: Number of mean-field iterations; 0: the softmax of minus the energies.
         pos_sxy: Standard deviation of the spatial kernel in pixels.
-        pos_w: Its weight; 0 leaves it out.
+        pos_w: Weight of the spatial kernel; 0 leaves it out.
         bi_sxy: Spatial standard deviation of the bilateral kernel in pixels.
-        bi_srgb: Its standard deviation in color values, 0..255.
-        bi_w: Its weight; 0 leaves it out.
+        bi_srgb: Standard deviation of the bilateral kernel in color values, 0..255.
+        bi_w: Weight of the bilateral kernel; 0 leaves it out.
         normalization: "symmetric" or "after"; see `CrfOptions`.
         compatibility: None: Potts; or a matrix [classes, classes] that takes the place of
             `-bi_w` times the identity for the bilateral kernel; `bi_w` then must not be 0.
@@ -92,7 +92,7 @@ def refine(
     Args:
         images: [B, H, W, 3], RGB 0..255.
         probabilities: [B, H, W, classes].
-        options: Of the CRF.
+        options: Options of the CRF.
         sizes: int [B, 2], heights and widths of the images; what is below and right of them is
             padding, which the CRF does not see. None: there is none.
 
@@ -165,7 +165,7 @@ def _graph(
 
     Args:
         names: Names of its inputs, in order; see `_marginals`.
-        classes: Their number.
+        classes: Number of classes.
         normalization: As in `CrfOptions`.
     """
     specs = {

@@ -90,7 +90,7 @@ def read(path: str) -> tuple[Branch, ...]:
     """Read a cell from a JSON file in the official format.
 
     Args:
-        path: Of the file; see `find`.
+        path: Path of the file; see `find`.
 
     Raises:
         FileNotFoundError: The file is not there.
@@ -175,7 +175,7 @@ class PyramidPooling(aspp.WindowPooling):
         grid_size: (rows, columns) of windows that would cover the image side by side.
         output_stride: Ratio of image size to feature size.
         crop_size: (height, width) in image pixels of the area under the grid; None: the image.
-        **kwargs: Of `layers.Conv2D`.
+        **kwargs: Arguments of `layers.Conv2D`.
     """
 
     def __init__(
@@ -239,7 +239,7 @@ class DensePredictionCell(containers.Container):
     `branch<i>_pointwise` where separable) and `concat_projection`.
 
     Args:
-        branches: Of the cell, see `read`.
+        branches: Branches of the cell; see `read`.
         output_stride: Ratio of image size to feature size, at most 16.
         image_pooling_crop_size: (height, width) in image pixels of what pooling branches
             divide by their grids; None: the image.

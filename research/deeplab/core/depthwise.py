@@ -132,7 +132,7 @@ def native_dilation_works(dtype: str) -> bool:
     """Return whether native dilation and its gradients are right on every kind of device.
 
     Args:
-        dtype: Of the features, e.g. "float32".
+        dtype: Type of the features, e.g. "float32".
     """
     # Of this host, where several train together.
     devices = [

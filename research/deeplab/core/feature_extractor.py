@@ -63,13 +63,14 @@ class Backbone:
         decoder_end_points: Output stride to the name of the end point the decoder takes there.
         preprocess: Images 0..255 -> what the backbone expects.
         mean_pixel: Color with which images are padded, 0..255.
-        has_multi_grid: Whether `multi_grid` means anything to it.
-        own_options: Those of `ModelOptions` that mean something to it and not to every backbone.
+        has_multi_grid: Whether `multi_grid` has an effect on it.
+        own_options: Fields of `ModelOptions` that have an effect on it, but not on every backbone.
         widths: Options that are a number of channels, with the official name of the variable whose
             last dimension it is. Where an option is None, a checkpoint decides.
         has_branches: Whether it makes a branch for each of `atrous_rates` where there is no ASPP.
             Its features are then those of the branches, one after the other.
-        depth_multipliers: Those of published networks; none where `depth_multiplier` means nothing.
+        depth_multipliers: Depth multipliers of published networks; empty where
+            `depth_multiplier` has no effect.
         has_light_head: Whether published networks have logits on its features or on their image
             pooling alone, and no atrous rates or decoder.
         quantizers: Returns, for a `ModelOptions`, where quantizers sit in it besides those of its

@@ -14,8 +14,8 @@ class FoldedWeights:
     """Computes a convolution with weights made ahead; see `layers.Convolution.arithmetic`.
 
     Args:
-        kernel: Of the convolution, with its batch norm in it; a tensor or a variable.
-        bias: Likewise, or None.
+        kernel: Kernel with the batch norm folded in; a tensor or a variable.
+        bias: Bias with the batch norm folded in; None: there is none.
     """
 
     def __init__(self, kernel: Any, bias: Any):
@@ -40,12 +40,13 @@ def folded(
 ) -> Iterator[list[keras.Variable]]:
     """Let a network predict with folded weights inside the context.
 
-    The weights are those of this moment, in the type that the network computes in. The offset of a
-    batch norm that only a pointwise convolution sees becomes a part of that one's bias.
+    The weights are those of this moment, in the type that the network computes in. Where a
+    depthwise convolution feeds nothing but a pointwise one, the offset of the first batch norm is
+    folded into the bias of the second.
 
     Args:
         network: It must not be quantized: its quantizers round the folded kernels.
-        hold: Takes each weight and returns what the graph is to hold: a tensor or a variable.
+        hold: Turns each weight into what the graph holds, a tensor or a variable.
         exact: Convolutions that compute in float32 whatever the network does.
 
     Yields:
@@ -75,7 +76,7 @@ def folded(
 def _linear_pairs(
     network: keras.layers.Layer,
 ) -> Iterator[tuple[layers.Convolution, layers.Convolution]]:
-    """Yield each depthwise convolution with a pointwise one that alone sees its linear output."""
+    """Yield each depthwise convolution without activation, and the pointwise one that it feeds."""
     for module in keras_internals.sublayers(network):
         if isinstance(module, xception.XceptionModule):
             for convs in module.separable_convs:
@@ -84,7 +85,7 @@ def _linear_pairs(
 
 
 def _own_variables(layer: layers.Convolution) -> list[keras.Variable]:
-    """Return the variables that the folded weights of a convolution stand for."""
+    """Return the variables that the folded weights of a convolution replace."""
     own = [layer.kernel]
     if layer.batch_norm:
         own += layer.batch_norm.weights

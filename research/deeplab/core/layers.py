@@ -44,7 +44,7 @@ class Convolution(containers.Layer):
     `convolve(x, kernel, padding)`.
 
     Args:
-        kernel_size: Of the kernel, one number or (height, width).
+        kernel_size: Size of the kernel, one number or (height, width).
         stride: Step between output pixels.
         rate: Atrous rate, the step between the kernel's taps, one number or (height, width).
         symmetric_padding: Pad alike on both sides whatever the image size, where TensorFlow's SAME
@@ -53,12 +53,12 @@ class Convolution(containers.Layer):
         batch_norm_name: Official name of the batch norm; `../<name>` lies beside this layer.
         use_bias: Add a bias to the output, where there is no batch norm.
         activation: Applied last; None: linear.
-        initializer: Of the weight; None: Glorot's uniform one.
+        initializer: Initializer of the weight; None: Glorot's uniform one.
         name: The official scope.
 
     Attributes:
         linear: The joint between the linear output and the activation.
-        initializer: Makes the first value of the weight.
+        initializer: Initializer of the weight.
         arithmetic: Computes the linear output in place of `compute`, by a method
             `compute(convolution, x, padding, training)`. None: `compute` does.
         in_float32: Whether it computes in float32 between inputs and outputs of another type.

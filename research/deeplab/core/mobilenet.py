@@ -23,7 +23,7 @@ def make_divisible(channels: float, divisor: int, least: int | None = None) -> i
 
     Args:
         channels: The number to round.
-        divisor: Of the result, unless `least` decides.
+        divisor: Divisor of the result, unless the result is `least`.
         least: Smallest result before the 90 % are enforced; None: `divisor`.
     """
     rounded = max(least or divisor, int(channels + divisor / 2) // divisor * divisor)
@@ -37,8 +37,8 @@ class BlockDesign:
     Attributes:
         filters: Channels of the output.
         expansion: Channels inside the block, as a multiple of the input's; 1: no expansion.
-        kernel_size: Of the depthwise convolution, or of the fused one.
-        stride: Of the same.
+        kernel_size: Kernel size of the depthwise convolution, or of the fused one.
+        stride: Stride of the same convolution.
         activation: After the expansion and after the depthwise convolution.
         squeeze_excite: Whether the block gates its inner channels.
         fused: Whether one full convolution stands for expansion and depthwise convolution.
@@ -70,8 +70,8 @@ class InvertedBottleneck(containers.Container):
     the design has.
 
     Args:
-        design: Its design.
-        channels: Of the input.
+        design: The design of the block.
+        channels: Channels of the input.
         filters: Channels of the output.
         stride: Between output pixels; a fused block has that of its design.
         rate: Atrous rate of the depthwise convolution.
@@ -143,7 +143,7 @@ class Mobilenet(containers.Container):
         stem_filters: Channels of the first convolution, 3x3 with stride 2.
         last_filters: Channels of a 1x1 convolution after the bottlenecks; None: there is none.
         multiply_last: Whether the depth multiplier applies to them.
-        activation: Of the first and the last convolution.
+        activation: Activation of the first and the last convolution.
         depth_multiplier: Factor on the channels of every convolution and block.
         divisible_by: These are rounded to multiples of this.
         min_depth: The smallest number of channels.

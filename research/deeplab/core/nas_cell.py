@@ -70,7 +70,7 @@ class Operation(containers.Layer):
     Args:
         design: Kind, size and input.
         filters: Channels of its input and output.
-        stride: Of the cell, which only states from outside the cell undergo.
+        stride: Stride of the cell; it applies to states from outside the cell only.
         name: The official scope.
     """
 
@@ -127,7 +127,7 @@ class Combination(containers.Layer):
     Args:
         designs: The operations.
         filters: Channels of their inputs and outputs.
-        stride: Of the cell.
+        stride: Stride of the cell.
         name: The official scope.
     """
 
@@ -156,7 +156,7 @@ class Combination(containers.Layer):
         """Return the sum of the operations on their states.
 
         Args:
-            states: Of the cell so far, [B, H, W, filters] each.
+            states: States of the cell so far, [B, H, W, filters] each.
             kept: Factors on the operations' outputs [B, 2]; None: none. A state that is passed on
                 as it is has no factor.
             training: Whether batch statistics are used.
@@ -215,7 +215,7 @@ class Cell(containers.Layer):
         filters: Channels of each operation and sum.
         stride: 2 halves the features.
         upsample: Double the input first.
-        previous_channels: Of the input of the cell before.
+        previous_channels: Channels of the input of the cell before.
         depth: Share of the network's cells up to this one, itself included.
         name: The official scope.
     """
@@ -260,7 +260,7 @@ class Cell(containers.Layer):
 
         Args:
             x: The features so far [B, H, W, C].
-            previous: Those that the cell before got [B, H', W', C'], resized to `x`.
+            previous: Input of the cell before, [B, H', W', C']; it is resized to `x`.
             training: Whether batch statistics are used and operations are dropped.
 
         Returns:

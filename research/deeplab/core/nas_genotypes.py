@@ -12,7 +12,7 @@ class OperationDesign:
         kind: `separable`: two separable convolutions in turn; `atrous`: a convolution with rate 2;
             `max_pool`: the maximum over windows; `none`: the state as it is, projected where the
             cell halves it.
-        kernel_size: Of its kernels or windows.
+        kernel_size: Size of its kernels or windows.
         state: The state it takes: 0 is the cell's input, 1 the input of the cell before, 2 the
             sum of the cell's first two operations, and so on.
     """

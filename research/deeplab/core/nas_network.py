@@ -104,7 +104,7 @@ class ClassificationHead(containers.Layer):
             channels = conv.filters
 
     def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """[B, H, W, C] after a ReLU -> [B, h, w, 2048] likewise, and the end points before it."""
+        """[B, H, W, C] after a ReLU -> [B, h, w, 2048] after one, and the end points before it."""
         end_points = {}
         for (name, conv), activation in zip(self.steps.items(), self.activations, strict=True):
             end_points[name] = conv(x, training=training)
@@ -127,7 +127,8 @@ class NASNet(containers.Layer):
         stem_filters: Channels of a cell's operations at output stride 4; they double with it.
         classification_head: Whether convolutions to 2048 channels follow the cells.
         remove_os32_stride: Keep cells of output stride 32 at 16.
-        num_classes: Of image classification logits; None: the features are returned.
+        num_classes: Channels of image classification logits; None: no logits, the features are
+            returned.
 
     Raises:
         ValueError: No channels, or an output stride that the classification head cannot have.
@@ -222,7 +223,7 @@ def pnasnet(output_stride: int, **kwargs) -> NASNet:
 
     Args:
         output_stride: Ratio of image size to feature size: 8, 16 or 32.
-        **kwargs: Of `NASNet`.
+        **kwargs: Arguments of `NASNet`.
 
     Raises:
         ValueError: Another output stride.
@@ -241,7 +242,7 @@ def hnasnet(output_stride: int, **kwargs) -> NASNet:
     Args:
         output_stride: Ratio of image size to feature size of the classification head: 8, 16 or
             32. Without the head it does not change the network.
-        **kwargs: Of `NASNet`.
+        **kwargs: Arguments of `NASNet`.
 
     Raises:
         ValueError: An output stride that the classification head cannot have.

@@ -89,7 +89,7 @@ class Lattice(NamedTuple):
 
         Args:
             before: Factors of the values that go in, float32 [points], or one for all.
-            after: Factors of the values that come out, likewise.
+            after: Factors of the values that come out, float32 [points], or one for all.
         """
         return self._replace(
             splat=_scale_rows(self.splat, before), slice=_scale_rows(self.slice, after)

@@ -92,7 +92,7 @@ def _nas(genotype: nas_genotypes.Genotype, *, classification_head: bool) -> Iter
     """Yield the sites of `nas`.
 
     Args:
-        genotype: Of the cells.
+        genotype: The operations of the cells.
         classification_head: Whether the network has one.
     """
     # The depthwise half of a separable convolution.

@@ -63,8 +63,8 @@ class ResidualUnit(containers.Container):
     Args:
         conv: Makes the convolutions.
         inputs: Channels of the input.
-        filters: Of the 3x3 convolutions.
-        stride: Of the unit.
+        filters: Channels of the 3x3 convolutions.
+        stride: Stride of the unit.
         rate: Atrous rate of the 3x3 convolutions.
 
     Attributes:
@@ -144,7 +144,7 @@ class _Architecture:
     Attributes:
         unit: Kind of the units.
         units: Number of units in each block; Table 1 of the paper.
-        beta_filters: Of the three convolutions that the beta variant begins with.
+        beta_filters: Channels of the three convolutions that the beta variant begins with.
     """
 
     unit: type[ResidualUnit]
@@ -193,7 +193,8 @@ class ResNetV1(containers.Container):
         multi_grid: Factors on the atrous rate of the units of the last block and its copies;
             None: 1.
         cascaded_blocks: Copies of the last block.
-        num_classes: Of an image classification head; None: no head, the features are returned.
+        num_classes: Classes of an image classification head; None: no head, the features are
+            returned.
         convolution: Makes the convolutions, their normalization included.
 
     Raises:

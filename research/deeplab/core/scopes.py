@@ -7,10 +7,10 @@ import keras
 
 
 def official_name(path: str, network: str) -> str:
-    """Return the official name of what has a path in a network.
+    """Return the official name of a variable or layer of a network.
 
     Args:
-        path: Of a variable or layer.
+        path: Its path in Keras.
         network: The network's name, with which the path begins.
     """
     return official(path.partition(f"{network}/")[2])

@@ -62,7 +62,7 @@ def average(
         images: [B, H, W, 3].
         sides: int32 [2], height and width of the windows; of `layout`.
         window: How far they overlap.
-        classes: Their number.
+        classes: Number of classes.
         finish: Takes the probabilities of some pixels, float32 [..., classes]; returns tensors
             that have the same shape but for the last axis.
 
@@ -121,11 +121,11 @@ class _Axis:
     """The windows along one side of an image.
 
     Args:
-        count: Their number, int32.
-        side: Their size, int32.
+        count: Number of windows, int32.
+        side: Size of a window, int32.
         starts: Where they start, int32 [count + 1]; the last entry is where the image ends.
-        weights: Of their pixels, float32 [count, side]. Those of all windows at a pixel add up to
-            one; where there is one window, its weight is exactly one.
+        weights: Weights of their pixels, float32 [count, side]. At each pixel, the weights of all
+            windows add up to one; where there is one window, its weight is exactly one.
     """
 
     count: tf.Tensor
@@ -175,7 +175,7 @@ class _Axis:
         Args:
             part: Takes the number of a window; returns its values, [side, *shape].
             between: The first window, and the one after the last.
-            shape: Of the values of a pixel of this axis.
+            shape: Shape of the values of a pixel of this axis.
             finish: Takes sums that are complete.
             kinds: Kinds of the tensors that `finish` returns.
         """
@@ -201,8 +201,8 @@ def _concatenate(
     Args:
         step: Takes a number and the state; returns results and the next state.
         between: The first number, and the one after the last.
-        state: The first one.
-        kinds: Of the results.
+        state: The first state.
+        kinds: Kinds of the results.
     """
     first, end = between
     arrays = [

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-# Types of fields: a number, and a length and so many bytes.
+# Types of fields: a number; and a length, followed by that number of bytes.
 _NUMBER, _BYTES = 0, 2
 
 

@@ -58,7 +58,7 @@ class XceptionModule(containers.Container):
     Args:
         filters: Channels of each separable convolution.
         shortcut: "conv" for a projection, "sum" for the input itself, "none".
-        stride: Of the last separable convolution and the projection.
+        stride: Stride of the last separable convolution and the projection.
         rates: Atrous rate of each separable convolution.
         bounded_activation: ReLU6 in place of ReLU, and no value beyond +-6 anywhere.
         squeeze_and_excitation: Whether the channels are gated before the shortcut is added.
@@ -162,7 +162,8 @@ class Xception(containers.Container):
             the bottom and right only where sizes are even.
         squeeze_and_excitation: Whether modules of 728 and 1024 channels gate their channels.
         regularize_depthwise: See `XceptionModule`.
-        num_classes: Of an image classification head; None: no head, the features are returned.
+        num_classes: Classes of an image classification head; None: no head, the features are
+            returned.
 
     Raises:
         ValueError: An output stride or multi_grid that the network cannot have.

@@ -24,7 +24,7 @@ class _Task:
 
     Args:
         split: Name of the split.
-        samples: Those of the shard.
+        samples: The samples of the shard.
         label_images: Folder in which the labels are written, too; None for none.
     """
 

@@ -19,7 +19,7 @@ from deeplab.utils import file_systems, files, temporary_files
 
 # The images of a folder; a file that is named may have any name.
 _EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-# A path may contain commas, which also separate paths: at most so many parts are tried as one.
+# A path may contain commas, which also separate paths: at most this many parts are tried as one.
 _MAX_PARTS = 8
 
 
@@ -30,7 +30,7 @@ def find(images: str, more_extensions: Sequence[str] = ()) -> list[str]:
         images: A folder, a pattern such as `photos/*.jpg`, the path of an image, that of a text
             file (`.txt`) with one path per line, or several of these, separated by commas. What
             exists is taken literally, also if its name has a comma or is a pattern.
-        more_extensions: Of other files of a folder that are taken, such as videos.
+        more_extensions: Extensions of other files that are taken too, such as videos.
 
     Returns:
         Their paths, each once; those of a folder or a pattern are sorted, without hidden files.

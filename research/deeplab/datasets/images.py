@@ -16,7 +16,7 @@ import tensorflow as tf
 from deeplab.core.wording import counted
 from deeplab.datasets import image_formats, tiff_faults
 
-# TensorFlow's decoders of JPEG and PNG refuse an image of so many values (pixels x channels).
+# TensorFlow's decoders of JPEG and PNG refuse an image of this many values (pixels x channels).
 MAX_VALUES = 2**29
 # Of a TIFF image: colors and one more, which is left out.
 _MAX_BANDS = 4

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-# Images are near-duplicates if at most so many of the 64 bits differ. Measured on CamVid: new
+# Images are near-duplicates if at most this many of the 64 bits differ. Measured on CamVid: new
 # sizes, JPEG at quality 10, noise, brighter images and crops by 2 % change 0 to 4 bits, crops by
 # 5 % up to 6, and so do video frames of a slow second. Street scenes of different places differ in
 # 10 or more bits, unrelated photographs in about 32.
@@ -18,7 +18,7 @@ MAX_DISTANCE = 6
 NO_HASH = 0
 
 _BITS = 64
-# The image is reduced to so many pixels per side.
+# The image is reduced to this many pixels per side.
 _SIDE = 32
 # Standard deviation in gray levels below which there is nothing to compare.
 _LEAST_CONTRAST = 2.0

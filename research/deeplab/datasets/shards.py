@@ -15,7 +15,7 @@ from deeplab.core.wording import agree, counted
 from deeplab.datasets.record_files import RecordFiles
 from deeplab.utils import file_systems, files, temporary_files
 
-# Its name is the official one, with any extension.
+# The official name of a shard, with any extension.
 _SHARD = re.compile(
     r"(?P<split>.+)-(?P<index>\d{5,})-of-(?P<count>\d{5,})(?P<extension>\..*)?", re.DOTALL
 )
@@ -35,9 +35,9 @@ def writing(
 ) -> Iterator[Callable[[bytes], None]]:
     """Write the shards of a split in the official distribution: ceil(n / shards) records each.
 
-    The last shards may be empty; they are written too. All are written aside and replace earlier
-    ones when the block ends without an error. After a kill the earlier ones are there, and the next
-    run removes what was left.
+    The last shards may be empty; they are written too. All are written to temporary files, which
+    replace earlier shards when the block ends without an error. If the process is killed, the
+    earlier shards are intact, and the next run removes the temporary files.
 
     Args:
         folder: Folder of the shards; it is made if needed.
@@ -76,7 +76,7 @@ def shard_size(num_records: int, num_shards: int) -> int:
 
 
 def prepare(folder: str, split: str, num_shards: int) -> list[str]:
-    """Make the folder of a split if needed, and remove what killed processes left of the split.
+    """Make the folder of a split if needed, and remove temporary files of killed processes.
 
     Returns:
         The paths of its shards.
@@ -111,7 +111,7 @@ def _refuse_other_count(folder: str, split: str, num_shards: int) -> None:
 
 
 def splits(folder: str) -> list[str]:
-    """Return the splits that a folder has shards of, from the names of the files."""
+    """Return the splits whose shards are in a folder, by the names of the files."""
     found = {match["split"] for name in _entries(folder) if (match := _SHARD.fullmatch(name))}
     return sorted(found)
 
@@ -208,7 +208,7 @@ def _check_set(shards: Mapping[str, tuple[int, int]]) -> None:
             )
         by_index[index] = path
     if missing := count - len(by_index):
-        # A set of all may be too large: a name may state any number.
+        # Not a set of all indices, which may be too large: a name may state any count.
         index = next(index for index in itertools.count() if index not in by_index)
         raise ValueError(
             f"{missing} of the {count} shards of {first} {agree(missing, 'is', 'are')} missing,"

@@ -24,11 +24,11 @@ from deeplab.datasets.split_statistics import (
 _DRIFT_EFFECT = 0.5
 # ... and by four standard errors, which chance exceeds in one of 16,000 comparisons ...
 _DRIFT_ERRORS = 4.0
-# ... and if so many images tell. Fewer have no meaningful deviation.
+# ... and if there are this many images. Fewer have no meaningful deviation.
 _DRIFT_IMAGES = 10
 # How many quantities a message lists.
 _LISTED = 4
-# At output stride 16 a cell of the features sees so many pixels. Smaller objects are easily lost.
+# At output stride 16 a feature covers this many pixels. Smaller objects are easily lost.
 _TINY_PIXELS = 16 * 16
 # A class in fewer training images is learned by heart.
 _FEW_IMAGES = 10

@@ -80,7 +80,7 @@ def measure(
 
     Args:
         label: Integers [height, width] from 0 to 65535, without padding.
-        prediction: The same. Ignored pixels may have any value.
+        prediction: Integers [height, width]. Ignored pixels may have any value.
         num_classes: Number of classes; labels and predictions are 0 to num_classes - 1.
         ignore_label: Label of the pixels that are not counted; see `SegmentationMetrics`.
     """

@@ -48,7 +48,7 @@ def restore_each(
     A damaged one is skipped while another one is awaited; it counts for `max_number`.
 
     Args:
-        predictor: Of `wait_for_network`.
+        predictor: The predictor that `wait_for_network` returned.
         options: The checkpoints to wait for.
         team: The hosts that use them; the chief chooses. None: this host alone.
 

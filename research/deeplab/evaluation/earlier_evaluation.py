@@ -39,7 +39,7 @@ class EarlierEvaluation:
         num_changes: Number of images to keep that got better, and of those that got worse.
 
     Attributes:
-        path: As given.
+        path: The path of its file, as given.
         facts: The content of the file.
         better: Number of images whose mIoU is higher now, in one decimal of a percent.
         worse: Number of images whose mIoU is lower now.

@@ -59,7 +59,8 @@ def eval_coco_format(
         pred_json_file: JSON file of the predictions, with one for each image of the ground truth.
         gt_folder: Folder of the PNG files of the ground truth. Default: the name of the JSON file
             without `.json`.
-        pred_folder: Folder of the PNG files of the predictions. Default: likewise.
+        pred_folder: Folder of the PNG files of the predictions. Default: the name of the JSON
+            file without `.json`.
         metric: `pq` or `pc`.
         num_categories: Number of categories; all ids are below it.
         ignored_label: Category that is not evaluated.

@@ -59,7 +59,7 @@ def write(
     Args:
         path: The CSV file.
         class_names: A name for each class.
-        rows: Of `row`, for each image.
+        rows: The row of each image, made by `row`.
     """
     with (
         files.replacing(path) as temporary,

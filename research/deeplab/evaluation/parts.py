@@ -44,10 +44,10 @@ def merge(
     """Return the metrics of all images, and their rows in the order of the records.
 
     Args:
-        parts: Of all hosts, in their order.
+        parts: The results of all hosts, in their order.
         batch_size: Images of a batch.
-        chosen: That of the first part; it gets what the others chose.
-        worst: The same.
+        chosen: The images that the first host chose; those of the others are added.
+        worst: The worst images of the first host; those of the others are added.
 
     Raises:
         ValueError: The hosts do not have the same records.

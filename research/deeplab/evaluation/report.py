@@ -220,7 +220,7 @@ def confusion_shares(result: SegmentationResult, classes: np.ndarray) -> np.ndar
 
     Args:
         result: The metrics.
-        classes: Those of `shown_classes`.
+        classes: The classes that `shown_classes` returned.
 
     Returns:
         float64 [labels, predictions]; the row of a class in no label is NaN.

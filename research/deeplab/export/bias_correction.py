@@ -33,11 +33,11 @@ class _Convolution:
         weights: [channels, height, width, inputs]; depthwise [1, height, width, channels].
         bias: [channels]. None: there is none, or other operations share it.
         is_depthwise: Whether each channel has an input of its own.
-        strides: Down and to the right.
-        rates: Likewise.
+        strides: Strides down and to the right.
+        rates: Atrous rates down and to the right.
         is_padded: Whether the input is padded with zeros, so that only strides reduce its size.
         scales: Factors from the integers of the weights to floats, by channel; empty for floats.
-        bias_scales: The same for the bias.
+        bias_scales: Factors from the integers of the bias to floats.
     """
 
     given: int
@@ -99,8 +99,8 @@ def tap_means(
     Args:
         values: Input of a convolution, [height, width, channels].
         kernel: Height and width.
-        strides: Down and to the right.
-        rates: Likewise.
+        strides: Strides down and to the right.
+        rates: Atrous rates down and to the right.
         is_padded: Whether the input is padded with zeros, so that only strides reduce its size.
 
     Returns:

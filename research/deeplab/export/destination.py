@@ -54,7 +54,7 @@ def check(path: str) -> None:
                 " replaced in one step: choose another --export_path"
             )
         return
-    # What is written aside lies beside a folder, and so beside what a link leads to.
+    # Temporary files lie beside the folder, so beside the target of a link.
     beside = os.path.realpath(path) if os.path.isdir(path) else os.path.abspath(path)
     if reason := writable.why_no_files_in(os.path.dirname(beside)):
         raise ValueError(f"--export_path={path} cannot be written: {reason}")

@@ -17,7 +17,7 @@ class LoadedSignature:
 
     Args:
         inputs: Type and shape of each input, with the name of its tensor.
-        outputs: The same for each output.
+        outputs: Type and shape of each output, with the name of its tensor.
         session: Runs the graph.
     """
 

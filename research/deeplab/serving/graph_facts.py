@@ -27,7 +27,7 @@ class StoredSignature:
 
     Args:
         inputs: Type and shape of each input.
-        outputs: Likewise.
+        outputs: Type and shape of each output.
     """
 
     inputs: Mapping[str, tf.TensorSpec]

@@ -20,7 +20,7 @@ _SUM_TOLERANCE = 1e-2
 # Share of pixels that may differ: signatures may break ties between classes differently.
 _LABEL_TOLERANCE = 1e-2
 _PIXEL_TYPES = (tf.uint8, tf.int32, tf.float32)
-# Results with at most so many numbers are shown in full.
+# Results with at most this many numbers are shown in full.
 _SHOWN_VALUES = 8
 # A file that is not an image.
 _NO_IMAGE = b"no image"

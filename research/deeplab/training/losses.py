@@ -244,8 +244,8 @@ def _hardest(losses: tf.Tensor, share: float, mining_step: int, step: tf.Tensor 
     ratio = tf.minimum(1.0, tf.cast(step, tf.float32) / mining_step) if mining_step else 1.0
     pixels = tf.size(losses)
     k = tf.cast((ratio * share + (1.0 - ratio)) * tf.cast(pixels, tf.float32), tf.int32)
-    # On a CPU, sorting is faster than `top_k` for so many pixels. XLA cannot compile a `top_k` with
-    # a variable k.
+    # On a CPU, sorting the pixels of an image is faster than `top_k`. XLA cannot compile a `top_k`
+    # with a variable k.
     ordered = tf.sort(losses, direction="DESCENDING")
     return tf.where(tf.range(pixels) < k, ordered, 0.0)
 

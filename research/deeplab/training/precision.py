@@ -71,7 +71,7 @@ def choose(times: Mapping[str, Times]) -> Choice:
     """Return the fastest choice.
 
     Args:
-        times: Of each kind that the network has.
+        times: The times of each kind of convolution that the network has.
     """
     mixed = sum(min(each.bfloat16, each.float32_between) for each in times.values())
     if mixed > _LARGEST_SHARE * sum(each.float32 for each in times.values()):

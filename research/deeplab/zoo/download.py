@@ -29,12 +29,12 @@ _PROGRESS_SECS = 10.0
 _SCHEMES = ("http://", "https://")
 # No file has a size of more digits.
 _SIZE_DIGITS = 19
-# Checkpoints and photographs can hardly be compressed: an archive that unpacks to more than this
-# many bytes, plus so many times its size, is not one of them.
+# Checkpoints and photographs can hardly be compressed. An archive of them does not unpack to more
+# than `_MIN_UNPACKED_BYTES` plus `_MAX_RATIO` times its size.
 _MIN_UNPACKED_BYTES = 64 * 2**20
 _MAX_RATIO = 20
-# Of the name of a member, and of what else a header says: it is read at once. Contents are read in
-# smaller parts.
+# Bytes of a header, with the name of a member. It is read at once; contents are read in smaller
+# parts.
 _MAX_HEADER_BYTES = 2**20
 
 

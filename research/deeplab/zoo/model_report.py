@@ -40,7 +40,7 @@ def print_report(options: common.ModelOptions, *, by_layer: bool = False) -> Non
     """Print parameters, multiply-adds and output shapes of a network's parts.
 
     Args:
-        options: Of the network, with a crop size.
+        options: Options of the network, with a crop size.
         by_layer: Also print every layer.
 
     Raises:

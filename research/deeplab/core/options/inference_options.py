@@ -1,4 +1,4 @@
-"""How a trained network is applied to images."""
+"""The application of a trained network to images."""
 
 import dataclasses
 from typing import Annotated
@@ -10,7 +10,7 @@ from deeplab.core.options.window_options import WindowOptions
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InferenceOptions:
-    """How a trained network is applied to images; see `model.predict_labels`.
+    """The application of a trained network to images; see `model.predict_labels`.
 
     Example:
         options = InferenceOptions(eval_scales=(0.5, 1.0), add_flipped_images=True)

@@ -18,7 +18,7 @@ from deeplab.training.recipe.facts import Facts
 from deeplab.utils import files, progress, reports
 
 FACTS_FILE = "facts.json"
-# So many images of a split tell sizes and shares of classes well enough.
+# This many images of a split suffice to estimate sizes and shares of classes.
 _MOST_IMAGES = 2000
 
 

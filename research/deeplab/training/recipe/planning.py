@@ -44,7 +44,7 @@ class Plan:
         seconds: Time that they take.
         epochs: Number of times that each image is used.
         fine_tune_batch_norm: Whether batch norm is trained.
-        learning_rate: At the start, of layers from the checkpoint.
+        learning_rate: Initial learning rate of layers from the checkpoint.
         multiplier: Factor on the learning rate of the last layers.
         scales: Random scales.
         label_weights: Weight of each class; None: all 1.
