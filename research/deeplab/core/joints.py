@@ -53,8 +53,8 @@ class Joint(_Direct):
 class Add(Joint):
     """The sum of two tensors."""
 
-    def __init__(self, name: str = ".add"):
-        super().__init__(name)
+    def __init__(self):
+        super().__init__(".add")
 
     def call(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """Return `x + y`."""
@@ -64,8 +64,8 @@ class Add(Joint):
 class AddN(Joint):
     """The sum of any number of tensors, in one operation."""
 
-    def __init__(self, name: str = ".sum"):
-        super().__init__(name)
+    def __init__(self):
+        super().__init__(".sum")
 
     def call(self, *values: tf.Tensor) -> tf.Tensor:
         """Return the sum."""

@@ -48,7 +48,6 @@ class MobilenetEdgeTPU(mobilenet.Mobilenet):
         depth_multiplier: Factor on the channels, which are rounded to multiples of 8.
         last_filters: Channels of the last convolution, whatever the multiplier. None: 1280 times
             the multiplier.
-        name: The official scope.
     """
 
     def __init__(
@@ -56,7 +55,6 @@ class MobilenetEdgeTPU(mobilenet.Mobilenet):
         output_stride: int,
         depth_multiplier: float = 1.0,
         last_filters: int | None = None,
-        name: str = SCOPE,
     ):
         super().__init__(
             BLOCKS,
@@ -66,5 +64,5 @@ class MobilenetEdgeTPU(mobilenet.Mobilenet):
             multiply_last=last_filters is None,
             activation=tf.nn.relu,
             depth_multiplier=depth_multiplier,
-            name=name,
+            name=SCOPE,
         )

@@ -34,7 +34,6 @@ class MobilenetV2(mobilenet.Mobilenet):
         depth_multiplier: Factor on every layer's channels.
         divisible_by: Channels are rounded to multiples of this; None: 8, or 1 where
             depth_multiplier is not 1. Expansions are always rounded to multiples of 8.
-        name: The official scope.
     """
 
     def __init__(
@@ -42,7 +41,6 @@ class MobilenetV2(mobilenet.Mobilenet):
         output_stride: int,
         depth_multiplier: float = 1.0,
         divisible_by: int | None = None,
-        name: str = "MobilenetV2",
     ):
         if divisible_by is None:
             divisible_by = 8 if depth_multiplier == 1.0 else 1
@@ -54,5 +52,5 @@ class MobilenetV2(mobilenet.Mobilenet):
             depth_multiplier=depth_multiplier,
             divisible_by=divisible_by,
             min_depth=8 if depth_multiplier == 1.0 else 1,
-            name=name,
+            name="MobilenetV2",
         )

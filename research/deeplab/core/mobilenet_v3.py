@@ -58,7 +58,7 @@ class MobilenetV3Large(mobilenet.Mobilenet):
     Channels are rounded to multiples of 8.
     """
 
-    def __init__(self, output_stride: int, depth_multiplier: float = 1.0, name: str = _SCOPE):
+    def __init__(self, output_stride: int, depth_multiplier: float = 1.0):
         super().__init__(
             LARGE,
             output_stride,
@@ -66,7 +66,7 @@ class MobilenetV3Large(mobilenet.Mobilenet):
             last_filters=480,
             activation=joints.HardSwish,
             depth_multiplier=depth_multiplier,
-            name=name,
+            name=_SCOPE,
         )
 
 
@@ -78,7 +78,7 @@ class MobilenetV3Small(mobilenet.Mobilenet):
     Channels are rounded to multiples of 8.
     """
 
-    def __init__(self, output_stride: int, depth_multiplier: float = 1.0, name: str = _SCOPE):
+    def __init__(self, output_stride: int, depth_multiplier: float = 1.0):
         super().__init__(
             SMALL,
             output_stride,
@@ -86,5 +86,5 @@ class MobilenetV3Small(mobilenet.Mobilenet):
             last_filters=288,
             activation=joints.HardSwish,
             depth_multiplier=depth_multiplier,
-            name=name,
+            name=_SCOPE,
         )

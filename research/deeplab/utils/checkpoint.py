@@ -26,6 +26,8 @@ GLOBAL_STEP = "global_step"
 # Last part of the name of a weight's moving average, as in TensorFlow 1.
 AVERAGE = "ExponentialMovingAverage"
 _PREFIX = "model.ckpt"
+# How many variables an error message lists.
+_LISTED = 3
 
 # What `tf.train.load_checkpoint` returns; its class has no public name.
 Reader = Any
@@ -284,9 +286,9 @@ def _mismatches(variables: Mapping[str, keras.Variable], shapes: Mapping) -> lis
     ]
 
 
-def _some(names: Sequence[str], count: int = 3) -> str:
-    rest = f", ... ({len(names) - count} more)" if len(names) > count else ""
-    return ", ".join(names[:count]) + rest
+def _some(names: Sequence[str]) -> str:
+    rest = f", ... ({len(names) - _LISTED} more)" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + rest
 
 
 def save(
