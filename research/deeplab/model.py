@@ -117,10 +117,9 @@ class DeepLab(keras.Model):
     Args:
         options: Options of the network.
         name: Name of the Keras model.
-        random_weights: Whether the weights of convolutions start with random numbers. Without, they
-            start at zero, for a checkpoint to replace them: drawing tens of millions of numbers
-            takes about as long as the rest of building a large network. Random numbers that are
-            drawn later, such as those of dropout, stay the same.
+        random_weights: Start the weights of convolutions with random numbers, not with zeros that a
+            checkpoint replaces. Drawing them takes as long as the rest of building a large network.
+            Random numbers that are drawn later stay the same.
         **kwargs: `trainable` and `dtype` (a precision policy) of `keras.Model`.
 
     Raises:
