@@ -106,6 +106,6 @@ def held_bytes() -> int:
         return tf.config.experimental.get_memory_info("GPU:0")["peak"]
     if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
-    # Of this process alone: `ru_maxrss` starts with what the process had that started it.
+    # The peak of this process: `ru_maxrss` includes that of the process that started it.
     with open("/proc/self/status") as file:
         return 1024 * next(int(line.split()[1]) for line in file if line.startswith("VmHWM:"))

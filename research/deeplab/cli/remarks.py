@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 # Messages of this level and above are shown: 0 information, 1 warnings, 2 errors.
 LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
-# How a message of TensorFlow begins, in both forms: its level and the rest.
+# A message of TensorFlow, in the new and the old form: its level and its text.
 _MESSAGE = re.compile(
     r"(?:(?P<new>[IWEF])\d{4} |\d{4}-\d\d-\d\d [\d:.]+: (?P<old>[IWEF]) )(?P<text>.*)"
 )
@@ -28,13 +28,13 @@ _NOTES = (
     "WARNING: All log messages before absl::InitializeLog()",
     "To enable the following instructions:",
 )
-# Errors that are none: parts of TensorFlow that are linked twice, and types of values that are
-# computed without oneDNN.
+# Messages at the level of errors that report no error: parts of TensorFlow that are linked twice,
+# and types of values that are computed without oneDNN.
 _NO_ERROR = re.compile(
     r"Unable to register cu\w+ (factory|plugin)|computation placer already registered"
     r"|oneDNN supports \w+ only on platforms with"
 )
-# What TensorFlow calls, once in a process, to say that of a type, when it first meets one.
+# The function with which TensorFlow logs the latter, once in a process, and its library.
 _ONEDNN_LIBRARY = "libtensorflow_framework.so.2"
 _ONEDNN_REMARK = "_ZN10tensorflow26DataTypeUnsupportedWarningERKNS_8DataTypeE"
 # Without a driver there is no GPU to use.
@@ -93,16 +93,16 @@ class _Loader(importlib.abc.Loader):
         module.__loader__ = module.__spec__.loader = self._loader
         with _without_remarks():
             self._loader.exec_module(module)
-            # It looks for GPUs now, not at the first operation. That tells what is wrong with them.
+            # Look for GPUs now, not at the first operation, so that their messages are filtered.
             with contextlib.suppress(Exception):
                 module.config.list_physical_devices()
             # Other releases may not have it.
             with contextlib.suppress(Exception):
-                _say_what_onednn_lacks(module)
+                _log_types_without_onednn(module)
 
 
-def _say_what_onednn_lacks(tensorflow: types.ModuleType) -> None:
-    """Let TensorFlow make the remark about oneDNN now that it is hidden, and not later."""
+def _log_types_without_onednn(tensorflow: types.ModuleType) -> None:
+    """Let TensorFlow log its remark about oneDNN now, while it is hidden, and not later."""
     library = ctypes.CDLL(os.path.join(tensorflow.sysconfig.get_lib(), _ONEDNN_LIBRARY))
     data_type = ctypes.c_int(tensorflow.int32.as_datatype_enum)
     library[_ONEDNN_REMARK](ctypes.byref(data_type))

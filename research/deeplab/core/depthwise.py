@@ -134,7 +134,7 @@ def native_dilation_works(dtype: str) -> bool:
     Args:
         dtype: Type of the features, e.g. "float32".
     """
-    # Of this host, where several train together.
+    # The devices of this host only, if several hosts train together.
     devices = [
         f"{kind}:0" for kind in {each.device_type for each in tf.config.list_logical_devices()}
     ]

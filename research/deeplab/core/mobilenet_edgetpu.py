@@ -11,7 +11,7 @@ import tensorflow as tf
 from deeplab.core import mobilenet
 
 SCOPE = "MobilenetEdgeTPU"
-# Its last dimension is the number of channels of the last convolution.
+# The variable whose last dimension is the number of channels of the last convolution.
 LAST_WEIGHTS = f"{SCOPE}/Conv_1/weights"
 
 _LAST_FILTERS = 1280

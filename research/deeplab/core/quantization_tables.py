@@ -135,7 +135,7 @@ def _cell(genotype: nas_genotypes.Genotype) -> Iterator[Site]:
         if source := sources.pop(operation.state, None):
             given = "../../prev_1x1" if operation.state == 1 else None
             yield Site(rf"{place}/\.{first}/\.relu", f"../../{source}/{ACTIVATION}", given=given)
-    # Of two convolutions that are added and rectified, the official names tell the first.
+    # If a sum of two convolutions is rectified, the first one has a quantizer of its own.
     rectified = {operation.state - 2 for _, _, operation in separable}
     for index, side, operation in separable:
         if side == "left" and index in rectified:

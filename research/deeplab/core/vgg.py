@@ -17,7 +17,7 @@ from deeplab.core.weight_sources import KerasWeights, WeightSources
 
 # Convolutions of each block, and their filters; configuration D of the paper.
 BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
-# Of the image classifier: its own stride, and the kernel of its fc6.
+# The stride of the image classifier, and the kernel size of its fc6.
 _STRIDE = 2 ** len(BLOCKS)
 _KERNEL_SIZE = 7
 FC6_KERNEL_SIZES = (3, 4, _KERNEL_SIZE)
@@ -81,7 +81,7 @@ def _as_in_slim(scope: str, value: np.ndarray) -> np.ndarray:
         # These take blue, green and red, as `keras.applications.vgg16.preprocess_input` gives them.
         return value[:, :, ::-1]
     if scope in ("fc6", "fc7"):
-        # Of pixels in a row, each with its channels.
+        # The input was flattened: pixel after pixel, each with its channels.
         size = _KERNEL_SIZE if scope == "fc6" else 1
         return value.reshape(size, size, -1, value.shape[-1])
     return value

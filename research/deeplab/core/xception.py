@@ -36,7 +36,7 @@ class Depth:
     middle_units: int
 
 
-# By official scope. Xception-65 is the one of DeepLab v3+.
+# The networks by official scope. Xception-65 is that of DeepLab v3+.
 DEPTHS = {
     "xception_41": Depth(((128, 2), (256, 2), (728, 2)), 8),
     "xception_65": Depth(((128, 2), (256, 2), (728, 2)), 16),

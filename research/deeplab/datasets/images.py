@@ -18,7 +18,7 @@ from deeplab.datasets import image_formats, tiff_faults
 
 # TensorFlow's decoders of JPEG and PNG refuse an image of this many values (pixels x channels).
 MAX_VALUES = 2**29
-# Of a TIFF image: colors and one more, which is left out.
+# Channels of a TIFF image: colors and one more, which is left out.
 _MAX_BANDS = 4
 # The upper 8 bits of 16-bit images are used. Below this value they look black.
 _DARK = 2**14

@@ -14,7 +14,7 @@ import numpy as np
 # 5 % up to 6, and so do video frames of a slow second. Street scenes of different places differ in
 # 10 or more bits, unrelated photographs in about 32.
 MAX_DISTANCE = 6
-# Of images that have no contrast, which are alike in nothing but that.
+# The hash of every image without contrast. Such images do not count as alike.
 NO_HASH = 0
 
 _BITS = 64

@@ -175,7 +175,7 @@ class ChosenImages:
         wanted.append((self._best, (-result.mean_iou, number)))
         pixels = result.label_pixels + result.predicted_pixels
         for index in np.flatnonzero(result.label_pixels):
-            # Of two that miss a class altogether, the one where it is larger tells more.
+            # If two images miss a class altogether, the one where the class is larger tells more.
             worst, best = self._of_class[index]
             iou, larger = float(result.class_iou[index]), -int(pixels[index])
             wanted.append((worst, (iou, larger, number)))

@@ -37,13 +37,13 @@ class _Sample:
     # Its place among all images.
     number: int
     name: str
-    # The names of its pictures begin so.
+    # The beginning of the names of its pictures.
     stem: str
     # uint8 [height, width, 3].
     image: np.ndarray
     # int32 [height, width].
     prediction: np.ndarray
-    # The same; None: the image has no label.
+    # int32 [height, width]; None: the image has no label.
     label: np.ndarray | None
     # The prediction before the dense CRF; None: there is no CRF.
     unrefined: np.ndarray | None

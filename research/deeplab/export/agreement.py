@@ -9,7 +9,7 @@ from deeplab.evaluation.segmentation import SegmentationMetrics
 
 # The least share of pixels on which an export that computes in floats must agree.
 LEAST = 0.999
-# For an unknown dataset.
+# The ignore label if the dataset is unknown.
 _IGNORE_LABEL = 255
 
 

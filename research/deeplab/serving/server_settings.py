@@ -10,7 +10,7 @@ from deeplab.serving.findings import ExportFindings
 from deeplab.serving.stored_versions import Stored
 from deeplab.utils import file_systems, files
 
-# Of a server whose file does not say it.
+# The maximum batch size of a server whose file does not state it.
 _MAX_BATCH_SIZE = 1000
 # Fields of the messages in a file, by the names of the fields that hold the messages.
 _FIELDS = {

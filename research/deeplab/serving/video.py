@@ -21,7 +21,7 @@ from deeplab.utils import file_systems, files, temporary_files
 EXTENSIONS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 # Containers and codecs, the preferred one first. The last one needs nothing but OpenCV.
 _FORMATS = ((".mp4", "mp4v"), (".avi", "MJPG"))
-# For videos that do not state their speed.
+# The speed of a video whose file does not state it.
 _FRAMES_PER_SECOND = 25.0
 _MOST_FRAMES_PER_SECOND = 1000.0
 # A disk with fewer free bytes counts as full, because videos are written in blocks.

@@ -69,7 +69,7 @@ def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
         case "moving_variance":
             value = random.uniform(0.6, 1.8, shape)
         case "min" | "max" as end:
-            # Of a quantizer: no two have the same range, and most cut values off.
+            # An end of a quantizer's range: no two are the same, and most cut values off.
             value = random.uniform(0.25, 0.75, shape) * (-1.0 if end == "min" else 1.0)
         case leaf:
             raise ValueError(f"no rule fills {leaf!r} ({name}, shape {shape})")

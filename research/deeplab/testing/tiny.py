@@ -165,7 +165,7 @@ class SharedBackbones:
     )
 
     def __init__(self, count: int = 3):
-        # By what builds it, which differs from variant to variant, and the options of a backbone.
+        # The keys: the function that builds the variant, and the options of a backbone.
         self._shared = functools.lru_cache(count)(lambda build, options: build(options))
 
     @contextlib.contextmanager

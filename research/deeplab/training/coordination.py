@@ -87,7 +87,7 @@ def meet(own: Task, everyone: Sequence[Task], name: str, timeout_secs: float) ->
     Args:
         own: This host.
         everyone: All hosts; the first runs the service.
-        name: Name of the meeting; each has another one.
+        name: Name of the meeting, different for each meeting.
         timeout_secs: Time to wait for the last host.
 
     Returns:
@@ -111,9 +111,9 @@ def meet(own: Task, everyone: Sequence[Task], name: str, timeout_secs: float) ->
 
 
 def say_done(first: Task, host: Task) -> None:
-    """Tell the service that a host is done: it sends no sign of life any more.
+    """Tell the service that a host is done and sends no more signs of life.
 
-    For 10 seconds those that it sends are not wrong either.
+    For 10 seconds the service still accepts signs of life from it.
 
     Args:
         first: The host that runs the service.

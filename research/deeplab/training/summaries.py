@@ -10,7 +10,7 @@ from tensorboard.plugins.histogram import metadata
 
 from deeplab.training import guards
 
-# Of a histogram; TensorBoard's own number.
+# Number of bars of a histogram; TensorBoard's own default.
 _BUCKETS = 30
 
 

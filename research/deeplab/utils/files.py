@@ -209,7 +209,7 @@ def replacing_folder(path: str | os.PathLike[str], *, last: str = "") -> Iterato
     path = os.path.realpath(path)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     temporary_files.remove_leftovers_of(path)
-    # In the end it is the folder that was replaced, or is gone.
+    # When the block ends, this name belongs to the replaced folder, or to nothing.
     with temporary_files.temporary_folder(path) as temporary:
         try:
             yield temporary

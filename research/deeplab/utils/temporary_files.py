@@ -24,10 +24,10 @@ _EARLIER_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.(tmp|old)(?P<ext
 _STALE_SECS = 7 * 24 * 3600
 # No process needs so long between the two renames that replace a folder.
 _BETWEEN_RENAMES_SECS = 1.0
-# The suffix of a folder that is being replaced by one that lies aside.
+# Suffix of a folder while another one takes its place.
 OLD = ".old"
 
-# Of file systems and of Linux.
+# Limits of file systems and of Linux.
 _MOST_NAME_BYTES = 255
 _LARGEST_PID = 2**22
 
@@ -97,7 +97,7 @@ def remove_if_there(path: str) -> None:
 
 
 def recover_folder(path: str) -> None:
-    """Bring back a folder whose replacement was killed between two renames, on whatever host."""
+    """Rename a folder back if a process on any host was killed while it replaced the folder."""
     if file_systems.is_remote(path) or os.path.lexists(path):
         return
     parent, name = os.path.split(os.path.abspath(path))
@@ -159,9 +159,9 @@ def remove_leftovers(folder: str, names: str) -> list[str]:
 
 
 def remove_leftovers_of(path: str) -> list[str]:
-    """Remove what killed processes left when they wrote this file or folder.
+    """Remove temporary files of killed processes that were writing this file or folder.
 
-    A folder that was put aside when it was being replaced comes back.
+    A folder that a killed process had renamed in order to replace it is renamed back.
     """
     recover_folder(path)
     folder, name = os.path.split(path)
@@ -189,7 +189,7 @@ def _left_over_name(path: str) -> str | None:
 def _is_stale(path: str) -> bool:
     try:
         state = os.lstat(path)
-        # The second one changes when it is renamed, too: an old folder may have been put aside now.
+        # A rename changes the second time alone, and an old folder may just have been renamed.
         return time.time() - max(state.st_mtime, state.st_ctime) > _STALE_SECS
     except OSError:  # It is gone.
         return False

@@ -30,8 +30,8 @@ _DEFICIENCIES = (
         (0.004733, 0.691367, 0.303900),
     ),
 )
-# Their colors are fewer and lie closer together. With this weight of the distances between them,
-# common color vision loses little.
+# Weight of the distances that dichromats see, who see fewer colors that lie closer together. With
+# it, common color vision loses little.
 _DEFICIENCY_WEIGHT = 2.0
 # Colors that differ for common color vision alone still count as different.
 _TIE_BREAKER = 1e-3

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from deeplab.core.options.fields import Range, validate
 
-# Of devices or hosts.
+# A number of devices or hosts.
 Count = Annotated[int, Range(at_least=1, at_most=65536)]
 
 
