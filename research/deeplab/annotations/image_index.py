@@ -54,9 +54,9 @@ class ImageIndex:
     def find(self, name: str) -> str | None:
         """Return the image that a name means; None if there is none.
 
-        Of several whose last part is that of the name, it is the one that agrees in the most parts
-        before it. The name may lack an extension. If no image has the name's extension, one with
-        another extension counts.
+        The last part of the image's path must be that of the name. If several images have it, the
+        image with the most equal parts before it is returned. The name may lack an extension. If
+        no image has the name's extension, an image with another extension is returned.
 
         Args:
             name: A path, with `/` or `\\`, of which the last part must agree.

@@ -104,7 +104,7 @@ def read(request: ReaderInput) -> Annotations:
     """Read a dataset: masks if it has `masks_dir`, else polygons in `labels`.
 
     Masks are taken as they are: a value is the number of a name, or what `label_mapping` says of
-    it. If there is one name alone, 1 is that class, and 0 what is around it.
+    it. If there is a single name, 1 is its class, and 0 is the background.
 
     Raises:
         ValueError: A file is malformed.

@@ -12,14 +12,14 @@ from collections.abc import Iterator, Sequence
 
 from deeplab.cli import remarks
 
-# The process that others are copies of imports this first.
+# The first import of the process of which all others are forks.
 _PREPARED = "deeplab.cli.prepared_process"
 
 
 def start_early(processes: int | None, modules: Sequence[str]) -> None:
-    """Let another process import what those of `pool` need, while this one does so, too.
+    """Start the process that imports modules for `pool`, while this process imports its own.
 
-    Without it, the first `pool` starts that process.
+    Otherwise the first `pool` starts it.
 
     Args:
         processes: Number of processes that will be used. Nothing is started for 1 or None.

@@ -123,10 +123,10 @@ def check_file(flag: str, path: str, result: Result) -> None:
 
 
 def check_not_read(flag: str, path: str, inputs: Iterable[str]) -> None:
-    """Reject a file to write that is one of the files that are read.
+    """Reject an output file that is also an input.
 
     Raises:
-        ValueError: It is one of them, maybe by another path.
+        ValueError: The file is an input, even if under another path.
     """
     if os.path.realpath(path) in {os.path.realpath(each) for each in inputs}:
         raise ValueError(f"--{flag}={path} would replace a file that is read; name another file")

@@ -41,10 +41,10 @@ class Layer(Base):
 
     @property
     def _saved_layers(self) -> list[keras.layers.Layer]:
-        """The layers that this one holds, for Keras to save.
+        """The sublayers, for Keras to save.
 
-        It walks through attributes, private ones last, and skips what it has saved. Some releases,
-        such as 3.14, pass over layers in lists of lists without an error; they find them here.
+        Keras saves layers that it finds in attributes, private attributes last, and saves none
+        twice. Some releases, such as 3.14, overlook layers in lists of lists; they find them here.
         """
         return keras_internals.children(self)
 

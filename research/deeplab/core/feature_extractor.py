@@ -68,7 +68,7 @@ class Backbone:
         widths: Options that are a number of channels, with the official name of the variable whose
             last dimension it is. Where an option is None, a checkpoint decides.
         has_branches: Whether it makes a branch for each of `atrous_rates` where there is no ASPP.
-            Its features are then those of the branches, one after the other.
+            Its features are then those of all branches, concatenated.
         depth_multipliers: Depth multipliers of published networks; empty where
             `depth_multiplier` has no effect.
         has_light_head: Whether published networks have logits on its features or on their image

@@ -38,7 +38,7 @@ def parse(text: str | bytes, source: str) -> Any:
     try:
         text = text.decode("utf-8-sig") if isinstance(text, bytes) else text
         if _SURROGATE.search(text):
-            # Half a character; together with its other half it is one.
+            # An escape is half of a character. Both halves together can be encoded, one cannot.
             json.dumps(json.loads(text), ensure_ascii=False).encode()
         return json.loads(text, object_pairs_hook=_object)
     except _TwiceError as error:

@@ -206,7 +206,7 @@ def _vertices(
         vertices, int64, ascending; and the strides of the d coordinates, int64.
     """
     d = len(corners)
-    # A vertex may be one below its simplex' corner, a neighbor one more, or one above.
+    # A vertex may be one below the corner of its simplex, a neighbor two below or one above.
     low = [tf.reduce_min(corner) - 2 for corner in corners]
     sizes = [tf.reduce_max(corner) - least + 2 for corner, least in zip(corners, low, strict=True)]
     keys_needed = (d + 1) * tf.reduce_prod(tf.cast(tf.stack(sizes), tf.float64))
@@ -229,7 +229,7 @@ def _vertices(
     )
     keys = [key]
     for remainder in range(1, d + 1):
-        # One more in each coordinate, and d + 1 less in the one whose turn it is.
+        # Add one to each coordinate, and subtract d + 1 from the coordinate whose turn it is.
         turn = d + 1 - remainder
         key += 1 - tf.add_n(
             [tf.where(rank == turn, stride, 0) for rank, stride in zip(ranks, strides, strict=True)]

@@ -154,8 +154,8 @@ class _Axis:
         """Return groups of this many windows.
 
         Returns:
-            int32 [bands, 3]: the first window that reaches into a band, the one that starts with
-            it, and the one that starts with the next band.
+            int32 [bands, 3]: the first window that overlaps a band, the first that starts in it,
+            and the first that starts in the next band.
         """
         begin = tf.range(0, self.count, windows)
         ends = self.starts[:-1] + self.side

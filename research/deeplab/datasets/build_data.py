@@ -102,7 +102,7 @@ def _as_labeled(
 ) -> tuple[np.ndarray, str]:
     """Return the pixels that a label belongs to, and a remark if that cannot be decided.
 
-    They are those that are stored, or those that EXIF turns if the label fits only them.
+    These are the stored pixels, or the pixels turned by EXIF if the label fits only those.
     """
     stored, turned = image.pixels.shape[:2], image.pixels.shape[:2]
     if image.orientation >= 5:

@@ -19,8 +19,8 @@ _FEATURES = {
     LABEL: tf.io.FixedLenFeature([], tf.string, ""),
 }
 _KINDS = {tf.string: "bytes_list", tf.int64: "int64_list"}
-# Raised by operations that fail on the content of a record. TensorFlow raises the last one if it
-# puts content that is not text into its own error message.
+# Raised by operations that fail on the content of a record. TensorFlow raises a
+# `UnicodeDecodeError` if its error message quotes content that is not text.
 RECORD_ERRORS = (tf.errors.DataLossError, tf.errors.InvalidArgumentError, UnicodeDecodeError)
 
 

@@ -172,7 +172,7 @@ def _with_entries(data: bytes, *changes: tuple[int, Collection[int], int]) -> by
 
     Args:
         data: Content of the file.
-        changes: A tag, its values that are replaced, and what replaces them.
+        changes: For each change the tag, the values to replace, and the new value.
     """
     if not is_tiff(data):
         return data

@@ -14,10 +14,10 @@ from deeplab.datasets.source_files import Source
 
 # Starting a process takes about as long as reading this many images.
 _IMAGES_A_PROCESS = 500
-# How many images each other process is given at a time: one that it reads, and the next ones.
+# Images that each other process is given at a time: the one being read and the next ones.
 _HANDED_OUT = 4
-# How many images are read ahead, and how many bytes of them this process may hold back until those
-# before them are there: what it can read while others start.
+# Images that are read ahead, and bytes of images that this process may hold until earlier images
+# arrive. That is what it can read while the other processes start.
 _IMAGES_AHEAD = 2048
 _BYTES_AHEAD = 2**28
 

@@ -183,7 +183,7 @@ class TfdsSamples:
             split=_slice(builder, self.split, self.start, self.stop),
             shuffle_files=False,
             decoders=skipped,
-            # One file after the other, so that a part is what it is of the whole.
+            # One file after the other, so that a part of the split has the same order as the whole.
             read_config=tfds.ReadConfig(interleave_cycle_length=1),
         )
         for index, example in enumerate(examples.as_numpy_iterator(), self.start):

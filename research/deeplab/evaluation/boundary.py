@@ -94,7 +94,7 @@ def measure(
     width = max(1, round(BOUNDARY_RATIO * np.hypot(*label.shape)))
     labeled = _within(width, distance)
     predicted = _within(width, border_distance(prediction))
-    # All that matters of a pixel in one number, so that one pass counts everything.
+    # One number encodes everything that is counted of a pixel, so that one pass is enough.
     band = _BANDS[np.minimum(distance, len(_BANDS) - 1).astype(np.uint8)]
     place = band + (labeled * np.uint8(_NUM_BANDS)) + (predicted * np.uint8(2 * _NUM_BANDS))
     codes = place.astype(np.uint32)

@@ -71,7 +71,7 @@ def evaluate(
     with Team(cluster, os.path.join(options.logdir, ".eval-hosts")) as team:
         numbers = team.share.numbers(len(records), options.batch_size)
         for path, step in checkpoints.restore_each(predictor, options, team):
-            # Now: the other evaluation may be the one that this one replaces.
+            # Read before this evaluation is written, which may replace the other one.
             comparison = _comparison(page, descriptor)
             rows: list[list[str]] = []
             observers = [lambda image, rows=rows: rows.append(image_table.row(image))]

@@ -182,10 +182,10 @@ class SegmentationMetrics:
         )
 
     def merge(self, other: "SegmentationMetrics") -> None:
-        """Add what another one has accumulated.
+        """Add the counts of other metrics.
 
         Raises:
-            ValueError: The other one has other classes or another ignore label.
+            ValueError: Their classes or ignore label are not the same.
         """
         for field in ("num_classes", "ignore_label"):
             ours, theirs = getattr(self, field), getattr(other, field)

@@ -1,4 +1,4 @@
-"""The versions of an export on disk: which one a server takes, and whether it can read it."""
+"""The versions of an export on disk, the version that a server takes, and its permissions."""
 
 import dataclasses
 import os

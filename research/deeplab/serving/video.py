@@ -112,7 +112,7 @@ def _frames(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
 
 
 def paths(stem: str) -> list[str]:
-    """Return the paths of which `write` writes one, given its path without the extension."""
+    """Return the possible paths of a video that `write` writes for this stem."""
     return [stem + extension for extension, _ in _FORMATS]
 
 
@@ -120,10 +120,10 @@ def write(stem: str, frames: Iterable[np.ndarray], frames_per_second: float) -> 
     """Write a video to a temporary file, then rename it.
 
     Args:
-        stem: Its path without the extension, which follows from the codecs of this machine.
-        frames: uint8 [height, width, 3], RGB, at least one. Those that differ in size from the
-            first one are resized to its size. Odd sizes are padded by a row or a column.
-        frames_per_second: Its speed.
+        stem: Path of the video without the extension, which depends on the codecs of this machine.
+        frames: uint8 [height, width, 3], RGB, at least one. Frames of other sizes are resized to
+            the size of the first frame. Odd sizes are padded by a row or a column.
+        frames_per_second: Speed of the video.
 
     Returns:
         The path.

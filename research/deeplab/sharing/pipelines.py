@@ -91,7 +91,7 @@ def staging(output_dir: str) -> Iterator[str]:
     """Yield a folder through which this machine and the workers exchange files; remove it later.
 
     Args:
-        output_dir: Folder in which it is made, in a file system that all of them share.
+        output_dir: Parent of the folder, in a file system that all machines share.
     """
     temporary_files.remove_leftovers(output_dir, _STAGING)
     with temporary_files.temporary_name(os.path.join(output_dir, _STAGING)) as folder:

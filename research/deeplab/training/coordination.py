@@ -2,8 +2,8 @@
 
 The service runs on the first host. Every host sends it a sign of life every few seconds; if they
 stop, the host is reported as crashed, and the others end with an error. TensorFlow has no function
-that says that a host is done, so that one which ended first would be reported. This module says it,
-with messages of the service's protocol (`coordination_service.proto`):
+with which a host reports that it is done, so the first host to end would count as crashed. This
+module reports it, with messages of the service's protocol (`coordination_service.proto`):
 
 1. All hosts meet (`Barrier`), so that none leaves while another still needs its numbers.
 2. Each host but the first says that it is done (`ShutdownTask`), as the last thing before it ends.

@@ -44,7 +44,7 @@ class StepProfiler:
 
     @contextlib.contextmanager
     def step(self, step: int) -> Iterator[None]:
-        """Profile the training step inside, if it is one of those that are profiled."""
+        """Profile the training step inside, if its number is in the range."""
         if self._logdir is None or not self._begin <= step <= self._end:
             yield
             return

@@ -17,10 +17,10 @@ _AROUND_AN_ERROR = (
 # Characters at which a terminal or `splitlines` may break a line. Names of files may have them.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _ANY_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-# A message of this package has line breaks only where it quotes a name. One with more of them
-# quotes the message of another library, of which the first line counts.
+# A message of this package has line breaks only where it quotes a name. A message with more line
+# breaks quotes another library; its first line is enough.
 _MOST_BREAKS = 3
-# A longer line is cut: it quotes a file that is not what its name says.
+# A longer line is cut: it quotes a file whose content does not fit its name.
 _MAX_LENGTH = 4000
 
 # A value that is quoted is cut, too.

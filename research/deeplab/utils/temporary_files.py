@@ -43,8 +43,8 @@ def _host() -> str:
 def temporary_name(path: str, suffix: str = ".tmp") -> Iterator[str]:
     """Yield a path beside `path`, `.<name>.<host>.<pid>.<random><suffix>`, to use in the block.
 
-    It cannot be guessed, and tells which process it belongs to, so that `remove_leftovers` finds
-    what a killed process left.
+    The name cannot be guessed. It contains the number of the process, so that `remove_leftovers`
+    finds the files of a killed process.
     """
     folder, name = os.path.split(path)
     temporary = os.path.join(
