@@ -58,8 +58,8 @@ def merge(words: Sequence[str], flag_values: flags.FlagValues) -> list[str]:
 
     - The content of a flag file stands in the place of its `--flagfile`, also of a nested one.
     - A flag that may be repeated has the values of the command line. If there are none, it has
-      those of the file that the command line names last; a file counts before those that it names.
-      Within one source values add up.
+      the values of the flag file that the command line names last; a file has priority over the
+      files that it names. Within one source values add up.
     - Single numbers of a list, one flag each in one source, are one list, as the flags of crop
       sizes were given once: `--train_crop_size=65 --train_crop_size=97` is `65,97`.
     - For all others the last value counts, as the parser does it.

@@ -52,7 +52,7 @@ def pool(
     ) as executor:
         try:
             yield executor
-        # The last two: that of which the others are copies.
+        # The last two errors: the process that is forked was killed.
         except (concurrent.futures.process.BrokenProcessPool, EOFError, ConnectionError):
             raise ChildProcessError(
                 f"a process that {work} was killed, most likely because memory ran out: {remedy}"
@@ -62,9 +62,9 @@ def pool(
 
 
 def _context(modules: Sequence[str]) -> multiprocessing.context.BaseContext:
-    """Return a context whose processes are copies of one that has imported the modules."""
-    # A copy of this process may hang, because TensorFlow and OpenCV have threads. The other one has
-    # run nothing of them.
+    """Return a context whose processes are forks of a process that has imported the modules."""
+    # A fork of this process may hang, because TensorFlow and OpenCV have threads here. The process
+    # that is forked has only imported them.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([_PREPARED, *modules])
     return context

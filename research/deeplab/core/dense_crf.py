@@ -139,7 +139,7 @@ def _inputs(name: str, images: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor,
 
 def _marginals(image: tf.Tensor, unary: tf.Tensor, options: CrfOptions) -> tf.Tensor:
     """Return the marginals of one image [H, W, 3]."""
-    # Numbers are arguments of the graph, so that it serves all of them.
+    # Numbers are arguments of the graph, so that one graph serves all numbers.
     inputs = {
         "image": image,
         "unary": unary,

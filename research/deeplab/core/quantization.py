@@ -129,7 +129,7 @@ def _scalar(name: str, value: float) -> keras.Variable:
 
 
 def _of_all_replicas(least: tf.Tensor, greatest: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the ends of the values of all replicas, of which one has these."""
+    """Return the ends of the values of all replicas, given those of this replica."""
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return least, greatest
@@ -289,7 +289,7 @@ def attach(network: keras.layers.Layer, sites: Iterable[Site] = ()) -> None:
     Args:
         network: The network, not called yet.
         sites: Places of quantizers besides those of every convolution, or instead of them.
-            Of several sites for a place the first one counts.
+            If several sites match a place, the first one counts.
 
     Raises:
         ValueError: A site has no place in the network, or two quantizers have one name.

@@ -162,7 +162,7 @@ ARCHITECTURES = {
 def decoder_end_points(depth: int) -> dict[int, str]:
     """Return, by output stride, the end point that the decoder takes there.
 
-    It is that of a block's last unit before the strided one.
+    It is the end point of the last unit of a block before the unit with the stride.
     """
     architecture = ARCHITECTURES[depth]
     return {

@@ -33,7 +33,7 @@ _FC = re.compile(r"(vgg_16/fc[67])(?:_\d+)?(/(?:weights|biases))")
 
 
 def _first_branch(name: str) -> str:
-    """Return the variable of the first branch that one of another branch starts from."""
+    """Return the variable of the first branch from which a variable of a branch starts."""
     match = _FC.fullmatch(name)
     return "".join(match.groups()) if match else name
 

@@ -60,11 +60,11 @@ def average(
     Args:
         predict: Takes windows, [B, *sides, 3]; returns probabilities, float32 [B, *sides, classes].
         images: [B, H, W, 3].
-        sides: int32 [2], height and width of the windows; of `layout`.
+        sides: int32 [2], height and width of the windows, from `layout`.
         window: How far they overlap.
         classes: Number of classes.
-        finish: Takes the probabilities of some pixels, float32 [..., classes]; returns tensors
-            that have the same shape but for the last axis.
+        finish: Takes the probabilities of some pixels, float32 [..., classes]; returns tensors of
+            the same shape up to the last axis.
 
     Returns:
         These tensors for all pixels, [B, H, W, ...]. The probabilities of a pixel that one window

@@ -61,7 +61,7 @@ def _sources(root: str, folder: str, kind: str, label_suffix: str) -> list[sourc
 
 
 def _has_label_ids_only(root: str, kind: str) -> bool:
-    """Return whether labels of a kind are label ids, of which nobody made training ids."""
+    """Return whether there are label ids of a kind, but no training ids made from them."""
     labels = os.path.join(root, kind, "*", "*", f"*_{kind}_")
     return not patterns.expand(labels + _TRAIN_IDS) and bool(patterns.expand(labels + _LABEL_IDS))
 

@@ -36,7 +36,7 @@ def convert(
 ) -> None:
     """Write the records of splits, each in the order of its samples.
 
-    A split is written when all of its samples are good; those before it stay if it is not.
+    A split is written only if all of its samples are good. Splits before a bad one stay written.
 
     Args:
         splits: Samples by the names of splits. Labels of a test split (`test` or `test_...`) may be

@@ -206,7 +206,7 @@ class Label:
     """A checked label.
 
     Args:
-        data: Content of an 8-bit grayscale PNG file; that of the source if it is one.
+        data: Content of an 8-bit grayscale PNG file; the source file itself if it is one.
         height: Height in pixels.
         width: Width in pixels.
         only_alpha: Whether all pixels have one value, while an alpha channel of the file varies.

@@ -68,7 +68,7 @@ def nearest(
 
     Returns:
         The positions in `others`, int64 [n], -1 where none is near, and the numbers of bits that
-        differ, int64 [n]. Of several that are equally near the first counts.
+        differ, int64 [n]. If several are equally near, the first one counts.
     """
     own, inverse = np.unique(np.asarray(hashes, np.uint64), return_inverse=True)
     theirs, positions = np.unique(np.asarray(others, np.uint64), return_index=True)

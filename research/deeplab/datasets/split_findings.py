@@ -47,8 +47,8 @@ class Finding:
     Args:
         kind: A stable name of its kind; g3doc/check_data.md lists them.
         split: The split.
-        message: One line: what was found and what mends it.
-        level: "warning", or "note" if it is often right.
+        message: One line: the problem and the remedy.
+        level: "warning", or "note" if there is often no problem.
         other: The other split, if two are compared.
         count: Number of images or classes that it is about.
     """
@@ -172,9 +172,9 @@ def between(splits: Sequence[CheckedSplit], descriptor: DatasetDescriptor) -> li
 
 
 def _shared_images(first: CheckedSplit, other: CheckedSplit) -> list[Finding]:
-    """Return the images of another split that are in a first one, too.
+    """Return findings about images that are in two splits.
 
-    Of two splits that are not for training, one may be a part of the other.
+    If neither split is for training, one may be a part of the other.
     """
     findings = []
     level, result = "warning", "results will be too good"

@@ -197,7 +197,7 @@ class TfdsSamples:
 
 
 def _slice(builder: Any, split: str, start: int, stop: int) -> str:
-    """Return the split of the library that has some examples of another one."""
+    """Return the split, as the library writes it, that has some examples of a split."""
     import tensorflow_datasets as tfds
 
     parts = []

@@ -45,7 +45,7 @@ def restore_each(
 ) -> Iterator[tuple[str, int]]:
     """Yield the prefix and the step of each checkpoint, once the predictor has its values.
 
-    A damaged one is skipped while another one is awaited; it counts for `max_number`.
+    A damaged checkpoint is skipped if another one is expected. It counts for `max_number`.
 
     Args:
         predictor: The predictor that `wait_for_network` returned.
@@ -54,7 +54,7 @@ def restore_each(
 
     Raises:
         FileNotFoundError: See `checkpoint_waiter.wait`.
-        ValueError: The last checkpoint is damaged, or one is that of another network.
+        ValueError: The last checkpoint is damaged, or a checkpoint has another network.
     """
     team = team or Team(None, "")
     for task in team.tasks(_tasks(predictor, options)):

@@ -263,10 +263,10 @@ def _numbered(
 
 
 def _stored_size(batch: Mapping[str, np.ndarray], index: int) -> tuple[int, int]:
-    """Return the size of an image before it was resized, which only its record says.
+    """Return the size of an image before it was resized, as its record states it.
 
     Raises:
-        ValueError: The record does not say it, or no image has that size.
+        ValueError: The record does not state it, or no image has that size.
     """
     height, width = int(batch["height"][index]), int(batch["width"][index])
     if min(height, width) < 1 or 3 * height * width >= images.MAX_VALUES:

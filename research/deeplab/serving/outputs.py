@@ -11,7 +11,7 @@ from deeplab.datasets import descriptors
 from deeplab.utils import reports, save_annotation
 from deeplab.visualization import panels
 
-# The output that is one file with the facts about all images, and its name.
+# The output with the facts about all images, which is one file, and the name of the file.
 JSON = "json"
 JSON_FILE = "predictions.json"
 # The output that is TFRecords.

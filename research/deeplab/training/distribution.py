@@ -155,7 +155,7 @@ def mean(values: Any) -> Any:
         The same structure, with the same numbers in each replica. For a single replica and outside
         of a replica context it is the values themselves.
     """
-    # An all-reduce needs the devices of its values, which those of variables do not have.
+    # An all-reduce needs the devices of its values. Values of variables lack them.
     values = tf.nest.map_structure(tf.stop_gradient, values)
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:

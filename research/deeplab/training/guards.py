@@ -201,7 +201,7 @@ def warn_of_adamw(options: TrainOptions) -> None:
 def _is_new(layer: normalization.BatchNorm) -> bool:
     """Return whether a batch norm has its initial values.
 
-    One that was folded into its convolution has no statistics either, but an offset.
+    A batch norm that was folded into its convolution has initial statistics, but an offset.
     """
     offset = (layer.moving_mean, layer.beta)
     return not any(np.any(variable.numpy()) for variable in offset if variable is not None)

@@ -31,7 +31,7 @@ class OfficialOptimizer(keras_internals.Optimizer):
         if self.built:
             return
         super().build(variables)
-        # Keras' function for all of them is not in its first releases that are supported.
+        # The oldest supported Keras has no function that makes the slots of all variables.
         created = [
             [self.add_variable_from_reference(variable, name=slot) for slot in self._SLOTS]
             for variable in variables

@@ -29,7 +29,7 @@ To resume a run, `Trainer.open` finds its newest intact checkpoint (`checkpoint_
 that was killed at any moment then ends with the same bits as a run that was not, on the same
 machine, with the same options and deterministic operations. `run_record` keeps what decides the
 samples beside the checkpoints, and tells which of these options are no longer the same;
-`precision` keeps what of a network in bfloat16 computes in float32.
+`precision` keeps which layers of a network in bfloat16 compute in float32.
 """
 
 import dataclasses

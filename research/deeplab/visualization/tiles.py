@@ -56,7 +56,7 @@ def draw(
     size: int = 128,
     name: str = "",
 ) -> Tile:
-    """Draw an image and what there is of label, prediction and errors.
+    """Draw an image beside its label, its prediction and the errors, as far as they are known.
 
     In the errors, wrong pixels are red and ignored ones gray, over the faded image.
 

@@ -185,7 +185,7 @@ CHECKPOINTS: tuple[PublishedCheckpoint, ...] = (
         model_variant="mobilenet_v2",
         data=(*_COCO_VOC, _TRAINVAL),
         size="23MB",
-        # Two projects that convert it to other formats name the same.
+        # Two projects that convert this file to other formats state the same digest.
         digest="sha256:2b7fe43461c2d9d56b3ed6baed5547fc066361ba12ab84c8e85f0c31914c034f",
         results=(
             PublishedResult(

@@ -57,7 +57,7 @@ class LiteOptions:
 
     @property
     def kind(self) -> str | None:
-        """The flag that asks for another model than one of float32; None without any."""
+        """The flag that asks for a model that is not float32; None if there is none."""
         return next((f"--{name}" for name in _KINDS if getattr(self, name)), None)
 
     @property

@@ -74,7 +74,7 @@ class Facts:
             (each.crop_size**2 * each.batch_size, each.seconds) for each in self.measurements
         )
         (fewest, shortest), (most, longest) = known[0], known[-1]
-        # Not less than of a single measurement, or of one that other programs slowed down.
+        # Proportional to the pixels if there is one measurement, or another program disturbed one.
         slope = longest / most
         if most > fewest and longest > shortest:
             slope = min(slope, (longest - shortest) / (most - fewest))

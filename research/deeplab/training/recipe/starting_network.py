@@ -1,4 +1,4 @@
-"""The network of a checkpoint, and what of it new classes need anew."""
+"""The network of a checkpoint, and the layers that new classes have to train from scratch."""
 
 import dataclasses
 import re
