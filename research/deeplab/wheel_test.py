@@ -169,6 +169,32 @@ def test_only_scripts_and_what_defines_their_flags_read_flags(tree, nodes):
             assert "FLAGS" not in map(_name, expressions), path.relative_to(package)
 
 
+def test_only_the_place_where_graphs_run_is_ambient(nodes):
+    """Everything else that decides what a function does is an argument or in a value."""
+    ambient = {
+        path.name
+        for path, expressions in nodes.items()
+        for node in expressions
+        if isinstance(node, ast.Attribute)
+        and f"{_name(node.value)}.{node.attr}" in ("contextvars.ContextVar", "threading.local")
+    }
+    assert ambient == {"depthwise.py"}
+
+
+def test_one_file_imports_private_parts(nodes):
+    private = re.compile(r"(keras\.src|tensorflow\.(core|python|lite\.python))\b")
+    files = {
+        path.name
+        for path, statements in nodes.items()
+        for node in statements
+        if isinstance(node, ast.ImportFrom)
+        and private.match(node.module or "")
+        or isinstance(node, ast.Import)
+        and any(private.match(alias.name) for alias in node.names)
+    }
+    assert files == {"keras_internals.py"}
+
+
 @pytest.mark.parametrize(
     "folder",
     [
