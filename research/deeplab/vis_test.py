@@ -101,10 +101,10 @@ def test_a_broken_image_is_named_and_the_others_are_done(images, dataset, checkp
 
 def test_pixels_may_be_shown_as_they_are_stored(dataset, checkpoint, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(visualize, "visualize", lambda *_, **more: asked.append(more))
+    monkeypatch.setattr(visualize, "visualize", lambda *arguments: asked.append(arguments[-1]))
     for flag in ("--exif_orientation", "--noexif_orientation"):
         tiny.run(vis, *_flags(dataset, checkpoint, tmp_path, "--images=x", flag))
-    assert [more["exif_orientation"] for more in asked] == [True, False]
+    assert [pictures.exif_orientation for pictures in asked] == [True, False]
 
 
 def test_images_are_never_replaced(images, dataset, checkpoint, tmp_path):

@@ -42,7 +42,7 @@ _HATCH_LINE, _HATCH_PAPER = 160, 255
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Legend:
-    """What the values of labels mean, and how pictures show them.
+    """The meaning of label values, and the way pictures show them.
 
     Args:
         colors: A color for each class, [entries, 3], RGB 0..255.
