@@ -22,7 +22,7 @@ _KINDS = {"mIoU": "mean_iou", "pixel accuracy": "accuracy"}
 
 @dataclasses.dataclass(frozen=True)
 class _Evaluation:
-    """What a card says of an evaluation. Metrics that no pixel has are left out.
+    """The facts of an evaluation that a card states, without metrics that no pixel has.
 
     Args:
         dataset: Name of the dataset.
@@ -40,7 +40,7 @@ class _Evaluation:
 
     @classmethod
     def of(cls, result: Mapping[str, Any]) -> "_Evaluation":
-        """Return that of the content of an `eval.json`.
+        """Return the facts in the content of an `eval.json`.
 
         Raises:
             ValueError, TypeError, KeyError, AttributeError: It is damaged.
