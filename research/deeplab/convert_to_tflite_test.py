@@ -142,6 +142,11 @@ class TestFloat:
         half = tflite.convert(graph_def, INPUT, options=LiteOptions(float16=True))
         # The weights of a network as small as this one are a part of the file only.
         assert len(half) < 0.9 * len(lite)
+        # Depthwise kernels stay in 32 bits: [1, height, width, channels].
+        tensors = lite_network.interpreter(half).get_tensor_details()
+        stored = [tuple(each["shape"]) for each in tensors if each["dtype"] == np.float16]
+        assert stored
+        assert all(shape[1:3] == (1, 1) or shape[0] > 1 for shape in stored)
         found = tflite.compare(graph_def, half, PHOTOS, INPUT, "ArgMax:0")
         assert found.labels.equal > 0.98
 

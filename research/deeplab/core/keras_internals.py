@@ -131,3 +131,17 @@ def lite_schema() -> Any:
     from tensorflow.lite.python import schema_py_generated
 
     return schema_py_generated
+
+
+def lite_objects(model: bytes) -> Any:
+    """Return a TensorFlow Lite model as objects of `lite_schema`, which can be changed."""
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    return flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
+
+
+def lite_bytes(objects: Any) -> bytes:
+    """Return the file of a TensorFlow Lite model from its objects."""
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    return flatbuffer_utils.convert_object_to_bytearray(objects)

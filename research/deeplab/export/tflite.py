@@ -15,6 +15,7 @@ from deeplab.export import (
     bias_correction,
     fitting,
     frozen_graphs,
+    half_weights,
     inference_graph,
     lite_network,
     network_facts,
@@ -132,10 +133,8 @@ def convert(
             (name,) = converter.get_input_arrays()
             statistics = _input_statistics(graph_def, input_tensor, shape[1:3])
             converter.quantized_input_stats = {name: statistics}
-        elif options.kind:
+        elif options.dynamic_range or options.int8:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if options.float16:
-            converter.target_spec.supported_types = [tf.float16]
         if options.int8:
             converter.representative_dataset = lambda: _inputs(
                 graph_def, input_tensor, shape[1:3], representative or ()
@@ -150,6 +149,8 @@ def convert(
         except Exception as error:  # The converter's own error has no public name.
             reason = next((line for line in str(error).splitlines() if line.strip()), error)
             raise ValueError(f"TensorFlow Lite cannot convert the graph: {reason}") from None
+    if options.float16:
+        return half_weights.store(model)
     if not options.int8 or not representative:
         return model
     floats = convert(graph_def, input_tensor, output_tensor)
