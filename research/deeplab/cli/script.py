@@ -135,7 +135,8 @@ def parse(argv: Sequence[str], flag_values: flags.FlagValues) -> Sequence[str]:
     try:
         arguments = flag_values([argv[0], *flag_sources.merge(argv[1:], flag_values)])
     except flags.Error as error:
-        reason = error_text.shortened(error_text.one_line(error))
+        # It quotes the value, which may have line breaks.
+        reason = error_text.shortened(error_text.escaped(str(error).strip()))
         message = f"{reason} (--help lists the flags{origin})"
         raise ValueError(message) from None
     except (ValueError, OSError) as error:

@@ -271,3 +271,12 @@ def test_a_stray_word_of_a_flag_file_names_the_file(tmp_path):
     flags.DEFINE_string("name", None, "A name.", flag_values=values)
     with pytest.raises(ValueError, match=f"^unexpected argument 'stray'.*--flagfile={file}, too$"):
         script.parse(["script", f"--flagfile={file}"], values)
+
+
+@pytest.mark.parametrize("word", ["--sides=1\n2,3", "--no\nsuch=3"])
+def test_a_line_break_in_a_flag_cuts_nothing_off(word):
+    values = flags.FlagValues()
+    flags.DEFINE_list("sides", None, "Sides.", flag_values=values)
+    with pytest.raises(ValueError, match=r"\\n.* \(--help lists the flags\)$") as error:
+        script.parse(["script", word], values)
+    assert "\n" not in str(error.value)

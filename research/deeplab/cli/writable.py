@@ -4,6 +4,7 @@ import dataclasses
 import os
 from collections.abc import Iterable
 
+from deeplab.core import regular_files
 from deeplab.utils import error_text, file_systems, files, temporary_files
 
 
@@ -105,6 +106,8 @@ def check_file(flag: str, path: str, result: Result) -> None:
     folder = os.path.dirname(path)
     try:
         reason = "it is a folder" if file_systems.is_folder(path) else ""
+        if not file_systems.is_remote(path):
+            regular_files.require_replaceable(path)
         # A file at the top of a file system has no folder that could be tried.
         if not reason and file_systems.is_remote(folder) == file_systems.is_remote(path):
             reason = why_no_files_in(folder)

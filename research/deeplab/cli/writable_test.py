@@ -98,3 +98,6 @@ def test_a_pipe_is_not_replaced(tmp_path):
         writable.check_file("flag", str(path), writable.DATA_REPORT)
     with pytest.raises(ValueError, match="--flag=/dev/zero cannot be written: .* is a device"):
         writable.check_file("flag", "/dev/zero", writable.DATA_REPORT)
+    for path in ("/dev/stdout", "/dev/null"):
+        with pytest.raises(ValueError, match=f"--flag={path} cannot be written: .* is a stream"):
+            writable.check_file("flag", path, writable.DATA_REPORT)

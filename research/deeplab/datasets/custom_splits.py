@@ -108,7 +108,9 @@ def _by_list(options: CustomOptions) -> dict[str, list[Image]]:
             raise FileNotFoundError(
                 f"{len(missing)} of the {len(lines)} images of {split}"
                 f" {agree(len(missing), 'is', 'are')} not in"
-                f" {options.image_folder}, the first is {name} ({place})"
+                f" {options.image_folder}, the first is"
+                # Some characters cannot be seen.
+                f" {name if name.isprintable() else repr(name)} ({place})"
                 + (_other_format(options, name) or folder.hint(name))
             )
         splits[split] = [_image(*each) for each in found]

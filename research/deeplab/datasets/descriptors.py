@@ -189,6 +189,8 @@ def _check_integer(field: str, value: Any, low: int, high: int) -> None:
 def _class_name(field: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError(f"{field} is {quoted(value)}; it must be a non-empty string")
+    if len(value.splitlines()) > 1 or value[-1] in "\r\n":
+        raise ValueError(f"{field} is {quoted(value)}; it must be one line")
     return value
 
 

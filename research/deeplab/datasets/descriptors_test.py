@@ -95,6 +95,7 @@ def test_missing_file_is_named():
         ({"class_names": ["a", "b"]}, "class_names has 2 entries for 3 classes"),
         ({"class_names": ["a", "b", "c", "d"]}, "class_names has 4 entries"),
         ({"class_names": ["a", "b", 3]}, r"class_names\[2\] is 3"),
+        ({"class_names": ["a", "b", "c\n"]}, r"class_names\[2\] is .*; it must be one line"),
         ({"colormap": [[0, 0, 0]]}, "colormap has 1 entry for"),
         ({"colormap": [[0, 0, 0], [0, 0], [0, 0, 0]]}, r"colormap\[1\] is \[0, 0\]"),
         ({"colormap": [[0, 0, 0], [0, 0, 256], [0, 0, 0]]}, r"colormap\[1\] is 256"),

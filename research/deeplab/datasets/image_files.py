@@ -12,6 +12,7 @@ from absl import logging
 from deeplab import input_preprocess
 from deeplab.annotations import lists
 from deeplab.core import preprocess_utils
+from deeplab.core.wording import counted
 from deeplab.datasets import images, patterns
 from deeplab.input_preprocess import Preprocessing
 from deeplab.sharing.teams import Share
@@ -243,7 +244,8 @@ class Failures:
         """
         if self.messages:
             raise ValueError(
-                f"{len(self.messages)} of {total} images could not be {what} (the others are done):"
+                f"{len(self.messages)} of {counted(total, 'image')} could not be {what} (the others"
+                " are done):"
                 f" {next(iter(self.messages.values()))}"
             )
 

@@ -153,7 +153,7 @@ def _decode_with_opencv(data: bytes) -> np.ndarray:
             f"has {bands} bands; TIFF images have at most {_MAX_BANDS}: save the three that are"
             " red, green and blue"
         )
-    tiff_faults.check_compression(data)
+    tiff_faults.check(data)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         with without_remarks():

@@ -112,11 +112,12 @@ def test_bands_that_are_not_marked_as_colors_are_colors(order, planes, bands, ex
         ({"compression": 50001}, "is compressed with WebP, which cannot be read"),
         ({"compression": 65000}, "is compressed with method 65000, which cannot be read"),
         ({"meaning": 32803}, r"has pixels of a kind that cannot be read \(raw pixels of a camera"),
+        ({"meaning": 8}, r"has pixels of a kind that cannot be read \(CIELab\): save it as RGB"),
         ({"meaning": 5}, r"has pixels of a kind that cannot be read \(CMYK\): save it as RGB"),
     ],
 )
 def test_tiff_files_that_cannot_be_read_say_why(tags, message, capfd):
-    """OpenCV returns zeros where it does not know the compression."""
+    """OpenCV returns zeros where it does not know the compression, and other colors for CIELab."""
     data = _tiff(np.ones((64, 64, 3), np.uint8), **tags)
     for read in (images.decode, label_files.read_indices):
         with pytest.raises(ValueError, match=message):

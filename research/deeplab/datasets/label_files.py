@@ -110,7 +110,7 @@ def only_alpha_remark(names: Sequence[str]) -> str:
 
 def _with_opencv(data: bytes) -> np.ndarray:
     """Return the label values of a TIFF or BMP file, uint8 or uint16 [height, width]."""
-    tiff_faults.check_compression(data)
+    tiff_faults.check(data)
     pixels = images.decode_unchanged(without_palette(data))
     if pixels is None:
         raise ValueError(

@@ -61,14 +61,17 @@ def read_lists(folder: str) -> dict[str, list[Line]]:
         Split to names, in the order of the lines. Repeated lines are kept and logged.
 
     Raises:
-        ValueError: There is no list, a split has two, or one is not UTF-8 text.
+        ValueError: There is no list, a split has two, or one is not UTF-8 text or cannot be found.
+        OSError: A list cannot be read.
     """
     lists = {}
     for entry in file_systems.names_in(folder):
         split, extension = os.path.splitext(entry)
         path = os.path.join(folder, entry)
-        if extension.lower() != ".txt" or entry.startswith(".") or not is_file(path):
+        if extension.lower() != ".txt" or entry.startswith(".") or file_systems.is_folder(path):
             continue
+        if not file_systems.exists(path):
+            raise ValueError(f"{path} is a link that leads to no file: remove or mend it")
         if split in lists:
             raise ValueError(f"{path} is one of two lists of the split {split}: remove one")
         lists[split] = parse_list(files.read_bytes(path), path)

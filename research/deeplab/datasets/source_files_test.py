@@ -1,4 +1,5 @@
 import codecs
+import os
 import unicodedata
 
 import pytest
@@ -69,6 +70,19 @@ def test_repeated_lines_are_kept_and_logged(tmp_path, caplog):
     assert _texts(tmp_path) == {"train": ["a", "b", "a", "a"]}
     assert "train.txt: 1 name is repeated, such as 'a'" in caplog.text
     assert "4 records of 2 images" in caplog.text
+
+
+def test_a_list_that_cannot_be_read_is_not_passed_over(tmp_path):
+    """Otherwise its split would be missing without a word."""
+    (tmp_path / "val.txt").write_text("a\n")
+    (tmp_path / "folder.txt").mkdir()
+    (tmp_path / "train.txt").symlink_to("train.txt")
+    with pytest.raises(ValueError, match=f"{tmp_path}/train.txt is a link that leads to no file"):
+        source_files.read_lists(str(tmp_path))
+    (tmp_path / "train.txt").unlink()
+    os.mkfifo(tmp_path / "train.txt")
+    with pytest.raises(OSError, match=f"{tmp_path}/train.txt is a named pipe"):
+        source_files.read_lists(str(tmp_path))
 
 
 def test_the_extension_may_be_in_upper_case_but_a_split_has_one_list(tmp_path):

@@ -34,28 +34,34 @@ _READABLE_BITS = {
     _SIGNED: {8, 16, 32, 64},
     _FLOAT: {32, 64},
 }
-# Meanings of the values: of brightness, RGB, a palette, and colors that are converted.
-_READABLE_MEANINGS = (0, 1, 2, 3, 5, 6, 8)
+# Meanings of the values. Those that are read: brightness, RGB, a palette, CMYK and YCbCr.
+_CMYK, _CIELAB = 5, 8
+_READABLE_MEANINGS = (0, 1, 2, 3, _CMYK, 6)
 _MEANINGS = {
     4: "a mask",
-    5: "CMYK",
+    _CMYK: "CMYK",
+    _CIELAB: "CIELab",
     32803: "raw pixels of a camera",
     34892: "raw pixels of a camera",
 }
 
 
-def check_compression(data: bytes) -> None:
-    """Reject a file whose compression the decoder does not know, so that its pixels would be 0.
+def check(data: bytes) -> None:
+    """Reject a file that the decoder would read wrongly.
+
+    It returns zeros for a compression that it does not know, and makes gray CIELab pixels yellow.
 
     Args:
         data: Content of an image file of any format.
 
     Raises:
-        ValueError: It has such a compression; the message is the end of a sentence that begins with
-            its name.
+        ValueError: It is such a file; the message is the end of a sentence that begins with its
+            name.
     """
     if _compression(data) not in _KNOWN:
         raise ValueError(_of_compression(data))
+    if _meaning(data) == _CIELAB:
+        raise ValueError(_of_meaning(data))
 
 
 def describe(data: bytes) -> str:
@@ -87,10 +93,10 @@ def describe(data: bytes) -> str:
             f"has tiles of {width}x{height} pixels, which cannot be read: save it in strips, or in"
             " tiles of 256x256 pixels"
         )
-    meaning = (*image_formats.tiff_values(data, _PHOTOMETRIC), 1)[0]
-    if meaning not in _READABLE_MEANINGS or (meaning == 5 and image_formats.tiff_bands(data) != 4):
-        name = _MEANINGS.get(meaning, f"PhotometricInterpretation {meaning}")
-        return f"has pixels of a kind that cannot be read ({name}): save it as RGB or grayscale"
+    meaning = _meaning(data)
+    bands = image_formats.tiff_bands(data)
+    if meaning not in _READABLE_MEANINGS or (meaning == _CMYK and bands != 4):
+        return _of_meaning(data)
     return ""
 
 
@@ -102,6 +108,16 @@ def _of_compression(data: bytes) -> str:
     kind = _compression(data)
     name = _NAMES.get(kind, f"method {kind}")
     return f"is compressed with {name}, which cannot be read: {_SAVE_UNCOMPRESSED}"
+
+
+def _meaning(data: bytes) -> int:
+    return (*image_formats.tiff_values(data, _PHOTOMETRIC), 1)[0]
+
+
+def _of_meaning(data: bytes) -> str:
+    meaning = _meaning(data)
+    name = _MEANINGS.get(meaning, f"PhotometricInterpretation {meaning}")
+    return f"has pixels of a kind that cannot be read ({name}): save it as RGB or grayscale"
 
 
 def _listed(numbers: set[int]) -> str:

@@ -77,7 +77,10 @@ def _parts(report: Report) -> Iterator[list[str]]:
         yield [f"an image of {height}x{width} pixels:", _trial_table(report.trials, "images")]
     faults = sum(finding.level == FAULT for finding in report.findings)
     warnings = sum(finding.level == WARNING for finding in report.findings)
-    yield [*map(str, report.findings), f"{faults} faults, {warnings} warnings"]
+    yield [
+        *map(str, report.findings),
+        f"{counted(faults, 'fault')}, {counted(warnings, 'warning')}",
+    ]
 
 
 def _size(count: int) -> str:

@@ -11,8 +11,8 @@ module reports it, with messages of the service's protocol (`coordination_servic
 3. The first host stays until the others have ended, because the service must answer them.
 
 In 1 and 3 the first host watches the others: for one that has ended without a word it says that it
-is done, and so a meeting that still waits for it ends. A message is sent again while the connection
-fails and the first host is there.
+is done, and it ends a meeting that waits for it (`CancelBarrier`). A message is sent again while
+the connection fails and the first host is there.
 """
 
 import contextlib
@@ -100,8 +100,16 @@ def meet(own: Task, everyone: Sequence[Task], name: str, timeout_secs: float) ->
         + wire_format.bytes_field(4, own.encoded())
     )
     watch = _Watch(first, others if own == first else ())
+
+    def look() -> None:
+        watch.look()
+        if watch.ended:
+            # If the service heard that a host is done before it heard of the meeting, it waits.
+            cancel = wire_format.bytes_field(1, name) + wire_format.bytes_field(2, own.encoded())
+            _send(first, "CancelBarrier", cancel)
+
     try:
-        _call(first, "Barrier", request, timeout_secs + _RPC_SECS, watch.look)
+        _call(first, "Barrier", request, timeout_secs + _RPC_SECS, look)
     except grpc.RpcError as error:
         ended = [first] if own != first and first.has_ended() else watch.ended
         reason = f"{ended[0]} has ended" if ended else error.details() or error.code().name
@@ -119,9 +127,7 @@ def say_done(first: Task, host: Task) -> None:
         first: The host that runs the service.
         host: The host that is done.
     """
-    # The service has ended, or knows it.
-    with contextlib.suppress(grpc.RpcError):
-        _call(first, "ShutdownTask", wire_format.bytes_field(1, host.encoded()), _RPC_SECS)
+    _send(first, "ShutdownTask", wire_format.bytes_field(1, host.encoded()))
 
 
 def wait_for_end(everyone: Sequence[Task], timeout_secs: float) -> None:
@@ -164,6 +170,12 @@ class _Watch:
             self.there.remove(host)
             self.ended.append(host)
             say_done(self._first, host)
+
+
+def _send(host: Task, method: str, request: bytes) -> None:
+    # The service has ended, or knows it.
+    with contextlib.suppress(grpc.RpcError):
+        _call(host, method, request, _RPC_SECS)
 
 
 def _call(

@@ -18,7 +18,7 @@ class _Service:
         address: Its address.
         received: Name and bytes of the messages that came.
         errors: The codes with which the next ones are answered.
-        done: Set by the message that a host is done.
+        cancelled: Set by the message that ends a meeting.
         waits: Whether a meeting lasts until then.
     """
 
@@ -26,18 +26,18 @@ class _Service:
         self.address = ""
         self.received = []
         self.errors = []
-        self.done = threading.Event()
+        self.cancelled = threading.Event()
         self.waits = False
 
     def answer(self, method: str, request: bytes, context: grpc.ServicerContext) -> bytes:
         self.received.append((method, request))
         if self.errors:
             context.abort(self.errors.pop(0), "as asked")
-        if method == "ShutdownTask":
-            self.done.set()
+        if method == "CancelBarrier":
+            self.cancelled.set()
         if method == "Barrier" and self.waits:
-            assert self.done.wait(20)
-            context.abort(grpc.StatusCode.INTERNAL, "task disconnected")
+            assert self.cancelled.wait(20)
+            context.abort(grpc.StatusCode.CANCELLED, "the meeting is cancelled")
         return b""
 
 
@@ -155,6 +155,8 @@ def test_the_first_host_ends_a_meeting_that_another_host_has_left(
     first, other, gone = _host(service.address), _host(listening, 1), _gone(2)
     service.waits = True
     assert not coordination.meet(first, [first, other, gone], "end", timeout_secs=600)
-    assert [method for method, _ in service.received] == ["Barrier", "ShutdownTask"]
-    assert service.received[1][1] == b"\x0a\x0a\x0a\x06worker\x10\x02"
+    messages = dict(service.received)
+    assert messages.keys() == {"Barrier", "ShutdownTask", "CancelBarrier"}
+    assert messages["ShutdownTask"] == b"\x0a\x0a\x0a\x06worker\x10\x02"
+    assert messages["CancelBarrier"] == b"\x0a\x03end" + b"\x12\x0a\x0a\x06worker\x10\x00"
     assert f"not all hosts have met at the end: worker 2 ({gone.address}) has ended" in caplog.text

@@ -6,6 +6,7 @@ import pathlib
 import signal
 import socket
 import time
+from unittest import mock
 
 import grpc
 import keras
@@ -307,6 +308,30 @@ def test_all_hosts_find_that_one_of_them_is_elsewhere(monkeypatch):
         means = iter([5.0, sum(abs(step - 5.0) for step in steps) / 3])
         monkeypatch.setattr(distribution, "mean_over_hosts", lambda *_, means=means: next(means))
         assert not distribution.is_same_on_all_hosts(None, own)
+
+
+@pytest.mark.parametrize(
+    ("mean_fails", "met", "said"), [(False, True, 1), (False, False, 0), (True, True, 0)]
+)
+def test_a_host_says_that_it_is_done_if_all_have_met(monkeypatch, caplog, mean_fails, met, said):
+    """Otherwise another host that waits for its numbers would wait forever."""
+    hosts = [coordination.Task("worker", index, f"host{index}:1") for index in range(2)]
+    strategy = mock.Mock(spec=tf.distribute.MultiWorkerMirroredStrategy)
+    done = []
+
+    def mean(*_):
+        if mean_fails:
+            raise tf.errors.UnavailableError(None, None, "the tasks have crashed")
+
+    monkeypatch.setattr(distribution, "mean_over_hosts", mean)
+    monkeypatch.setattr(coordination, "tasks", lambda _: (hosts[1], hosts))
+    monkeypatch.setattr(coordination, "meet", lambda *_: met)
+    monkeypatch.setattr(coordination, "say_done", lambda *hosts: done.append(hosts))
+    with distribution.ending(strategy):
+        distribution.leave_together(strategy)
+        assert not done
+    assert done == [(hosts[0], hosts[1])] * said
+    assert ("another host has ended before this one: the tasks" in caplog.text) == mean_fails
 
 
 # --- Hosts ---

@@ -34,6 +34,11 @@ def shortened(text: str) -> str:
     return f"{text[: _MAX_QUOTED // 2]} ... {text[-_MAX_QUOTED // 2 :]}"
 
 
+def escaped(text: str) -> str:
+    """Return the text in one line: line breaks and control characters are written as in Python."""
+    return _ANY_CONTROLS.sub(lambda match: repr(match[0])[1:-1], text)
+
+
 def is_of_tensorflow(error: Exception) -> bool:
     """Return whether an operation failed; do not import TensorFlow for the answer."""
     tensorflow = sys.modules.get("tensorflow")
@@ -57,7 +62,7 @@ def one_line(error: Exception | str) -> str:
     text = str(getattr(error, "message", error)).strip()
     breaks = text.count("\n") + text.count("\r")
     if 0 < breaks <= _MOST_BREAKS and _is_ours(error) and not is_of_tensorflow(error):
-        return _ANY_CONTROLS.sub(lambda match: repr(match[0])[1:-1], text)[:_MAX_LENGTH]
+        return escaped(text)[:_MAX_LENGTH]
     found = (
         re.sub(r"\{\{.*?\}\}|\[Op:[^]]*\].*|\[\[.*?\]\]", "", line[:_MAX_LENGTH])
         for line in re.split("\r\n|\r|\n", text)

@@ -34,8 +34,14 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """
     if not file_systems.is_remote(path):
         regular_files.require(path)
-        with open(path, "rb") as file:
-            return file.read()
+        try:
+            with open(path, "rb") as file:
+                return file.read()
+        except OSError as error:
+            if error.filename is not None:
+                raise
+            # As of a disk that fails in the middle.
+            raise type(error)(f"{path} cannot be read: {error.strerror or error}") from None
     try:
         with file_systems.gfile().GFile(os.fspath(path), "rb") as file:
             return file.read()
@@ -85,6 +91,7 @@ def replacing_all(paths: Sequence[str | os.PathLike[str]]) -> Iterator[list[str]
                 temporary = os.path.join(folder, "file")
                 temporary_files.create(temporary)
             else:
+                regular_files.require_replaceable(path)
                 os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
                 try:
                     temporary = stack.enter_context(temporary_files.temporary_file(path))

@@ -293,3 +293,18 @@ def test_a_pipe_that_a_shell_opened_is_read(tmp_path):
     finally:
         os.close(read_end)
     assert files.read_bytes(os.devnull) == b""
+
+
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path):
+    """Nor is a device: root could do it, for all programs of the machine."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(OSError, match=f"{tmp_path}/{name} is a named pipe, which a file m"):
+            files.write_bytes(tmp_path / name, b"x")
+    assert sorted(os.listdir(tmp_path)) == ["link", "pipe"]
+
+
+def test_a_file_that_fails_while_it_is_read_is_named():
+    with pytest.raises(OSError, match="^/proc/self/mem cannot be read: "):
+        files.read_bytes("/proc/self/mem")

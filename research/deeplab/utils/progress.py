@@ -77,7 +77,8 @@ class Progress:
         """Tell that all images are done; where the total was wrong, more may follow."""
         self._total = None
         seconds = clock_text(time.monotonic() - self._start)
-        logging.info("%s %d %s in %s", self._verb, self._done, self._noun, seconds)
+        noun = self._noun.removesuffix("s") if self._done == 1 else self._noun
+        logging.info("%s %d %s in %s", self._verb, self._done, noun, seconds)
 
 
 def clock_text(seconds: float) -> str:
