@@ -169,7 +169,7 @@ def _rates(facts: Facts, plan: Plan) -> list[Setting]:
     if plan.fine_tune_batch_norm:
         reason = "The official rate for 16 images per step"
     else:
-        reason = "With batch norm frozen, 0.001 for 8 images per step"
+        reason = "With batch norm frozen, AdamW at 0.0005 for 8 images per step"
         if plan.batch_size != 8:
             reason += f", in proportion for {plan.batch_size}"
     if facts.new_layers == "none":
@@ -180,10 +180,18 @@ def _rates(facts: Facts, plan: Plan) -> list[Setting]:
             "New layers learn ten times faster than those of the checkpoint; one rate for all would"
             " damage the old ones or be too low for the new ones"
         )
-    return [
-        Setting(reason, _of(TrainOptions, base_learning_rate=plan.learning_rate)),
-        Setting(last, _of(TrainOptions, last_layer_gradient_multiplier=plan.multiplier)),
-    ]
+    rate = _of(TrainOptions, optimizer=plan.optimizer, base_learning_rate=plan.learning_rate)
+    settings = [Setting(reason, rate)]
+    if plan.slow_start_steps:
+        slow = _of(
+            TrainOptions,
+            slow_start_step=plan.slow_start_steps,
+            slow_start_learning_rate=plan.slow_start_learning_rate,
+        )
+        reason = "A slow start, until the random new layers no longer damage the others"
+        settings.append(Setting(reason, slow))
+    last_words = _of(TrainOptions, last_layer_gradient_multiplier=plan.multiplier)
+    return [*settings, Setting(last, last_words)]
 
 
 def _reason_of_steps(facts: Facts, plan: Plan) -> str:

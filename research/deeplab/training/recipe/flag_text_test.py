@@ -75,7 +75,11 @@ def test_the_flags_say_what_the_plan_says(new_layers, tmp_path):
     assert options.train_batch_size == plan.batch_size
     assert options.training_number_of_steps == plan.steps
     assert options.fine_tune_batch_norm == plan.fine_tune_batch_norm
+    assert options.optimizer == plan.optimizer
     assert options.base_learning_rate == pytest.approx(plan.learning_rate)
+    assert options.slow_start_step == plan.slow_start_steps
+    if plan.slow_start_steps:
+        assert options.slow_start_learning_rate == pytest.approx(plan.slow_start_learning_rate)
     assert options.last_layer_gradient_multiplier == plan.multiplier
     assert options.last_layers_contain_logits_only == plan.last_layers_are_logits
     assert options.label_weights == plan.label_weights

@@ -137,7 +137,9 @@ def _send_measurements(pipe: connection.Connection, request: StepRequest) -> Non
     descriptor = descriptors.load(request.dataset)
     side = request.crop_size
     net = model.DeepLab(request.network.replace(crop_size=(side, side)))
-    options = TrainOptions(fine_tune_batch_norm=False, last_layer_gradient_multiplier=10.0)
+    options = TrainOptions(
+        fine_tune_batch_norm=False, optimizer="adamw", last_layer_gradient_multiplier=10.0
+    )
     trainer = Trainer(net, options, descriptor.ignore_label)
     trainer.begin()
     records = data_generator.Dataset(

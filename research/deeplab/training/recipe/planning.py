@@ -18,6 +18,9 @@ FEW_STEPS = 250
 # Batch norm learns from batches of at least 12 images, says the official help. Its averages have a
 # decay of 0.9997, so that it takes many steps to replace what the checkpoint has.
 _BATCH, _LARGE_BATCH, _LONG = 8, 16, 10000
+# With batch norm frozen, AdamW needs fewer steps than momentum. It starts slowly where layers are
+# new, because their random values would damage those of the checkpoint.
+_SLOW_STEPS, _SLOW_SHARE, _SLOW_RATE = 100, 5, 0.1
 # Smaller batches, for machines without the time or the memory.
 _SMALLER = (8, 4, 2, 1)
 # Official trainings see an image 45 (PASCAL VOC) to 480 times (Cityscapes).
@@ -44,7 +47,10 @@ class Plan:
         seconds: Time that they take.
         epochs: Number of times that each image is used.
         fine_tune_batch_norm: Whether batch norm is trained.
-        learning_rate: Initial learning rate of layers from the checkpoint.
+        optimizer: Name of the optimizer.
+        learning_rate: The highest one of layers from the checkpoint.
+        slow_start_steps: Steps of the slow start; 0: none.
+        slow_start_learning_rate: Learning rate in these steps.
         multiplier: Factor on the learning rate of the last layers.
         scales: Random scales.
         label_weights: Weight of each class; None: all 1.
@@ -60,7 +66,10 @@ class Plan:
     seconds: float
     epochs: float
     fine_tune_batch_norm: bool
+    optimizer: str
     learning_rate: float
+    slow_start_steps: int
+    slow_start_learning_rate: float
     multiplier: float
     scales: RandomScale
     label_weights: tuple[float, ...] | None
@@ -100,8 +109,10 @@ def plan(facts: Facts) -> Plan:
     steps = max(1, min(allowed, most))
     epochs = steps * epochs_per_step
     tuned = batch_size >= _LARGE_BATCH and steps >= _LONG
-    rate = 0.007 * batch_size / 16 if tuned else 0.001 * batch_size / 8
+    rate = 0.007 * batch_size / 16 if tuned else 0.0005 * batch_size / 8
     is_new = facts.new_layers != "none"
+    if not is_new:
+        rate /= 10
     return Plan(
         crop_size=crop_size,
         eval_crop_size=padded_size(facts.largest_size, facts.network.output_stride),
@@ -111,7 +122,10 @@ def plan(facts: Facts) -> Plan:
         seconds=steps * facts.seconds(crop_size, batch_size),
         epochs=epochs,
         fine_tune_batch_norm=tuned,
-        learning_rate=rate if is_new else rate / 10,
+        optimizer="momentum" if tuned else "adamw",
+        learning_rate=rate,
+        slow_start_steps=min(_SLOW_STEPS, steps // _SLOW_SHARE) if is_new and not tuned else 0,
+        slow_start_learning_rate=rate * _SLOW_RATE,
         multiplier=10.0 if is_new else 1.0,
         scales=_scales(epochs, crop_size, min(facts.median_size)),
         label_weights=_label_weights(facts.balance),

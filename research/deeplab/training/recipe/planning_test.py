@@ -113,6 +113,15 @@ def test_only_new_layers_learn_faster(plans):
         assert plan.initialize_last_layer == (facts.new_layers in ("none", "decoder"))
         assert plan.last_layers_are_logits == (facts.new_layers == "logits")
         assert 0 < plan.learning_rate <= 0.007
+        assert plan.optimizer == ("momentum" if plan.fine_tune_batch_norm else "adamw")
+
+
+def test_random_layers_start_slowly_with_adamw(plans):
+    for facts, plan in plans:
+        is_slow = plan.optimizer == "adamw" and facts.new_layers != "none" and plan.steps >= 5
+        assert (plan.slow_start_steps > 0) == is_slow
+        assert plan.slow_start_steps <= plan.steps / 5
+        assert plan.slow_start_learning_rate < plan.learning_rate
 
 
 def test_weights_are_given_where_a_class_is_rare(plans):
@@ -153,7 +162,8 @@ def test_camvid_gets_what_measured_well():
     assert (plan.crop_size, plan.batch_size, plan.eval_crop_size) == (353, 8, (369, 481))
     assert 1200 <= plan.steps <= 1400
     assert not plan.fine_tune_batch_norm
-    assert (plan.learning_rate, plan.multiplier) == (0.001, 10.0)
+    assert (plan.optimizer, plan.learning_rate, plan.multiplier) == ("adamw", 0.0005, 10.0)
+    assert (plan.slow_start_steps, plan.slow_start_learning_rate) == (100, 0.00005)
     assert (plan.scales.min_scale_factor, plan.scales.max_scale_factor) == (0.75, 1.5)
     by_hand = (0.55, 0.45, 2.2, 0.4, 1, 0.65, 2, 1.4, 0.9, 2.5, 3)
     assert plan.label_weights == pytest.approx(by_hand, rel=0.06)
