@@ -87,8 +87,8 @@ class Dataset:
         expected = descriptor.split_size(split_name)
         if expected is not None and expected != len(self):
             logging.warning(
-                "split %s in %s has %d images; that of %s has %d",
-                *(split_name, dataset_dir, len(self), descriptor.name, expected),
+                "split %s in %s has %s; that of %s has %d",
+                *(split_name, dataset_dir, counted(len(self), "image"), descriptor.name, expected),
             )
         self._seed = seed
         self._cache_bytes = cache_bytes

@@ -230,7 +230,8 @@ class Visualizer:
             }
         )
         if raw is not None:
-            self._save_raw(raw, sample.name, sample.number)
+            # A record need not name its image.
+            self._save_raw(raw, sample.name or sample.stem, sample.number)
 
     def _save_raw(self, raw: np.ndarray, name: str, number: int) -> None:
         """Save a raw prediction, unless a later image of that name has been saved."""

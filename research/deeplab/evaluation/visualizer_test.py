@@ -154,6 +154,13 @@ def test_names_lose_their_folders_as_in_the_official_code(tmp_path):
     assert tiny.files(logdir / visualizer.RAW_RESULTS) == ["a.jpg.png"]
 
 
+def test_raw_predictions_of_images_without_a_name_have_their_numbers(tmp_path):
+    batches = [{**batch, "image_name": tf.constant([""])} for batch in _batches()]
+    logdir = _run(tmp_path, batches, also_save_raw_predictions=True)
+    names = ["000000.png", "000001.png", "000002.png"]
+    assert tiny.files(logdir / "raw_segmentation_results") == names
+
+
 def test_raw_predictions_of_one_name_are_told(tmp_path, caplog):
     batches = [
         {**batch, "image_name": tf.constant([f"{number}/a"])}
