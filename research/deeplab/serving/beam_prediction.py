@@ -94,8 +94,9 @@ def predict(options: PredictOptions) -> None:
     writable.make_folder("output_dir", options.output_dir)
     with pipelines.staging(options.output_dir) as folder:
         named = list(zip(image_paths, names, strict=True))
-        lists = [named[start : start + _LISTED] for start in range(0, len(named), _LISTED)]
-        lists += [[(path, "")] for path in record_files]
+        # The files of records come first: their numbers are in names of results.
+        lists = [[(path, "")] for path in record_files]
+        lists += [named[start : start + _LISTED] for start in range(0, len(named), _LISTED)]
         stored = [os.path.join(folder, f"images-{number:06}") for number in range(len(lists))]
         for path, listed in zip(stored, lists, strict=True):
             pipelines.store(path, listed)

@@ -94,7 +94,7 @@ def test_images_of_one_name_do_not_replace_each_other(export, tmp_path):
     images = f"{tmp_path}/same.png,{tmp_path}/[abc]/*"
     _run(export, images, tmp_path / "out", *_BEAM)
     found = {path.name: tiny.read_png(path).tolist() for path in tmp_path.glob("out/*_labels.png")}
-    names = ("-00001-000000", "-00002-000000", "-00003-000000", "")
+    names = ("-00000-000000", "-00001-000000", "-00002-000000", "")
     assert found == {
         f"same{name}_labels.png": (picture[..., 0] % 4).tolist()
         for name, picture in zip(names, pictures, strict=True)
