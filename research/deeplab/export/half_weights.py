@@ -1,19 +1,23 @@
 """Stores the weights of TensorFlow Lite models in 16 bits.
 
 TensorFlow Lite's own conversion rounds every constant. Most of the labels that then change do so
-because of the kernels of depthwise convolutions, in whose short sums rounding errors do not cancel
-out, and of the biases. Both are a few percent of the weights, so they stay as they are.
+because of biases and small kernels, above all those of depthwise convolutions, in whose short sums
+rounding errors do not cancel out. They are a small part of the weights, so they stay as they are.
 """
 
+import collections
 import copy
 
 import numpy as np
 
 from deeplab.core import keras_internals
 
+# The smallest kernels stay in 32 bits, up to this share of all weights.
+_SHARE_IN_32_BITS = 0.15
+
 
 def store(model: bytes) -> bytes:
-    """Store the kernels of all convolutions but depthwise ones in 16 bits.
+    """Store large kernels, but not those of depthwise convolutions, in 16 bits.
 
     Args:
         model: TensorFlow Lite model in floats.
@@ -31,6 +35,14 @@ def store(model: bytes) -> bytes:
     }
     codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in whole.operatorCodes]
     weights = {int(each.inputs[1]) for each in graph.operators if codes[each.opcodeIndex] in kinds}
+    buffers = collections.Counter(each.buffer for each in graph.tensors)
+    kernels: dict[int, np.ndarray] = {}
+    for index in weights:
+        tensor = graph.tensors[index]
+        content = whole.buffers[tensor.buffer].data
+        is_float = tensor.type == schema.TensorType.FLOAT32
+        if is_float and content is not None and buffers[tensor.buffer] == 1:
+            kernels[index] = np.asarray(content, np.uint8).view(np.float32)
     expansion = schema.OperatorCodeT()
     expansion.builtinCode = schema.BuiltinOperator.DEQUANTIZE
     expansion.deprecatedBuiltinCode = schema.BuiltinOperator.DEQUANTIZE
@@ -38,14 +50,9 @@ def store(model: bytes) -> bytes:
     expansion.version = 3
     whole.operatorCodes.append(expansion)
     operators = []
-    for index in sorted(weights):
+    for index in _large(kernels):
         tensor = graph.tensors[index]
-        users = sum(each.buffer == tensor.buffer for each in graph.tensors)
-        content = whole.buffers[tensor.buffer]
-        if tensor.type != schema.TensorType.FLOAT32 or content.data is None or users > 1:
-            continue
-        values = np.asarray(content.data, np.uint8).view(np.float32)
-        content.data = values.astype(np.float16).view(np.uint8)
+        whole.buffers[tensor.buffer].data = kernels[index].astype(np.float16).view(np.uint8)
         stored = copy.copy(tensor)
         stored.type = schema.TensorType.FLOAT16
         stored.name = tensor.name + b"/float16"
@@ -58,3 +65,14 @@ def store(model: bytes) -> bytes:
         operators.append(operator)
     graph.operators = [*operators, *graph.operators]
     return keras_internals.lite_bytes(whole)
+
+
+def _large(kernels: dict[int, np.ndarray]) -> list[int]:
+    """Return the indices of all kernels but the smallest ones."""
+    order = sorted(kernels, key=lambda index: (kernels[index].size, index))
+    seen = np.cumsum([kernels[index].size for index in order])
+    return sorted(
+        index
+        for index, count in zip(order, seen, strict=True)
+        if count > _SHARE_IN_32_BITS * seen[-1]
+    )
