@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 from absl import logging
 
+from deeplab.core import regular_files
 from deeplab.utils import error_text, file_systems, files, temporary_files
 
 # Extensions of the files in which Keras saves networks.
@@ -39,7 +40,11 @@ def known(folder: str) -> list[str]:
     """Return the checkpoints that a folder's state file names, the newest last.
 
     The list is empty without folder or file. A damaged file is logged and counts as missing.
+
+    Raises:
+        OSError: It is a named pipe or a device.
     """
+    regular_files.require(os.path.join(folder, "checkpoint"))
     try:
         state = tf.train.get_checkpoint_state(folder)
     except ValueError as error:

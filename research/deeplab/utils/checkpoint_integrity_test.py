@@ -282,3 +282,9 @@ def test_a_full_disk_leaves_everything_as_it_was(tmp_path, size):
     ):
         _save(tmp_path, 2)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_state_file_that_is_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "checkpoint")
+    with pytest.raises(OSError, match=f"{tmp_path}/checkpoint is a named pipe, not a file"):
+        checkpoint_files.latest(str(tmp_path))
