@@ -14,22 +14,36 @@ class FoldedWeights:
     """Computes a convolution with weights made ahead; see `layers.Convolution.arithmetic`.
 
     Args:
-        kernel: Kernel with the batch norm folded in; a tensor or a variable.
-        bias: Bias with the batch norm folded in; None: there is none.
+        kernel: Kernel with the batch norm folded in; a tensor, a variable, or an array, which
+            becomes a constant of each graph.
+        bias: Bias with the batch norm folded in, likewise; None: there is none.
     """
 
     def __init__(self, kernel: Any, bias: Any):
         self.kernel = kernel
         self.bias = bias
+        self._graph: tf.Graph | None = None
+        self._tensors: tuple[tf.Tensor, tf.Tensor | None] | None = None
 
     def compute(
         self, convolution: layers.Convolution, x: tf.Tensor, padding: str, training: bool
     ) -> tf.Tensor:
         """Convolve the padded input and add the bias, in the type of the kernel."""
         del training
-        kernel = tf.convert_to_tensor(self.kernel)
+        kernel, bias = self._in_graph()
         y = convolution.convolve(tf.cast(x, kernel.dtype), kernel, padding)
-        return y if self.bias is None else tf.nn.bias_add(y, tf.convert_to_tensor(self.bias))
+        return y if bias is None else tf.nn.bias_add(y, bias)
+
+    def _in_graph(self) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Return kernel and bias, the same tensors wherever a graph uses them."""
+        graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+        if graph is None or graph is not self._graph:
+            self._graph = graph
+            self._tensors = (
+                tf.convert_to_tensor(self.kernel),
+                None if self.bias is None else tf.convert_to_tensor(self.bias),
+            )
+        return self._tensors
 
 
 @contextlib.contextmanager
@@ -46,7 +60,7 @@ def folded(
 
     Args:
         network: It must not be quantized: its quantizers round the folded kernels.
-        hold: Turns each weight into what the graph holds, a tensor or a variable.
+        hold: Takes each weight and returns what the graph is to hold; see `FoldedWeights`.
         exact: Convolutions that compute in float32 whatever the network does.
 
     Yields:

@@ -95,6 +95,9 @@ def _network(
     weights: list[Any] = []
 
     def hold(value: tf.Tensor) -> Any:
+        if native:
+            # oneDNN rearranges constants once, and variables at each call.
+            return value.numpy()
         weights.append(tf.Variable(value, trainable=False))
         return weights[-1]
 

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import folding, networks
+from deeplab.core import folding, keras_internals, networks
 from deeplab.core.options import ExportOptions, InferenceOptions, WindowOptions
 from deeplab.export import comparison, exporter, inference_graph, warm_up
 from deeplab.export.signatures import DEFAULT
@@ -207,6 +207,26 @@ class TestVariants:
         with comparison.open_saved_model(path) as loaded:
             labels = loaded["serving_labels"].run([_GOOD])["SemanticPredictions"][0]
         assert np.mean(labels == _labels(net, _GOOD)) >= 0.95
+        # As variables or as constants, the weights are stored once.
+        assert _stored_numbers(path) < 1.15 * sum(np.prod(weight.shape) for weight in net.weights)
+
+
+def _stored_numbers(path):
+    """Return how many floats the variables and the constants of a SavedModel hold."""
+    reader = tf.train.load_checkpoint(f"{path}/variables/variables")
+    types = reader.get_variable_to_dtype_map()
+    shapes = [
+        shape
+        for name, shape in reader.get_variable_to_shape_map().items()
+        if types[name].is_floating
+    ]
+    with open(f"{path}/saved_model.pb", "rb") as file:
+        (meta_graph,) = keras_internals.saved_graphs(file.read())
+    graph = meta_graph.graph_def
+    for node in [*graph.node, *(node for each in graph.library.function for node in each.node_def)]:
+        if node.op == "Const" and tf.as_dtype(node.attr["dtype"].type).is_floating:
+            shapes.append(tf.TensorShape(node.attr["value"].tensor.tensor_shape).as_list())
+    return sum(np.prod(shape) for shape in shapes)
 
 
 @pytest.mark.parametrize("window", [None, WindowOptions(size=(33, 33))])
