@@ -117,11 +117,15 @@ def _read(path: str) -> Choice:
             f"{path} was written by the chief and is not here: --train_logdir must be a folder that"
             " all hosts share"
         )
-    content = files.read_json(path)
+    remedy = "restore the file, or delete it so that the speed is measured again"
+    try:
+        content = files.read_json(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; {remedy}") from None
     kinds = content.get("float32") if isinstance(content, dict) else None
     if not isinstance(kinds, list) or any(kind not in layers.KINDS for kind in kinds):
         raise ValueError(
             f"{path} has no list of kinds of convolutions, {', '.join(layers.KINDS)}, under"
-            ' "float32": restore the file, or delete it so that the speed is measured again'
+            f' "float32": {remedy}'
         )
     return Choice(tuple(kinds))
