@@ -12,7 +12,7 @@ from absl import app, flags, logging
 import deeplab
 from deeplab import common
 from deeplab.cli import flag_sources, path_flags, remarks
-from deeplab.utils import error_text
+from deeplab.core import error_text
 
 _HELP = frozenset({"-h", "-help", "--help", "-helpshort", "--helpshort"})
 # Exit codes of a process that a signal ends, as shells report them.

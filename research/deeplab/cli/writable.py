@@ -4,8 +4,8 @@ import dataclasses
 import os
 from collections.abc import Iterable
 
-from deeplab.core import regular_files
-from deeplab.utils import error_text, file_systems, files, temporary_files
+from deeplab.core import error_text, regular_files
+from deeplab.utils import file_systems, files, temporary_files
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
+from deeplab.core import error_text
 from deeplab.core.wording import counted, with_article
 from deeplab.datasets import images
 from deeplab.datasets.image_formats import image_format
-from deeplab.utils import error_text
 
 IMAGE, LABEL = "image/encoded", "image/segmentation/class/encoded"
 _FEATURES = {

@@ -9,6 +9,7 @@ import numpy as np
 from absl import logging
 
 from deeplab.annotations import lists
+from deeplab.core import error_text
 from deeplab.core.options import RunnerOptions
 from deeplab.datasets import build_data, conversion, images, label_files
 from deeplab.datasets.build_data import Sample
@@ -16,7 +17,6 @@ from deeplab.datasets.descriptors import DatasetDescriptor
 from deeplab.datasets.image_formats import image_format
 from deeplab.datasets.label_files import LabelReader
 from deeplab.datasets.tfds_options import TfdsOptions
-from deeplab.utils import error_text
 
 # Features in which datasets keep the name of an image's file.
 _NAMES = ("file_name", "filename", "image/filename")

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from deeplab import model
+from deeplab.core import error_text
 from deeplab.core.options import InferenceOptions, WindowOptions
 from deeplab.export import (
     agreement,
@@ -22,7 +23,6 @@ from deeplab.export import (
     warm_up,
 )
 from deeplab.export.export_details import ExportDetails
-from deeplab.utils import error_text
 
 # Sums in another order change results a little: probabilities by at most this much, and labels of
 # at most this share of pixels, where two classes are equally likely. bfloat16 has only 8 digits.

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from deeplab.core import error_text
 from deeplab.datasets import descriptors
 from deeplab.export import fitting, network_facts
-from deeplab.utils import error_text, files
+from deeplab.utils import files
 
 # The facts about the network, and the names of the classes, which other programs look for. Like
 # TensorFlow Lite's own metadata, a zip archive with these files is appended to the model.

@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from deeplab.core import error_text
 from deeplab.datasets import descriptors
 from deeplab.export import fitting, inference_graph, network_facts
-from deeplab.utils import error_text, files
+from deeplab.utils import files
 
 
 class OnnxNetwork:

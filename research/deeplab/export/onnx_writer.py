@@ -7,10 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from deeplab import model
-from deeplab.core import depthwise, folding, keras_internals
+from deeplab.core import depthwise, error_text, folding, keras_internals
 from deeplab.core.options import InferenceOptions
 from deeplab.export import inference_graph, network_facts
-from deeplab.utils import error_text
 
 # The networks need at least opset 13. ONNX Runtime and OpenVINO have had fast kernels for this one
 # for years.

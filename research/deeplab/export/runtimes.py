@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from deeplab import model
-from deeplab.core import depthwise
+from deeplab.core import depthwise, error_text
 from deeplab.core.options import InferenceOptions, WindowOptions
 from deeplab.datasets import descriptors
 from deeplab.export import (
@@ -20,7 +20,7 @@ from deeplab.export import (
     onnx_network,
     saved_model,
 )
-from deeplab.utils import checkpoint, checkpoint_files, error_text, file_systems
+from deeplab.utils import checkpoint, checkpoint_files, file_systems
 from deeplab.weights import foreign_files
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from deeplab.core import dense_crf, windows
+from deeplab.core import dense_crf, error_text, windows
 from deeplab.core.options import CrfOptions, WindowOptions
 from deeplab.datasets import descriptors
-from deeplab.utils import checkpoint, checkpoint_files, error_text, file_systems, files
+from deeplab.utils import checkpoint, checkpoint_files, file_systems, files
 from deeplab.weights import foreign_files
 
 # The descriptor of the dataset, if it was known at export.

@@ -15,6 +15,7 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab.cli import writable
+from deeplab.core import error_text
 from deeplab.core.options import PredictOptions
 from deeplab.core.wording import agree, counted
 from deeplab.datasets import (
@@ -30,7 +31,7 @@ from deeplab.datasets.image_formats import image_format
 from deeplab.export import runtimes
 from deeplab.serving import chosen_network, outputs, video
 from deeplab.sharing import pipelines
-from deeplab.utils import error_text, file_systems, files
+from deeplab.utils import file_systems, files
 
 # Names of the files about all images: their facts, the bad images, and their records.
 _FACTS, _BAD, _RECORDS = "predictions", "bad_images", "records"

@@ -6,12 +6,13 @@ import time
 
 import numpy as np
 
+from deeplab.core import error_text
 from deeplab.datasets import image_files
 from deeplab.export import decoding, inference_graph, loaded_model, photographs, saved_model
 from deeplab.serving import graph_facts, server_settings, stored_versions, trials
 from deeplab.serving.check_report import Report
 from deeplab.serving.findings import ExportFindings
-from deeplab.utils import checkpoint, error_text, file_systems, files
+from deeplab.utils import checkpoint, file_systems, files
 
 # Size of the drawn image for a network without a crop size.
 _SIZE = (257, 257)

@@ -9,11 +9,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from deeplab.core import keras_internals
+from deeplab.core import error_text, keras_internals
 from deeplab.core.wording import agree, counted
 from deeplab.export import destination, inference_graph, loaded_model
 from deeplab.serving.findings import ExportFindings
-from deeplab.utils import error_text, file_systems, files
+from deeplab.utils import file_systems, files
 
 _OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _XLA_FUNCTION = "_XlaMustCompile"

@@ -7,10 +7,10 @@ from typing import TypeVar
 import grpc
 import numpy as np
 
+from deeplab.core import error_text
 from deeplab.core.options import ServerOptions
 from deeplab.export import service_messages
 from deeplab.serving import certificates, retrying
-from deeplab.utils import error_text
 
 _Answer = TypeVar("_Answer")
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from deeplab.core import error_text
 from deeplab.core.options import ServerOptions
 from deeplab.export.service_messages import Shape, SignatureShapes
 from deeplab.serving import certificates, retrying
-from deeplab.utils import error_text
 
 # Codes of a server that is starting or overloaded, and of a proxy in front of it.
 _UNAVAILABLE = (429, 502, 503, 504)

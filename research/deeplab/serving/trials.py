@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
+from deeplab.core import error_text
 from deeplab.export import decoding, inference_graph, loaded_model, signatures, warm_up
 from deeplab.serving.findings import ExportFindings
-from deeplab.utils import error_text
 
 # A server refuses an export with more warm-up records.
 _MOST_RECORDS = 1000

@@ -10,8 +10,9 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from deeplab.core import error_text
 from deeplab.core.options import RunnerOptions
-from deeplab.utils import error_text, file_systems, files, temporary_files
+from deeplab.utils import file_systems, files, temporary_files
 
 # Runners that work on this machine alone. They have no options besides those that Beam lists.
 _ON_THIS_MACHINE = ("DirectRunner", "FnApiRunner", "BundleBasedDirectRunner", "PrismRunner")

@@ -21,9 +21,10 @@ from typing import Any
 
 from absl import logging
 
+from deeplab.core import error_text
 from deeplab.core.wording import counted
 from deeplab.sharing.cluster import VARIABLE, Cluster
-from deeplab.utils import error_text, file_systems, files
+from deeplab.utils import file_systems, files
 
 _BEAT_SECS = 10.0
 _LOOK_SECS = 1.0

@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from deeplab.core import error_text
 from deeplab.testing import tiny
-from deeplab.utils import error_text
 
 # What may take the place of a word of a text file.
 _ODD_WORDS = (

@@ -25,8 +25,7 @@ import grpc
 import tensorflow as tf
 from absl import logging
 
-from deeplab.core import wire_format
-from deeplab.utils import error_text
+from deeplab.core import error_text, wire_format
 
 _SERVICE = "/tensorflow.CoordinationService"
 # Time for an answer, and for all attempts to get it.

@@ -16,13 +16,13 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
+from deeplab.core import error_text
 from deeplab.core.options import DeviceOptions
 from deeplab.core.wording import counted
 from deeplab.sharing import cluster as clusters
 from deeplab.sharing import devices
 from deeplab.sharing.cluster import Cluster
 from deeplab.training import coordination, stop_signals
-from deeplab.utils import error_text
 
 # Time for the last answer to reach the slowest host.
 _LAST_WORDS_SECS = 60.0

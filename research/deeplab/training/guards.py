@@ -8,13 +8,13 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from deeplab.core import networks, normalization
+from deeplab.core import error_text, networks, normalization
 from deeplab.core.options import TrainOptions
 from deeplab.core.wording import counted
 from deeplab.evaluation import report
 from deeplab.training import distribution
 from deeplab.training.step import TrainStep
-from deeplab.utils import checkpoint_files, error_text
+from deeplab.utils import checkpoint_files
 
 # Flags without an effect with AdamW, and those that do their work.
 _NOT_OF_ADAMW = {"weight_decay": "adamw_weight_decay", "adam_learning_rate": "base_learning_rate"}

@@ -13,10 +13,11 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
+from deeplab.core import error_text
 from deeplab.core.options import ModelOptions, TrainingRun
 from deeplab.datasets.data_generator import Dataset
 from deeplab.training import guards
-from deeplab.utils import error_text, files
+from deeplab.utils import files
 
 # Name of the file.
 FILE = "run_record.json"

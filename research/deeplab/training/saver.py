@@ -6,9 +6,10 @@ from collections.abc import Callable
 import tensorflow as tf
 from absl import logging
 
+from deeplab.core import error_text
 from deeplab.training import guards
 from deeplab.training.state import TrainState
-from deeplab.utils import checkpoint_files, error_text
+from deeplab.utils import checkpoint_files
 
 
 class CheckpointSaver:

@@ -17,9 +17,9 @@ import tensorflow as tf
 from absl import logging
 
 from deeplab import common
-from deeplab.core import feature_extractor, scopes
+from deeplab.core import error_text, feature_extractor, scopes
 from deeplab.core.wording import counted
-from deeplab.utils import checkpoint_files, error_text, file_systems, files, stored_options
+from deeplab.utils import checkpoint_files, file_systems, files, stored_options
 from deeplab.weights import foreign_files, initial_values, keras_weights, saved_networks
 
 GLOBAL_STEP = "global_step"

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import tensorflow as tf
 from absl import logging
 
-from deeplab.core import regular_files
-from deeplab.utils import error_text, file_systems, files, temporary_files
+from deeplab.core import error_text, regular_files
+from deeplab.utils import file_systems, files, temporary_files
 
 # Extensions of the files in which Keras saves networks.
 KERAS = (".keras", ".h5")

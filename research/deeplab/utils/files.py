@@ -15,8 +15,8 @@ from typing import Any
 
 from absl import logging
 
-from deeplab.core import json_text, regular_files
-from deeplab.utils import error_text, file_systems, temporary_files
+from deeplab.core import error_text, json_text, regular_files
+from deeplab.utils import file_systems, temporary_files
 
 # Arguments of Linux' renameat2.
 _AT_FDCWD = -100

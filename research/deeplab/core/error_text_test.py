@@ -2,7 +2,8 @@
 
 import pytest
 
-from deeplab.utils import error_text, files
+from deeplab.core import error_text
+from deeplab.utils import files
 
 
 @pytest.mark.parametrize(
