@@ -7,10 +7,10 @@ import re
 import tensorflow as tf
 from absl import logging
 
+from deeplab.core import error_text
 from deeplab.utils import (
     checkpoint,
     checkpoint_files,
-    error_text,
     file_systems,
     temporary_files,
 )
