@@ -75,7 +75,7 @@ def describe(data: bytes) -> str:
     if _compression(data) not in _USUAL:
         return _of_compression(data)
     bits = set(image_formats.tiff_values(data, _BITS))
-    kind = (*image_formats.tiff_values(data, _SAMPLE_FORMAT), _UNSIGNED)[0]
+    kind = _first(data, _SAMPLE_FORMAT, _UNSIGNED)
     if len(bits) > 1:
         return f"has bands of different types ({_listed(bits)} bits): save all with 8 or 16 bits"
     readable = _READABLE_BITS.get(kind, set())
@@ -85,9 +85,7 @@ def describe(data: bytes) -> str:
         (bit,) = bits
         name = _TYPES.get(kind, "values")
         return f"has {bit}-bit {name}, which cannot be read: save it with 8 or 16 bits"
-    width, height = (
-        (*image_formats.tiff_values(data, tag), 0)[0] for tag in (_TILE_WIDTH, _TILE_HEIGHT)
-    )
+    width, height = (_first(data, tag, 0) for tag in (_TILE_WIDTH, _TILE_HEIGHT))
     if width * height % _TILE_UNIT:
         return (
             f"has tiles of {width}x{height} pixels, which cannot be read: save it in strips, or in"
@@ -100,8 +98,13 @@ def describe(data: bytes) -> str:
     return ""
 
 
+def _first(data: bytes, tag: int, default: int) -> int:
+    """Return the first value of a tag."""
+    return (*image_formats.tiff_values(data, tag), default)[0]
+
+
 def _compression(data: bytes) -> int:
-    return (*image_formats.tiff_values(data, _COMPRESSION), 1)[0]
+    return _first(data, _COMPRESSION, 1)
 
 
 def _of_compression(data: bytes) -> str:
@@ -111,7 +114,7 @@ def _of_compression(data: bytes) -> str:
 
 
 def _meaning(data: bytes) -> int:
-    return (*image_formats.tiff_values(data, _PHOTOMETRIC), 1)[0]
+    return _first(data, _PHOTOMETRIC, 1)
 
 
 def _of_meaning(data: bytes) -> str:
