@@ -208,10 +208,10 @@ def names_of(item: _Item) -> Iterator[str]:
         yield item.name
 
 
-def repeated_name(counted: tuple[str, int]) -> Iterator[tuple[str, int]]:
+def repeated_name(name_and_count: tuple[str, int]) -> Iterator[tuple[str, int]]:
     """Yield a name and its number of images, if there are several."""
-    if counted[1] > 1:
-        yield counted
+    if name_and_count[1] > 1:
+        yield name_and_count
 
 
 def predict_image(
