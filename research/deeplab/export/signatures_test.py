@@ -198,7 +198,14 @@ class TestVariants:
     @pytest.mark.slow
     @tiny.unoptimized()
     @pytest.mark.parametrize(
-        "changes", [{"precision": "bfloat16"}, {"target": "cpu"}], ids=["bfloat16", "cpu"]
+        "changes",
+        [
+            {"precision": "bfloat16"},
+            {"target": "cpu"},
+            # Constants of a type that NumPy itself does not have.
+            {"precision": "bfloat16", "target": "cpu"},
+        ],
+        ids=["bfloat16", "cpu", "bfloat16-cpu"],
     )
     def test_the_network_is_the_same(self, net, tmp_path, changes):
         path = str(tmp_path / "export")
