@@ -13,4 +13,5 @@ mapfile -t oldest < <(
 . tools/environment.sh .venv-oldest "${oldest[@]}" "tensorflow-metadata<1.18"
 
 python -m pip list 2>/dev/null | grep -E '^(tensorflow|keras|numpy|tensorboard) '
-exec python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder "$@"
+exec python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder \
+  --max-worker-restart=0 "$@"
