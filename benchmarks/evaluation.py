@@ -58,9 +58,7 @@ def main(argv: Sequence[str]) -> None:
 
     def draw() -> dict[str, bytes]:
         with tempfile.TemporaryDirectory() as folder:
-            Visualizer(predictor, descriptor, folder).run(
-                records.evaluation(1), range(len(records))
-            )
+            Visualizer(predictor, descriptor, folder).run(records.evaluation(1), len(records))
             return {path.name: path.read_bytes() for path in pathlib.Path(folder).rglob("*.png")}
 
     def predict() -> int:

@@ -182,6 +182,7 @@ class Dataset:
                 original_image: [B, h, w, 3], 0..255, the images before padding to the crop size:
                     float32 if they were resized, else uint8; padded with 0 to the batch's largest.
                 original_size: int32 [B, 2], height and width of the original images.
+                number: int64 [B], the places of the images among all records.
         """
         numbers = (share or Share()).numbers(len(self), batch_size)
         samples = tf.data.Dataset.from_tensor_slices(np.array(numbers, np.int64)).map(
@@ -336,6 +337,7 @@ class Dataset:
             "label": label,
             "original_image": original_image,
             "original_size": tf.shape(original_image)[:2],
+            "number": record,
             **_facts(features),
         }
 

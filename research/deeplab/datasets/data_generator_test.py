@@ -144,7 +144,7 @@ def test_evaluation_samples_are_like_the_official_ones(name, tmp_path):
     batches = list(dataset.evaluation(1))
     assert len(batches) == len(facts)
     for number, (batch, expected) in enumerate(zip(batches, facts, strict=True)):
-        assert batch.keys() == {*expected, "original_size"}
+        assert batch.keys() == {*expected, "original_size", "number"}
         for key, (shape, dtype, values) in expected.items():
             assert list(batch[key].shape) == shape
             assert batch[key].dtype == ("string" if dtype == "object" else dtype)

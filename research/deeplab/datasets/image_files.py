@@ -282,42 +282,43 @@ class ImageFiles:
     ) -> Iterator[dict[str, tf.Tensor]]:
         """Yield batches of whole images, padded below and right to the largest of each batch.
 
-        Images that cannot be read are passed over; see `failures`.
+        Images that cannot be read are missing in their batches; see `failures`.
 
         Args:
             batch_size: Number of images; the last batch may have fewer.
             share: Which of the images. None: all.
         """
         self.failures.clear()
-        batch: list[tuple[str, np.ndarray]] = []
         names = result_names(self.paths)
-        for number in (share or Share()).numbers(len(self), batch_size):
-            path, name = self.paths[number], names[number]
-            image = self.failures.try_to_read(path, self._exif_orientation)
-            if image is not None:
-                batch.append((name, image))
-            if len(batch) == batch_size:
+        numbers = (share or Share()).numbers(len(self), batch_size)
+        for start in range(0, len(numbers), batch_size):
+            batch = []
+            for number in numbers[start : start + batch_size]:
+                path = self.paths[number]
+                image = self.failures.try_to_read(path, self._exif_orientation)
+                if image is not None:
+                    batch.append((number, names[number], image))
+            if batch:
                 yield self._batch(batch)
-                batch = []
-        if batch:
-            yield self._batch(batch)
 
-    def _batch(self, batch: Sequence[tuple[str, np.ndarray]]) -> dict[str, tf.Tensor]:
+    def _batch(self, batch: Sequence[tuple[int, str, np.ndarray]]) -> dict[str, tf.Tensor]:
+        numbers, names, pictures = zip(*batch, strict=True)
         originals, padded = [], []
-        for _, image in batch:
+        for image in pictures:
             original, image, _ = input_preprocess.preprocess_for_evaluation(
                 tf.constant(image), None, self._preprocessing
             )
             originals.append(original)
             padded.append(image)
-        heights, widths = zip(*(image.shape[:2] for _, image in batch), strict=True)
+        heights, widths = zip(*(picture.shape[:2] for picture in pictures), strict=True)
         return {
             "image": _stack(padded, self._preprocessing.mean_pixel),
-            "image_name": tf.constant([os.fsencode(name) for name, _ in batch]),
+            "image_name": tf.constant([os.fsencode(name) for name in names]),
             "height": tf.constant(heights, tf.int64),
             "width": tf.constant(widths, tf.int64),
             "original_image": _stack(originals, 0),
             "original_size": tf.stack([tf.shape(original)[:2] for original in originals]),
+            "number": tf.constant(numbers, tf.int64),
         }
 
 

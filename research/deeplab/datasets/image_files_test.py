@@ -11,6 +11,7 @@ import tensorflow as tf
 from deeplab.datasets import image_files
 from deeplab.datasets.data_generator import Dataset
 from deeplab.input_preprocess import Preprocessing
+from deeplab.sharing.teams import Share
 from deeplab.testing import tiny
 from deeplab.utils import temporary_files
 from deeplab.utils.files import write_bytes
@@ -283,7 +284,7 @@ def test_images_that_cannot_be_read_are_passed_over_and_named(tmp_path, caplog):
     files = image_files.ImageFiles(paths, Preprocessing(crop_size=(9, 9), mean_pixel=_MEAN_PIXEL))
     for _ in range(2):
         names = [batch["image_name"].numpy().tolist() for batch in files.evaluation(2)]
-        assert names == [[b"a", b"d"]]
+        assert names == [[b"a"], [b"d"]]
         message = r"2 of 4 images could not be read \(the others are done\): image .*/b.png is not"
         with pytest.raises(ValueError, match=message):
             files.failures.raise_any(len(files))
@@ -291,6 +292,21 @@ def test_images_that_cannot_be_read_are_passed_over_and_named(tmp_path, caplog):
     (files,) = (image_files.ImageFiles(paths[:1], files._preprocessing),)
     assert len(list(files.evaluation(2))) == 1
     files.failures.raise_any(1)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_hosts_have_the_batches_of_one_whatever_cannot_be_read(tmp_path, batch_size):
+    paths = _write(tmp_path, *(f"{number}.png" for number in range(7)))
+    for bad in (1, 2, 5):
+        (tmp_path / f"{bad}.png").write_bytes(b"no image")
+    files = image_files.ImageFiles(paths, Preprocessing(crop_size=(9, 9), mean_pixel=_MEAN_PIXEL))
+
+    def batches(share=None):
+        return [batch["number"].numpy().tolist() for batch in files.evaluation(batch_size, share)]
+
+    shared = batches(Share(0, 2)) + batches(Share(1, 2))
+    assert sorted(shared) == batches()
+    assert sum(batches(), []) == [0, 3, 4, 6]
 
 
 # --- What the network gets ---

@@ -74,14 +74,12 @@ def visualize(
     if images:
         seen = teams.fingerprint(image_files.result_names(paths))
     with teams.Team(cluster, os.path.join(options.logdir, ".vis-hosts")) as team:
-        numbers = team.share.numbers(len(source), options.batch_size)
+        total = len(team.share.numbers(len(source), options.batch_size))
         for _, step in checkpoints.restore_each(predictor, options, team):
             sheet = None
             if sheet_path:
                 sheet = PredictionSheet(visualizer.legend, len(source))
-            predicted = visualizer.run(
-                batches(options.batch_size, share=team.share), numbers, sheet
-            )
+            predicted = visualizer.run(batches(options.batch_size, share=team.share), total, sheet)
             gathered = team.gather(
                 {
                     "seen": seen,

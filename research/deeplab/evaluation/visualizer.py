@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import itertools
 import os
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -25,9 +24,6 @@ from deeplab.visualization import panels
 # Official names of the folders with results.
 RESULTS = "segmentation_results"
 RAW_RESULTS = "raw_segmentation_results"
-
-# The numbers of images, and their batch.
-_Numbered = tuple[Sequence[int], Mapping[str, tf.Tensor]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,14 +110,14 @@ class Visualizer:
     def run(
         self,
         batches: Iterable[Mapping[str, tf.Tensor]],
-        numbers: Sequence[int],
+        total: int,
         sheet: PredictionSheet | None = None,
     ) -> set[int]:
         """Predict images and save the pictures, in threads while the next images are predicted.
 
         Args:
             batches: Batches of `data_generator.Dataset.evaluation`; `label` may be missing.
-            numbers: The place of each image among all of them.
+            total: Number of images in them, for the progress.
             sheet: Gets all images. None: nothing does.
 
         Returns:
@@ -131,10 +127,10 @@ class Visualizer:
             ValueError: An image cannot be read, or a label has no color. The message names it.
             OSError: A picture cannot be written.
         """
-        progress = Progress("visualized", len(numbers))
+        progress = Progress("visualized", total)
         self._newest.clear()
         predicted: set[int] = set()
-        samples = self._predictor.map(self._predict, _numbered(batches, numbers))
+        samples = self._predictor.map(self._predict, batches)
         draw = functools.partial(self._draw, sheet=sheet)
         for classes in parallel.finish_in_order(draw, samples):
             for each in classes:
@@ -171,9 +167,10 @@ class Visualizer:
             classes.append(np.unique(sample.prediction).tolist())
         return classes
 
-    def _predict(self, predictor: NetworkPredictor, numbered: _Numbered) -> list[_Sample]:
+    def _predict(
+        self, predictor: NetworkPredictor, batch: Mapping[str, tf.Tensor]
+    ) -> list[_Sample]:
         """Predict a batch; return its images without padding and in their original size."""
-        numbers, batch = numbered
         resized = predictor.net.options.min_resize_value is not None
         if predictor.inference.crf:
             unrefined, predictions = predictor.before_and_after_crf(
@@ -185,9 +182,7 @@ class Visualizer:
         batch = {key: value.numpy() for key, value in batch.items()}
         labels = batch["label"][..., 0] if "label" in batch else [None] * len(predictions)
         samples = []
-        for index, (number, *maps) in enumerate(
-            zip(numbers, predictions, labels, unrefined, strict=True)
-        ):
+        for index, maps in enumerate(zip(predictions, labels, unrefined, strict=True)):
             height, width = batch["original_size"][index]
             image = batch["original_image"][index, :height, :width]
             maps = [None if each is None else each[:height, :width] for each in maps]
@@ -201,6 +196,7 @@ class Visualizer:
             name = batch["image_name"][index].decode(errors="backslashreplace")
             if not self._name_by_image:  # Records may hold paths.
                 name = os.path.basename(name)
+            number = int(batch["number"][index])
             stem = name if self._name_by_image else f"{number:06d}"
             image = image.astype(np.uint8)
             samples.append(_Sample(number, name, stem, image, prediction, label, before))
@@ -252,15 +248,6 @@ class Visualizer:
             # One entry per class: a network never predicts the ignore label.
             labels = np.array(self._descriptor.train_id_to_eval_id)[labels]
         return labels
-
-
-def _numbered(
-    batches: Iterable[Mapping[str, tf.Tensor]], numbers: Iterable[int]
-) -> Iterator[_Numbered]:
-    """Yield batches with the numbers of their images."""
-    rest = iter(numbers)
-    for batch in batches:
-        yield list(itertools.islice(rest, len(batch["image_name"]))), batch
 
 
 def _stored_size(batch: Mapping[str, np.ndarray], index: int) -> tuple[int, int]:

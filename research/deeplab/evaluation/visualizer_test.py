@@ -65,11 +65,17 @@ def _batches(batch_size=1, labeled=True, names=tuple(_SIZES), **options):
         return list(records.evaluation(batch_size, labels_required=labeled))
 
 
-def _run(tmp_path, batches, stand_in=None, descriptor=tiny.DATASET, numbers=range(3), **options):
+def _numbered(batches):
+    """Batches of one image each, with the numbers of an evaluation that has them in this order."""
+    return [{**batch, "number": tf.constant([number])} for number, batch in enumerate(batches)]
+
+
+def _run(tmp_path, batches, stand_in=None, descriptor=tiny.DATASET, **options):
     stand_in = stand_in or _StandIn()
     logdir = tmp_path / "vis"
     pictures = visualizer.Visualizer(stand_in, descriptor, str(logdir), **options)
-    pictures.conclude(pictures.run(batches, numbers), len(numbers))
+    total = sum(len(batch["image_name"]) for batch in batches)
+    pictures.conclude(pictures.run(batches, total), total)
     return logdir
 
 
@@ -109,7 +115,7 @@ def test_the_pictures_of_hosts_have_the_numbers_of_their_records(tmp_path):
     pictures = visualizer.Visualizer(_StandIn(), tiny.DATASET, str(logdir))
     for share in (Share(0, 2), Share(1, 2)):
         batches = records.evaluation(2, labels_required=False, share=share)
-        pictures.run(batches, share.numbers(3, 2))
+        pictures.run(batches, len(share.numbers(3, 2)))
     assert tiny.files(logdir) == tiny.files(expected)
     for name in tiny.files(logdir):
         assert (logdir / name).read_bytes() == (expected / name).read_bytes(), name
@@ -122,9 +128,8 @@ def test_several_devices_save_the_pictures_of_one(tmp_path):
     one, two = (
         _run(
             tmp_path / str(devices),
-            same * 3,
+            _numbered(same * 3),
             _StandIn(devices=devices),
-            numbers=range(9),
             also_save_raw_predictions=True,
         )
         for devices in (1, 2)
@@ -248,7 +253,7 @@ def test_a_record_that_does_not_say_the_size_of_a_resized_image_is_named(tmp_pat
     batch = batch | {"height": tf.constant(size[:1]), "width": tf.constant(size[1:])}
     message = f"image first: its record says that it has {size[1]}x{size[0]} pixels .*image/width"
     with pytest.raises(ValueError, match=message):
-        _run(tmp_path, [batch], _StandIn(**resize), numbers=range(1))
+        _run(tmp_path, [batch], _StandIn(**resize))
 
 
 def test_a_named_color_map_counts(tmp_path):
@@ -283,9 +288,9 @@ def test_a_full_disk_is_one_error_and_what_is_written_is_whole(tmp_path, monkeyp
         write(images)
 
     monkeypatch.setattr(save_annotation, "write_pngs", write_until_the_disk_is_full)
-    batches = _batches() * 4
+    batches = _numbered(_batches() * 4)
     with pytest.raises(OSError, match="no space left for 000005"):
-        _run(tmp_path, batches, _StandIn(devices=devices), numbers=range(12))
+        _run(tmp_path, batches, _StandIn(devices=devices))
     written = tiny.files(tmp_path / "vis" / visualizer.RESULTS)
     counts = collections.Counter(name.partition("_")[0] for name in written)
     assert set(counts.values()) == {4}
