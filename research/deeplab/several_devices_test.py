@@ -1,4 +1,4 @@
-"""Evaluation and predictions are the same on several devices and hosts."""
+"""Evaluation, pictures and predictions are the same on several devices and hosts."""
 
 import json
 
@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 
 from deeplab import eval as eval_script
-from deeplab import predict
+from deeplab import predict, vis
 from deeplab.testing import processes, tiny
 
-_SCRIPTS = {"eval": eval_script, "predict": predict}
+_SCRIPTS = {"eval": eval_script, "vis": vis, "predict": predict}
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +31,10 @@ def flags(tmp_path_factory):
     checkpoint = f"--checkpoint_dir={tiny.save(net, folder / 'train', 7)}"
     return {
         "eval": [*data, checkpoint, "--eval_crop_size=33,33"],
+        "vis": [
+            *(*data, checkpoint, "--vis_crop_size=33,33"),
+            *("--max_number_of_iterations=1", "--also_save_raw_predictions"),
+        ],
         "predict": [f"--images={folder}/images", f"--export_path={_export(folder / '1')}"],
     }
 
@@ -53,6 +57,7 @@ def _folders(root):
     """Return the flags with the folders of the results."""
     return {
         "eval": [f"--eval_logdir={root}/eval", f"--report_dir={root}/report"],
+        "vis": [f"--vis_logdir={root}/vis", f"--contact_sheet={root}/vis/sheet.png"],
         "predict": [f"--output_dir={root}/predict"],
     }
 
@@ -71,7 +76,7 @@ def _assert_equal(folder, alone):
     """The names and bytes of all results are those of one device."""
     expected, found = _results(alone), _results(folder)
     assert sorted(found) == sorted(expected)
-    assert len(found) > 20
+    assert len(found) > 50
     assert [name for name in found if found[name] != expected[name]] == []
 
 
@@ -93,10 +98,11 @@ def test_two_hosts_give_the_files_of_one(flags, tmp_path):
             tiny.run(script, *flags[name], *_folders(tmp_path / "one")[name])
     for process in running:
         process.join(timeout=300)
-    assert [process.exitcode for process in running] == [0] * 4
+    assert [process.exitcode for process in running] == [0] * 6
     _assert_equal(tmp_path / "two", tmp_path / "one")
     chief, other = (log.read_text() for log in logs)
-    assert "host 0 of 2 (host0:2222): the hosts of TF_CONFIG share the work" in chief
+    for log, host in ((chief, "host 0 of 2 (host0:2222)"), (other, "host 1 of 2 (host1:2222)")):
+        assert log.count(f"{host}: the hosts of TF_CONFIG share the work") == len(_SCRIPTS)
     # Only the chief reports.
     assert "mIoU" in chief
     assert "mIoU" not in other
