@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from deeplab import common, model
-from deeplab.core import dense_crf, depthwise, windows
+from deeplab.core import dense_crf, depthwise, networks, windows
 from deeplab.core.options import InferenceOptions
 from deeplab.sharing import parallel
 from deeplab.utils import checkpoint
@@ -34,8 +34,9 @@ class NetworkPredictor:
     Args:
         options: Options of the network.
         inference: Scales, flips, CRF and windows of the prediction.
-        net: A network that is being trained; each call uses its current values. None: a network
-            is built, whose weights are zeros until `restore`.
+        net: A network that is being trained, in any precision; each call uses its current values
+            and computes in float32. None: a network is built, whose weights are zeros until
+            `restore`.
         devices: Names of the devices that `map` uses; each gets a network of its own. Default:
             the one that TensorFlow chooses.
 
@@ -208,8 +209,14 @@ class NetworkPredictor:
         return contextlib.nullcontext() if self._device is None else tf.device(self._device)
 
     def _predict(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # The sums of windows are on another device.
-        with self._on_device(), _tracing, depthwise.native_dilation():
+        # The sums of windows are on another device. A network that is being trained may compute in
+        # another precision, but its checkpoints are evaluated in this one.
+        with (
+            self._on_device(),
+            _tracing,
+            depthwise.native_dilation(),
+            networks.precision(self.net, "float32"),
+        ):
             return model.predict_labels(
                 self.net,
                 images,

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import model
-from deeplab.core import dense_crf
+from deeplab.core import dense_crf, networks
 from deeplab.core.options import CrfOptions, InferenceOptions, WindowOptions
 from deeplab.evaluation import predictor
 from deeplab.testing import tiny
@@ -148,6 +148,18 @@ def test_the_confidence_is_the_probability_of_the_label(net, crf):
     assert confidence.dtype == np.float32
     padded = network.with_confidence(images, [[20, 33], [33, 33]])[1]
     assert padded.shape == (2, 33, 33)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@tiny.eager()
+def test_a_network_that_is_trained_in_16_bits_predicts_in_32(net, policy):
+    """As in an evaluation of its checkpoint."""
+    network = predictor.NetworkPredictor(tiny.OPTIONS, net=net)
+    image = tiny.picture(33, 33)[np.newaxis].astype(np.float32)
+    expected = network.probabilities(image)
+    with networks.precision(net, policy):
+        np.testing.assert_array_equal(network.probabilities(image), expected)
+        assert net.compute_dtype == policy.removeprefix("mixed_")
 
 
 def test_a_crf_is_one_of_the_networks_classes():
