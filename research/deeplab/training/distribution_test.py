@@ -32,6 +32,8 @@ _CASES = {
             "fine_tune_batch_norm": False,
             "last_layer_gradient_multiplier": 10.0,
             "label_weights": (1.0, 2.0, 3.0),
+            "loss": "cross_entropy_dice",
+            "clip_gradient_norm": 1.0,
             "weight_decay": 0.01,
             "gradient_accumulation_steps": 2,
             "ema_decay": 0.9,
@@ -45,10 +47,10 @@ _CASES = {
 
 
 def _batch() -> dict[str, np.ndarray]:
-    """Return four images; the last two have fewer labeled pixels."""
+    """Return four images; the third one has fewer labeled pixels, the last one has none."""
     random = np.random.default_rng(0)
     labels = random.integers(0, 3, (4, 33, 33, 1)).astype(np.int32)
-    labels[2:, :20] = _IGNORE_LABEL
+    labels[2, :20] = labels[3] = _IGNORE_LABEL
     return {"image": random.uniform(0, 255, (4, 33, 33, 3)).astype(np.float32), "label": labels}
 
 
