@@ -20,7 +20,10 @@ _EVAL_EVERY = 6
 
 @pytest.fixture(scope="module")
 def flags(tmp_path_factory) -> list[str]:
-    """Return the flags of a run that saves after each step and takes a few seconds."""
+    """Return the flags of a run that saves after each step and takes a few seconds.
+
+    It computes partly in bfloat16, so that what stays in float32 is resumed, too.
+    """
     folder = tmp_path_factory.mktemp("data")
     for split, count in (("train", 5), ("val", 2)):
         samples = {}
@@ -41,6 +44,7 @@ def flags(tmp_path_factory) -> list[str]:
         "--save_interval_secs=0",
         f"--training_number_of_steps={_STEPS}",
         "--deterministic_ops",
+        "--precision=mixed_bfloat16",
     ]
 
 
