@@ -1,7 +1,7 @@
 r"""Trains variants of a recipe with several seeds, and writes a table of the mIoU and rare classes.
 
 Every run is a process `python -m deeplab.train` that is evaluated at its end. A run that already
-has a result is not repeated, so the script can be stopped and started again.
+has a result is not repeated, so the script can be stopped and started again, with the same flags.
 
 Example:
     PYTHONPATH=research python benchmarks/camvid_variants.py --output_dir=/tmp/variants \
@@ -97,9 +97,12 @@ def main() -> None:
 
 def _result(flags: list[str], seed: int, logdir: pathlib.Path) -> dict:
     """Return the evaluation of a run; make the run if it is missing."""
-    result = logdir / "eval/eval.json"
+    result, begun_with = logdir / "eval/eval.json", logdir / "flags.json"
+    if begun_with.exists() and json.loads(begun_with.read_text()) != flags:
+        sys.exit(f"{logdir} was made with other flags: choose another --output_dir, or remove it")
     if not result.exists():
         logdir.mkdir(parents=True, exist_ok=True)
+        begun_with.write_text(json.dumps(flags))
         command = [sys.executable, "-m", "deeplab.train", *flags]
         command += [f"--seed={seed}", f"--train_logdir={logdir}", "--eval_every=1000000"]
         with open(logdir / "log.txt", "a") as log:
