@@ -286,6 +286,9 @@ def test_other_paths_are_one_error(tmp_path, made, message):
         stored_versions.find(str(tmp_path / made.split("/")[0]))
 
 
+_CONFIG = 'config { name: "a" base_path: "/a/model" model_platform: "tensorflow" }'
+
+
 @pytest.mark.parametrize(
     ("text", "kinds"),
     [
@@ -294,7 +297,16 @@ def test_other_paths_are_one_error(tmp_path, made, message):
         ('model_config_list { config { name: "model" base_path: "/m" } }', ["base", "model_plat"]),
         ("model_config_list { config {", ["server_file"]),
         ("model_config_lists { }", ["server_file"]),
+        ("model_config_list: 1", ["server_file"]),
         ('model_config_list { config { path: "/models/model" } }', ["server_file"]),
+        ("model_config_list { config { name: 5 } }", ["server_file"]),
+        (f"model_config_list {{ {_CONFIG} {_CONFIG} }}", ["server_file"]),
+        (f"model_config_list {{ {_CONFIG} }}".replace('"/a', '"a'), ["base"]),
+        (
+            "model_config_list { config { base_path: '/a/model' model_type: TENSORFLOW"
+            " model_version_policy { latest { num_versions: 2 } } } }",
+            [],
+        ),
         (
             'model_config_list { config { base_path: "/a/model/" model_platform: "tensorflow"'
             " model_version_policy { specific { versions: 5 } } } }",
@@ -303,6 +315,7 @@ def test_other_paths_are_one_error(tmp_path, made, message):
     ],
 )
 def test_files_of_the_server_are_checked(tmp_path, text, kinds):
+    tmp_path.chmod(0o755)
     base = _versions(tmp_path / "model", "1")
     server_files.write(str(tmp_path), "model")
     server_files.write_batching(str(base / "1"), 4)
@@ -320,21 +333,38 @@ def test_files_of_the_server_are_checked(tmp_path, text, kinds):
 
 
 def test_the_fields_of_files_are_those_of_the_server(tmp_path):
+    tmp_path.chmod(0o755)
     base = _versions(tmp_path / "model", "1")
     (tmp_path / "monitoring.config").write_text("prometheus_config { enabled: true }")
     findings = ExportFindings()
     server_settings.judge(stored_versions.find(str(base)), None, findings)
     (finding,) = findings
     assert finding.kind == "server_file"
-    assert "no field enabled there" in finding.message
+    assert "there is no field enabled there" in finding.message
     config_pb2 = pytest.importorskip("tensorflow_serving.config.model_server_config_pb2")
-    messages = config_pb2.ModelServerConfig, config_pb2.ModelConfigList, config_pb2.ModelConfig
-    known = server_settings._FIELDS[server_files.MODELS_FILE].values()
-    for message, names in zip(messages, known, strict=True):
-        assert {field.name for field in message.DESCRIPTOR.fields} == names
+
+    def compare(message, known):
+        fields = {field.name: field.message_type for field in message.fields}
+        assert set(fields) == set(known)
+        for name, within in known.items():
+            if isinstance(within, dict):
+                compare(fields[name], within)
+
+    known = server_settings._FIELDS[server_files.MODELS_FILE]
+    compare(config_pb2.ModelServerConfig.DESCRIPTOR, known)
+
+
+def test_a_file_that_cannot_be_read_is_a_finding(tmp_path):
+    tmp_path.chmod(0o755)
+    base = _versions(tmp_path / "model", "1")
+    (tmp_path / "models.config").mkdir()
+    findings = ExportFindings()
+    server_settings.judge(stored_versions.find(str(base)), None, findings)
+    assert _kinds(findings, "fault") == ["server_file"]
 
 
 def test_the_path_of_a_folder_with_a_space_fits_to_it(tmp_path):
+    tmp_path.chmod(0o755)
     base = _versions(tmp_path / 'a "model"', "1")
     server_files.write(str(tmp_path), base.name)
     findings = ExportFindings()
@@ -343,10 +373,14 @@ def test_the_path_of_a_folder_with_a_space_fits_to_it(tmp_path):
     os.chmod(tmp_path / "models.config", 0o600)
     server_settings.judge(stored_versions.find(str(base)), None, findings)
     assert _kinds(findings, "fault") == ["permissions"]
-    assert findings[0].message.endswith(f"chmod a+r {tmp_path}/models.config")
+    assert findings[0].message.endswith(f"chmod a+rX {tmp_path}/models.config")
+    # The folder that a server enters to read it.
+    os.chmod(tmp_path, 0o700)
+    server_settings.judge(stored_versions.find(str(base)), None, findings)
+    assert findings[1].message.endswith(f"chmod a+rX {tmp_path} {tmp_path}/models.config")
 
 
-def test_batching_must_end_with_its_largest_size(tmp_path):
+def test_batching_is_what_the_server_takes(tmp_path):
     base = _versions(tmp_path / "model", "1")
     text = "max_batch_size { value: 8 } allowed_batch_sizes: [1, 4] num_batch_threads { value: 2 }"
     (base / "1" / "batching_params.pbtxt").write_text(text)
@@ -357,5 +391,15 @@ def test_batching_must_end_with_its_largest_size(tmp_path):
     (base / "1" / "batching_params.pbtxt").write_text("allowed_batch_sizes: [1, 1000]")
     server_settings.judge(stored_versions.find(str(base)), None, no_findings := ExportFindings())
     assert not no_findings
+    for text in (
+        "max_batch_sizes { value: 8 }",
+        "max_batch_size: 8",
+        "max_batch_size { value: 0 }",
+        "pad_variable_length_inputs: 'true'",
+        "max_batch_size { value: 8 } allowed_batch_sizes: [4, 2, 8]",
+    ):
+        (base / "1" / "batching_params.pbtxt").write_text(text)
+        server_settings.judge(stored_versions.find(str(base)), None, faults := ExportFindings())
+        assert [each.level for each in faults] == ["fault"], text
     with pytest.raises(FileNotFoundError, match="--server_config_dir=.* has neither"):
         server_settings.judge(stored_versions.find(str(base)), str(base), findings)

@@ -1,9 +1,10 @@
 """Checks whether the configuration files of TensorFlow Serving fit the export beside them."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from deeplab.core import error_text
 from deeplab.export import server_files
 from deeplab.serving import stored_versions, text_messages
 from deeplab.serving.findings import ExportFindings
@@ -12,21 +13,44 @@ from deeplab.utils import file_systems, files
 
 # The maximum batch size of a server whose file does not state it.
 _MAX_BATCH_SIZE = 1000
-# Fields of the messages in a file, by the names of the fields that hold the messages.
-_FIELDS = {
+# The fields of each file, with the type of their values: a message has fields of its own, and what
+# is None is not checked.
+_Fields = Mapping[str, Any]
+_NUMBER = {"value": int}
+_FIELDS: Mapping[str, _Fields] = {
     server_files.MODELS_FILE: {
-        (): {"model_config_list", "custom_model_config"},
-        ("model_config_list",): {"config"},
-        ("model_config_list", "config"): {
-            *("name", "base_path", "model_type", "model_platform", "model_version_policy"),
-            *("version_labels", "logging_config"),
+        "model_config_list": {
+            "config": {
+                "name": str,
+                "base_path": str,
+                "model_type": None,
+                "model_platform": str,
+                "model_version_policy": {
+                    "latest": {"num_versions": int},
+                    "all": {},
+                    "specific": {"versions": int},
+                },
+                "version_labels": {"key": str, "value": int},
+                "logging_config": None,
+            },
         },
+        "custom_model_config": None,
     },
-    server_files.MONITORING_FILE: {
-        (): {"prometheus_config"},
-        ("prometheus_config",): {"enable", "path"},
+    server_files.MONITORING_FILE: {"prometheus_config": {"enable": bool, "path": str}},
+    server_files.BATCHING_FILE: {
+        "max_batch_size": _NUMBER,
+        "batch_timeout_micros": _NUMBER,
+        "max_enqueued_batches": _NUMBER,
+        "num_batch_threads": _NUMBER,
+        "thread_pool_name": {"value": str},
+        "enable_large_batch_splitting": {"value": bool},
+        "max_execution_batch_size": _NUMBER,
+        "allowed_batch_sizes": int,
+        "pad_variable_length_inputs": bool,
     },
 }
+# What a value is for people.
+_TYPES = {int: "a whole number", str: "a text", bool: "true or false"}
 
 
 def judge(stored: Stored, folder: str | None, findings: ExportFindings) -> list[str]:
@@ -47,24 +71,24 @@ def judge(stored: Stored, folder: str | None, findings: ExportFindings) -> list[
     batching = os.path.join(stored.checked, server_files.BATCHING_FILE)
     if file_systems.exists(batching):
         paths.append(batching)
-    if denied := [path for path in paths if not stored_versions.may_read(path)]:
+    # The folder of the versions is checked with them.
+    folders = {os.path.dirname(path) or os.curdir for path in paths}
+    entered = sorted(folders - {stored.base, stored.checked})
+    if denied := [path for path in (*entered, *paths) if not stored_versions.may_read(path)]:
         findings.fault(
             "permissions",
             f"another user, such as {stored_versions.OTHER_USER} in KServe, cannot read"
-            f" {denied[0]}: chmod a+r {' '.join(denied)}",
+            f" {denied[0]}: chmod a+rX {' '.join(denied)}",
         )
     for path in paths:
         try:
             content = text_messages.parse(files.read_bytes(path).decode())
-        except ValueError as error:
-            findings.fault("server_file", f"{path}: {error}")
+        except (OSError, ValueError) as error:
+            findings.fault("server_file", f"{path}: {error_text.one_line(error)}")
             continue
         name = os.path.basename(path)
-        if unknown := _unknown_fields(content, _FIELDS.get(name, {})):
-            findings.fault(
-                "server_file",
-                f"{path}: the server knows no field {unknown[0]} there, and would not start",
-            )
+        if problem := next(_problems(content, _FIELDS[name]), None):
+            findings.fault("server_file", f"{path}: {problem}, so the server refuses the file")
         elif name == server_files.MODELS_FILE:
             _judge_models(path, content, stored, findings)
         elif name == server_files.BATCHING_FILE:
@@ -87,18 +111,28 @@ def _in_folder(stored: Stored, folder: str | None) -> list[str]:
     return []
 
 
-def _unknown_fields(
-    content: text_messages.Message, known: Mapping[tuple[str, ...], set[str]]
-) -> list[str]:
-    """Return the names of fields that are not known where they are."""
-    return [
-        name
-        for place, names in known.items()
-        for message in _messages(content, *place)
-        if isinstance(message, dict)
-        for name in message
-        if name not in names
-    ]
+def _problems(content: text_messages.Message, known: _Fields) -> Iterator[str]:
+    """Yield what is wrong with the fields of a message."""
+    for name, values in content.items():
+        if name not in known:
+            yield f"there is no field {name} there"
+            continue
+        wanted = known[name]
+        for value in values:
+            if isinstance(wanted, Mapping) and isinstance(value, dict):
+                yield from _problems(value, wanted)
+            elif isinstance(wanted, Mapping):
+                fields = " ".join(f"{each}: ..." for each in list(wanted)[:1])
+                yield f"{name} is {value!r} in place of {{ {fields} }}"
+            elif wanted and not _is_of_type(value, wanted):
+                yield f"{name} is {value!r} in place of {_TYPES[wanted]}"
+
+
+def _is_of_type(value: Any, wanted: type) -> bool:
+    """Return whether a value is one of a type; there are several words for true and false."""
+    if wanted is bool:
+        return value in (True, False, "True", "False", "t", "f")
+    return isinstance(value, wanted) and not isinstance(value, bool)
 
 
 def _messages(content: Any, *names: str) -> list[Any]:
@@ -122,11 +156,16 @@ def _judge_models(
         return
     folder = server_files.folder_of_versions(stored.base, next_version=True)
     wanted = server_files.model_name(folder)
+    listed = _messages(content, "model_config_list", "config")
+    names = [_last(each, "name") for each in listed]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        findings.fault(
+            "server_file", f"{path} lists the model {name!r} twice, so the server refuses the file"
+        )
     configs = [
         each
-        for each in _messages(content, "model_config_list", "config")
-        if isinstance(each, dict)
-        and (_folder(_last(each, "base_path")) == folder or _last(each, "name") == wanted)
+        for each, name in zip(listed, names, strict=True)
+        if _folder(_last(each, "base_path")) == folder or name == wanted
     ]
     if not configs:
         findings.fault(
@@ -137,18 +176,17 @@ def _judge_models(
         if _folder(base) != folder:
             findings.fault("base_path", f"{path}: the base_path {base!r} does not end in {folder}")
         elif not base.startswith("/") and not file_systems.is_remote(base):
-            findings.warn(
-                "base_path",
-                f"{path}: the base_path {base!r} depends on the working directory of the server",
+            findings.fault(
+                "base_path", f"{path}: the base_path {base!r} does not begin with /, as it must"
             )
-        platform = _last(config, "model_platform")
+        # The field of early servers, which later ones read as well.
+        platform = _last(config, "model_platform") or _last(config, "model_type").lower()
         if platform != "tensorflow":
             findings.fault(
                 "model_platform",
                 f"{path}: the model_platform of {folder} is {platform!r}, not 'tensorflow'",
             )
         pinned = _messages(config, "model_version_policy", "specific", "versions")
-        pinned = [number for number in pinned if isinstance(number, int)]
         there = {version.number for version in stored.versions}
         if missing := sorted(set(pinned) - there):
             findings.fault(
@@ -168,10 +206,14 @@ def _folder(base_path: str) -> str:
 def _judge_batching(path: str, content: text_messages.Message, findings: ExportFindings) -> None:
     (most,) = _messages(content, "max_batch_size", "value")[-1:] or [_MAX_BATCH_SIZE]
     allowed = content.get("allowed_batch_sizes", [])
+    if most < 1:
+        findings.fault("batching", f"{path}: max_batch_size is {most}; it must be at least 1")
     if allowed and allowed[-1] != most:
         findings.fault(
             "batching", f"{path}: the last of allowed_batch_sizes must be max_batch_size, {most}"
         )
+    elif allowed != sorted(set(allowed)):
+        findings.fault("batching", f"{path}: allowed_batch_sizes must increase, not {allowed}")
     if "num_batch_threads" in content:
         findings.warn(
             "batching",
