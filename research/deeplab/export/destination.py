@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from deeplab import common
 from deeplab.cli import writable
-from deeplab.export import model_card, saved_model, server_files
+from deeplab.export import model_card, numbered_folders, saved_model, server_files
 from deeplab.utils import checkpoint, file_systems
 
 SAVED_MODEL_FILE = "saved_model.pb"
@@ -77,6 +77,10 @@ def check(path: str) -> None:
             f" graph ends in .pb): {advice}"
         )
     present = set(os.listdir(path)) if os.path.isdir(path) else set()
+    if SAVED_MODEL_FILE not in present and (version := _a_version_in(path)):
+        raise ValueError(
+            f"--export_path={path} holds versions, such as {version}: add --next_version"
+        )
     if present and SAVED_MODEL_FILE not in present:
         raise ValueError(
             f"--export_path={path} exists and is not an earlier export; it holds {min(present)}:"
@@ -114,4 +118,17 @@ def check_base(path: str) -> None:
         return
     if os.path.lexists(path) and not os.path.isdir(path):
         raise ValueError(f"--next_version: --export_path={path} is an existing file, not a folder")
+    beside = os.path.dirname(os.path.abspath(path))
+    if server_files.is_version(path) and (version := _a_version_in(beside)):
+        raise ValueError(
+            f"--next_version: a server would take --export_path={path} for a version, because"
+            f" {version} is beside it: give {beside}"
+        )
     writable.check_folder("export_path", path)
+
+
+def _a_version_in(folder: str) -> str | None:
+    """Return the name of the newest version of a served model in a folder, if there is one."""
+    names = (name for _, name in reversed(numbered_folders.named(folder)))
+    whole = (each for each in names if os.path.exists(os.path.join(folder, each, SAVED_MODEL_FILE)))
+    return next(whole, None)

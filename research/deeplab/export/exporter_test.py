@@ -255,6 +255,17 @@ class TestDestination:
         destination.check_base(str(tmp_path / "new"))
         assert not os.listdir(tmp_path)
 
+    def test_versions_and_their_folder_are_told_apart(self, tmp_path):
+        (tmp_path / "pascal" / "2").mkdir(parents=True)
+        (tmp_path / "pascal" / "2" / "saved_model.pb").touch()
+        with pytest.raises(ValueError, match="/pascal holds versions, such as 2: add --next_ver"):
+            destination.check(str(tmp_path / "pascal"))
+        destination.check_base(str(tmp_path / "pascal"))
+        # A server would take its folder for a version without a graph.
+        with pytest.raises(ValueError, match=f"--next_version: .*: give {tmp_path}/pascal"):
+            destination.check_base(str(tmp_path / "pascal" / "3"))
+        destination.check_base(str(tmp_path / "2024"))
+
     @pytest.mark.slow
     @pytest.mark.parametrize("name", ["export", "export.pb"])
     def test_a_wrong_export_is_an_error_and_costs_nothing(

@@ -120,4 +120,5 @@ def _model(versions: str) -> str:
 
 def _names(path: str) -> list[str]:
     text = files.read_bytes(path).decode(errors="replace")
+    text = re.sub(r"(?m)^\s*#.*", "", text)
     return re.findall(r"""\bname\s*:\s*["']([^"']*)["']""", text)

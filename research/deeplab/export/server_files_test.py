@@ -54,7 +54,8 @@ def test_what_the_operator_wrote_is_kept(tmp_path):
 
 
 def test_a_list_without_the_model_is_an_error_with_the_entry(tmp_path):
-    (tmp_path / "models.config").write_text('model_config_list { config { name: "a" } }')
+    text = 'model_config_list { config { name: "a" }\n  # config { name: "b" }\n}'
+    (tmp_path / "models.config").write_text(text)
     with pytest.raises(
         ValueError, match='models.config lists other models: add config { name: "b"'
     ):
