@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab import export_model, model
-from deeplab.core import dense_crf
+from deeplab.core import dense_crf, depthwise
 from deeplab.core.options import CrfOptions
 from deeplab.datasets import descriptors
 from deeplab.export import comparison, runtimes, saved_model
@@ -182,6 +182,12 @@ class TestErrors:
         name = flag.partition("=")[0]
         with pytest.raises(ValueError, match=f"{name} goes with a SavedModel; .*ends in .onnx"):
             export(trained, tmp_path / "net.onnx", flag)
+
+    def test_a_target_that_this_machine_cannot_try_is_named(self, trained, tmp_path, monkeypatch):
+        monkeypatch.setattr(depthwise, "native_dilation_works", lambda dtype: False)
+        with pytest.raises(ValueError, match="--target=cpu: native dilation does not work here"):
+            export(trained, tmp_path / "export", "--target=cpu")
+        assert os.listdir(tmp_path) == []
 
     def test_photographs_are_looked_for_before_the_work(self, trained, tmp_path):
         with pytest.raises(FileNotFoundError, match="--test_images: there is no file .*photos"):

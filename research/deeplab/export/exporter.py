@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from absl import logging
 
 from deeplab import common, model
+from deeplab.core import depthwise
 from deeplab.core.options import ExportFiles, ExportOptions, InferenceOptions
 from deeplab.datasets import descriptors
 from deeplab.export import (
@@ -68,6 +69,12 @@ def export_checkpoint(
     _check_flags(paths, inference, options)
     if destination.is_onnx(export_path):
         onnx_writer.check(export_path)
+    if options.target == "cpu" and not depthwise.native_dilation_works(options.precision):
+        raise ValueError(
+            "--target=cpu: native dilation does not work here, because TensorFlow runs without"
+            " oneDNN, or sees another device (CUDA_VISIBLE_DEVICES=-1 hides GPUs): leave the flag"
+            " out, or export on a machine like that of the server"
+        )
     if paths.server_config_dir:
         versions = server_files.folder_of_versions(export_path, paths.next_version)
         server_files.check(paths.server_config_dir, versions)

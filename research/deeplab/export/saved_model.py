@@ -49,6 +49,7 @@ class ExportedNetwork:
     """
 
     def __init__(self, path: str, device: str | None = None, window: WindowOptions | None = None):
+        self._path = path
         self._device = device
         if not tf.saved_model.contains_saved_model(path):
             if checkpoint_files.latest(path):
@@ -88,12 +89,23 @@ class ExportedNetwork:
             self._crf = self._prepare_windows(path, options)
 
     def predict(self, image: np.ndarray) -> np.ndarray:
-        """Return the labels, int32 [height, width], of an image, uint8 [height, width, 3], RGB."""
-        with self._on_device():
-            images = tf.constant(image)[tf.newaxis]
-            if self._window and np.greater(image.shape[:2], self._window.size).any():
-                return self._in_windows(images)[0].numpy()
-            outputs = self._signature(ImageTensor=images)
+        """Return the labels, int32 [height, width], of an image, uint8 [height, width, 3], RGB.
+
+        Raises:
+            ValueError: This TensorFlow has no implementation of an operation.
+        """
+        try:
+            with self._on_device():
+                images = tf.constant(image)[tf.newaxis]
+                if self._window and np.greater(image.shape[:2], self._window.size).any():
+                    return self._in_windows(images)[0].numpy()
+                outputs = self._signature(ImageTensor=images)
+        except tf.errors.UnimplementedError as error:
+            raise ValueError(
+                f"--export_path={self._path} does not run here: {error_text.one_line(error)}; an"
+                " export with --target=cpu needs a TensorFlow with oneDNN, one with"
+                " --target=portable does not"
+            ) from None
         return outputs[_LABELS][0].numpy().astype(np.int32)
 
     def _on_device(self) -> contextlib.AbstractContextManager[None]:

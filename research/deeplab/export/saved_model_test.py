@@ -1,5 +1,7 @@
 """An export is loaded, or it is said why not."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -38,6 +40,22 @@ class TestSavedModel:
             FileNotFoundError, match=f"--export_path={tmp_path} is not a SavedModel"
         ):
             saved_model.ExportedNetwork(str(tmp_path))
+
+    def test_an_operation_that_this_machine_lacks_names_the_flag(self, tmp_path):
+        @tf.function(input_signature=another.input_signature)
+        def found(images):
+            images = tf.cast(images, tf.float32)
+            labels = tf.cast(images[..., 0], tf.int32)
+            return {"SemanticPredictions": labels, "SemanticProbabilities": images}
+
+        network = saved_model.ExportedNetwork(write(tmp_path / "export", serving_default=found))
+        network._signature = mock.Mock(
+            side_effect=tf.errors.UnimplementedError(None, None, "no dilations")
+        )
+        with pytest.raises(
+            ValueError, match=f"={tmp_path}/export does not run here: no dilations; .*--target="
+        ):
+            network.predict(tiny.picture(5, 6))
 
     @pytest.mark.parametrize("signatures", [{"other": another}, {"serving_default": another}])
     def test_one_of_others(self, tmp_path, signatures):

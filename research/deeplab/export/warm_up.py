@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from deeplab.core import wire_format
+from deeplab.core import error_text, wire_format
 from deeplab.export import service_messages
 from deeplab.export.service_messages import Request
 
@@ -45,7 +45,7 @@ def read(folder: str) -> list[Request]:
 
     Raises:
         OtherRequest: There are requests to classify or to regress.
-        ValueError: The file is damaged, or holds something other than requests.
+        ValueError: The file cannot be read, is damaged, or holds something other than requests.
     """
     path = os.path.join(folder, FILE)
     if not tf.io.gfile.exists(path):
@@ -54,6 +54,8 @@ def read(folder: str) -> list[Request]:
         records = [record.numpy() for record in tf.data.TFRecordDataset([path])]
     except tf.errors.DataLossError:
         raise ValueError(f"{path} is damaged") from None
+    except tf.errors.OpError as error:
+        raise ValueError(f"{path} cannot be read: {error_text.one_line(error)}") from None
     requests = []
     for number, record in enumerate(records, start=1):
         try:

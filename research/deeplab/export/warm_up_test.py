@@ -84,3 +84,7 @@ def test_a_damaged_file_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(ValueError, match=f"{path} is damaged"):
         warm_up.read(str(tmp_path))
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ValueError, match=f"{path} cannot be read: .*Is a directory"):
+        warm_up.read(str(tmp_path))

@@ -82,7 +82,8 @@ def replay(path: str, loaded: loaded_model.LoadedModel, findings: ExportFindings
     if not requests:
         findings.warn(
             "no_warm_up",
-            f"there is no {warm_up.FILE}: the first request to each signature is slow",
+            f"{warm_up.FILE} has no requests, or is not there: the first request to each signature"
+            " is slow",
         )
         return []
     if len(requests) > _MOST_RECORDS:
