@@ -31,7 +31,8 @@ def check(
 
     Raises:
         FileNotFoundError: A path does not exist.
-        ValueError: There is no SavedModel at the path, or the image cannot be read.
+        ValueError: There is no SavedModel at the path, or the image cannot be read or is larger
+            than the export allows.
     """
     stored = stored_versions.find(export_path)
     findings = ExportFindings()
@@ -53,7 +54,7 @@ def check(
         findings.note(
             "foreign", "deeplab-export-model did not write this SavedModel: less can be checked"
         )
-    picture = image_files.read(image) if image else _drawn(stored.checked)
+    picture = _picture(stored.checked, image)
     if graph.signatures and not graph.unknown:
         _run(report, picture)
     return report
@@ -79,12 +80,21 @@ def _run(report: Report, picture: np.ndarray) -> None:
         report.trials = trials.with_image(loaded, picture, report.is_own, findings)
 
 
-def _drawn(path: str) -> np.ndarray:
-    """Return a drawn photograph of a size that the export takes."""
-    options = checkpoint.load_options(path)
-    height, width = (options.crop_size if options else None) or _SIZE
+def _picture(path: str, image: str | None) -> np.ndarray:
+    """Return the given image, or a drawn photograph of a size that the export takes."""
     most = _max_pixels(os.path.join(path, saved_model.OPTIONS_FILE))
-    return photographs.drawn(decoding.limited((height, width), most))[0].image
+    if image:
+        picture = image_files.read(image)
+        height, width = picture.shape[:2]
+        if most and height * width > most:
+            raise ValueError(
+                f"--image={image} has {height}x{width} pixels, but {path} was exported with"
+                f" --max_pixels={most}: give a smaller image"
+            )
+        return picture
+    options = checkpoint.load_options(path)
+    size = (options.crop_size if options else None) or _SIZE
+    return photographs.drawn(decoding.limited(size, most))[0].image
 
 
 def _max_pixels(file: str) -> int | None:

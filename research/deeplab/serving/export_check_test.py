@@ -152,6 +152,15 @@ def test_a_failing_warm_up_is_a_fault(copy):
     assert "warm_up" in _kinds(export_check.check(str(copy)).findings, "fault")
 
 
+def test_an_image_that_the_export_refuses_by_its_size_is_named(copy, tmp_path):
+    (copy / "assets").mkdir(exist_ok=True)
+    (copy / "assets" / "options.json").write_text('{"export": {"max_pixels": 63}}')
+    image = tmp_path / "photo.png"
+    image.write_bytes(tiny.png(tiny.picture(8, 8)))
+    with pytest.raises(ValueError, match=f"--image={image} has 8x8 pixels, but .*--max_pixels=63"):
+        export_check.check(str(copy), str(image))
+
+
 def test_a_remote_folder_is_checked(foreign, tmp_path):
     base = "ram://export_check_test/models/model"
     for file in tiny.files(foreign):
