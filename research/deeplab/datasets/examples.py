@@ -37,7 +37,7 @@ def decode(
     Returns:
         The features, the image, uint8 [height, width, 3], and its label, uint8 [height, width, 1].
     """
-    features = tf.io.parse_single_example(example, _FEATURES)
+    features = _parse(example)
     # Despite its name this operation decodes PNG as well, by content, as the official code does.
     image = tf.io.decode_jpeg(features[IMAGE], channels=3)
     encoded = features[LABEL]
@@ -57,7 +57,15 @@ def decode(
 
 def decode_label(example: tf.Tensor) -> tf.Tensor:
     """Decode the label of a record as `decode` does; a record without one is an error."""
-    return tf.io.decode_jpeg(tf.io.parse_single_example(example, _FEATURES)[LABEL], channels=1)
+    return tf.io.decode_jpeg(_parse(example)[LABEL], channels=1)
+
+
+def _parse(example: tf.Tensor) -> dict[str, tf.Tensor]:
+    # The parser of examples allocates whatever length a damaged record states, up to 4 GB, and
+    # crashes the process if there is not so much memory. That of protocol buffers does not.
+    whole, _ = tf.io.decode_proto(example, "tensorflow.Example", [], [], sanitize=True)
+    with tf.control_dependencies([whole]):
+        return tf.io.parse_single_example(example, _FEATURES)
 
 
 def parse(record: bytes) -> Mapping[str, tf.train.Feature]:

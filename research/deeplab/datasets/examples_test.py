@@ -1,6 +1,8 @@
 """The verdict of the check is that of training, for generated records."""
 
 import struct
+import subprocess
+import sys
 import zlib
 
 import cv2
@@ -182,3 +184,31 @@ def test_the_message_names_image_and_feature(what, message):
     example = tf.train.Example(features=tf.train.Features(feature=features))
     with pytest.raises(ValueError, match=message):
         examples.check(example.SerializeToString())
+
+
+_SHORT_OF_MEMORY = """
+import resource, sys
+import tensorflow as tf
+from deeplab.datasets import examples
+record = bytes.fromhex(sys.argv[1])
+with open("/proc/self/statm") as file:
+    held = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + 2**29, -1))
+try:
+    examples.decode(tf.constant(record), None)
+except examples.RECORD_ERRORS:
+    print("refused")
+"""
+
+
+@pytest.mark.slow
+def test_a_record_that_states_gigabytes_is_refused_by_a_process_that_is_short_of_memory():
+    def field(data: bytes, stated: bytes | None = None) -> bytes:
+        return b"\x0a" + (stated or bytes([len(data)])) + data
+
+    almost_2_gb = b"\xf0\xff\xff\xff\x07"
+    value = b"\x12" + field(field(field(b"image", almost_2_gb)))[1:]
+    record = field(field(field(b"image/encoded") + value))
+    command = [sys.executable, "-c", _SHORT_OF_MEMORY, record.hex()]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (0, "refused\n"), ended.stderr[-2000:]
