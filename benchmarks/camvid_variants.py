@@ -52,7 +52,7 @@ VARIANTS = {
         "adamw 0.0005, norm 1": ["--clip_gradient_norm=1"],
         "adamw 0.00025": ["--base_learning_rate=0.00025"],
         "momentum 0.001": ["--optimizer=momentum", "--base_learning_rate=0.001"],
-        "momentum 0.003": ["--optimizer=momentum", "--base_learning_rate=0.003"],
+        "momentum 0.0005": ["--optimizer=momentum", "--base_learning_rate=0.0005"],
     },
 }
 
