@@ -32,7 +32,9 @@ from deeplab.cli import script
 
 _EXPORT, _CONVERT = "deeplab.export_model", "deeplab.convert_to_tflite"
 _COMMANDS = {_EXPORT: "deeplab-export-model", _CONVERT: "deeplab-convert-to-tflite"}
-_FROZEN, _SAVED_MODEL, _OPENVINO = "frozen graph", "SavedModel", "OpenVINO"
+_FROZEN, _SAVED_MODEL = "frozen graph", "SavedModel"
+# The precision of each.
+_OPENVINO = {"OpenVINO": "f32", "OpenVINO, bfloat16": "bf16"}
 # The flags after `--`.
 _exported: list[str] = []
 
@@ -68,7 +70,12 @@ FORMS = (
     Form(_SAVED_MODEL, "1"),
     Form("SavedModel, bfloat16", "bfloat16/1", arguments=("--precision=bfloat16",)),
     Form("SavedModel, cpu", "cpu/1", arguments=("--target=cpu",)),
-    Form(_OPENVINO, "1", module=None, package="openvino"),
+    Form(
+        "SavedModel, cpu, bfloat16",
+        "cpu-bfloat16/1",
+        arguments=("--target=cpu", "--precision=bfloat16"),
+    ),
+    *(Form(name, "1", module=None, package="openvino") for name in _OPENVINO),
     Form("ONNX", "network.onnx", package="onnxruntime"),
     Form("TFLite", "float32.tflite", _CONVERT),
     Form("TFLite, float16", "float16.tflite", _CONVERT, ("--float16",)),
@@ -119,7 +126,7 @@ def opened(form: Form, folder: str) -> Callable[[Any], Any]:
     from deeplab.export import runtimes
 
     path = os.path.join(folder, form.file)
-    if form.name != _OPENVINO:
+    if form.name not in _OPENVINO:
         return runtimes.open_network(path).predict
     import openvino
 
@@ -127,7 +134,8 @@ def opened(form: Form, folder: str) -> Callable[[Any], Any]:
     network = core.read_model(path)
     labels = next(each for each in network.outputs if "SemanticPredictions" in each.get_names())
     alone = openvino.Model([labels.get_node().input_value(0)], network.get_parameters())
-    compiled = core.compile_model(alone, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    settings = {"INFERENCE_PRECISION_HINT": _OPENVINO[form.name]}
+    compiled = core.compile_model(alone, "CPU", settings)
     return lambda image: compiled([image[None]])[0][0]
 
 
@@ -223,26 +231,34 @@ def _labels(net: Any, image: Any) -> Any:
     return outputs[inference_graph.PREDICTIONS][0].numpy()
 
 
-def write(page: str, name: str, lines: Sequence[str]) -> None:
-    """Write a table between the markers of a page."""
+def parts(page: str, name: str) -> tuple[str, str]:
+    """Return what is before and after a table of a page, with its markers.
+
+    Raises:
+        ValueError: The page has no such markers.
+    """
     with open(page, encoding="utf-8") as file:
         text = file.read()
     begin, end = f"<!-- forms of {name} -->\n", f"<!-- end of {name} -->\n"
-    before, rest = text.split(begin)
-    after = rest.split(end)[1]
-    with open(page, "w", encoding="utf-8") as file:
-        file.write("".join([before, begin, *(f"{line}\n" for line in lines), end, after]))
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"--page={page} has no lines {begin.strip()} and {end.strip()}")
+    return before + begin, end + after
 
 
 def main(argv: Sequence[str]) -> None:
     """Print the table of all forms, and write it into the page."""
     del argv
     values = flags.FLAGS
+    if values.page:
+        before, after = parts(values.page, values.name)
     with tempfile.TemporaryDirectory() as temporary:
         lines = measure(values.folder or temporary, _exported)
     print("\n".join(lines))
     if values.page:
-        write(values.page, values.name, lines)
+        with open(values.page, "w", encoding="utf-8") as file:
+            file.write("".join([before, *(f"{line}\n" for line in lines), after]))
 
 
 if __name__ == "__main__":
