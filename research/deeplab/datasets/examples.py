@@ -63,8 +63,9 @@ def decode_label(example: tf.Tensor) -> tf.Tensor:
 def _parse(example: tf.Tensor) -> dict[str, tf.Tensor]:
     # The parser of examples allocates whatever length a damaged record states, up to 4 GB, and
     # crashes the process if there is not so much memory. That of protocol buffers does not.
-    whole, _ = tf.io.decode_proto(example, "tensorflow.Example", [], [], sanitize=True)
-    with tf.control_dependencies([whole]):
+    sizes, _ = tf.io.decode_proto(example, "tensorflow.Example", [], [], sanitize=True)
+    # Graphs drop an operation of which only the success counts, but no assertion.
+    with tf.control_dependencies([tf.debugging.assert_non_negative(sizes)]):
         return tf.io.parse_single_example(example, _FEATURES)
 
 

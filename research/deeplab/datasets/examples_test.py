@@ -190,25 +190,35 @@ _SHORT_OF_MEMORY = """
 import resource, sys
 import tensorflow as tf
 from deeplab.datasets import examples
-record = bytes.fromhex(sys.argv[1])
+
+def decode(record):
+    return examples.decode(record, None)[1]
+
+record, how = tf.constant(bytes.fromhex(sys.argv[1])), sys.argv[2]
+if how == "pipeline":
+    images = iter(tf.data.Dataset.from_tensors(record).map(decode))
+    call = lambda: next(images)
+else:
+    call = lambda: decode(record)
 with open("/proc/self/statm") as file:
     held = int(file.read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (held + 2**29, -1))
 try:
-    examples.decode(tf.constant(record), None)
+    call()
 except examples.RECORD_ERRORS:
     print("refused")
 """
 
 
 @pytest.mark.slow
-def test_a_record_that_states_gigabytes_is_refused_by_a_process_that_is_short_of_memory():
+@pytest.mark.parametrize("how", ["eagerly", "pipeline"])
+def test_a_record_that_states_gigabytes_is_refused_by_a_process_that_is_short_of_memory(how):
     def field(data: bytes, stated: bytes | None = None) -> bytes:
         return b"\x0a" + (stated or bytes([len(data)])) + data
 
     almost_2_gb = b"\xf0\xff\xff\xff\x07"
     value = b"\x12" + field(field(field(b"image", almost_2_gb)))[1:]
     record = field(field(field(b"image/encoded") + value))
-    command = [sys.executable, "-c", _SHORT_OF_MEMORY, record.hex()]
+    command = [sys.executable, "-c", _SHORT_OF_MEMORY, record.hex(), how]
     ended = subprocess.run(command, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (0, "refused\n"), ended.stderr[-2000:]
