@@ -114,7 +114,7 @@ def compare(title: str, outputs: Outputs, wanted: Outputs, precision: str = "flo
     """
     exact = precision == "float32"
     probability_tolerance = _PROBABILITY_TOLERANCE if exact else _BFLOAT16_PROBABILITY_TOLERANCE
-    remedy = "" if exact else "; without --precision=bfloat16 it would be in float32"
+    remedy = "" if exact else "; leave out --precision=bfloat16 to export in float32"
     for name, values in outputs.items():
         values, right = np.asarray(values), np.asarray(wanted[name])
         if values.shape != right.shape:

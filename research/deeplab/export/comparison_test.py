@@ -28,7 +28,7 @@ def test_rounding_is_no_difference(precision, share, change):
     ("precision", "share", "change", "message"),
     [
         ("float32", 0.1, 0.002, "by 0.002, more than 0.001; nothing was exported$"),
-        ("bfloat16", 0.5, 0.4, "by 0.2, more than 0.15; .*without --precision=bfloat16"),
+        ("bfloat16", 0.5, 0.4, "by 0.2, more than 0.15; .*leave out --precision=bfloat16"),
     ],
 )
 def test_a_larger_difference_is_an_error(precision, share, change, message):

@@ -316,6 +316,7 @@ _CONFIG = 'config { name: "a" base_path: "/a/model" model_platform: "tensorflow"
             " model_version_policy { latest { num_versions: 2 } } } }",
             [],
         ),
+        ("model_config_list { config { base_path: '/a/model' model_type: 1 } }", []),
         (
             'model_config_list { config { base_path: "/a/model/" model_platform: "tensorflow"'
             " model_version_policy { specific { versions: 5 } } } }",

@@ -180,7 +180,8 @@ def _judge_models(
                 "base_path", f"{path}: the base_path {base!r} does not begin with /, as it must"
             )
         # The field of early servers, which later ones read as well.
-        platform = _last(config, "model_platform") or _last(config, "model_type").lower()
+        kind = _last(config, "model_type").lower()
+        platform = _last(config, "model_platform") or ("tensorflow" if kind == "1" else kind)
         if platform != "tensorflow":
             findings.fault(
                 "model_platform",

@@ -16,6 +16,7 @@ _MOST_DEPTH = 50
 _ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|(.))", re.DOTALL)
 _ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 _CLOSING = {"{": "}", "<": ">"}
+_HEXADECIMAL = re.compile(r"-?0[xX][0-9a-fA-F]+")
 _SPECIAL = frozenset("{}<>[]:,;")
 
 
@@ -97,6 +98,8 @@ class _Parser:
             return value
         if token in ("true", "false"):
             return token == "true"
+        if _HEXADECIMAL.fullmatch(token):
+            return int(token, 16)
         for kind in (int, float):
             try:
                 return kind(token)

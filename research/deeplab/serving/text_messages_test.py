@@ -16,14 +16,14 @@ def test_fields_messages_lists_and_comments_are_read():
         model_version_policy { specific { versions: 1 versions: 3 } }
       >
     }
-    allowed_batch_sizes: [1, 2.5, -4]; enable: true kind: SOME_NAME
+    allowed_batch_sizes: [1, 2.5, -4, 0x1F]; enable: true kind: SOME_NAME
     """
     found = text_messages.parse(text)
     (models,) = found["model_config_list"]
     first, second = models["config"]
     assert first == {"name": ["a"], "base_path": ["/models/a"], "model_platform": ["tensorflow"]}
     assert second["model_version_policy"] == [{"specific": [{"versions": [1, 3]}]}]
-    assert found["allowed_batch_sizes"] == [1, 2.5, -4]
+    assert found["allowed_batch_sizes"] == [1, 2.5, -4, 31]
     assert (found["enable"], found["kind"]) == ([True], ["SOME_NAME"])
 
 

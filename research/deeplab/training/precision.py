@@ -77,7 +77,8 @@ class Measured:
         choice: The choice.
         kinds: The times of each kind of convolution that the network has.
         passes: Those of a forward and backward pass of the whole network, "float32" and "mixed".
-            Empty if the convolutions alone tell that bfloat16 is slower.
+            Empty if the convolutions alone tell that bfloat16 is slower, or if the passes do not
+            fit into the memory.
     """
 
     choice: Choice
@@ -132,7 +133,10 @@ def choose(kinds: Mapping[str, Times], passes: Callable[[Choice], tuple[float, f
         return Measured(_FLOAT32, kinds)
     slower = [kind for kind, each in kinds.items() if each.bfloat16 > each.float32_between]
     choice = Choice(tuple(slower))
-    float32, chosen = passes(choice)
+    try:
+        float32, chosen = passes(choice)
+    except tf.errors.ResourceExhaustedError:  # Only bfloat16 may fit into the memory.
+        return Measured(choice, kinds)
     if chosen > _LARGEST_SHARE * float32:
         choice = _FLOAT32
     return Measured(choice, kinds, {"float32": float32, "mixed": chosen})

@@ -37,6 +37,15 @@ def test_the_whole_network_computes_in_float32_where_that_is_faster():
     assert precision.choose({"spatial": Times(1.0, 0.97, 1.2)}, pytest.fail).choice.is_whole
 
 
+def test_bfloat16_is_chosen_if_the_network_does_not_fit_into_the_memory_in_float32():
+    def passes(choice: precision.Choice) -> tuple[float, float]:
+        raise tf.errors.ResourceExhaustedError(None, None, "no memory")
+
+    measured = precision.choose({"spatial": _FASTER, "depthwise": _SLOWER}, passes)
+    assert measured.choice == precision.Choice(("depthwise",))
+    assert "network" not in json.loads(measured.to_json())["measured_milliseconds"]
+
+
 def test_what_convolutions_gain_may_be_lost_between_them():
     times = {"pointwise": _FASTER, "depthwise": _SLOWER}
     asked = []
