@@ -182,6 +182,11 @@ def _rates(facts: Facts, plan: Plan) -> list[Setting]:
         )
     rate = _of(TrainOptions, optimizer=plan.optimizer, base_learning_rate=plan.learning_rate)
     settings = [Setting(reason, rate)]
+    if plan.clip_gradient_norm:
+        clip = _of(TrainOptions, clip_gradient_norm=plan.clip_gradient_norm)
+        settings.append(
+            Setting("Longer gradients are shortened, so that no step goes too far", clip)
+        )
     if plan.slow_start_steps:
         slow = _of(
             TrainOptions,

@@ -76,6 +76,7 @@ def test_the_flags_say_what_the_plan_says(new_layers, tmp_path):
     assert options.training_number_of_steps == plan.steps
     assert options.fine_tune_batch_norm == plan.fine_tune_batch_norm
     assert options.optimizer == plan.optimizer
+    assert options.clip_gradient_norm == plan.clip_gradient_norm
     assert options.base_learning_rate == pytest.approx(plan.learning_rate)
     assert options.slow_start_step == plan.slow_start_steps
     if plan.slow_start_steps:

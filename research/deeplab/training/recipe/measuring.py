@@ -138,7 +138,10 @@ def _send_measurements(pipe: connection.Connection, request: StepRequest) -> Non
     side = request.crop_size
     net = model.DeepLab(request.network.replace(crop_size=(side, side)))
     options = TrainOptions(
-        fine_tune_batch_norm=False, optimizer="adamw", last_layer_gradient_multiplier=10.0
+        fine_tune_batch_norm=False,
+        optimizer="adamw",
+        clip_gradient_norm=1.0,
+        last_layer_gradient_multiplier=10.0,
     )
     trainer = Trainer(net, options, descriptor.ignore_label)
     trainer.begin()

@@ -19,8 +19,10 @@ FEW_STEPS = 250
 # decay of 0.9997, so that it takes many steps to replace what the checkpoint has.
 _BATCH, _LARGE_BATCH, _LONG = 8, 16, 10000
 # With batch norm frozen, AdamW needs fewer steps than momentum. It starts slowly where layers are
-# new, because their random values would damage those of the checkpoint.
+# new, because their random values would damage those of the checkpoint. Longer gradients than this
+# are shortened.
 _SLOW_STEPS, _SLOW_SHARE, _SLOW_RATE = 100, 5, 0.1
+_LONGEST_GRADIENT = 1.0
 # Smaller batches, for machines without the time or the memory.
 _SMALLER = (8, 4, 2, 1)
 # Official trainings see an image 45 (PASCAL VOC) to 480 times (Cityscapes).
@@ -48,6 +50,7 @@ class Plan:
         epochs: Number of times that each image is used.
         fine_tune_batch_norm: Whether batch norm is trained.
         optimizer: Name of the optimizer.
+        clip_gradient_norm: Largest norm of the gradient; None: any.
         learning_rate: The highest one of layers from the checkpoint.
         slow_start_steps: Steps of the slow start; 0: none.
         slow_start_learning_rate: Learning rate in these steps.
@@ -67,6 +70,7 @@ class Plan:
     epochs: float
     fine_tune_batch_norm: bool
     optimizer: str
+    clip_gradient_norm: float | None
     learning_rate: float
     slow_start_steps: int
     slow_start_learning_rate: float
@@ -123,6 +127,7 @@ def plan(facts: Facts) -> Plan:
         epochs=epochs,
         fine_tune_batch_norm=tuned,
         optimizer="momentum" if tuned else "adamw",
+        clip_gradient_norm=None if tuned else _LONGEST_GRADIENT,
         learning_rate=rate,
         slow_start_steps=min(_SLOW_STEPS, steps // _SLOW_SHARE) if is_new and not tuned else 0,
         slow_start_learning_rate=rate * _SLOW_RATE,

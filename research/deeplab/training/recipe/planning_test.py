@@ -163,6 +163,7 @@ def test_camvid_gets_what_measured_well():
     assert 1200 <= plan.steps <= 1400
     assert not plan.fine_tune_batch_norm
     assert (plan.optimizer, plan.learning_rate, plan.multiplier) == ("adamw", 0.0005, 10.0)
+    assert plan.clip_gradient_norm == 1.0
     assert (plan.slow_start_steps, plan.slow_start_learning_rate) == (100, 0.00005)
     assert (plan.scales.min_scale_factor, plan.scales.max_scale_factor) == (0.75, 1.5)
     by_hand = (0.55, 0.45, 2.2, 0.4, 1, 0.65, 2, 1.4, 0.9, 2.5, 3)
