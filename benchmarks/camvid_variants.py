@@ -23,6 +23,7 @@ import sys
 import numpy as np
 
 # Flags of each variant, by group and name. Every group has the unchanged recipe for comparison.
+_NOT_CLIPPED = "--clip_gradient_norm=1e9"
 VARIANTS = {
     "losses": {
         "cross_entropy": [],
@@ -48,11 +49,11 @@ VARIANTS = {
         "class-balanced sampling": ["--class_balanced_sampling"],
     },
     "optimizers": {
-        "adamw 0.0005": [],
-        "adamw 0.0005, norm 1": ["--clip_gradient_norm=1"],
-        "adamw 0.00025": ["--base_learning_rate=0.00025"],
-        "momentum 0.001": ["--optimizer=momentum", "--base_learning_rate=0.001"],
-        "momentum 0.0005": ["--optimizer=momentum", "--base_learning_rate=0.0005"],
+        "adamw 0.0005, norm 1": [],
+        "adamw 0.0005": [_NOT_CLIPPED],
+        "adamw 0.00025": [_NOT_CLIPPED, "--base_learning_rate=0.00025"],
+        "momentum 0.001": [_NOT_CLIPPED, "--optimizer=momentum", "--base_learning_rate=0.001"],
+        "momentum 0.0005": [_NOT_CLIPPED, "--optimizer=momentum", "--base_learning_rate=0.0005"],
     },
 }
 

@@ -4,9 +4,7 @@ So each form has its own peak memory. The forms take turns, in a different order
 other work on the machine slows all of them alike.
 """
 
-import ctypes
 import dataclasses
-import gc
 import multiprocessing
 import random
 import statistics
@@ -109,8 +107,6 @@ def _reset_held_bytes() -> int:
     elif (torch := sys.modules.get("torch")) and torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     else:
-        gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)  # Otherwise freed memory stays with the process.
         with open("/proc/self/clear_refs", "w") as file:
             file.write("5")
     return held_bytes()

@@ -4,7 +4,6 @@ import collections
 import contextlib
 import dataclasses
 import functools
-import time
 from collections.abc import Callable, Iterable
 
 import keras
@@ -12,6 +11,7 @@ import tensorflow as tf
 
 from deeplab import model
 from deeplab.core import containers, depthwise, layers, networks, normalization
+from deeplab.training import timing
 
 # The first call of a form is not timed. Rounds of timed calls, and the seconds after which a form
 # gets no further round once it has had the fewest rounds.
@@ -136,17 +136,9 @@ def _seconds(shape: _Shape, images: int, jit_compile: bool) -> list[float]:
     ]
     for form in forms:
         form()
-    # In turns, so that other work on the machine slows all forms. It slows the shortest call least.
-    best = [float("inf")] * len(forms)
-    begin = time.perf_counter()
-    for number in range(_ROUNDS):
-        if number >= _FEWEST_ROUNDS and time.perf_counter() - begin > len(forms) * _SECONDS:
-            break
-        for index, form in enumerate(forms):
-            start = time.perf_counter()
-            form()
-            best[index] = min(best[index], time.perf_counter() - start)
-    return best
+    return timing.shortest(
+        forms, rounds=_ROUNDS, fewest=_FEWEST_ROUNDS, seconds=len(forms) * _SECONDS
+    )
 
 
 def _form(

@@ -1,13 +1,13 @@
 """Measures passes through a whole network, in several precisions, on this machine."""
 
 import contextlib
-import time
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 from deeplab import model
 from deeplab.core import depthwise
+from deeplab.training import timing
 
 # The first pass of a form is not timed. Rounds of timed passes, and the seconds after which there
 # are no more of them once there have been the fewest.
@@ -36,17 +36,7 @@ def measure(
     """
     x = tf.zeros((images, *crop_size, 3))
     passes = [_pass(net, form, x, jit_compile) for form in forms]
-    # In turns, so that other work on the machine slows all forms. It slows the shortest pass least.
-    best = [float("inf")] * len(passes)
-    begin = time.perf_counter()
-    for number in range(_ROUNDS):
-        if number >= _FEWEST_ROUNDS and time.perf_counter() - begin > _SECONDS:
-            break
-        for index, each in enumerate(passes):
-            start = time.perf_counter()
-            each()
-            best[index] = min(best[index], time.perf_counter() - start)
-    return best
+    return timing.shortest(passes, rounds=_ROUNDS, fewest=_FEWEST_ROUNDS, seconds=_SECONDS)
 
 
 def _pass(

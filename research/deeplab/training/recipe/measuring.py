@@ -18,6 +18,7 @@ from absl import logging
 
 from deeplab.cli import processes
 from deeplab.core.options import ModelOptions, RandomScale, TrainOptions
+from deeplab.training.recipe import planning
 from deeplab.training.recipe.facts import Measurement
 
 _BATCH_SIZES = (1, 4, 8)
@@ -140,7 +141,7 @@ def _send_measurements(pipe: connection.Connection, request: StepRequest) -> Non
     options = TrainOptions(
         fine_tune_batch_norm=False,
         optimizer="adamw",
-        clip_gradient_norm=1.0,
+        clip_gradient_norm=planning.LONGEST_GRADIENT,
         last_layer_gradient_multiplier=10.0,
     )
     trainer = Trainer(net, options, descriptor.ignore_label)

@@ -22,7 +22,7 @@ _BATCH, _LARGE_BATCH, _LONG = 8, 16, 10000
 # new, because their random values would damage those of the checkpoint. Longer gradients than this
 # are shortened.
 _SLOW_STEPS, _SLOW_SHARE, _SLOW_RATE = 100, 5, 0.1
-_LONGEST_GRADIENT = 1.0
+LONGEST_GRADIENT = 1.0
 # Smaller batches, for machines without the time or the memory.
 _SMALLER = (8, 4, 2, 1)
 # Official trainings see an image 45 (PASCAL VOC) to 480 times (Cityscapes).
@@ -127,7 +127,7 @@ def plan(facts: Facts) -> Plan:
         epochs=epochs,
         fine_tune_batch_norm=tuned,
         optimizer="momentum" if tuned else "adamw",
-        clip_gradient_norm=None if tuned else _LONGEST_GRADIENT,
+        clip_gradient_norm=None if tuned else LONGEST_GRADIENT,
         learning_rate=rate,
         slow_start_steps=min(_SLOW_STEPS, steps // _SLOW_SHARE) if is_new and not tuned else 0,
         slow_start_learning_rate=rate * _SLOW_RATE,

@@ -114,6 +114,7 @@ def test_only_new_layers_learn_faster(plans):
         assert plan.last_layers_are_logits == (facts.new_layers == "logits")
         assert 0 < plan.learning_rate <= 0.007
         assert plan.optimizer == ("momentum" if plan.fine_tune_batch_norm else "adamw")
+        assert plan.clip_gradient_norm == (None if plan.fine_tune_batch_norm else 1.0)
 
 
 def test_random_layers_start_slowly_with_adamw(plans):
